@@ -1,0 +1,50 @@
+# The whole project in a handful of verbs; `make` alone lists them.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.DEFAULT_GOAL := help
+.PHONY: help run dev test test-servers lint fmt bench clean
+
+help: ## show this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F'\t' '{printf "make %-14s %s\n", $$1, $$2}'
+
+$(VENV)/run: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Keyfob needs Python 3.11 or newer; try: make PYTHON=python3.12 run"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { echo "No venv module here. On Debian and Ubuntu: apt install python3-venv"; exit 1; }
+	@echo "Installing Keyfob into $(VENV) ..."
+	@$(PIP) install -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/dev: $(VENV)/run
+	@echo "Installing the development tools ..."
+	@$(PIP) install "pip>=25.1" && $(PIP) install -c constraints.txt --group dev
+	@touch $@
+
+run: $(VENV)/run ## first login and live events, in a temporary place
+	@exec $(BIN)/keyfob demo
+
+dev: $(VENV)/dev ## make the development environment
+
+test: $(VENV)/dev ## the whole test suite but the foreign servers
+	$(BIN)/python -m pytest
+
+test-servers: $(VENV)/dev ## walk the real authorization servers (needs npm)
+	tests/servers/run
+
+lint: $(VENV)/dev ## ruff, mypy strict, import floors
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+fmt: $(VENV)/dev ## format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(VENV)/dev ## the figures that the README claims
+	$(BIN)/python benchmarks/run.py
+
+clean: ## remove what make made
+	rm -rf $(VENV) dist build artifacts

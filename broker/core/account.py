@@ -1,0 +1,216 @@
+"""An account: one login of one person at one provider, and the states it can be in.
+
+Kept by ``store``; changed only by the transitions below; shown by ``web.render`` and ``cli``.
+"""
+
+import re
+from dataclasses import dataclass, replace
+
+from broker.core.token import Token
+
+# What a name may be: it stands in URLs, shell commands and file names, and must need no quoting in any of them.
+ACCOUNT_NAME = re.compile(r"[a-z0-9][a-z0-9._@-]{0,63}", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who is logged in, as the provider says.
+
+    Attributes:
+        issuer: the issuer identifier, or the provider's base URL where it has none. With ``subject`` it is the key of
+            a person; an e-mail address never is (OpenID Connect Core 5.7).
+        subject: the ``sub`` claim, or the preset's identity field.
+        label: what people read: a name or an address.
+    """
+
+    issuer: str
+    subject: str
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Where this account's secrets may go, fixed at login (RFC 9700 4.4.2).
+
+    Every sealed secret is bound to these values: changing one in the database does not redirect a refresh.
+    """
+
+    issuer: str
+    token_endpoint: str
+    client_id: str
+
+
+# --- the states: a closed union; each name is what outsiders read -----------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A first login has begun and is not finished."""
+
+    since: float
+    name = "pending"
+    reason = "the first login is not finished"
+
+
+@dataclass(frozen=True, slots=True)
+class Active:
+    """The last answer of the provider was good."""
+
+    since: float
+    name = "active"
+    reason = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RefreshingFailed:
+    """A refresh failed for a passing reason; the token is served while it lives.
+
+    Attributes:
+        since: when the first failure in the row was.
+        reason: what happened, for people.
+        attempts: failures in a row, at least 1.
+        retry_at: not before this does Keyfob ask again by itself.
+        throttled_until: not before this may anybody ask: the provider's own Retry-After. 0 where it gave none.
+    """
+
+    since: float
+    reason: str
+    attempts: int
+    retry_at: float
+    throttled_until: float = 0.0
+    name = "refreshing-failed"
+
+
+@dataclass(frozen=True, slots=True)
+class NeedsLogin:
+    """The provider said that the grant is dead; only a person at a browser can help."""
+
+    since: float
+    reason: str
+    name = "needs-login"
+
+
+@dataclass(frozen=True, slots=True)
+class Misconfigured:
+    """The provider refuses the client itself; the grant is kept and nobody is asked until that is mended."""
+
+    since: float
+    reason: str
+    name = "misconfigured"
+
+
+@dataclass(frozen=True, slots=True)
+class Uncertain:
+    """A rotating refresh token was sent and the answer was lost; asking again may end the login."""
+
+    since: float
+    reason: str
+    name = "uncertain"
+
+
+@dataclass(frozen=True, slots=True)
+class Suspect:
+    """The database may be an older copy, so the stored refresh token may have been spent already."""
+
+    since: float
+    reason: str
+    name = "suspect"
+
+
+@dataclass(frozen=True, slots=True)
+class Static:
+    """A token that a person pasted and that nothing can refresh."""
+
+    since: float
+    name = "static"
+    reason = ""
+
+
+State = Pending | Active | RefreshingFailed | NeedsLogin | Misconfigured | Uncertain | Suspect | Static
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """One row of what Keyfob remembers, without the refresh token: that never leaves ``store`` and ``refresh``.
+
+    Attributes:
+        uuid: never changes and is never reused; the name may change.
+        name: what people and programs call it.
+        provider: the name of the configured provider.
+        destination: where its secrets may go.
+        version: grows with every change of the row; a write that expects another version is refused.
+        generation: grows with every new token; audit and events name it.
+        identity: who is logged in, or None where the provider does not tell.
+        asked_scope: what the login asked for.
+        resource: the RFC 8707 resource that the login named, or None.
+        state: one of the closed union above.
+        token: the present access token, or None before the first.
+        has_refresh_token: whether there is anything to refresh with.
+        refresh_expires_at: when the refresh token dies, where known.
+        created_at: epoch seconds.
+        last_refresh_at: when the token was last renewed, or None.
+        last_used_at: when it was last handed out, or None.
+        forced_at: when a refresh was last forced by a reported rejection, or None.
+    """
+
+    uuid: str
+    name: str
+    provider: str
+    destination: Destination
+    version: int
+    generation: int
+    identity: Identity | None
+    asked_scope: tuple[str, ...]
+    resource: str | None
+    state: State
+    token: Token | None
+    has_refresh_token: bool
+    refresh_expires_at: float | None
+    created_at: float
+    last_refresh_at: float | None = None
+    last_used_at: float | None = None
+    forced_at: float | None = None
+
+    @property
+    def scope(self) -> tuple[str, ...]:
+        """What was granted; what was asked where the provider did not say (RFC 6749 5.1)."""
+        return self.token.scope if self.token is not None and self.token.scope else self.asked_scope
+
+
+# --- the transitions ---------------------------------------------------------------------------------------------------
+
+
+def refreshed(account: Account, now: float) -> Account:
+    """A refresh or a login brought a new token."""
+    since = account.state.since if isinstance(account.state, Active) else now
+    return replace(account, state=Active(since=since))
+
+
+def refresh_failed(account: Account, now: float, reason: str, retry_at: float, throttled_until: float = 0.0) -> Account:
+    """A refresh failed for a passing reason. Failures in a row are counted; a new cause replaces the old reason."""
+    if isinstance(account.state, RefreshingFailed):
+        failed = replace(
+            account.state,
+            reason=reason,
+            attempts=account.state.attempts + 1,
+            retry_at=retry_at,
+            throttled_until=throttled_until,
+        )
+    else:
+        failed = RefreshingFailed(now, reason, attempts=1, retry_at=retry_at, throttled_until=throttled_until)
+    return replace(account, state=failed)
+
+
+def login_needed(account: Account, now: float, reason: str) -> Account:
+    """The provider said that the grant is dead."""
+    return replace(account, state=NeedsLogin(now, reason))
+
+
+def misconfigured(account: Account, now: float, reason: str) -> Account:
+    """The provider refuses the client."""
+    return replace(account, state=Misconfigured(now, reason))
+
+
+def answer_lost(account: Account, now: float, reason: str) -> Account:
+    """The answer to a rotating refresh was lost. Never called "revoked": nobody knows that."""
+    return replace(account, state=Uncertain(now, reason))

@@ -1,0 +1,79 @@
+"""A login under way: what has to be remembered between the start page and the callback.
+
+Made by ``usecases.login``, kept by ``store``; ``client`` is here too because a login fixes which one is used.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from broker.core.account import Destination
+
+Flow = Literal["browser", "paste", "device", "client-credentials", "token", "refresh-token"]
+LoginState = Literal["pending", "done", "failed", "expired"]
+
+# A person who was called away finds the page still good; a stolen link is not good for long.
+LOGIN_LIFETIME = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """An OAuth client that Keyfob is at a provider. Its secret, where it has one, stays in the store.
+
+    Attributes:
+        uuid: the row's own id.
+        provider: the configured provider it belongs to.
+        client_id: as the provider knows it.
+        auth_method: ``none``, ``client_secret_basic`` or ``client_secret_post`` (RFC 7591 2).
+        origin: ``given`` by a person, ``registered`` by Keyfob, or ``preset`` (a public client that comes with it).
+        has_secret: whether the store holds a client secret.
+        created_at: epoch seconds.
+    """
+
+    uuid: str
+    provider: str
+    client_id: str
+    auth_method: str
+    origin: str
+    has_secret: bool
+    created_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """One login, from start to end.
+
+    Attributes:
+        id: unguessable; stands in the start URL, and is good for nothing without the browser that opened it first.
+        account: the name that the account has or will have; empty until the identity gives a default.
+        replaces: uuid of the account that logs in again, or None for a new one.
+        provider: name of the configured provider.
+        client: uuid of the client used.
+        flow: how the person logs in.
+        destination: where the code may go, fixed now (RFC 9700 4.4.2).
+        redirect_uri: sent at authorize and token time, string-equal (RFC 6749 4.1.3).
+        scope: what is asked.
+        resource: RFC 8707, or None.
+        nonce: for the ID token; empty where ``openid`` is not asked. No secret: it travels in the authorize URL.
+        authorization_url: where the person is sent, state and challenge included; empty once the login has ended.
+        state: pending, done, failed or expired.
+        reason: why it failed, for people.
+        created_at: epoch seconds.
+        expires_at: epoch seconds; later a callback finds nothing.
+    """
+
+    id: str
+    account: str
+    replaces: str | None
+    provider: str
+    client: str
+    flow: Flow
+    destination: Destination
+    redirect_uri: str
+    scope: tuple[str, ...]
+    resource: str | None
+    nonce: str
+    authorization_url: str
+    state: LoginState
+    reason: str
+    created_at: float
+    expires_at: float

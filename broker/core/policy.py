@@ -1,0 +1,112 @@
+"""Who may have which token: caller x account x scope x resource -> Allowed | Denied(reason).
+
+Called by the use cases before anything is handed out or changed. An empty list of grants denies.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """The person whose daemon this is: the kernel named the daemon's own uid on the socket, and no key was sent.
+
+    Attributes:
+        pid: the caller's process, for the record only: process ids are reused, so nothing is decided by it.
+    """
+
+    pid: int | None = None
+    name = "owner"
+
+
+@dataclass(frozen=True, slots=True)
+class AppGrant:
+    """What one app may have of one account.
+
+    Attributes:
+        account: the account's name.
+        scope: the scopes the app may ask for; empty means all that the account has.
+        resource: the only RFC 8707 resource it may ask for, or None for the account's own.
+        mode: ``token``, or ``proxy`` for an app that never sees the token.
+        expires_at: epoch seconds, or None.
+    """
+
+    account: str
+    scope: tuple[str, ...] = ()
+    resource: str | None = None
+    mode: str = "token"
+    expires_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class App:
+    """A program that proved itself with an app key."""
+
+    name: str
+    grants: tuple[AppGrant, ...]
+
+
+Caller = Owner | App
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What a caller wants of an account."""
+
+    account: str
+    scope: tuple[str, ...] = ()
+    resource: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Allowed:
+    """Go ahead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Denied:
+    """No, and why: safe to show to the caller."""
+
+    reason: str
+
+
+def decide(
+    caller: Caller, ask: Ask, granted_scope: Sequence[str], resource: str | None, now: float
+) -> Allowed | Denied:
+    """Decide whether ``caller`` may have the token that ``ask`` describes.
+
+    Args:
+        caller: who asks.
+        ask: the account, and the scopes and the resource that the caller names.
+        granted_scope: the scopes that the account's token carries; empty where the provider does not tell.
+        resource: the resource that the account's token is for; None where it is for no particular one.
+        now: epoch seconds.
+    """
+    if ask.resource is not None and ask.resource != resource:
+        # RFC 8707 2: a token for one resource is never given to somebody who asks for another.
+        return Denied(f"the token of account '{ask.account}' is not for resource '{ask.resource}'")
+    if granted_scope and not set(ask.scope) <= set(granted_scope):
+        missing = " ".join(sorted(set(ask.scope) - set(granted_scope)))
+        return Denied(f"account '{ask.account}' was not granted the scope '{missing}' at login")
+    if isinstance(caller, Owner):
+        return Allowed()
+    grant = next((grant for grant in caller.grants if grant.account == ask.account), None)
+    if grant is None:
+        return Denied(f"app '{caller.name}' was not granted account '{ask.account}'")
+    if grant.expires_at is not None and grant.expires_at <= now:
+        return Denied(f"the grant of account '{ask.account}' to app '{caller.name}' has expired")
+    if grant.mode != "token":
+        return Denied(f"app '{caller.name}' may use account '{ask.account}' through the proxy only")
+    if grant.resource is not None and grant.resource != resource:
+        return Denied(f"app '{caller.name}' was granted resource '{grant.resource}' only")
+    if grant.scope:
+        if not set(ask.scope) <= set(grant.scope):
+            missing = " ".join(sorted(set(ask.scope) - set(grant.scope)))
+            return Denied(f"app '{caller.name}' was not granted the scope '{missing}'")
+        if not set(granted_scope) <= set(grant.scope):
+            # NOTE: the token of the account is the only one there is; handing it out would give more than was granted.
+            wider = " ".join(sorted(set(granted_scope) - set(grant.scope)))
+            return Denied(
+                f"the token of account '{ask.account}' carries more than app '{caller.name}' may have: '{wider}'"
+            )
+    return Allowed()

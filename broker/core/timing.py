@@ -1,0 +1,120 @@
+"""When a token is fresh, when it is due, and how long to wait after a failure.
+
+Called by ``usecases.get_token`` and ``usecases.refresh``; every number of the schedule stands here with its reason.
+"""
+
+import random
+from dataclasses import dataclass
+
+from broker.core.account import Account, RefreshingFailed
+from broker.core.token import Token
+
+# A caller that names no min_ttl gets a token that outlives an ordinary request, a slow one included.
+DEFAULT_MIN_TTL = 60.0
+# Refresh this long before expiry at the least: two failed attempts with back-off and one human "try again" fit in it.
+LEAST_MARGIN = 120.0
+# ... or this part of the lifetime, whichever is more: an hour's token is renewed with 12 minutes in hand.
+MARGIN_PART = 0.2
+# Short-lived tokens are renewed at two thirds of their life, whatever the margins above would say.
+SHORT_PART = 1 / 3
+# Where a refresh kills the old access token, every refresh breaks requests under way: so late, but not too late.
+LATE_MARGIN = 60.0
+# Accounts that were made together should not be renewed together: up to this part of the lifetime earlier, ...
+JITTER_PART = 0.05
+# ... and never more than this many seconds.
+JITTER_MOST = 60.0
+# A min_ttl that the lifetime cannot (or can barely) reach must not turn every request into a refresh.
+LEAST_BETWEEN_REFRESHES = 30.0
+# Back-off after passing failures: a window of 15 s, doubled at every failure up to 20 minutes, and a wait drawn from
+# it. A draw never takes less than half of the window: so an outage's first hour costs an account 12 requests at most.
+BACKOFF_FIRST = 15.0
+BACKOFF_CAP = 1200.0
+# A provider that says Retry-After: 1 day would park the account for a day; an hour, then ask again.
+RETRY_AFTER_CAP = 3600.0
+# The longest sleep between two looks at the wall clock. Timers of the event loop stand still while the machine
+# sleeps (CLOCK_MONOTONIC), so after a resume a due refresh starts within this time. Prime, so that it does not fall
+# into step with anything that runs on the minute.
+LONGEST_SLEEP = 37.0
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What the schedule needs to know about a provider's refresh.
+
+    Attributes:
+        kills_old_access_token: a refresh makes the old access token invalid at once.
+    """
+
+    kills_old_access_token: bool = False
+
+
+def is_expired(token: Token, now: float) -> bool:
+    """Whether nothing is left of the token's life. A token of unknown lifetime never is."""
+    return token.expires_at is not None and token.expires_at <= now
+
+
+def is_fresh(token: Token, now: float, min_ttl: float | None = None) -> bool:
+    """Whether the token may be handed out as it is.
+
+    Args:
+        token: the stored token.
+        now: epoch seconds.
+        min_ttl: seconds that must remain; None means min(60 s, a third of the lifetime). A wish beyond what the
+            lifetime offers is served with the freshest token: at most one refresh per 30 s comes of it.
+    """
+    remaining, lifetime = token.remaining(now), token.lifetime
+    if remaining is None or lifetime is None:
+        return True
+    if remaining <= 0:
+        return False
+    usual = min(DEFAULT_MIN_TTL, lifetime * SHORT_PART)
+    wanted = usual if min_ttl is None else min_ttl
+    if remaining < min(wanted, usual):
+        return False
+    return remaining >= wanted or 0 <= now - token.issued_at < LEAST_BETWEEN_REFRESHES
+
+
+def satisfies(token: Token, now: float, min_ttl: float | None) -> bool:
+    """Whether the token lives as long as the caller needs, as far as its lifetime could ever reach."""
+    remaining, lifetime = token.remaining(now), token.lifetime
+    if remaining is None or lifetime is None:
+        return True
+    usual = min(DEFAULT_MIN_TTL, lifetime * SHORT_PART)
+    return remaining > 0 and remaining >= min(usual if min_ttl is None else min_ttl, lifetime)
+
+
+def due_at(token: Token, policy: Policy, seed: str) -> float | None:
+    """When the scheduler should renew the token, in epoch seconds; None where the lifetime is unknown.
+
+    ``seed`` (the account's uuid and generation) makes the jitter the same at every look.
+    """
+    lifetime = token.lifetime
+    if token.expires_at is None or lifetime is None:
+        return None
+    margin = LATE_MARGIN if policy.kills_old_access_token else max(LEAST_MARGIN, lifetime * MARGIN_PART)
+    margin = min(margin, lifetime * SHORT_PART)
+    jitter = random.Random(seed).random() * min(JITTER_MOST, lifetime * JITTER_PART)  # noqa: S311 -- spread, not secrecy
+    return token.expires_at - margin - jitter
+
+
+def next_refresh_at(account: Account, policy: Policy) -> float | None:
+    """When Keyfob will next ask the provider by itself, or None where it will not."""
+    if account.state.name not in ("active", "refreshing-failed") or not account.has_refresh_token:
+        return None
+    if account.token is None:
+        return account.state.since
+    due = due_at(account.token, policy, f"{account.uuid}/{account.generation}")
+    if isinstance(account.state, RefreshingFailed):
+        return max(account.state.retry_at, account.state.throttled_until)
+    return due
+
+
+def backoff(attempts: int, rng: random.Random) -> float:
+    """Seconds to wait after the ``attempts``-th failure in a row: jitter over a doubling window, with a floor."""
+    window = min(BACKOFF_CAP, BACKOFF_FIRST * 2.0 ** min(attempts - 1, 16))
+    return rng.uniform(window / 2, window)
+
+
+def next_wake(due: float | None, now: float) -> float:
+    """Seconds until the scheduler should look again."""
+    return LONGEST_SLEEP if due is None else min(max(due - now, 0.0), LONGEST_SLEEP)

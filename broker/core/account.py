@@ -101,10 +101,19 @@ class Misconfigured:
 
 @dataclass(frozen=True, slots=True)
 class Uncertain:
-    """A rotating refresh token was sent and the answer was lost; asking again may end the login."""
+    """A rotating refresh token was sent and the answer was lost; asking again may end the login.
+
+    Attributes:
+        since: when the first answer was lost.
+        reason: what happened, for people; it never says "revoked": nobody knows that.
+        retry_at: when Keyfob asks again by itself: once nothing can be lost by it any more.
+        attempts: answers lost in a row, at least 1.
+    """
 
     since: float
     reason: str
+    retry_at: float
+    attempts: int = 1
     name = "uncertain"
 
 
@@ -177,7 +186,7 @@ class Account:
         return self.token.scope if self.token is not None and self.token.scope else self.asked_scope
 
 
-# --- the transitions ---------------------------------------------------------------------------------------------------
+# --- the transitions -------------------------------------------------------------------------------------------------
 
 
 def refreshed(account: Account, now: float) -> Account:
@@ -211,6 +220,10 @@ def misconfigured(account: Account, now: float, reason: str) -> Account:
     return replace(account, state=Misconfigured(now, reason))
 
 
-def answer_lost(account: Account, now: float, reason: str) -> Account:
-    """The answer to a rotating refresh was lost. Never called "revoked": nobody knows that."""
-    return replace(account, state=Uncertain(now, reason))
+def answer_lost(account: Account, now: float, reason: str, retry_at: float) -> Account:
+    """The answer to a rotating refresh was lost."""
+    if isinstance(account.state, Uncertain):
+        lost = replace(account.state, reason=reason, retry_at=retry_at, attempts=account.state.attempts + 1)
+    else:
+        lost = Uncertain(now, reason, retry_at)
+    return replace(account, state=lost)

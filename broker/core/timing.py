@@ -6,7 +6,7 @@ Called by ``usecases.get_token`` and ``usecases.refresh``; every number of the s
 import random
 from dataclasses import dataclass
 
-from broker.core.account import Account, RefreshingFailed
+from broker.core.account import Account, Active, RefreshingFailed, Uncertain
 from broker.core.token import Token
 
 # A caller that names no min_ttl gets a token that outlives an ordinary request, a slow one included.
@@ -99,14 +99,19 @@ def due_at(token: Token, policy: Policy, seed: str) -> float | None:
 
 def next_refresh_at(account: Account, policy: Policy) -> float | None:
     """When Keyfob will next ask the provider by itself, or None where it will not."""
-    if account.state.name not in ("active", "refreshing-failed") or not account.has_refresh_token:
+    if not account.has_refresh_token:
         return None
-    if account.token is None:
-        return account.state.since
-    due = due_at(account.token, policy, f"{account.uuid}/{account.generation}")
-    if isinstance(account.state, RefreshingFailed):
-        return max(account.state.retry_at, account.state.throttled_until)
-    return due
+    match account.state:
+        case Active():
+            if account.token is None:
+                return account.state.since
+            return due_at(account.token, policy, f"{account.uuid}/{account.generation}")
+        case RefreshingFailed(retry_at=retry_at, throttled_until=throttled_until):
+            return max(retry_at, throttled_until)
+        case Uncertain(retry_at=retry_at):
+            return retry_at
+        case _:
+            return None
 
 
 def backoff(attempts: int, rng: random.Random) -> float:

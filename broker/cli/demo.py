@@ -1,0 +1,152 @@
+"""``keyfob demo``: a daemon, a practice provider, a first login and live events, all in a temporary place.
+
+Called by ``cli.main``; what ``make run`` starts.
+"""
+
+import argparse
+import asyncio
+import os
+import shlex
+import shutil
+import signal
+import sys
+import tempfile
+from datetime import datetime
+from http.cookiejar import CookieJar
+from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import HTTPCookieProcessor, ProxyHandler, build_opener
+
+from broker import daemon as daemons
+from broker import logs, settings
+from broker.client import Client
+from broker.cli.terminal import paint, say
+from broker.errors import KeyfobError, LoginFailed
+from broker.events import Event
+from broker.practice.server import PracticeServer
+from broker.practice.settings import PracticeSettings
+
+ACCOUNT = "demo"
+# Long enough to paste a command, short enough to see a refresh soon: renewed every 20 seconds.
+TTL = 30
+# Every step of the first login is a request to this machine.
+STEP = 10.0
+
+WORDS = {
+    "login-started": "login begun",
+    "logged-in": "logged in",
+    "login-failed": "login failed",
+    "refreshed": "refreshed",
+    "refresh-failed": "refresh failed",
+    "needs-login": "needs a login",
+    "handed-out": "handed out",
+    "rejected": "reported as rejected",
+    "logged-out": "logged out",
+}
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the flags."""
+    parser.add_argument("--ttl", type=int, default=TTL, metavar="S", help=f"lifetime of a token in seconds ({TTL})")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run until Ctrl-C, and leave nothing behind."""
+    with tempfile.TemporaryDirectory(prefix="keyfob-demo-") as place:
+        asyncio.run(_demo(Path(place), args.ttl))
+    say("Everything of the demo is gone again.")
+    return 0
+
+
+async def _demo(place: Path, ttl: int) -> None:
+    logs.set_up("warning", "text")
+    stopping = asyncio.Event()
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(signum, stopping.set)
+    practice = PracticeServer(PracticeSettings(ttl=ttl, auto_approve=True))
+    await practice.start()
+    daemon = await _start(place)
+    try:
+        await asyncio.to_thread(_first_login, daemon.ctx.doors["socket"], practice.url)
+        await _show(daemon, practice.url)
+        await _watch(daemon, stopping)
+    finally:
+        await daemon.stop()
+        await practice.stop()
+
+
+async def _start(place: Path) -> daemons.Daemon:
+    """Start the daemon in a temporary place; the usual ports where they are free, others where not."""
+    environ = {"HOME": str(place)}
+    try:
+        return await _started(place, environ, {})
+    except KeyfobError:
+        return await _started(place, environ, {"browser_port": "0", "app_port": "0"})
+
+
+async def _started(place: Path, environ: dict[str, str], ports: dict[str, str]) -> daemons.Daemon:
+    flags: dict[str, str | None] = {"runtime_dir": str(place / "run"), **ports}
+    daemon = daemons.Daemon(settings.read(environ, flags), environ)
+    await daemon.start()
+    return daemon
+
+
+def _first_login(socket: str, provider: str) -> None:
+    """Log in as a browser would: from redirect to redirect, with a cookie, over real HTTP."""
+    client = Client(socket=socket)
+    started = client.request("POST", "/v1/logins", {"account": ACCOUNT, "provider": "practice", "base_url": provider})
+    browser = build_opener(ProxyHandler({}), HTTPCookieProcessor(CookieJar()))
+    try:
+        browser.open(started["start_url"], timeout=STEP).close()
+    except HTTPError as exc:
+        exc.close()
+    ended = client.request("GET", f"/v1/logins/{started['id']}?wait={STEP:.0f}")
+    if ended["state"] != "done":
+        raise LoginFailed(f"The first login did not succeed: {ended['reason']}", "This is a fault of Keyfob.")
+
+
+async def _show(daemon: daemons.Daemon, provider: str) -> None:
+    socket, browser = daemon.ctx.doors["socket"], daemon.ctx.doors["browser"]
+    token = await asyncio.to_thread(Client(socket=socket).token, ACCOUNT)
+    tail = token.access_token[-4:]
+    url = f"http://localhost/v1/accounts/{ACCOUNT}/token"
+    say(f"{paint('Logged in once', bold=True)} at the practice provider {provider}.")
+    say(f"The account '{ACCOUNT}' has a token that ends in …{tail}. It is renewed before it expires, again and again.")
+    say("")
+    say("Paste one of these into another terminal:")
+    say(f"  curl --unix-socket {shlex.quote(socket)} {url}")
+    say(f"  KEYFOB_SOCKET={shlex.quote(socket)} {_command()} token {ACCOUNT}")
+    say("")
+    say(f"In the browser: {browser}/ui/")
+    say("What happens now (Ctrl-C ends the demo and removes everything):")
+
+
+def _command() -> str:
+    """Return the keyfob command as it can be pasted here."""
+    on_path = shutil.which("keyfob")
+    own = Path(sys.argv[0]).resolve()
+    if on_path is not None and Path(on_path).resolve() == own:
+        return "keyfob"
+    return shlex.quote(os.path.relpath(own) if own.is_relative_to(Path.cwd()) else str(own))
+
+
+async def _watch(daemon: daemons.Daemon, stopping: asyncio.Event) -> None:
+    """Print events until the person has seen enough."""
+    stop = asyncio.create_task(stopping.wait())
+    with daemon.ctx.events.listen() as events:
+        while not stop.done():
+            upcoming = asyncio.create_task(events.next())
+            await asyncio.wait((stop, upcoming), return_when=asyncio.FIRST_COMPLETED)
+            if upcoming.done() and (event := upcoming.result()) is not None:
+                _print(event)
+            upcoming.cancel()
+    say("")
+
+
+def _print(event: Event) -> None:
+    at = datetime.fromtimestamp(event.at).astimezone().strftime("%H:%M:%S")
+    what = WORDS.get(event.kind, event.kind)
+    by = f" to {event.app}" if event.app else ""
+    detail = f" ({event.detail})" if event.detail else ""
+    generation = f", token {event.generation}" if event.generation else ""
+    say(f"  {at}  {event.account or '-'}: {what}{by}{generation}{detail}")

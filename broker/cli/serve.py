@@ -1,0 +1,39 @@
+"""``keyfob serve``: the daemon, in the foreground.
+
+Called by ``cli.main``, and by the systemd units.
+"""
+
+import argparse
+import os
+from dataclasses import fields
+
+from broker import settings
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add one flag for each setting."""
+    for spec in fields(settings.Settings):
+        parser.add_argument(
+            f"--{spec.name.replace('_', '-')}",
+            metavar="VALUE",
+            help=f"{spec.metadata['what']} ({settings.variable(spec.name)})",
+        )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the daemon until it is told to stop.
+
+    Raises:
+        CannotStart: a setting, a file or a port is in the way.
+    """
+    read = settings.read(os.environ, {spec.name: getattr(args, spec.name) for spec in fields(settings.Settings)})
+    # The daemon's imports are heavy: they come after the settings, so that a wrong flag is told at once.
+    import asyncio
+
+    import uvloop
+
+    from broker import daemon
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(daemon.serve(read, os.environ))
+    return 0

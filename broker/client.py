@@ -1,0 +1,381 @@
+"""The client of the daemon: what other programs import, with nothing but the standard library.
+
+Called by ``cli``, ``integrations`` and foreign programs (``from broker.client import Client``). Errors::
+
+    ClientError                   code, detail, hint, status, login_url, approval_url, retry_after, exit_code
+    ├── LoginNeeded               a person has to log in again: see ``login_url``
+    ├── NotAllowed                this caller may not have that, or its key is not known
+    ├── ProviderUnavailable       no valid token is left and the provider cannot be asked now: see ``retry_after``
+    ├── DaemonNotRunning          nothing answers at the socket or the URL
+    └── Locked                    the daemon cannot open its secrets
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+import time
+from collections.abc import Iterable, Mapping
+
+from broker.client_wire import Broken, Peer, Reply, Stale, Wire, peer_of_url, quote
+
+TYPE_CHECKING = False  # importing typing for its own constant costs two milliseconds at every start
+if TYPE_CHECKING:
+    from typing import Any, Self
+
+__all__ = [
+    "Client",
+    "ClientError",
+    "DaemonNotRunning",
+    "Locked",
+    "LoginNeeded",
+    "NotAllowed",
+    "ProviderUnavailable",
+    "Reply",
+    "Token",
+    "default_socket",
+    "quote",
+]
+
+# A token request may wait for one refresh: the daemon gives a provider 20 s, and a queue before it may take as long.
+DEFAULT_TIMEOUT = 45.0
+# May be sent again on a new connection when the kept one turns out to be closed (RFC 9110 9.2.2); a POST never is.
+IDEMPOTENT = ("GET", "PUT", "DELETE")
+# RFC 9110 15.5: from here on an answer is a refusal.
+FIRST_ERROR_STATUS = 400
+START_HINT = "Start it: keyfob serve  (as a service: systemctl --user start keyfob.socket)"
+
+
+class ClientError(Exception):
+    """A request that the daemon refused, or that never reached it.
+
+    Attributes:
+        code: stable, as in the problem document (RFC 9457). For what has none: ``daemon_not_running``, ``timeout``,
+            ``connection_lost``, ``bad_answer``, ``invalid_request``.
+        detail: what happened, in words.
+        hint: the next step, or empty.
+        status: the HTTP status, or 0.
+        login_url: where a person can mend it, or None.
+        approval_url: where the owner can allow it, or None.
+        retry_after: seconds to wait before another try, or None.
+        exit_code: what a command should end with.
+        problem: the whole problem document.
+    """
+
+    exit_code = 1
+
+    def __init__(
+        self, detail: str, hint: str = "", *, code: str = "", status: int = 0, problem: Mapping[str, Any] | None = None
+    ) -> None:
+        super().__init__(detail)
+        self.detail, self.hint, self.code, self.status = detail, hint, code, status
+        self.problem = dict(problem or {})
+        self.login_url = _text(self.problem.get("login_url"))
+        self.approval_url = _text(self.problem.get("approval_url"))
+        wait = self.problem.get("retry_after")
+        self.retry_after = float(wait) if isinstance(wait, (int, float)) else None
+        if code == "invalid_request":
+            self.exit_code = 2
+
+    def __str__(self) -> str:
+        return f"{self.detail} {self.hint}".strip()
+
+
+class LoginNeeded(ClientError):
+    """Only a person at a browser can help this account now."""
+
+    exit_code = 3
+
+
+class NotAllowed(ClientError):
+    """The caller is not known, or was not granted that."""
+
+    exit_code = 4
+
+
+class ProviderUnavailable(ClientError):
+    """The provider cannot be asked now and no valid token is left."""
+
+    exit_code = 5
+
+
+class DaemonNotRunning(ClientError):
+    """No daemon answers at the socket or the URL."""
+
+    exit_code = 6
+
+
+class Locked(ClientError):
+    """The daemon runs, but the key to its secrets is not at hand."""
+
+    exit_code = 7
+
+
+_BY_CODE: Mapping[str, type[ClientError]] = {
+    "login_needed": LoginNeeded,
+    "not_granted": NotAllowed,
+    "unauthorized": NotAllowed,
+    "too_many_requests": ProviderUnavailable,
+    "provider_unavailable": ProviderUnavailable,
+    "locked": Locked,
+}
+
+
+class Token:
+    """An access token and what is known about it.
+
+    Attributes:
+        access_token: the bearer token itself; ``repr`` does not show it.
+        token_type: ``Bearer``.
+        expires_at: RFC 3339 in UTC, or None where the provider gave no lifetime.
+        expires_in: whole seconds that remained when it was handed out, or None.
+        scope: the granted scopes, separated by spaces.
+        account: the account's name.
+        resource: the resource that it is for (RFC 8707), or None.
+        id_token: the OpenID Connect ID token where it was asked for, or None.
+    """
+
+    __slots__ = ("access_token", "account", "expires_at", "expires_in", "id_token", "resource", "scope", "token_type")
+
+    def __init__(self, answer: Mapping[str, Any]) -> None:
+        self.access_token = _bearer(answer.get("access_token"), "access token", "bad_answer")
+        self.token_type = str(answer.get("token_type") or "Bearer")
+        self.expires_at = _text(answer.get("expires_at"))
+        expires_in = answer.get("expires_in")
+        self.expires_in = expires_in if isinstance(expires_in, int) else None
+        self.scope = str(answer.get("scope") or "")
+        self.account = str(answer.get("account") or "")
+        self.resource = _text(answer.get("resource"))
+        id_token = answer.get("id_token")
+        self.id_token = None if id_token is None else _bearer(id_token, "ID token", "bad_answer")
+
+    def __repr__(self) -> str:
+        return f"Token(account={self.account!r}, access_token=‹secret›, expires_at={self.expires_at!r})"
+
+
+class Client:
+    """One keep-alive connection to the daemon. Threads may share it, a fork does no harm, and it caches nothing.
+
+    Args:
+        socket: path of the app socket. Default: ``KEYFOB_SOCKET``; else, unless ``KEYFOB_URL`` is set,
+            :func:`default_socket`.
+        url: base URL of the app port, instead of the socket. Default: ``KEYFOB_URL``.
+        key: app key. Default: ``KEYFOB_APP_KEY``, else the content of the file ``KEYFOB_APP_KEY_FILE``.
+
+    Raises:
+        ClientError: ``invalid_request`` for a URL, a key or a key file that cannot be used.
+    """
+
+    def __init__(
+        self, socket: str | os.PathLike[str] | None = None, url: str | None = None, key: str | None = None
+    ) -> None:
+        if socket is not None and url is not None:
+            raise ClientError("Give the client a socket or a URL, not both.", code="invalid_request")
+        if socket is None and url is None:
+            socket = os.environ.get("KEYFOB_SOCKET") or None
+            url = None if socket else os.environ.get("KEYFOB_URL") or None
+        try:
+            self._peer = peer_of_url(url) if url else Peer(os.fspath(socket or default_socket(os.environ)))
+        except ValueError as exc:
+            hint = "It looks like http://127.0.0.1:8401; KEYFOB_URL or the argument `url` names it."
+            raise ClientError(f"{url!r} is not the URL of an app port.", hint, code="invalid_request") from exc
+        key = key or _key_of(os.environ)
+        self._headers = f"Host: {self._peer.host}\r\nUser-Agent: keyfob-client\r\nAccept: application/json\r\n"
+        if key:
+            self._headers += f"Authorization: Bearer {_bearer(key, 'app key', 'invalid_request')}\r\n"
+        self._wire: Wire | None = None
+        self._lock, self._pid = threading.Lock(), os.getpid()
+
+    def token(
+        self,
+        account: str,
+        min_ttl: float | None = None,
+        scope: str | Iterable[str] | None = None,
+        resource: str | None = None,
+        *,
+        id_token: bool = False,
+    ) -> Token:
+        """Return a token that is valid now.
+
+        Args:
+            account: the account's name.
+            min_ttl: seconds that it must still live; the daemon's default fits an ordinary request.
+            scope: scopes that it must carry.
+            resource: the resource that it must be for (RFC 8707).
+            id_token: bring the ID token too.
+
+        Raises:
+            LoginNeeded: nobody but a person can help; ``login_url`` is where.
+            ClientError: everything else, see the tree above.
+        """
+        asked = {
+            "min_ttl": None if min_ttl is None else f"{min_ttl:.15g}",
+            "scope": scope if scope is None or isinstance(scope, str) else " ".join(scope),
+            "resource": resource,
+            "id_token": "true" if id_token else None,
+        }
+        query = "&".join(f"{name}={quote(value)}" for name, value in asked.items() if value is not None)
+        answer = self.request("GET", f"/v1/accounts/{quote(account)}/token{'?' if query else ''}{query}")
+        return Token(answer if isinstance(answer, dict) else {})
+
+    def request(self, method: str, path: str, body: object = None, timeout: float = DEFAULT_TIMEOUT) -> Any:  # noqa: ANN401 -- JSON
+        """Send one request and return the decoded JSON of the answer, None where it has no body.
+
+        Args:
+            method: in capitals.
+            path: path and query, percent-encoded (see :func:`quote`).
+            body: JSON to send, or None for none.
+            timeout: seconds for everything, connecting included.
+
+        Raises:
+            ClientError: the daemon refused (problem document), or no sound answer came.
+        """
+        reply = self.send(method, path, body, timeout)
+        if reply.status >= FIRST_ERROR_STATUS:
+            raise _refusal(reply)
+        try:
+            return json.loads(reply.body) if reply.body else None
+        except ValueError as exc:
+            raise self._foreign() from exc
+
+    def send(self, method: str, path: str, body: object = None, timeout: float = DEFAULT_TIMEOUT) -> Reply:
+        """Send one request and return the answer whatever its status is; for the rest see :meth:`request`."""
+        if (
+            self._pid != os.getpid()
+        ):  # a fork: the connection is the parent's, and perhaps one of its threads has the lock
+            self._lock, self._pid = threading.Lock(), os.getpid()
+            self._drop()
+        content = b"" if body is None else json.dumps(body).encode()
+        headers = self._headers if body is None else f"{self._headers}Content-Type: application/json\r\n"
+        if method not in ("GET", "DELETE") or content:
+            headers += f"Content-Length: {len(content)}\r\n"
+        message = f"{method} {self._peer.base}{path} HTTP/1.1\r\n{headers}\r\n".encode() + content
+        deadline = time.monotonic() + timeout
+        try:
+            with self._lock:
+                return self._exchange(method, message, deadline)
+        except TimeoutError as exc:
+            raise ClientError(f"The daemon did not answer within {timeout:g} s.", code="timeout") from exc
+        except Stale as exc:
+            detail = "The daemon closed the connection without an answer."
+            raise ClientError(detail, "Look at its log.", code="connection_lost") from exc
+        except Broken as exc:
+            raise self._foreign() from exc
+        except OSError as exc:
+            raise ClientError(f"The connection to the daemon broke: {_why(exc)}.", code="connection_lost") from exc
+
+    def close(self) -> None:
+        """Close the kept connection; the next request opens another."""
+        with self._lock:
+            self._drop()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Client({str(self._peer)!r})"
+
+    def _exchange(self, method: str, message: bytes, deadline: float) -> Reply:
+        if method not in IDEMPOTENT:
+            self._drop()  # what may not be sent twice never goes to a connection that may be closed already
+        if self._wire is not None:
+            try:
+                return self._once(self._wire, message, deadline)
+            except Stale:
+                pass  # the daemon let the idle connection go: the request was not answered, so it is asked again
+        return self._once(self._connect(deadline), message, deadline)
+
+    def _once(self, wire: Wire, message: bytes, deadline: float) -> Reply:
+        """Send on this connection and keep it; after any mishap, Ctrl-C included, it is never used again."""
+        self._wire, keep = None, False
+        try:
+            reply, keep = wire.exchange(message, deadline)
+            return reply
+        finally:
+            if keep:
+                self._wire = wire
+            else:
+                wire.close()
+
+    def _connect(self, deadline: float) -> Wire:
+        where = self._peer.path
+        try:
+            return self._peer.connect(deadline)
+        except PermissionError as exc:
+            hint = "Programs of other users come in through the app port, with an app key."
+            raise NotAllowed(f"This user may not open the socket {where}.", hint, code="unauthorized") from exc
+        except OSError as exc:
+            if where and not isinstance(exc, (FileNotFoundError, ConnectionRefusedError, TimeoutError)):
+                detail = f"The socket {where} cannot be used: {_why(exc)}."
+                raise ClientError(detail, "Name another with KEYFOB_SOCKET.", code="invalid_request") from exc
+            detail = f"No daemon answers at {self._peer} ({_why(exc)})."
+            raise DaemonNotRunning(detail, START_HINT, code="daemon_not_running") from exc
+
+    def _drop(self) -> None:
+        wire, self._wire = self._wire, None
+        if wire is not None:
+            wire.close()
+
+    def _foreign(self) -> ClientError:
+        hint = "Look at KEYFOB_SOCKET and KEYFOB_URL."
+        return ClientError(f"What answers at {self._peer} is not a Keyfob daemon.", hint, code="bad_answer")
+
+
+def default_socket(environ: Mapping[str, str]) -> str:
+    """Return where the app socket is when nobody names one.
+
+    ``keyfob.sock`` in ``KEYFOB_RUNTIME_DIR``, else in ``$XDG_RUNTIME_DIR/keyfob``; without a session (cron, containers)
+    in ``run`` below ``KEYFOB_STATE_DIR``, by default ``~/.local/state/keyfob``.
+    """
+    directory = environ.get("KEYFOB_RUNTIME_DIR")
+    if not directory and environ.get("XDG_RUNTIME_DIR"):
+        directory = f"{environ['XDG_RUNTIME_DIR']}/keyfob"
+    if not directory:
+        directory = f"{environ.get('KEYFOB_STATE_DIR') or '~/.local/state/keyfob'}/run"
+    return f"{os.path.expanduser(directory)}/keyfob.sock"  # noqa: PTH111 -- pathlib costs two milliseconds at every start
+
+
+def _key_of(environ: Mapping[str, str]) -> str | None:
+    path = environ.get("KEYFOB_APP_KEY_FILE")
+    if environ.get("KEYFOB_APP_KEY") or not path:
+        return environ.get("KEYFOB_APP_KEY") or None
+    try:
+        with open(path, encoding="ascii") as file:  # noqa: PTH123 -- as above
+            return file.read().strip()
+    except (OSError, UnicodeDecodeError) as exc:
+        reason = _why(exc) if isinstance(exc, OSError) else "it is not plain text"
+        detail = f"The app key file {path} cannot be read: {reason}."
+        raise ClientError(detail, "Look at KEYFOB_APP_KEY_FILE.", code="invalid_request") from exc
+
+
+def _refusal(reply: Reply) -> ClientError:
+    try:
+        problem = json.loads(reply.body)
+    except ValueError:
+        problem = None  # not a problem document: the status is all there is to say
+    problem = problem if isinstance(problem, dict) else {}
+    if "retry_after" not in problem and reply.headers.get("retry-after", "").isdigit():
+        problem["retry_after"] = int(reply.headers["retry-after"])
+    code = _text(problem.get("code")) or f"http_{reply.status}"
+    detail = _text(problem.get("detail")) or _text(problem.get("title")) or f"The daemon answered {reply.status}."
+    kind = _BY_CODE.get(code, ClientError)
+    return kind(detail, _text(problem.get("hint")) or "", code=code, status=reply.status, problem=problem)
+
+
+def _bearer(value: object, what: str, code: str) -> str:
+    """Refuse what would break a header or a terminal (RFC 6750 2.1: printable ASCII without spaces)."""
+    if isinstance(value, str) and value and all("!" <= character <= "~" for character in value):
+        return value
+    raise ClientError(f"There is no usable {what}.", code=code)
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def _why(exc: OSError) -> str:
+    return "it took too long" if isinstance(exc, TimeoutError) else exc.strerror or str(exc) or type(exc).__name__

@@ -1,0 +1,201 @@
+"""The composition root: build everything, open the doors, run, and stop in the right order.
+
+Called by ``keyfob serve`` and ``keyfob demo``. Reading it top to bottom is reading a life of the daemon.
+"""
+
+import asyncio
+import logging
+import os
+import random
+import resource
+import signal
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from socket import socket as Socket  # noqa: N812 -- a type, named as one
+
+from broker import __version__, logs, sdnotify
+from broker.errors import CannotStart
+from broker.events import Events
+from broker.oauth.http import Http
+from broker.oauth.idtoken import Jwks
+from broker.scheduler import Scheduler
+from broker.settings import Settings
+from broker.store.files import StateLock, lock_state_directory, private_directory
+from broker.store.keys import key_source
+from broker.store.store import Store
+from broker.usecases import audit, health, refresh
+from broker.usecases.context import Context
+from broker.web.asgi import app_door, browser_door
+from broker.web.doors import LOOPBACK, Door, bind_port, bind_socket
+
+log = logging.getLogger(__name__)
+
+# A refresh may take 20 s; whatever is in the air gets that long to land before the process ends.
+DRAIN = 20.0
+
+
+class Daemon:
+    """One running Keyfob.
+
+    Args:
+        settings: where and how.
+        environ: for what systemd passes on (sockets, credentials).
+        clock: the wall clock, epoch seconds.
+    """
+
+    def __init__(self, settings: Settings, environ: Mapping[str, str], clock: Callable[[], float] = time.time) -> None:
+        self._settings = settings
+        self._environ = environ
+        self._clock = clock
+        self._doors: list[Door] = []
+        self._lock: StateLock | None = None
+        self._scheduler: Scheduler | None = None
+        self._ctx: Context | None = None
+        self._audit: asyncio.Task[None] | None = None
+
+    @property
+    def ctx(self) -> Context:
+        """The collaborators, once started."""
+        if self._ctx is None:
+            raise CannotStart("The daemon has not been started.")
+        return self._ctx
+
+    async def start(self) -> None:
+        """Take the state directory, open the store, settle what a crash left, open the doors, begin to tick.
+
+        Raises:
+            CannotStart: something is in the way; nothing was changed.
+        """
+        settings = self._settings
+        os.umask(0o077)
+        private_directory(settings.state_dir)
+        # The lock comes first: whoever holds it may replace a dead socket and open the database.
+        self._lock = lock_state_directory(settings.state_dir)
+        try:
+            await self._open()
+        except BaseException:
+            self._lock.release()
+            raise
+
+    async def _open(self) -> None:
+        settings = self._settings
+        given = sdnotify.listen_fds(self._environ, os.getpid())
+        sockets: list[Socket] = []
+        try:
+            browser = bind_port(settings.browser_port, "browser-port")
+            sockets.append(browser)
+            app = bind_port(settings.app_port, "app-port")
+            sockets.append(app)
+            local = given.get("app") or _own_socket(settings.runtime_dir, settings.socket)
+            sockets.append(local)
+            store = await self._open_store()
+        except BaseException:
+            for sock in sockets:
+                sock.close()
+            raise
+        browser_port, app_port = browser.getsockname()[1], app.getsockname()[1]
+        ctx = self._ctx = Context(
+            store=store,
+            http=Http(ca_file=settings.ca_file, proxy=settings.http_proxy),
+            jwks=Jwks(),
+            events=Events(),
+            clock=self._clock,
+            rng=random.SystemRandom(),
+            browser_url=f"http://{LOOPBACK}:{browser_port}",
+            presets_dir=settings.presets_dir,
+            doors={
+                "socket": str(local.getsockname()),
+                "app": f"http://{LOOPBACK}:{app_port}",
+                "browser": f"http://{LOOPBACK}:{browser_port}",
+            },
+        )
+        if store.locked:
+            log.warning("locked: %s", store.locked)
+        else:
+            await refresh.settle(ctx)
+        self._doors = [
+            Door(app_door(ctx, "socket", None), local),
+            Door(app_door(ctx, "app", _names(app_port)), app),
+            Door(browser_door(ctx, _names(browser_port)), browser),
+        ]
+        for door in self._doors:
+            await door.open()
+        self._scheduler = Scheduler(ctx)
+        self._scheduler.start()
+        self._audit = asyncio.create_task(audit.record(ctx), name="audit")
+        log.info("Keyfob %s: %s", __version__, ", ".join(f"{name} {where}" for name, where in ctx.doors.items()))
+
+    async def _open_store(self) -> Store:
+        settings = self._settings
+        credentials = self._environ.get("CREDENTIALS_DIRECTORY")
+        key = key_source(
+            settings.key_source,
+            file=settings.key_file,
+            command=settings.key_command,
+            credentials_dir=Path(credentials) if credentials else None,
+        )
+        return await Store.open(settings.database_url, key=key, now=self._clock())
+
+    async def stop(self) -> None:
+        """Begin nothing, let refreshes land, close the doors, then the store."""
+        ctx = self.ctx
+        if self._scheduler is not None:
+            self._scheduler.stop()
+        late = await ctx.flights.drain(DRAIN)
+        if late:
+            log.warning("%d refreshes did not end in time; they are settled at the next start", late)
+        if ctx.finishing:
+            await asyncio.wait(set(ctx.finishing), timeout=DRAIN)
+        ctx.events.close()
+        if self._audit is not None:
+            await self._audit
+        await asyncio.gather(*(door.close() for door in self._doors))
+        await ctx.handouts.flush(ctx.store)
+        await ctx.http.aclose()
+        await ctx.store.close()
+        if self._lock is not None:
+            self._lock.release()
+
+
+def _own_socket(directory: Path, path: Path) -> Socket:
+    private_directory(directory)
+    return bind_socket(path)
+
+
+def _names(port: int) -> frozenset[str]:
+    # What a browser or a program writes when it means this port; any other Host came through a foreign name.
+    return frozenset({f"{LOOPBACK}:{port}", f"localhost:{port}"})
+
+
+async def serve(settings: Settings, environ: Mapping[str, str]) -> None:
+    """Run until SIGTERM or SIGINT.
+
+    Raises:
+        CannotStart: something is in the way; nothing was changed.
+    """
+    logs.set_up(settings.log, settings.log_format)
+    # A core dump would hold every key and token.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signum, stopping.set)
+    daemon = Daemon(settings, environ)
+    await daemon.start()
+    notify = sdnotify.Notifier(environ)
+    notify.ready(f"locked: {daemon.ctx.store.locked}" if daemon.ctx.store.locked else "handing out tokens")
+    watchdog = asyncio.create_task(_feed_watchdog(daemon.ctx, notify, sdnotify.watchdog_interval(environ, os.getpid())))
+    await stopping.wait()
+    log.info("stopping")
+    notify.stopping()
+    watchdog.cancel()
+    await daemon.stop()
+
+
+async def _feed_watchdog(ctx: Context, notify: sdnotify.Notifier, interval: float | None) -> None:
+    """Tell systemd that the loop, the store and the scheduler are alive - and say nothing when they are not."""
+    while interval is not None:
+        await asyncio.sleep(interval)
+        if await health.is_alive(ctx):
+            notify.watchdog()

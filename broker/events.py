@@ -1,0 +1,126 @@
+"""What happened to a token, told to whoever listens.
+
+Published by the use cases; listened to by the event stream, waiting logins, the demo and the audit.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal[
+    "login-started",
+    "logged-in",
+    "login-failed",
+    "refreshed",
+    "refresh-failed",
+    "needs-login",
+    "misconfigured",
+    "uncertain",
+    "handed-out",
+    "rejected",
+    "logged-out",
+    "app-added",
+    "app-removed",
+]
+
+# A listener that reads nothing for so many events is told that it missed some; nobody waits for it.
+BACKLOG = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One thing that happened.
+
+    Attributes:
+        kind: what.
+        at: epoch seconds.
+        account: the account's name, or empty.
+        app: who asked, or empty where nobody did.
+        detail: safe words for people.
+        login: id of the login it belongs to, or empty.
+        generation: the token's generation, or 0.
+    """
+
+    kind: Kind
+    at: float
+    account: str = ""
+    app: str = ""
+    detail: str = ""
+    login: str = ""
+    generation: int = 0
+
+
+class Subscription:
+    """What one listener has not read yet."""
+
+    def __init__(self) -> None:
+        self._queue: deque[Event] = deque(maxlen=BACKLOG)
+        self._news = asyncio.Event()
+        self._closed = False
+        self.missed = 0
+
+    def put(self, event: Event) -> None:
+        """Add an event; the oldest gives way when the listener is far behind."""
+        self.missed += len(self._queue) == BACKLOG
+        self._queue.append(event)
+        self._news.set()
+
+    def close(self) -> None:
+        """Let the listener end once it has read what is there."""
+        self._closed = True
+        self._news.set()
+
+    async def next(self, timeout: float | None = None) -> Event | None:  # noqa: ASYNC109 -- None is an answer here
+        """Return the next event; None when ``timeout`` seconds passed or the bus was closed."""
+        while not self._queue:
+            if self._closed:
+                return None
+            self._news.clear()
+            try:
+                await asyncio.wait_for(self._news.wait(), timeout)
+            except TimeoutError:
+                return None
+        return self._queue.popleft()
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing more will come."""
+        return self._closed and not self._queue
+
+    async def __aiter__(self) -> AsyncIterator[Event]:
+        while (event := await self.next()) is not None:
+            yield event
+
+
+class Events:
+    """The place where events are published and listened to, within one event loop."""
+
+    def __init__(self) -> None:
+        self._listeners: set[Subscription] = set()
+        self._closed = False
+
+    def publish(self, event: Event) -> None:
+        """Tell every listener; never waits."""
+        for listener in self._listeners:
+            listener.put(event)
+
+    @contextmanager
+    def listen(self) -> Iterator[Subscription]:
+        """Listen for the length of the ``with`` block."""
+        subscription = Subscription()
+        if self._closed:
+            subscription.close()
+        self._listeners.add(subscription)
+        try:
+            yield subscription
+        finally:
+            self._listeners.discard(subscription)
+
+    def close(self) -> None:
+        """End every listener, so that open streams do not hold up a stop."""
+        self._closed = True
+        for listener in self._listeners:
+            listener.close()

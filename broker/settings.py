@@ -1,0 +1,174 @@
+"""Every setting, read once: defaults < TOML file < environment < flags.
+
+Read by ``daemon`` and ``cli`` only; the table below is also what ``docs/configuration.md`` is checked against.
+"""
+
+import os
+import stat
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from broker.errors import CannotStart
+
+KEY_SOURCES = ("file", "systemd", "command")
+LOG_LEVELS = ("debug", "info", "warning", "error")
+LOG_FORMATS = ("text", "json")
+MAX_PORT = 65535
+
+
+def _path(text: str) -> Path:
+    return Path(text).expanduser()
+
+
+def _port(text: str) -> int:
+    port = int(text)
+    if not 0 <= port <= MAX_PORT:
+        raise ValueError
+    return port
+
+
+def _one_of(*allowed: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in allowed:
+            raise ValueError
+        return text
+
+    return parse
+
+
+def setting(parse: Callable[[str], Any], what: str, expects: str) -> Any:  # noqa: ANN401 -- as dataclasses.field
+    """Describe one setting: how its text is read, what it is for, and what a wrong value should have been."""
+    return field(metadata={"parse": parse, "what": what, "expects": expects})
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All settings. Each has the same name as TOML key, ``KEYFOB_NAME`` variable and ``--name`` flag of ``serve``."""
+
+    config: Path = setting(_path, "the TOML file with these settings", "a path")
+    state_dir: Path = setting(_path, "database and lock file; made 0700", "a path")
+    runtime_dir: Path = setting(_path, "the app socket keyfob.sock; made 0700", "a path")
+    browser_port: int = setting(_port, "port of the browser door on 127.0.0.1; 0 means any free one", "0 to 65535")
+    app_port: int = setting(_port, "port of the app door on 127.0.0.1; 0 means any free one", "0 to 65535")
+    database_url: str = setting(str, "SQLAlchemy URL of the SQLite database", "sqlite+aiosqlite:///path")
+    key_source: str = setting(
+        _one_of(*KEY_SOURCES), "where the key that seals the secrets comes from", f"one of {', '.join(KEY_SOURCES)}"
+    )
+    key_file: Path = setting(_path, "the key file, for key_source = file; made 0600 on the first start", "a path")
+    key_command: str = setting(str, "a command that prints the key, for key_source = command; no shell", "a command")
+    ca_file: Path | None = setting(_path, "extra CA certificates (PEM) for outgoing TLS", "a path")
+    http_proxy: str = setting(str, "proxy for outgoing requests; no proxy variable is read", "http://HOST:PORT")
+    log: str = setting(_one_of(*LOG_LEVELS), "how much is logged", f"one of {', '.join(LOG_LEVELS)}")
+    log_format: str = setting(_one_of(*LOG_FORMATS), "how log lines look", f"one of {', '.join(LOG_FORMATS)}")
+
+    @property
+    def socket(self) -> Path:
+        """Where the app socket listens."""
+        return self.runtime_dir / "keyfob.sock"
+
+    @property
+    def presets_dir(self) -> Path:
+        """Where a person's own preset files live."""
+        return self.config.parent / "presets"
+
+
+def variable(name: str) -> str:
+    """Return the environment variable of a setting."""
+    return f"KEYFOB_{name.upper()}"
+
+
+def read(environ: Mapping[str, str], flags: Mapping[str, str | None] | None = None) -> Settings:
+    """Read the settings from the configuration file, the environment and the flags.
+
+    Args:
+        environ: the process's environment.
+        flags: setting name -> text given on the command line, or None.
+
+    Raises:
+        CannotStart: for a value that cannot be, an unknown key, or a file that is missing although it was named, cannot
+            be read, or may be written by others.
+    """
+    given: dict[str, str] = {name: value for name, value in (flags or {}).items() if value is not None}
+    home = Path(environ.get("HOME") or Path.home())
+    named = given.get("config") or environ.get("KEYFOB_CONFIG")
+    config = _path(named) if named else home / ".config/keyfob/config.toml"
+    from_file = _read_file(config, must_exist=bool(named))
+    values: dict[str, Any] = {"config": config}
+    for spec in fields(Settings):
+        name = spec.name
+        if name == "config":
+            continue
+        if name in given:
+            values[name] = _parse(spec.metadata, given[name], f"--{name.replace('_', '-')}")
+        elif environ.get(variable(name)):
+            values[name] = _parse(spec.metadata, environ[variable(name)], variable(name))
+        elif name in from_file:
+            values[name] = _parse(spec.metadata, from_file[name], f"'{name}' in {config}")
+    return Settings(**{**_defaults(home, environ, values.get("state_dir")), **values})
+
+
+def defaults(home: Path, environ: Mapping[str, str]) -> dict[str, Any]:
+    """Return every setting's default, given the home directory and the environment."""
+    return _defaults(home, environ, None)
+
+
+def _defaults(home: Path, environ: Mapping[str, str], state_dir: Path | None) -> dict[str, Any]:
+    state = state_dir or home / ".local/state/keyfob"
+    run = environ.get("XDG_RUNTIME_DIR")
+    return {
+        "config": home / ".config/keyfob/config.toml",
+        "state_dir": state,
+        # Without a session (cron, a container) there is no runtime directory; the state directory is as private.
+        "runtime_dir": Path(run) / "keyfob" if run else state / "run",
+        "browser_port": 8400,
+        "app_port": 8401,
+        "database_url": f"sqlite+aiosqlite:///{state / 'keyfob.db'}",
+        "key_source": "file",
+        "key_file": home / ".config/keyfob/key",
+        "key_command": "",
+        "ca_file": None,
+        "http_proxy": "",
+        "log": "info",
+        "log_format": "text",
+    }
+
+
+def _parse(metadata: Mapping[str, Any], text: str, where: str) -> Any:  # noqa: ANN401 -- what the table says
+    try:
+        return metadata["parse"](text)
+    except ValueError:
+        raise CannotStart(f"{where} is {text!r}; it must be {metadata['expects']}.") from None
+
+
+def _read_file(path: Path, *, must_exist: bool) -> dict[str, str]:
+    try:
+        with path.open("rb") as file:
+            status = os.fstat(file.fileno())
+            if status.st_uid not in (os.getuid(), 0):
+                raise CannotStart(
+                    f"The configuration file {path} belongs to another user.",
+                    f"Make it yours (chown {os.getuid()}) or name another with --config.",
+                )
+            if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+                raise CannotStart(f"The configuration file {path} may be written by others.", f"Run: chmod go-w {path}")
+            data = tomllib.load(file)
+    except FileNotFoundError:
+        if not must_exist:
+            return {}
+        raise CannotStart(
+            f"The configuration file {path} does not exist.", "Make it, or leave KEYFOB_CONFIG and --config out."
+        ) from None
+    except OSError as exc:
+        raise CannotStart(f"The configuration file {path} cannot be read: {exc.strerror}.") from exc
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+        raise CannotStart(f"The configuration file {path} is not valid TOML: {exc}.") from exc
+    known = {spec.name for spec in fields(Settings)} - {"config"}
+    for name, value in data.items():
+        if name not in known:
+            raise CannotStart(f"{path} has an unknown setting '{name}'.", f"Known are: {', '.join(sorted(known))}.")
+        if not isinstance(value, (str, int)) or isinstance(value, bool):
+            raise CannotStart(f"'{name}' in {path} must be text or a number.")
+    return {name: str(value) for name, value in data.items()}

@@ -1,0 +1,234 @@
+"""Accounts as people see them, and what is done to one by hand: refresh, report a rejection, log out.
+
+Called by the web API.
+"""
+
+import asyncio
+from dataclasses import dataclass, replace
+
+from broker.core import timing
+from broker.core.account import Account, Misconfigured, NeedsLogin, RefreshingFailed, Static, Suspect, Uncertain
+from broker.core.account import login_needed as needs_login
+from broker.core.policy import Ask, Caller, Denied, decide
+from broker.core.secret import Secret
+from broker.errors import ConfirmNeeded, InvalidRequest, TooManyRequests, UnknownAccount
+from broker.oauth import identity, wire
+from broker.usecases import get_token, login, refresh
+from broker.usecases.context import Context
+from broker.usecases.get_token import MustLogin, Unavailable
+from broker.usecases.providers import find
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """An account with what is derived from it.
+
+    Attributes:
+        account: the account.
+        next_refresh_at: when Keyfob will ask by itself, or None.
+        login_url: where a person can help, or empty.
+    """
+
+    account: Account
+    next_refresh_at: float | None
+    login_url: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PendingView:
+    """An account whose first login is under way."""
+
+    name: str
+    provider: str
+    since: float
+    login_url: str
+
+
+async def listed(ctx: Context) -> list[View | PendingView]:
+    """Return all accounts by name, those whose first login is under way included."""
+    views: dict[str, View | PendingView] = {}
+    for pending in await ctx.store.logins_pending():
+        if pending.account and pending.replaces is None:
+            views[pending.account] = _pending(ctx, pending)
+    for account in await ctx.store.accounts():
+        views[account.name] = View(account, await refresh.next_refresh_at(ctx, account))
+    return [views[name] for name in sorted(views)]
+
+
+async def shown(ctx: Context, name: str) -> View | PendingView:
+    """Return one account, with a login URL where a login would help.
+
+    Raises:
+        UnknownAccount: none has that name.
+    """
+    account = await ctx.store.account(name)
+    if account is None:
+        for pending in await ctx.store.logins_pending():
+            if pending.account == name:
+                return _pending(ctx, pending)
+        raise unknown(name)
+    url = await login.offer(ctx, account) if isinstance(account.state, NeedsLogin) else ""
+    return View(account, await refresh.next_refresh_at(ctx, account), url)
+
+
+def unknown(name: str) -> UnknownAccount:
+    """Return the error for a name that no account has."""
+    return UnknownAccount(f"No account is called '{name}'.", "See: keyfob accounts")
+
+
+async def refresh_now(ctx: Context, name: str, *, confirm: bool = False) -> Account | MustLogin | Unavailable:
+    """Refresh because a person says so: passes Keyfob's own back-off, never the provider's Retry-After.
+
+    Raises:
+        UnknownAccount: none has that name.
+        ConfirmNeeded: the next request may end the login.
+        InvalidRequest: nothing can refresh this account.
+    """
+    account = await ctx.store.account(name)
+    if account is None:
+        raise unknown(name)
+    match account.state:
+        case Static():
+            raise InvalidRequest(
+                f"Account '{name}' holds a token that a person made; nothing can refresh it.",
+                f"Make a new one at the provider and bring it: keyfob login {name} --flow token --token-file FILE",
+            )
+        case NeedsLogin() | Misconfigured():
+            return await get_token.refused(ctx, account)
+        case Uncertain(reason=reason) | Suspect(reason=reason) if not confirm:
+            raise ConfirmNeeded(
+                reason, f"If you accept that this may end the login: keyfob refresh {name} --confirm", account=name
+            )
+        case RefreshingFailed(reason=reason, throttled_until=until) if until > ctx.clock():
+            return Unavailable(name, reason, until - ctx.clock())
+    if not account.has_refresh_token:
+        raise InvalidRequest(
+            f"The provider gave account '{name}' no refresh token.", f"Log in again: keyfob login {name}"
+        )
+    await asyncio.shield(refresh.join(ctx, account, force=True))
+    after = await ctx.store.account_by_uuid(account.uuid)
+    if after is None:
+        raise unknown(name)
+    if after.generation == account.generation:
+        return await get_token.refused(ctx, after)
+    return after
+
+
+async def rejected(ctx: Context, caller: Caller, name: str, token: Secret) -> Denied | None:
+    """A resource server refused a token: refresh, if it is still the stored one.
+
+    The caller then asks for the token as always. None means that this was heard.
+
+    Raises:
+        UnknownAccount: none has that name (for the owner; an app is told ``Denied``).
+        TooManyRequests: a refresh was forced less than 30 s ago.
+    """
+    account = await ctx.store.account(name)
+    now = ctx.clock()
+    if account is None:
+        decision = decide(caller, Ask(name), (), None, now)
+        if isinstance(decision, Denied):
+            return decision
+        raise unknown(name)
+    decision = decide(caller, Ask(name), account.scope, account.resource, now)
+    if isinstance(decision, Denied):
+        return decision
+    stored = await ctx.store.access_token(account)
+    if stored is None or stored != token:
+        return None  # It has been replaced since: the caller only has to ask again.
+    if account.forced_at is not None and 0 <= now - account.forced_at < timing.LEAST_BETWEEN_REFRESHES:
+        wait = timing.LEAST_BETWEEN_REFRESHES - (now - account.forced_at)
+        raise TooManyRequests(
+            f"The token of account '{name}' was renewed after a rejection less than 30 s ago.",
+            "If the new one is refused too, it is not a matter of its age: look at its scope.",
+            retry_after=round(wait, 1),
+        )
+    ctx.publish("rejected", name, app=caller.name, generation=account.generation)
+    marked = await ctx.store.swap(replace(account, forced_at=now))
+    if marked is None:
+        return None
+    if isinstance(marked.state, Static) or not marked.has_refresh_token:
+        await _check_unrefreshable(ctx, marked, stored)
+    elif marked.state.name in ("active", "refreshing-failed"):
+        await asyncio.shield(refresh.join(ctx, marked, force=True))
+    return None
+
+
+async def _check_unrefreshable(ctx: Context, account: Account, token: Secret) -> None:
+    """Nothing can renew this token: ask the provider itself before believing one app that it is dead."""
+    provider = await find(ctx, account.provider)
+    if not provider.identity.url:
+        return
+    try:
+        await identity.who(ctx.http, provider, access_token=token)
+    except identity.IdentityRefused:
+        reason = f"{provider.title} does not accept this token any more."
+        if await ctx.store.swap(needs_login(account, ctx.clock(), reason)) is not None:
+            ctx.publish("needs-login", account.name, detail=reason)
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedOut:
+    """How a log-out went. Here everything is forgotten either way.
+
+    Attributes:
+        revoked: the provider confirmed that the login is dead.
+        detail: which half did not succeed, and what to do.
+    """
+
+    revoked: bool
+    detail: str
+
+
+async def log_out(ctx: Context, name: str, *, local_only: bool = False) -> LoggedOut:
+    """Revoke at the provider (refresh token first, RFC 7009 2.1), then forget everything here.
+
+    Raises:
+        UnknownAccount: none has that name.
+    """
+    account = await ctx.store.account(name)
+    if account is None:
+        for pending in await ctx.store.logins_pending():
+            if pending.account == name:
+                await login.cancel(ctx, pending.id)
+                return LoggedOut(revoked=False, detail="Its first login was cancelled; there was nothing to revoke.")
+        raise unknown(name)
+    flight = ctx.flights.tasks.get(account.uuid)
+    if flight is not None:
+        # A refresh under way would bring a new token to life after the old one was revoked.
+        await asyncio.wait([flight])
+        account = await ctx.store.account(name) or account
+    result = LoggedOut(revoked=False, detail="") if local_only else await _revoke(ctx, account)
+    await ctx.store.delete_account(account)
+    ctx.offers.pop(account.uuid, None)
+    ctx.publish("logged-out", name, detail=result.detail)
+    return result
+
+
+async def _revoke(ctx: Context, account: Account) -> LoggedOut:
+    provider = await find(ctx, account.provider)
+    if isinstance(account.state, Static):
+        where = f" at {provider.static_token_url}" if provider.static_token_url else ""
+        return LoggedOut(revoked=False, detail=f"The token was made by hand: delete it{where}.")
+    if not provider.endpoints.revocation:
+        return LoggedOut(
+            revoked=False, detail=f"{provider.title} has no revocation endpoint: remove Keyfob in your settings there."
+        )
+    client, secret = await ctx.store.client_of(account)
+    refresh_token, access_token = await ctx.store.refresh_token(account), await ctx.store.access_token(account)
+    problems = []
+    for token, hint in ((refresh_token, "refresh_token"), (access_token, "access_token")):
+        if token is None:
+            continue
+        problem = await wire.revoke(ctx.http, provider, client, secret, token=token, hint=hint)
+        if problem is not None:
+            problems.append(f"{hint.replace('_', ' ')}: {problem}")
+        elif hint == "refresh_token" and provider.refresh.kills_old_access_token:
+            break  # The access token died with it, and some providers stumble over a second request.
+    if problems:
+        return LoggedOut(revoked=False, detail=f"{provider.title} did not confirm ({'; '.join(problems)}).")
+    return LoggedOut(revoked=True, detail=f"{provider.title} confirmed that the login is dead.")
+
+
+def _pending(ctx: Context, pending: "login.Login") -> PendingView:
+    return PendingView(pending.account, pending.provider, pending.created_at, login.start_url(ctx, pending.id))

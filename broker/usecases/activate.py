@@ -1,0 +1,127 @@
+"""From a grant to an account: a new one, or the one that logged in again - if it is the same person.
+
+Called at the end of every kind of login.
+"""
+
+from broker.core.account import Account, Active, Identity, Static
+from broker.core.login import Login
+from broker.core.token import Grant
+from broker.errors import Conflict, LoginFailed, ProviderUnavailable
+from broker.oauth import wire
+from broker.providers.model import Provider
+from broker.usecases.context import Context
+
+
+def read_answer(provider: Provider, outcome: wire.Outcome, sent_at: float, scope: tuple[str, ...]) -> Grant:
+    """Turn the outcome of a first token request into a grant.
+
+    Raises:
+        LoginFailed: the provider refused.
+        ProviderUnavailable: it could not be reached, is throttling, or answered nonsense.
+    """
+    match outcome:
+        case wire.Answered(raw=raw):
+            try:
+                return wire.read_grant(raw, provider=provider, issued_at=sent_at, asked_scope=scope)
+            except wire.BadReply as exc:
+                raise LoginFailed(f"{provider.title} gave a token that is not usable: {exc}.") from exc
+        case wire.Refused(error=error, description=description):
+            said = f"{error}: {description}" if description else error
+            raise LoginFailed(f"{provider.title} refused the login: {said}.", "Start the login again.")
+        case wire.Throttled(reason=reason, retry_after=retry_after):
+            raise ProviderUnavailable(
+                f"{provider.title} is throttling: {reason}.",
+                "Wait a little, then log in again.",
+                retry_after=retry_after,
+            )
+        case wire.Unreachable(reason=reason) | wire.Faulty(reason=reason) | wire.Lost(reason=reason):
+            raise ProviderUnavailable(f"{provider.title} gave no proper answer: {reason}.", "Log in again later.")
+
+
+async def activate(
+    ctx: Context,
+    login: Login,
+    provider: Provider,
+    grant: Grant,
+    who: Identity | None,
+    state: Active | Static | None = None,
+) -> Account:
+    """Make the account, or renew the one that logged in again - if it is the same person.
+
+    Raises:
+        Conflict: somebody else came back, or the account was removed meanwhile.
+    """
+    now = ctx.clock()
+    known = await ctx.store.account_by_uuid(login.replaces) if login.replaces is not None else None
+    if known is None and login.replaces is None and not login.account and who is not None:
+        known = next((a for a in await ctx.store.accounts() if a.provider == provider.name and _same(a, who)), None)
+    if known is None:
+        return await ctx.store.create_account(
+            name=login.account or await default_name(ctx, provider, who),
+            provider=provider.name,
+            client=login.client,
+            destination=login.destination,
+            identity=who,
+            asked_scope=login.scope,
+            resource=login.resource,
+            state=state or Active(now),
+            grant=grant,
+            now=now,
+        )
+    if known.identity is not None and who is not None and not _same(known, who):
+        await _give_back(ctx, login, provider, grant)
+        raise Conflict(
+            f"You logged in as '{who.label}', but account '{known.name}' belongs to '{known.identity.label}'. "
+            "Nothing was changed.",
+            f"Log in as '{known.identity.label}', or give '{who.label}' an account of its own: "
+            f"keyfob login NAME --provider {provider.name}",
+        )
+    while True:
+        renewed = await ctx.store.replace_login(
+            known,
+            client=login.client,
+            destination=login.destination,
+            identity=who or known.identity,
+            asked_scope=login.scope,
+            resource=login.resource,
+            state=state or Active(now),
+            grant=grant,
+            now=now,
+        )
+        if renewed is not None:
+            return renewed
+        # A refresh changed the row meanwhile. The login is newer than whatever that was: it wins.
+        current = await ctx.store.account_by_uuid(known.uuid)
+        if current is None:
+            raise Conflict(f"Account '{known.name}' was removed while you logged in.", "Start the login again.")
+        known = current
+
+
+def _same(account: Account, who: Identity) -> bool:
+    return account.identity is not None and (account.identity.issuer, account.identity.subject) == (
+        who.issuer,
+        who.subject,
+    )
+
+
+async def default_name(ctx: Context, provider: Provider, who: Identity | None) -> str:
+    """Choose a name: the provider's, then the person's at that provider, then a number."""
+    taken = {account.name for account in await ctx.store.accounts()}
+    if provider.name not in taken:
+        return provider.name
+    person = "".join(c if c.isascii() and (c.isalnum() or c in "._@-") else "-" for c in who.label) if who else ""
+    name = f"{provider.name}-{person.strip('-')}"[:58] if person.strip("-") else provider.name
+    candidate, number = name, 2
+    while candidate in taken:
+        candidate, number = f"{name}-{number}", number + 1
+    return candidate
+
+
+async def _give_back(ctx: Context, login: Login, provider: Provider, grant: Grant) -> None:
+    """Revoke a grant that nobody will hold; what cannot be revoked runs out by itself."""
+    kept = await ctx.store.client(login.client)
+    if kept is not None and provider.endpoints.revocation:
+        token, hint = (
+            (grant.refresh_token, "refresh_token") if grant.refresh_token else (grant.access_token, "access_token")
+        )
+        await wire.revoke(ctx.http, provider, *kept, token=token, hint=hint)

@@ -1,0 +1,118 @@
+"""What every story needs: the collaborators, named once.
+
+Built by ``daemon``; passed to each use case as its first argument.
+"""
+
+import asyncio
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from broker.events import Event, Events, Kind
+from broker.oauth.http import Http
+from broker.oauth.idtoken import Jwks
+from broker.store.store import Store
+from broker.usecases.handouts import Handouts
+
+# At most this many refreshes at one issuer at a time: more looks like an attack to a small server.
+PER_ISSUER = 2
+# ... and this many in all: a resume from sleep must not become a stampede.
+IN_ALL = 8
+
+
+@dataclass(slots=True)
+class Flights:
+    """The refreshes that are under way: one shared task per account, and the gates they pass.
+
+    Attributes:
+        tasks: account uuid -> the one task that refreshes it.
+        grounded: no new flight begins; set when the daemon stops.
+        everywhere: the gate for all issuers together.
+        per_issuer: issuer -> its own gate.
+    """
+
+    tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict)
+    grounded: bool = False
+    everywhere: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(IN_ALL))
+    per_issuer: dict[str, asyncio.Semaphore] = field(default_factory=dict)
+
+    def gate(self, issuer: str) -> asyncio.Semaphore:
+        """Return the gate of one issuer."""
+        return self.per_issuer.setdefault(issuer, asyncio.Semaphore(PER_ISSUER))
+
+    async def drain(self, seconds: float) -> int:
+        """Begin nothing new, wait for what is in the air, and return how many did not land in time."""
+        self.grounded = True
+        if not self.tasks:
+            return 0
+        _, flying = await asyncio.wait(self.tasks.values(), timeout=seconds)
+        return len(flying)
+
+
+@dataclass(slots=True)
+class Schedule:
+    """What the scheduler is up to, for health and status.
+
+    Attributes:
+        last_tick_at: when it last looked, epoch seconds; 0 before the first time.
+        next_tick_at: when it will look again.
+    """
+
+    last_tick_at: float = 0.0
+    next_tick_at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """The collaborators of every story.
+
+    Attributes:
+        store: what we remember.
+        http: the way out to providers.
+        jwks: the providers' public keys, cached.
+        events: where news is published.
+        clock: the wall clock, epoch seconds.
+        rng: for jitter only; secrets come from the system.
+        browser_url: the browser door, ``http://127.0.0.1:PORT``.
+        presets_dir: a person's own preset files.
+        flights: the refreshes under way.
+        offers: account uuid -> id of the login that a refused caller was last pointed to and nobody has opened yet.
+        finishing: ids of logins whose code is being exchanged; the task is kept so that it is not collected.
+        registering: provider name -> a lock, so that two logins do not register two clients.
+        handouts: what was handed out and is not written down yet.
+        schedule: what the scheduler is up to.
+        doors: door name -> where it listens.
+        wake: tells the scheduler that something became due sooner.
+    """
+
+    store: Store
+    http: Http
+    jwks: Jwks
+    events: Events
+    clock: Callable[[], float]
+    rng: random.Random
+    browser_url: str
+    presets_dir: Path | None = None
+    flights: Flights = field(default_factory=Flights)
+    offers: dict[str, str] = field(default_factory=dict)
+    finishing: set[asyncio.Task[Any]] = field(default_factory=set)
+    registering: dict[str, asyncio.Lock] = field(default_factory=dict)
+    handouts: Handouts = field(default_factory=Handouts)
+    schedule: Schedule = field(default_factory=Schedule)
+    doors: dict[str, str] = field(default_factory=dict)
+    wake: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def publish(
+        self,
+        kind: Kind,
+        account: str = "",
+        *,
+        app: str = "",
+        detail: str = "",
+        login: str = "",
+        generation: int = 0,
+    ) -> None:
+        """Publish an event that happened now."""
+        self.events.publish(Event(kind, self.clock(), account, app, detail, login, generation))

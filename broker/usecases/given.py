@@ -1,0 +1,121 @@
+"""A login without a browser: a token or a refresh token that a person brings along.
+
+Called by the web API for the flows ``token`` and ``refresh-token``.
+"""
+
+import secrets
+from dataclasses import replace
+
+from broker.core.account import Active, Destination, Identity, Static
+from broker.core.login import Login
+from broker.core.secret import Secret
+from broker.core.token import Grant, Token
+from broker.errors import InvalidRequest, LoginFailed
+from broker.oauth import identity, wire
+from broker.providers.model import Provider
+from broker.usecases import providers
+from broker.usecases.activate import activate, read_answer
+from broker.usecases.context import Context
+from broker.usecases.login import Finished, NewLogin, prepare, redirect_uri
+
+# A token is one line of visible ASCII (RFC 6750 2.1 allows less still); anything else was pasted wrongly.
+LONGEST_TOKEN = 65536
+
+
+async def bring_token(ctx: Context, new: NewLogin, access_token: Secret, expires_at: float | None) -> Finished:
+    """Keep a token that a person made at the provider. Nothing can refresh it, and it is tried once before it is kept.
+
+    Args:
+        ctx: the collaborators.
+        new: the account and the provider.
+        access_token: what was pasted.
+        expires_at: epoch seconds, or None where it has no end that is known.
+
+    Raises:
+        InvalidRequest: that is no token.
+        LoginFailed: the provider does not accept it.
+    """
+    _check(access_token)
+    if expires_at is not None and expires_at <= ctx.clock():
+        raise InvalidRequest("That token has expired already.", "Make a new one.")
+    provider, _ = await prepare(ctx, new)
+    login = _login(ctx, new, provider, client="", client_id="")
+    who = await _whose(ctx, provider, access_token)
+    token = Token("Bearer", new.scope, issued_at=ctx.clock(), expires_at=expires_at)
+    return await _finish(ctx, login, provider, Grant(token, access_token), who, Static(ctx.clock()))
+
+
+async def bring_refresh_token(ctx: Context, new: NewLogin, refresh_token: Secret) -> Finished:
+    """Take over a refresh token from another program; it is used at once, so from now on only Keyfob may use it.
+
+    Raises:
+        InvalidRequest: that is no token.
+        LoginFailed, ProviderUnavailable: the provider does not accept it, or cannot be asked.
+    """
+    _check(refresh_token)
+    provider, _ = await prepare(ctx, new)
+    client = await providers.client_for(ctx, provider, redirect_uri(ctx, provider.name), new.client_id)
+    kept = await ctx.store.client(client.uuid)
+    sent_at = ctx.clock()
+    outcome = await wire.refresh(
+        ctx.http,
+        provider,
+        client,
+        kept[1] if kept is not None else None,
+        token_endpoint=provider.endpoints.token,
+        refresh_token=refresh_token,
+        resource=new.resource,
+    )
+    grant = read_answer(provider, outcome, sent_at, new.scope or provider.scopes)
+    if grant.refresh_token is None:
+        grant = replace(grant, refresh_token=refresh_token)
+    login = _login(ctx, new, provider, client=client.uuid, client_id=client.client_id)
+    who = await _whose(ctx, provider, grant.access_token)
+    return await _finish(ctx, login, provider, grant, who, Active(ctx.clock()))
+
+
+def _check(token: Secret) -> None:
+    text = token.reveal()
+    if not text or len(text) > LONGEST_TOKEN or not all("!" <= c <= "~" for c in text):
+        raise InvalidRequest("That is not a token.", "Paste one line of plain characters without spaces.")
+
+
+async def _whose(ctx: Context, provider: Provider, access_token: Secret) -> Identity | None:
+    try:
+        return await identity.who(ctx.http, provider, access_token=access_token)
+    except identity.IdentityRefused as exc:
+        where = f" Make a new one at {provider.static_token_url}" if provider.static_token_url else ""
+        raise LoginFailed(f"{provider.title} does not accept this token: {exc}.", where.strip()) from exc
+
+
+def _login(ctx: Context, new: NewLogin, provider: Provider, *, client: str, client_id: str) -> Login:
+    now = ctx.clock()
+    return Login(
+        id=secrets.token_urlsafe(24),
+        account=new.account,
+        replaces=None,
+        provider=provider.name,
+        client=client,
+        flow=new.flow,
+        destination=Destination(provider.identity_issuer, provider.endpoints.token, client_id),
+        redirect_uri="",
+        scope=new.scope or (provider.scopes if client else ()),
+        resource=new.resource,
+        nonce="",
+        authorization_url="",
+        state="done",
+        reason="",
+        created_at=now,
+        expires_at=now,
+    )
+
+
+async def _finish(
+    ctx: Context, login: Login, provider: Provider, grant: Grant, who: Identity | None, state: Active | Static
+) -> Finished:
+    replaced = await ctx.store.account(login.account) if login.account else None
+    login = replace(login, replaces=replaced.uuid if replaced is not None else None)
+    account = await activate(ctx, login, provider, grant, who, state)
+    ctx.publish("logged-in", account.name, detail=who.label if who is not None else "", login=login.id)
+    ctx.wake.set()
+    return Finished(replace(login, account=account.name), account, provider)

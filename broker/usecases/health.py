@@ -1,0 +1,59 @@
+"""How the daemon is: what works, and what does not and why.
+
+Called by the web API and by the watchdog.
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Literal
+
+from broker.core.timing import LONGEST_SLEEP
+from broker.errors import StoreUnavailable
+from broker.usecases import refresh
+from broker.usecases.context import Context
+
+# The scheduler looks at least every 37 s; three missed looks mean that it is gone, not late.
+SILENT = 3 * LONGEST_SLEEP
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """How the daemon is.
+
+    Attributes:
+        state: ``ok``, ``degraded`` or ``locked``.
+        reasons: what is wrong, for people; empty when ok.
+        accounts: state -> how many accounts are in it.
+        due: how many accounts wait for a refresh right now.
+    """
+
+    state: Literal["ok", "degraded", "locked"]
+    reasons: tuple[str, ...]
+    accounts: dict[str, int]
+    due: int
+
+
+async def report(ctx: Context) -> Report:
+    """Look at the store, the key and the scheduler."""
+    now = ctx.clock()
+    reasons: list[str] = []
+    states: Counter[str] = Counter()
+    due = 0
+    try:
+        await ctx.store.ping(now)
+        for account in await ctx.store.accounts():
+            states[account.state.name] += 1
+            at = await refresh.next_refresh_at(ctx, account)
+            due += at is not None and at <= now
+    except StoreUnavailable as exc:
+        reasons.append(str(exc))
+    if ctx.schedule.last_tick_at and now - ctx.schedule.last_tick_at > SILENT:
+        reasons.append("The scheduler has not run for a while.")
+    if ctx.store.locked:
+        return Report("locked", (ctx.store.locked, *reasons), dict(states), due)
+    return Report("degraded" if reasons else "ok", tuple(reasons), dict(states), due)
+
+
+async def is_alive(ctx: Context) -> bool:
+    """Whether the watchdog may be fed: the store answers and the scheduler runs. Locked is alive."""
+    return (await report(ctx)).state != "degraded"

@@ -1,0 +1,397 @@
+"""A browser login, from the start URL to the account. ``begin`` and ``finish`` stand together on purpose.
+
+Called by the web API (start, poll, paste), by the browser door (start page, callback) and by ``get_token``, which
+points a refused caller to a login.
+"""
+
+import asyncio
+import secrets
+from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+from broker.core.account import ACCOUNT_NAME, Account, Destination, Identity
+from broker.core.login import LOGIN_LIFETIME, Flow, Login
+from broker.core.secret import Secret
+from broker.core.token import Grant
+from broker.errors import Conflict, InvalidRequest, KeyfobError, LoginFailed, UnknownLogin
+from broker.oauth import authcode, identity, idtoken, wire
+from broker.providers.model import Provider
+from broker.store.store import TakenLogin
+from broker.usecases import providers
+from broker.usecases.activate import activate, read_answer
+from broker.usecases.context import Context
+from broker.usecases.providers import NewProvider
+
+# The flows that send a person to a browser.
+INTERACTIVE: tuple[Flow, ...] = ("browser", "paste")
+
+
+@dataclass(frozen=True, slots=True)
+class NewLogin:
+    """What a login should be.
+
+    Attributes:
+        provider: name of a provider or preset, or an issuer URL.
+        account: the name to give, or empty for a sane default.
+        base_url: the instance, where the preset needs one.
+        scope: what to ask; empty for the provider's default.
+        flow: how the person logs in.
+        client_id: a client registered by hand, or empty.
+        client_secret: its secret, or None.
+        auth_method: how the client authenticates, or empty.
+        resource: RFC 8707 resource, or None.
+        private: special-purpose addresses are allowed for a provider that is new.
+    """
+
+    provider: str
+    account: str = ""
+    base_url: str = ""
+    scope: tuple[str, ...] = ()
+    flow: Flow = "browser"
+    client_id: str = ""
+    client_secret: Secret | None = None
+    auth_method: str = ""
+    resource: str | None = None
+    private: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """How a login ended: the account, or why there is none."""
+
+    login: Login
+    account: Account | None
+    provider: Provider
+    reason: str = ""
+
+
+def start_url(ctx: Context, login_id: str) -> str:
+    """Return the page that begins a login in the browser that opens it first."""
+    return f"{ctx.browser_url}/login/{login_id}"
+
+
+def redirect_uri(ctx: Context, provider: str) -> str:
+    """Return the redirect URI of a provider: an address of ours, and a path of its own (RFC 9700 4.4.2.2)."""
+    return f"{ctx.browser_url}/callback/{provider}"
+
+
+async def prepare(ctx: Context, new: NewLogin) -> tuple[Provider, Account | None]:
+    """Find or add the provider, and the account that would log in again.
+
+    Raises:
+        InvalidRequest, Conflict, UnknownProvider, ProviderUnavailable: with the next step.
+    """
+    if new.account and not ACCOUNT_NAME.fullmatch(new.account):
+        raise InvalidRequest(
+            f"'{new.account}' cannot be an account's name.",
+            "Use letters, digits and . _ @ - (the first a letter or digit), 64 at the most.",
+        )
+    account = await ctx.store.account(new.account) if new.account else None
+    if account is not None and not new.provider:
+        provider = await providers.find(ctx, account.provider)
+        return provider, account
+    if not new.provider:
+        raise InvalidRequest("Which provider?", "Name it with --provider; see: keyfob provider presets")
+    is_url = "://" in new.provider
+    provider = await providers.ensure(
+        ctx,
+        NewProvider(
+            preset="" if is_url else new.provider,
+            issuer=new.provider if is_url else "",
+            base_url=new.base_url,
+            client_id=new.client_id,
+            client_secret=new.client_secret,
+            auth_method=new.auth_method,
+            private=new.private,
+        ),
+    )
+    if account is not None and account.provider != provider.name:
+        raise Conflict(
+            f"Account '{account.name}' is at provider '{account.provider}', not at '{provider.name}'.",
+            "Choose another account name, or log that one out first.",
+        )
+    return provider, account
+
+
+async def begin(ctx: Context, new: NewLogin) -> Login:
+    """Begin a browser or paste login: state, verifier and URL are made together and kept for ten minutes.
+
+    Raises:
+        as ``prepare``, and Locked when nothing can be sealed.
+    """
+    provider, account = await prepare(ctx, new)
+    if not provider.endpoints.authorization:
+        raise InvalidRequest(f"{provider.title} has no authorization endpoint.", "Use another --flow.")
+    callback = redirect_uri(ctx, provider.name)
+    client = await providers.client_for(ctx, provider, callback, new.client_id)
+    if new.flow == "paste" and provider.redirect.out_of_band:
+        callback = provider.redirect.out_of_band
+    scope = new.scope or (account.asked_scope if account is not None else ()) or provider.scopes
+    resource = new.resource if new.resource is not None else (account.resource if account is not None else None)
+    request = authcode.begin(
+        provider,
+        client_id=client.client_id,
+        redirect_uri=callback,
+        scope=scope,
+        resource=resource,
+        authorization_endpoint=provider.endpoints.authorization,
+        openid="openid" in scope,
+    )
+    now = ctx.clock()
+    login = Login(
+        id=secrets.token_urlsafe(24),
+        account=new.account,
+        replaces=account.uuid if account is not None else None,
+        provider=provider.name,
+        client=client.uuid,
+        flow=new.flow,
+        destination=Destination(provider.identity_issuer, provider.endpoints.token, client.client_id),
+        redirect_uri=callback,
+        scope=scope,
+        resource=resource,
+        nonce=request.nonce,
+        authorization_url=request.url,
+        state="pending",
+        reason="",
+        created_at=now,
+        expires_at=now + LOGIN_LIFETIME,
+    )
+    await ctx.store.put_login(login, state=request.state, verifier=request.verifier)
+    ctx.publish("login-started", login.account, detail=provider.title, login=login.id)
+    return login
+
+
+async def finish(
+    ctx: Context, provider_name: str, params: Sequence[tuple[str, str]], browser: Secret | None
+) -> Finished:
+    """Finish a login at the callback. Whatever comes, the state is used up by it (RFC 9700 4.7.1).
+
+    Args:
+        ctx: the collaborators.
+        provider_name: from the redirect path.
+        params: what the browser brought, in order.
+        browser: the cookie that the start page left, or None.
+
+    Raises:
+        LoginFailed: there is no live login for this, or it belongs to another browser or provider.
+    """
+    states = [value for name, value in params if name == "state"]
+    taken = (
+        await ctx.store.take_login(state=Secret(states[0]), browser=browser, now=ctx.clock())
+        if len(states) == 1
+        else None
+    )
+    if taken is None:
+        raise LoginFailed(
+            "This answer belongs to no login that is under way: it was finished already, is too old, or was not "
+            "started here.",
+            "Start the login again.",
+        )
+    if taken.login.provider != provider_name:
+        return await _fail(
+            ctx, taken.login, "The answer came to the address of another provider. Nothing was sent to it."
+        )
+    if not taken.same_browser:
+        return await _fail(ctx, taken.login, "The answer came in another browser than the one that began this login.")
+    return await _shielded(ctx, _complete(ctx, taken, params))
+
+
+async def finish_pasted(ctx: Context, login_id: str, *, url: str = "", code: Secret | None = None) -> Finished:
+    """Finish a login with what a person copied: the whole redirect URL, or the code that the provider showed.
+
+    Raises:
+        UnknownLogin: none such is pending.
+        InvalidRequest: what was pasted cannot belong to this login; the login stays pending.
+    """
+    login = await ctx.store.login(login_id)
+    if login is None:
+        raise UnknownLogin("There is no such login.", "Start it again.")
+    if login.state != "pending" or login.expires_at <= ctx.clock():
+        raise Conflict(f"This login is {login.state if login.state != 'pending' else 'expired'}.", "Start it again.")
+    if url:
+        params = _pasted_params(login, url)
+        state = next((Secret(value) for name, value in params if name == "state"), None)
+        if state is None:
+            raise InvalidRequest("The pasted address has no 'state'.", "Copy the whole address, to its very end.")
+        taken = await ctx.store.take_login(state=state, browser=None, now=ctx.clock())
+        if taken is None or taken.login.id != login_id:
+            raise InvalidRequest("The pasted address belongs to another login.", "Start this one again.")
+    else:
+        if login.redirect_uri.startswith("http"):
+            raise InvalidRequest(
+                "This provider sends the code to an address, not to a page.", "Paste that whole address as the URL."
+            )
+        params = [("code", code.reveal() if code is not None else "")]
+        taken = await ctx.store.take_login(id=login_id, browser=None, now=ctx.clock())
+        if taken is None:
+            raise UnknownLogin("This login has just ended.", "Start it again.")
+    return await _shielded(ctx, _complete(ctx, taken, params, pasted_code=not url))
+
+
+async def cancel(ctx: Context, login_id: str) -> None:
+    """Give a pending login up.
+
+    Raises:
+        UnknownLogin: there is none.
+    """
+    login = await ctx.store.login(login_id)
+    if login is None:
+        raise UnknownLogin("There is no such login.")
+    if login.state == "pending":
+        await ctx.store.take_login(id=login_id, browser=None, now=ctx.clock())
+        await _fail(ctx, login, "The login was cancelled.")
+
+
+async def offer(ctx: Context, account: Account) -> str:
+    """Return a URL at which a person can log this account in again; empty where that cannot be offered.
+
+    One unopened login per account is enough, however often it is asked for.
+    """
+    known = ctx.offers.get(account.uuid)
+    login = await ctx.store.login(known) if known is not None else None
+    if login is not None and login.state == "pending" and login.expires_at - ctx.clock() > LOGIN_LIFETIME / 2:
+        return start_url(ctx, login.id)
+    try:
+        login = await begin(ctx, NewLogin(provider="", account=account.name))
+    except KeyfobError:
+        # The refusal that carries this URL is the answer; a provider that cannot be prepared now must not hide it.
+        return ""
+    ctx.offers[account.uuid] = login.id
+    return start_url(ctx, login.id)
+
+
+async def opened(ctx: Context, login_id: str, browser: Secret) -> Login:
+    """The start page was opened: the first browser owns the login.
+
+    Raises:
+        UnknownLogin: it is not pending (any more).
+        Conflict: another browser opened it first.
+    """
+    login = await ctx.store.login(login_id)
+    if login is None or login.state != "pending" or login.expires_at <= ctx.clock():
+        raise UnknownLogin("This login is unknown, finished already, or too old.", "Start it again.")
+    if not await ctx.store.claim_login(login_id, browser):
+        raise Conflict("This login was opened in another browser first.", "Go on there, or start it again here.")
+    for uuid, offered in list(ctx.offers.items()):
+        if offered == login_id:
+            del ctx.offers[uuid]
+    return login
+
+
+async def expire(ctx: Context) -> None:
+    """End the logins whose time is over."""
+    for login in await ctx.store.expire_logins(ctx.clock()):
+        ctx.publish("login-failed", login.account, detail="nobody finished it in time", login=login.id)
+
+
+def _pasted_params(login: Login, url: str) -> list[tuple[str, str]]:
+    given, expected = urlsplit(url.strip()), urlsplit(login.redirect_uri)
+    if (given.scheme, given.netloc, given.path) != (expected.scheme, expected.netloc, expected.path):
+        raise InvalidRequest(
+            "The pasted address is not the one that this login ends at.",
+            f"It begins with {login.redirect_uri}? - copy it from the address bar after you logged in.",
+        )
+    return parse_qsl(given.query, keep_blank_values=True)
+
+
+async def _shielded(ctx: Context, story: Coroutine[Any, Any, Finished]) -> Finished:
+    """Run to the end even when the browser goes away: a code that was sent is spent."""
+    task = asyncio.create_task(story)
+    ctx.finishing.add(task)
+    task.add_done_callback(ctx.finishing.discard)
+    return await asyncio.shield(task)
+
+
+async def _complete(
+    ctx: Context, taken: TakenLogin, params: Sequence[tuple[str, str]], *, pasted_code: bool = False
+) -> Finished:
+    """Check who answered -> exchange -> validate -> who is it -> activate."""
+    login = taken.login
+    provider = await providers.find(ctx, login.provider)
+    try:
+        answer = authcode.read_callback(
+            params,
+            issuer=login.destination.issuer if provider.issuer else "",
+            iss_required=provider.iss_parameter and not pasted_code,
+        )
+        if isinstance(answer, authcode.CallbackError):
+            return await _fail(ctx, login, _consent_refused(provider, answer))
+        grant = await _exchange(ctx, login, provider, answer.code, taken.verifier)
+        who = await _who(ctx, login, provider, grant)
+        account = await activate(ctx, login, provider, grant, who)
+    except KeyfobError as exc:
+        return await _fail(ctx, login, str(exc))
+    await ctx.store.end_login(login.id, state="done", account=account.name, reason="")
+    ctx.publish("logged-in", account.name, detail=account.identity.label if account.identity else "", login=login.id)
+    ctx.wake.set()
+    return Finished(replace(login, state="done", account=account.name), account, provider)
+
+
+async def _exchange(ctx: Context, login: Login, provider: Provider, code: Secret, verifier: Secret) -> Grant:
+    """Exchange the code at the endpoint that was fixed when the login began."""
+    kept = await ctx.store.client(login.client)
+    if kept is None:
+        raise LoginFailed("The client of this login was removed meanwhile.", "Start the login again.")
+    client, secret = kept
+    sent_at = ctx.clock()
+    outcome = await wire.exchange_code(
+        ctx.http,
+        provider,
+        client,
+        secret,
+        token_endpoint=login.destination.token_endpoint,
+        code=code,
+        verifier=verifier,
+        redirect_uri=login.redirect_uri,
+        resource=login.resource,
+    )
+    return read_answer(provider, outcome, sent_at, login.scope)
+
+
+async def _who(ctx: Context, login: Login, provider: Provider, grant: Grant) -> Identity | None:
+    """Learn who logged in. Until the ID token's checks pass, nothing of the answer is used (RFC 9700 4.5.3.2)."""
+    if "openid" in login.scope and provider.endpoints.jwks:
+        if grant.id_token is None:
+            raise LoginFailed(
+                f"{provider.title} was asked for an ID token and gave none.", "Leave the scope 'openid' out."
+            )
+        claims = await idtoken.verify(
+            ctx.http,
+            provider,
+            ctx.jwks,
+            id_token=grant.id_token,
+            client_id=login.destination.client_id,
+            nonce=login.nonce,
+            access_token=grant.access_token,
+            now=ctx.clock(),
+        )
+        if claims.label != claims.subject:
+            return Identity(claims.issuer, claims.subject, claims.label)
+        # Many ID tokens carry no name; UserInfo may, and must then be about the same person (OIDC Core 5.3.2).
+        try:
+            told = await identity.who(ctx.http, provider, access_token=grant.access_token)
+        except (identity.IdentityRefused, KeyfobError):
+            told = None
+        label = told.label if told is not None and told.subject == claims.subject else claims.label
+        return Identity(claims.issuer, claims.subject, label)
+    try:
+        return await identity.who(ctx.http, provider, access_token=grant.access_token)
+    except identity.IdentityRefused as exc:
+        raise LoginFailed(f"{provider.title} does not accept the token that it just gave: {exc}.") from exc
+
+
+async def _fail(ctx: Context, login: Login, reason: str) -> Finished:
+    """End a login without an account; an account that wanted to log in again stays as it is."""
+    await ctx.store.end_login(login.id, state="failed", account=login.account, reason=reason)
+    ctx.publish("login-failed", login.account, detail=reason, login=login.id)
+    provider = await providers.find(ctx, login.provider)
+    return Finished(replace(login, state="failed", reason=reason), None, provider, reason)
+
+
+def _consent_refused(provider: Provider, answer: authcode.CallbackError) -> str:
+    if answer.error == "access_denied":
+        return f"{provider.title} says that access was not allowed. Log in again and choose to allow it."
+    said = f"{answer.error}: {answer.description}" if answer.description else answer.error
+    return f"{provider.title} refused the login: {said}."

@@ -1,0 +1,179 @@
+"""The API's handlers for accounts, tokens and logins: parse, call the story, render.
+
+Put behind the app doors by ``asgi``. A handler decides nothing.
+"""
+
+import asyncio
+from typing import cast, get_args
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from broker.core.account import Account
+from broker.core.login import Flow
+from broker.core.policy import Ask, Caller
+from broker.core.secret import Secret
+from broker.errors import InvalidRequest, LoginFailed, UnknownLogin
+from broker.usecases import accounts, given, login
+from broker.usecases import get_token as tokens
+from broker.usecases.context import Context
+from broker.usecases.login import NewLogin
+from broker.web import render
+from broker.web.body import Fields, Query
+from broker.web.guards import check_unlocked
+
+# A waiting poll answers before proxies and clients grow impatient.
+MOST_WAIT = 60.0
+# The flows of this version; the others of the contract are refused by name.
+FLOWS: tuple[Flow, ...] = ("browser", "paste", "token", "refresh-token")
+
+
+def caller_of(request: Request) -> Caller:
+    """Return who asks, as the guard found out."""
+    return cast("Caller", request.scope["state"]["caller"])
+
+
+async def get_token(request: Request, ctx: Context) -> Response:
+    """``GET /v1/accounts/{account}/token``."""
+    query = Query(request, "min_ttl", "scope", "resource", "id_token")
+    ask = Ask(request.path_params["account"], query.words("scope"), query.text("resource"))
+    min_ttl, id_token = query.seconds("min_ttl"), query.flag("id_token")
+    check_unlocked(ctx)
+    outcome = await tokens.get_token(ctx, caller_of(request), ask, min_ttl=min_ttl, id_token=id_token)
+    return render.token(outcome, plain=_wants_text(request))
+
+
+async def report_rejected(request: Request, ctx: Context) -> Response:
+    """``POST /v1/accounts/{account}/token/rejected``."""
+    body = await Fields.read(request)
+    token = body.secret("access_token")
+    body.end()
+    if token is None:
+        raise InvalidRequest("'access_token' is missing.", "Send the token that was refused.")
+    check_unlocked(ctx)
+    name = request.path_params["account"]
+    denied = await accounts.rejected(ctx, caller_of(request), name, token)
+    if denied is not None:
+        return render.problem(render.refusal(denied))
+    outcome = await tokens.get_token(ctx, caller_of(request), Ask(name))
+    return render.token(outcome, plain=_wants_text(request))
+
+
+async def list_accounts(request: Request, ctx: Context) -> Response:
+    """``GET /v1/accounts``."""
+    Query(request)
+    return render.answer({"accounts": [render.account(view) for view in await accounts.listed(ctx)]})
+
+
+async def show_account(request: Request, ctx: Context) -> Response:
+    """``GET /v1/accounts/{account}``."""
+    Query(request)
+    return render.answer(render.account(await accounts.shown(ctx, request.path_params["account"])))
+
+
+async def delete_account(request: Request, ctx: Context) -> Response:
+    """``DELETE /v1/accounts/{account}``."""
+    local_only = Query(request, "local_only").flag("local_only")
+    if not local_only:
+        check_unlocked(ctx)
+    result = await accounts.log_out(ctx, request.path_params["account"], local_only=local_only)
+    if local_only:
+        return Response(status_code=204, headers=render.ANSWER_HEADERS)
+    return render.answer({"revoked": result.revoked, "detail": result.detail})
+
+
+async def refresh_account(request: Request, ctx: Context) -> Response:
+    """``POST /v1/accounts/{account}/refresh``."""
+    Query(request)
+    body = await Fields.read(request)
+    confirm = body.flag("confirm")
+    body.end()
+    check_unlocked(ctx)
+    result = await accounts.refresh_now(ctx, request.path_params["account"], confirm=confirm)
+    if not isinstance(result, Account):
+        return render.problem(render.refusal(result))
+    view = await accounts.shown(ctx, result.name)
+    return render.answer(render.account(view))
+
+
+async def start_login(request: Request, ctx: Context) -> Response:
+    """``POST /v1/logins``."""
+    body = await Fields.read(request)
+    flow = body.text("flow", "browser")
+    if flow not in FLOWS:
+        known = flow in get_args(Flow)
+        raise InvalidRequest(
+            f"The flow '{flow}' is not built yet." if known else f"There is no flow '{flow[:50]}'.",
+            f"Use one of: {', '.join(FLOWS)}.",
+        )
+    new = NewLogin(
+        provider=body.text("provider"),
+        account=body.text("account"),
+        base_url=body.text("base_url"),
+        scope=body.words("scope"),
+        flow=cast("Flow", flow),
+        client_id=body.text("client_id"),
+        client_secret=body.secret("client_secret"),
+        auth_method=body.text("token_endpoint_auth_method"),
+        resource=body.text("resource") or None,
+        private=body.flag("private"),
+    )
+    access_token, refresh_token = body.secret("access_token"), body.secret("refresh_token")
+    expires_at = body.time("expires_at")
+    body.end()
+    check_unlocked(ctx)
+    if flow == "token":
+        finished = await given.bring_token(ctx, new, access_token or Secret(""), expires_at)
+    elif flow == "refresh-token":
+        finished = await given.bring_refresh_token(ctx, new, refresh_token or Secret(""))
+    else:
+        if access_token is not None or refresh_token is not None:
+            raise InvalidRequest("A token does not go with this flow.", "Use the flow 'token' or 'refresh-token'.")
+        started = await login.begin(ctx, new)
+        return render.answer(render.login(started, login.start_url(ctx, started.id)), 201)
+    return render.answer(render.login(finished.login, "", finished.account), 201)
+
+
+async def show_login(request: Request, ctx: Context) -> Response:
+    """``GET /v1/logins/{id}``, which waits for the end for up to ``wait`` seconds."""
+    login_id = request.path_params["id"]
+    wait = Query(request, "wait").seconds("wait", MOST_WAIT) or 0.0
+    give_up = asyncio.get_running_loop().time() + wait
+    with ctx.events.listen() as events:
+        while True:
+            found = await ctx.store.login(login_id)
+            if found is None:
+                raise UnknownLogin("There is no such login: it never was, or ended more than an hour ago.")
+            left = give_up - asyncio.get_running_loop().time()
+            if found.state != "pending" or left <= 0 or events.closed:
+                break
+            # A login that runs out publishes nothing until the next tick: look when its time is over.
+            await events.next(min(left, max(0.1, found.expires_at - ctx.clock())))
+            await login.expire(ctx)
+    account = await ctx.store.account(found.account) if found.state == "done" else None
+    return render.answer(render.login(found, login.start_url(ctx, login_id), account))
+
+
+async def finish_login(request: Request, ctx: Context) -> Response:
+    """``POST /v1/logins/{id}/finish``: the pasted redirect URL, or the pasted code."""
+    body = await Fields.read(request)
+    url, code = body.text("url"), body.secret("code")
+    body.end()
+    if bool(url) == (code is not None):
+        raise InvalidRequest("Give either 'url' or 'code'.")
+    check_unlocked(ctx)
+    finished = await login.finish_pasted(ctx, request.path_params["id"], url=url, code=code)
+    if finished.account is None:
+        raise LoginFailed(finished.reason)
+    return render.answer(render.login(finished.login, "", finished.account))
+
+
+async def cancel_login(request: Request, ctx: Context) -> Response:
+    """``DELETE /v1/logins/{id}``."""
+    await login.cancel(ctx, request.path_params["id"])
+    return Response(status_code=204, headers=render.ANSWER_HEADERS)
+
+
+def _wants_text(request: Request) -> bool:
+    accept = request.headers.get("accept", "")
+    return "text/plain" in accept and "application/json" not in accept

@@ -1,0 +1,165 @@
+"""What came in: query parameters and JSON bodies, read strictly and field by field.
+
+Called by the API handlers. Every complaint names the field and what it should have been.
+"""
+
+import math
+from datetime import datetime
+from typing import Any
+
+from starlette.requests import Request
+
+from broker.core.secret import Secret
+from broker.errors import InvalidRequest
+from broker.oauth import strict
+
+# A token may have 64 KiB; with its field names a body stays under this.
+MOST_BODY = 128 * 1024
+
+
+class Fields:
+    """A JSON object that is read field by field; what nobody read is unknown, and refused by :meth:`end`."""
+
+    def __init__(self, values: dict[str, Any]) -> None:
+        self._values = values
+
+    @classmethod
+    async def read(cls, request: Request) -> "Fields":
+        """Read the body of a request; an empty one has no fields.
+
+        Raises:
+            InvalidRequest: it is too large or no JSON object.
+        """
+        raw = bytearray()
+        async for chunk in request.stream():
+            raw += chunk
+            if len(raw) > MOST_BODY:
+                raise InvalidRequest(f"The body is larger than {MOST_BODY // 1024} KiB.")
+        if not raw:
+            return cls({})
+        try:
+            return cls(strict.loads(bytes(raw)))
+        except ValueError as exc:
+            raise InvalidRequest(f"The body is not a JSON object: {exc}.") from exc
+
+    def text(self, name: str, default: str = "") -> str:
+        """Take a text field."""
+        value = self._values.pop(name, None)
+        if value is None:
+            return default
+        if not isinstance(value, str):
+            raise InvalidRequest(f"'{name}' must be text.")
+        if any(ord(c) < 32 or ord(c) == 127 for c in value):  # noqa: PLR2004 -- ASCII control characters
+            raise InvalidRequest(f"'{name}' holds a control character.")
+        return value
+
+    def secret(self, name: str) -> Secret | None:
+        """Take a text field that nobody may see."""
+        value = self._values.pop(name, None)
+        if value is None or value == "":
+            return None
+        if not isinstance(value, str):
+            raise InvalidRequest(f"'{name}' must be text.")
+        return Secret(value)
+
+    def words(self, name: str) -> tuple[str, ...]:
+        """Take a list of words: an array of text, or one text with spaces."""
+        value = self._values.pop(name, None)
+        if value is None:
+            return ()
+        words = value.split() if isinstance(value, str) else value
+        if not isinstance(words, list) or not all(isinstance(word, str) and word.strip() == word for word in words):
+            raise InvalidRequest(f"'{name}' must be an array of words.")
+        if any(not word or not all("!" <= c <= "~" for c in word) for word in words):
+            raise InvalidRequest(f"'{name}' holds something that is no word of plain characters.")
+        return tuple(dict.fromkeys(words))
+
+    def flag(self, name: str) -> bool:
+        """Take a true or false."""
+        value = self._values.pop(name, False)
+        if not isinstance(value, bool):
+            raise InvalidRequest(f"'{name}' must be true or false.")
+        return value
+
+    def time(self, name: str) -> float | None:
+        """Take a moment: RFC 3339 text or epoch seconds."""
+        value = self._values.pop(name, None)
+        if value is None:
+            return None
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 1e11:  # noqa: PLR2004 -- year 5138
+            return float(value)
+        try:
+            moment = datetime.fromisoformat(value)
+        except (TypeError, ValueError):
+            raise InvalidRequest(f"'{name}' must be a time such as 2030-01-31T12:00:00Z.") from None
+        if moment.tzinfo is None:
+            raise InvalidRequest(f"'{name}' must name its time zone, such as 2030-01-31T12:00:00Z.")
+        return moment.timestamp()
+
+    def objects(self, name: str) -> list["Fields"]:
+        """Take an array of objects."""
+        value = self._values.pop(name, None) or []
+        if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+            raise InvalidRequest(f"'{name}' must be an array of objects.")
+        return [Fields(dict(item)) for item in value]
+
+    def table(self, name: str) -> dict[str, Any]:
+        """Take an object as it is."""
+        value = self._values.pop(name, None) or {}
+        if not isinstance(value, dict):
+            raise InvalidRequest(f"'{name}' must be an object.")
+        return value
+
+    def end(self) -> None:
+        """Refuse what nobody read.
+
+        Raises:
+            InvalidRequest: naming the unknown fields.
+        """
+        if self._values:
+            names = ", ".join(f"'{name[:50]}'" for name in sorted(self._values))
+            raise InvalidRequest(f"Unknown in the body: {names}.", "See /openapi.yaml for what is known.")
+
+
+class Query:
+    """The query parameters of a request, each at most once and none unknown."""
+
+    def __init__(self, request: Request, *known: str) -> None:
+        items = request.query_params.multi_items()
+        names = [name for name, _ in items]
+        for name in names:
+            if name not in known:
+                raise InvalidRequest(
+                    f"Unknown query parameter '{name[:50]}'.", f"Known here: {', '.join(known) or 'none'}."
+                )
+            if names.count(name) > 1:
+                raise InvalidRequest(f"The query parameter '{name}' is given twice.")
+        self._values = dict(items)
+
+    def text(self, name: str) -> str | None:
+        """Return a parameter, or None."""
+        return self._values.get(name)
+
+    def words(self, name: str) -> tuple[str, ...]:
+        """Return a parameter's words (spaces or commas between them)."""
+        return tuple(dict.fromkeys(self._values.get(name, "").replace(",", " ").split()))
+
+    def seconds(self, name: str, most: float = 1e9) -> float | None:
+        """Return a parameter that is a number of seconds, or None."""
+        text = self._values.get(name)
+        if text is None:
+            return None
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not text.isascii() or not 0 <= value <= most:
+            raise InvalidRequest(f"'{name}' must be a number of seconds from 0 to {most:.0f}.")
+        return value
+
+    def flag(self, name: str) -> bool:
+        """Return a parameter that is true or false; false where it is missing."""
+        text = self._values.get(name, "false").lower()
+        if text not in ("true", "false", "1", "0"):
+            raise InvalidRequest(f"'{name}' must be true or false.")
+        return text in ("true", "1")

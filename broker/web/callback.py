@@ -1,0 +1,116 @@
+"""The browser door's handlers: the start page, the redirect-URI callback and the page that says how it went.
+
+Put behind the browser door by ``asgi``. A token never leaves through here.
+"""
+
+import secrets
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from broker.core.login import LOGIN_LIFETIME, Login
+from broker.core.secret import Secret
+from broker.errors import Conflict, LoginFailed, UnknownLogin
+from broker.usecases import login, providers
+from broker.usecases.context import Context
+from broker.web import pages
+
+# Ties the browser that opened a start page to the answer that comes back (RFC 9700 4.7.1). Without the state, which is
+# in the provider's answer only, it is good for nothing: cookies of 127.0.0.1 reach every port of it.
+COOKIE = "kf_browser"
+# No parameter of an authorization response is longer; the state and any known code are far below.
+MOST_VALUE = 2048
+
+
+async def start(request: Request, ctx: Context) -> Response:
+    """``GET /login/{id}``: tie this browser to the login, then send it to the provider."""
+    browser = Secret(request.cookies.get(COOKIE) or secrets.token_urlsafe(32))
+    try:
+        found = await login.opened(ctx, request.path_params["id"], browser)
+    except UnknownLogin:
+        return pages.render(pages.LOGIN_GONE)
+    except Conflict:
+        return pages.render(pages.OTHER_BROWSER)
+    response = RedirectResponse(found.authorization_url, 302, pages.HEADERS)
+    response.set_cookie(
+        COOKIE,
+        browser.reveal(),
+        max_age=int(LOGIN_LIFETIME),
+        httponly=True,
+        # Lax: the provider's redirect is a navigation that comes from another site.
+        samesite="lax",
+    )
+    return response
+
+
+async def callback(request: Request, ctx: Context) -> Response:
+    """``GET /callback/{provider}``: pass on what came, and leave the address bar clean."""
+    params = request.query_params.multi_items()
+    if any(len(value) > MOST_VALUE for _, value in params):
+        return pages.render(pages.NO_LIVE_LOGIN)
+    try:
+        finished = await login.finish(ctx, request.path_params["provider"], params, _browser(request))
+    except LoginFailed:
+        return pages.render(pages.NO_LIVE_LOGIN)
+    return RedirectResponse(f"/ui/logins/{finished.login.id}", 303, pages.HEADERS)
+
+
+async def result(request: Request, ctx: Context) -> Response:
+    """``GET /ui/logins/{id}``: how a login went. The address holds no code, and the page no token."""
+    browser = _browser(request)
+    found = await ctx.store.login(request.path_params["id"])
+    if found is None or browser is None or not await ctx.store.claim_login(found.id, browser):
+        return pages.render(pages.LOGIN_GONE)
+    return pages.render(await _result_page(ctx, found))
+
+
+async def _result_page(ctx: Context, found: Login) -> pages.Page:
+    provider = await providers.find(ctx, found.provider)
+    again = f"keyfob login {found.account}" if found.replaces else f"keyfob login --provider {found.provider}"
+    match found.state:
+        case "done":
+            account = await ctx.store.account(found.account)
+            granted = account.scope if account is not None else ()
+            return pages.SuccessPage(
+                account=found.account,
+                provider_title=provider.title,
+                identity=account.identity.label if account is not None and account.identity is not None else "",
+                scope=granted,
+                missing_scope=tuple(scope for scope in found.scope if scope not in granted),
+                refreshable=account is not None and account.has_refresh_token,
+            )
+        case "pending":
+            return pages.RefusalPage(
+                title="This login is not finished yet",
+                what_happened=f"{provider.title} has not answered it so far.",
+                next_step="Go on in the tab where you were asked to log in.",
+                verdict="Waiting",
+                status=200,
+            )
+        case "expired":
+            return pages.LOGIN_GONE
+        case "failed":
+            # 200: the page says truly how the login went; the login's own refusal is not this request's.
+            return pages.FailurePage(
+                title="You are not logged in",
+                what_happened=found.reason,
+                next_step="Start the login again when that is mended:",
+                command=again,
+                status=200,
+            )
+
+
+async def home(_: Request, ctx: Context) -> Response:
+    """``GET /ui/``."""
+    return pages.render(pages.HomePage(locked=bool(ctx.store.locked)))
+
+
+async def static(request: Request, ctx: Context) -> Response:
+    """``GET /ui/static/{name}``."""
+    del ctx
+    return pages.static(request.path_params["name"])
+
+
+def _browser(request: Request) -> Secret | None:
+    value = request.cookies.get(COOKIE)
+    return Secret(value) if value else None

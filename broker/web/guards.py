@@ -1,0 +1,211 @@
+"""The guards of the doors: pure ASGI, asked before any route. Whatever they refuse has touched nothing.
+
+Put before each door's routes by ``asgi``.
+"""
+
+import logging
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from starlette.responses import PlainTextResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from broker.core.policy import Caller, Owner
+from broker.errors import InvalidRequest, KeyfobError, Locked, NotGranted, Unauthorized
+from broker.usecases import apps
+from broker.usecases.context import Context
+from broker.web import render
+
+log = logging.getLogger("broker.access")
+
+# What only browsers send. No program that asks for a token has a reason to.
+BROWSER_HEADERS = (b"origin", b"referer", b"cookie", b"sec-fetch-site", b"sec-fetch-mode", b"sec-fetch-dest")
+MOST_QUERY = 16 * 1024
+
+
+def headers_of(scope: Scope) -> dict[bytes, list[bytes]]:
+    """Return the request's headers by name, duplicates kept."""
+    found: dict[bytes, list[bytes]] = {}
+    for name, value in scope["headers"]:
+        found.setdefault(name, []).append(value)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class AccessLog:
+    """Logs each answer with the route's template: no query, no header and no value of a path is ever logged."""
+
+    app: ASGIApp
+    door: str
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, and log."""
+        status = 0
+        began = time.perf_counter()
+
+        async def watched(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self.app(scope, receive, watched)
+        finally:
+            if log.isEnabledFor(logging.INFO):
+                took = (time.perf_counter() - began) * 1000
+                caller = scope.get("state", {}).get("caller")
+                log.info(
+                    "%s %s %s %d %.1f ms %s",
+                    self.door,
+                    scope["method"],
+                    scope.get("state", {}).get("route", "-"),
+                    status,
+                    took,
+                    getattr(caller, "name", "-"),
+                )
+
+
+@dataclass(frozen=True, slots=True)
+class AppGuard:
+    """Guards an app door: one right Host, no browser, and a caller with a name.
+
+    Args:
+        app: what comes behind.
+        ctx: the collaborators.
+        hosts: the exact Host values that are right, or None on the Unix socket.
+        open_paths: paths that need no caller.
+    """
+
+    app: ASGIApp
+    ctx: Context
+    hosts: frozenset[str] | None
+    open_paths: frozenset[str]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let pass, or answer with a problem."""
+        if scope["type"] != "http":
+            return
+        try:
+            self._check_shape(scope)
+            if scope["path"] not in self.open_paths:
+                scope["state"]["caller"] = await self._caller(scope)
+        except KeyfobError as exc:
+            await render.problem(exc)(scope, receive, send)
+            return
+        await self.app(scope, receive, send)
+
+    def _check_shape(self, scope: Scope) -> None:
+        headers = headers_of(scope)
+        check_one_host(headers)
+        host = headers[b"host"][0].decode("latin-1").lower()
+        if self.hosts is not None:
+            if host not in self.hosts:
+                raise InvalidRequest(f"This door is not called '{host[:100]}'.", f"Use {min(self.hosts)}.")
+        elif not _is_local_name(host):
+            raise InvalidRequest("This Host is not right for a local socket.", "Use http://localhost/...")
+        for name in BROWSER_HEADERS:
+            if name in headers:
+                raise NotGranted("Web pages have no business at this door.", f"Leave the header '{name.decode()}' out.")
+        if len(scope["query_string"]) > MOST_QUERY:
+            raise InvalidRequest("The query is too long.")
+
+    async def _caller(self, scope: Scope) -> Caller:
+        headers = headers_of(scope)
+        given = headers.get(b"authorization", [])
+        peer = scope["state"].get("peer")
+        if self.hosts is None and (peer is None or peer[1] != os.getuid()):
+            # Fail closed: a peer that the kernel cannot name is nobody (CVE-2021-3560).
+            raise Unauthorized("Only the user whose daemon this is may use this socket.")
+        if not given:
+            if self.hosts is None:
+                return Owner(pid=peer[0])
+            raise Unauthorized(
+                "This port wants an app key.",
+                "Send 'Authorization: Bearer kf_...'; make one with: keyfob app add NAME --account ACCOUNT",
+            )
+        scheme, _, key = given[0].decode("latin-1").partition(" ")
+        if len(given) != 1 or scheme.lower() != "bearer":
+            raise Unauthorized("The Authorization header is not 'Bearer kf_...'.")
+        app = await apps.identify(self.ctx, key.strip())
+        if app is None:
+            raise Unauthorized("This app key is not known, was replaced, or has expired.", "See: keyfob app list")
+        return app
+
+
+def check_one_host(headers: Mapping[bytes, list[bytes]]) -> None:
+    """Refuse what parsers disagree on: no Host, several, or a length said twice.
+
+    Raises:
+        InvalidRequest: with what is wrong.
+    """
+    if len(headers.get(b"host", [])) != 1:
+        raise InvalidRequest("Exactly one Host header is needed.")
+    if b"transfer-encoding" in headers and b"content-length" in headers:
+        raise InvalidRequest("Content-Length and Transfer-Encoding together are refused.")
+
+
+def _is_local_name(host: str) -> bool:
+    """Whether a Host can only mean this machine: one label, or a loopback literal. A rebound name has a dot."""
+    name = host.rsplit(":", 1)[0] if host.rsplit(":", 1)[-1].isdigit() else host
+    return name in ("127.0.0.1", "[::1]", "keyfob.sock") or (bool(name) and name.replace("-", "").isalnum())
+
+
+@dataclass(frozen=True, slots=True)
+class BrowserGuard:
+    """Guards the browser door: one right Host, GET only, and navigations rather than requests of foreign pages.
+
+    Args:
+        app: what comes behind.
+        hosts: the exact Host values that are right.
+    """
+
+    app: ASGIApp
+    hosts: frozenset[str]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let pass, or answer in a few words."""
+        if scope["type"] != "http":
+            return
+        refusal = self._refuse(scope)
+        await (refusal or self.app)(scope, receive, send)
+
+    def _refuse(self, scope: Scope) -> Response | None:
+        headers = headers_of(scope)
+        try:
+            check_one_host(headers)
+        except InvalidRequest as exc:
+            return _plain(exc.detail, 400)
+        if headers[b"host"][0].decode("latin-1").lower() not in self.hosts:
+            return _plain("This address is not Keyfob's.", 400)
+        if scope["method"] != "GET":
+            return _plain("Only GET is answered here.", 405)
+        if len(scope["query_string"]) > MOST_QUERY:
+            return _plain("The address is too long.", 414)
+        if b"prefetch" in b"".join(headers.get(b"sec-purpose", []) + headers.get(b"purpose", [])):
+            # A preview must not become the browser that owns a login.
+            return _plain("Not ahead of time.", 403)
+        site = headers.get(b"sec-fetch-site", [b"none"])[0]
+        mode = headers.get(b"sec-fetch-mode", [b"navigate"])[0]
+        dest = headers.get(b"sec-fetch-dest", [b"document"])[0]
+        own = site in (b"same-origin", b"none")
+        if not own and not (mode == b"navigate" and dest == b"document"):
+            # An image, a frame or a script of another page: not even the start page may be opened by one.
+            return _plain("Other pages may only link here.", 403)
+        return None
+
+
+def _plain(text: str, status: int) -> Response:
+    return PlainTextResponse(text + "\n", status, render.ANSWER_HEADERS)
+
+
+def check_unlocked(ctx: Context) -> None:
+    """Refuse while the key is not at hand.
+
+    Raises:
+        Locked: with the reason.
+    """
+    if ctx.store.locked:
+        raise Locked(ctx.store.locked, "Bring the key back, then restart the daemon; nothing is lost.")

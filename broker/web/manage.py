@@ -1,0 +1,246 @@
+"""The API's handlers for what only the owner does: providers, apps, audit, events, status and health.
+
+Put behind the app doors by ``asgi``.
+"""
+
+import json
+import os
+import platform
+from collections.abc import AsyncIterator
+from importlib import resources
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from broker import __version__
+from broker.core.policy import App, AppGrant
+from broker.errors import InvalidRequest, NotGranted
+from broker.events import Event, Subscription
+from broker.providers import catalog
+from broker.providers.model import Provider
+from broker.usecases import apps, health, login, providers
+from broker.usecases.context import Context
+from broker.usecases.providers import NewProvider
+from broker.web import render
+from broker.web.api import caller_of
+from broker.web.body import Fields, Query
+
+# The names that RFC 8414 gives to endpoints, and ours.
+ENDPOINTS = {
+    "authorization_endpoint": "authorization",
+    "token_endpoint": "token",
+    "revocation_endpoint": "revocation",
+    "userinfo_endpoint": "userinfo",
+    "jwks_uri": "jwks",
+    "registration_endpoint": "registration",
+    "device_authorization_endpoint": "device_authorization",
+}
+# A stream that says nothing for longer is cut by some clients.
+HEARTBEAT = 15.0
+MOST_AUDIT = 1000
+
+
+async def list_providers(request: Request, ctx: Context) -> Response:
+    """``GET /v1/providers``."""
+    Query(request)
+    return render.answer({"providers": [await _provider(ctx, found) for found in await providers.listed(ctx)]})
+
+
+async def show_provider(request: Request, ctx: Context) -> Response:
+    """``GET /v1/providers/{provider}``."""
+    Query(request)
+    return render.answer(await _provider(ctx, await providers.find(ctx, request.path_params["provider"])))
+
+
+async def add_provider(request: Request, ctx: Context) -> Response:
+    """``POST /v1/providers``."""
+    body = await Fields.read(request)
+    endpoints = {ours: body.text(name) for name, ours in ENDPOINTS.items()}
+    overrides: dict[str, Any] = {
+        "endpoints": {name: url for name, url in endpoints.items() if url},
+        "scopes": list(body.words("scope")),
+        "refresh": body.table("refresh"),
+        "api_base": body.text("api_base"),
+        "title": body.text("title"),
+    }
+    new = NewProvider(
+        name=body.text("name"),
+        preset=body.text("preset"),
+        base_url=body.text("base_url"),
+        issuer=body.text("issuer"),
+        overrides={name: value for name, value in overrides.items() if value},
+        client_id=body.text("client_id"),
+        client_secret=body.secret("client_secret"),
+        auth_method=body.text("token_endpoint_auth_method"),
+        private=body.flag("private"),
+    )
+    body.end()
+    if not (new.preset or new.issuer or new.overrides.get("endpoints")):
+        raise InvalidRequest("Say what the provider is.", "Give 'issuer', 'preset', or its endpoints.")
+    return render.answer(await _provider(ctx, await providers.add(ctx, new)), 201)
+
+
+async def delete_provider(request: Request, ctx: Context) -> Response:
+    """``DELETE /v1/providers/{provider}``."""
+    await providers.remove(ctx, request.path_params["provider"])
+    return _nothing()
+
+
+async def list_presets(request: Request, ctx: Context) -> Response:
+    """``GET /v1/presets``."""
+    Query(request)
+    found = catalog.presets(ctx.presets_dir)
+    return render.answer({"presets": [render.preset(found[name]) for name in sorted(found)]})
+
+
+async def list_apps(request: Request, ctx: Context) -> Response:
+    """``GET /v1/apps``."""
+    Query(request)
+    return render.answer({"apps": [render.app(row) for row in await apps.listed(ctx)]})
+
+
+async def show_app(request: Request, ctx: Context) -> Response:
+    """``GET /v1/apps/{app}``: an app may look at itself, so that it can tell what it was granted."""
+    Query(request)
+    name = request.path_params["app"]
+    caller = caller_of(request)
+    if isinstance(caller, App) and caller.name != name:
+        raise NotGranted("An app may look at its own grants only.", f"That is /v1/apps/{caller.name}.")
+    return render.answer(render.app(await apps.shown(ctx, name)))
+
+
+async def add_app(request: Request, ctx: Context) -> Response:
+    """``POST /v1/apps``."""
+    body = await Fields.read(request)
+    name, expires_at = body.text("name"), body.time("expires_at")
+    grants = [_grant(given) for given in body.objects("grants")]
+    body.end()
+    key = await apps.add(ctx, name, grants, expires_at)
+    return render.answer({"name": name, "key": key.reveal()}, 201)
+
+
+async def delete_app(request: Request, ctx: Context) -> Response:
+    """``DELETE /v1/apps/{app}``."""
+    await apps.remove(ctx, request.path_params["app"])
+    return _nothing()
+
+
+async def rotate_app(request: Request, ctx: Context) -> Response:
+    """``POST /v1/apps/{app}/rotate``."""
+    name = request.path_params["app"]
+    return render.answer({"name": name, "key": (await apps.rotate(ctx, name)).reveal()})
+
+
+async def put_grant(request: Request, ctx: Context) -> Response:
+    """``PUT /v1/apps/{app}/grants/{account}``."""
+    body = await Fields.read(request)
+    given = _grant(body, request.path_params["account"])
+    await apps.grant(ctx, request.path_params["app"], given)
+    return render.answer(render.grant(given))
+
+
+async def delete_grant(request: Request, ctx: Context) -> Response:
+    """``DELETE /v1/apps/{app}/grants/{account}``."""
+    await apps.revoke(ctx, request.path_params["app"], request.path_params["account"])
+    return _nothing()
+
+
+async def list_audit(request: Request, ctx: Context) -> Response:
+    """``GET /v1/audit``, newest first."""
+    query = Query(request, "account", "app", "since", "limit")
+    limit = int(query.seconds("limit", MOST_AUDIT) or 100)
+    entries = await ctx.store.audit(
+        account=query.text("account"), app=query.text("app"), since=query.seconds("since", 1e11), limit=limit
+    )
+    return render.answer({"entries": [render.audit_entry(entry) for entry in entries]})
+
+
+async def stream_events(request: Request, ctx: Context) -> Response:
+    """``GET /v1/events``: server-sent events, from now on."""
+    Query(request)
+
+    async def lines() -> AsyncIterator[str]:
+        with ctx.events.listen() as listener:
+            yield ": listening\n\n"
+            while not listener.closed:
+                yield await _next_line(listener)
+
+    headers = {**render.ANSWER_HEADERS, "x-accel-buffering": "no"}
+    return StreamingResponse(lines(), headers=headers, media_type="text/event-stream")
+
+
+async def _next_line(listener: Subscription) -> str:
+    event = await listener.next(HEARTBEAT)
+    if event is None:
+        return ": still here\n\n"
+    if listener.missed:
+        missed, listener.missed = listener.missed, 0
+        return f"event: missed\ndata: {json.dumps({'count': missed})}\n\n" + _as_line(event)
+    return _as_line(event)
+
+
+def _as_line(event: Event) -> str:
+    return f"event: {event.kind}\ndata: {json.dumps(render.event(event), ensure_ascii=False)}\n\n"
+
+
+async def show_status(request: Request, ctx: Context) -> Response:
+    """``GET /v1/status``."""
+    Query(request)
+    report = await health.report(ctx)
+    return render.answer(
+        {
+            "version": __version__,
+            "pid": os.getpid(),
+            "python": platform.python_version(),
+            "state": report.state,
+            "reasons": list(report.reasons),
+            "doors": ctx.doors,
+            "key": {"source": ctx.store.key_name, "locked": bool(ctx.store.locked)},
+            "accounts": report.accounts,
+            "scheduler": {"next_tick_at": render.timestamp(ctx.schedule.next_tick_at), "due": report.due},
+        }
+    )
+
+
+async def healthz(_: Request, ctx: Context) -> Response:
+    """``GET /healthz``: the process answers."""
+    del ctx
+    return render.answer({"state": "ok"})
+
+
+async def readyz(_: Request, ctx: Context) -> Response:
+    """``GET /readyz``: 200, or 503 with what is wrong."""
+    report = await health.report(ctx)
+    body = {"state": report.state, "reasons": list(report.reasons)}
+    return render.answer(body, 200 if report.state == "ok" else 503)
+
+
+async def openapi(_: Request, ctx: Context) -> Response:
+    """``GET /openapi.yaml``."""
+    del ctx
+    text = (resources.files("broker.web") / "openapi.yaml").read_bytes()
+    return Response(text, headers=render.ANSWER_HEADERS, media_type="application/yaml")
+
+
+async def _provider(ctx: Context, found: Provider) -> dict[str, Any]:
+    clients = [client.client_id for client in await ctx.store.clients(found.name)]
+    return render.provider(found, clients, login.redirect_uri(ctx, found.name))
+
+
+def _grant(body: Fields, account: str = "") -> AppGrant:
+    given = AppGrant(
+        account=account or body.text("account"),
+        scope=body.words("scope"),
+        resource=body.text("resource") or None,
+        mode=body.text("mode", "token"),
+        expires_at=body.time("expires_at"),
+    )
+    if body.objects("rules"):
+        raise InvalidRequest("Rules for the proxy are not built yet.", "Leave 'rules' out.")
+    body.end()
+    return given
+
+
+def _nothing() -> Response:
+    return Response(status_code=204, headers=render.ANSWER_HEADERS)

@@ -1,0 +1,297 @@
+"""What a person sees in the browser: one frozen dataclass for each page, and ``render`` to make the answer of it.
+
+Called by ``web.callback`` and ``web.asgi`` (browser port only). Every field of a page may come from a stranger, so each
+one is escaped, cleaned and cut in the template, whatever the caller did to it before.
+"""
+
+import base64
+import hashlib
+import shlex
+import unicodedata
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import ClassVar, Final
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from starlette.responses import HTMLResponse, Response
+
+from broker.core.login import LOGIN_LIFETIME
+from broker.errors import KeyfobError, LoginFailed
+
+_ROOM = Path(__file__).parent / "ui"
+
+# security.md R51: more than this of a foreign text helps nobody.
+TEXT_SHOWN: Final = 512
+# Enough for the longest list that a provider of ours grants; a hostile one must not make a page of megabytes.
+SCOPES_SHOWN: Final = 60
+# Vietnamese and Hebrew need two or three marks on a letter; a tower of them paints over the lines above.
+_MARKS_IN_A_ROW: Final = 3
+
+# Nothing may load, frame, post or be posted from these pages but our own stylesheet and icon (RFC 9700 4.2.4, 4.3.1).
+HEADERS: Final = {
+    "Content-Security-Policy": (
+        "default-src 'none'; style-src 'self'; img-src 'self' data:; "
+        "form-action 'none'; frame-ancestors 'none'; base-uri 'none'"
+    ),
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": (
+        "camera=(), display-capture=(), geolocation=(), hid=(), microphone=(), midi=(), payment=(), "
+        "publickey-credentials-get=(), serial=(), usb=()"
+    ),
+}
+
+
+# --- the pages --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class SuccessPage:
+    """A login brought an account.
+
+    Attributes:
+        account: the account's name.
+        provider_title: the provider, for people.
+        identity: who is logged in (``Identity.label``); empty where the provider does not tell.
+        scope: what was granted.
+        missing_scope: what was asked and not granted (RFC 6749 5.1: the answer may be narrower).
+        refreshable: whether a refresh token came; without one the page must not promise to keep the login fresh.
+        status: the HTTP status.
+    """
+
+    template: ClassVar[str] = "success.html.j2"
+    account: str
+    provider_title: str
+    identity: str
+    scope: tuple[str, ...]
+    missing_scope: tuple[str, ...] = ()
+    refreshable: bool = True
+    status: int = 200
+
+
+@dataclass(frozen=True, slots=True)
+class FailurePage:
+    """A login came to an end without an account.
+
+    Attributes:
+        title: the headline, without a full stop.
+        what_happened: one or two plain sentences.
+        next_step: what the person can do; empty where there is nothing.
+        provider_error: ``error`` and ``error_description`` as the provider sent them; shown as inert text.
+        command: a command line that does the next step.
+        status: the HTTP status.
+    """
+
+    template: ClassVar[str] = "failure.html.j2"
+    title: str
+    what_happened: str
+    next_step: str
+    provider_error: str = ""
+    command: str = ""
+    status: int = 400
+
+
+@dataclass(frozen=True, slots=True)
+class RefusalPage:
+    """The browser came with something that Keyfob does not act on. Nothing was changed.
+
+    Attributes:
+        title: the headline, without a full stop.
+        what_happened: one or two plain sentences.
+        next_step: what the person can do; empty where there is nothing.
+        command: a command line that does the next step.
+        verdict: two or three words above the headline.
+        status: the HTTP status.
+    """
+
+    template: ClassVar[str] = "refusal.html.j2"
+    title: str
+    what_happened: str
+    next_step: str
+    command: str = ""
+    verdict: str = "Stopped"
+    status: int = 400
+
+
+@dataclass(frozen=True, slots=True)
+class HomePage:
+    """``/ui/``. Anybody on this machine may see it, so it names no account and no path.
+
+    Attributes:
+        locked: whether the key to the stored secrets is missing (``Store.locked`` is the reason, for the owner only).
+        status: the HTTP status.
+    """
+
+    template: ClassVar[str] = "home.html.j2"
+    locked: bool = False
+    status: int = 200
+
+
+Page = SuccessPage | FailurePage | RefusalPage | HomePage
+
+_MINUTES = f"{LOGIN_LIFETIME / 60:.0f} minutes"
+_LOGIN_AGAIN = "keyfob login ACCOUNT --provider NAME"
+
+LOGIN_GONE: Final = RefusalPage(
+    title="This login link is no longer good",
+    what_happened=f"A login link works once and for {_MINUTES}. This one is unknown, used up or too old.",
+    next_step="Start a new login where you started this one, or in a terminal:",
+    command=_LOGIN_AGAIN,
+    verdict="Nothing was changed",
+    status=404,
+)
+OTHER_BROWSER: Final = RefusalPage(
+    title="This login belongs to another browser",
+    what_happened="The browser that opens a login link first is the only one that can finish it, "
+    "so that nobody can finish a login for you.",
+    next_step="Go on in the browser window where the login began. If somebody sent you this link, close this tab. "
+    "To log in with this browser, start a new login:",
+    command=_LOGIN_AGAIN,
+    verdict="Stopped to protect you",
+    status=403,
+)
+NO_LIVE_LOGIN: Final = RefusalPage(
+    title="No login is waiting for this answer",
+    what_happened="Your browser brought an answer from a provider, but the login that it belongs to is already "
+    f"finished, was cancelled, took longer than {_MINUTES}, or never began here. The answer was not used.",
+    next_step="If you have just logged in, you can close this tab. Otherwise start a new login:",
+    command=_LOGIN_AGAIN,
+    verdict="Nothing was changed",
+    status=400,
+)
+NOT_FOUND: Final = RefusalPage(
+    title="There is no page here",
+    what_happened="Keyfob is running, but it has nothing at this address.",
+    next_step="Check the address, or go to the start page with the Keyfob mark above.",
+    verdict="Not found",
+    status=404,
+)
+BROKEN: Final = RefusalPage(
+    title="Something went wrong inside Keyfob",
+    what_happened="That is a fault of Keyfob, not yours. The logins that you have are kept.",
+    next_step="Try again. If it stays, the daemon’s log says what happened, and this says how Keyfob is:",
+    command="keyfob status",
+    verdict="Not done",
+    status=500,
+)
+
+
+def page_of(error: KeyfobError) -> FailurePage | RefusalPage:
+    """The page for a breakdown: a failed login says so; anything else is a refusal with the error's own status."""
+    if isinstance(error, LoginFailed):
+        return FailurePage(error.title, error.detail, error.hint, status=error.status)
+    return RefusalPage(error.title, error.detail, error.hint, verdict="Not done", status=error.status)
+
+
+# --- foreign text -----------------------------------------------------------------------------------------------------
+
+
+def clean(text: str) -> str:
+    """One line of text that cannot act: no control, direction or invisible characters, at most 512 characters."""
+    return _cut(_visible(text))
+
+
+def provider_words(text: str) -> str:
+    """A provider's ``error`` and ``error_description``: NQSCHAR only (RFC 6749 appendix A), at most 512 characters."""
+    return _cut(_nqschar(character) for character in _visible(text))
+
+
+def word(text: str) -> str:
+    """One word of a command line that is shown for pasting: quoted wherever a shell would make more of it."""
+    return shlex.quote(clean(text))
+
+
+def _visible(text: str) -> Iterator[str]:
+    marks = 0
+    last = " "
+    for character in text:
+        category = unicodedata.category(character)
+        if character.isspace() or category in {"Zl", "Zp"}:
+            shown = " "
+        elif category in {"Cc", "Cf", "Cs", "Co"}:  # control, format (bidi, zero width), lone surrogate, private use
+            continue
+        else:
+            shown = character
+        marks = marks + 1 if category in {"Mn", "Me"} else 0
+        if marks > _MARKS_IN_A_ROW or (shown == " " and last == " "):
+            continue
+        last = shown
+        yield shown
+
+
+def _nqschar(character: str) -> str:
+    if character == '"':  # the commonest stray in the field, and readable
+        return "'"
+    return character if " " <= character <= "~" and character != "\\" else "?"
+
+
+def _cut(characters: Iterable[str]) -> str:
+    kept = "".join(islice(characters, TEXT_SHOWN + 1)).rstrip()
+    return kept if len(kept) <= TEXT_SHOWN else kept[: TEXT_SHOWN - 1].rstrip() + "…"
+
+
+# --- the files that the pages load ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Asset:
+    """A file of ours. Its hash is in its name, so it may be cached for ever and never be stale."""
+
+    name: str
+    body: bytes
+    media_type: str
+
+    @property
+    def path(self) -> str:
+        return f"/ui/static/{self.name}"
+
+    @property
+    def integrity(self) -> str:
+        """Subresource integrity: when another program had our port before us, its cached file is not taken for ours."""
+        return "sha256-" + base64.b64encode(hashlib.sha256(self.body).digest()).decode()
+
+
+def _asset(filename: str, media_type: str) -> _Asset:
+    body = (_ROOM / "static" / filename).read_bytes()
+    stem, _, ending = filename.rpartition(".")
+    return _Asset(f"{stem}.{hashlib.sha256(body).hexdigest()[:12]}.{ending}", body, media_type)
+
+
+_CSS = _asset("keyfob.css", "text/css")
+_MARK = _asset("keyfob-mark.svg", "image/svg+xml")
+_ASSETS = {asset.name: asset for asset in (_CSS, _MARK)}
+
+
+def static(name: str) -> Response:
+    """The file for ``/ui/static/{name}``: a look-up in a table of two, so no name can reach the disk."""
+    asset = _ASSETS.get(name)
+    if asset is None:
+        return render(NOT_FOUND)
+    headers = HEADERS | {"Cache-Control": "public, max-age=31536000, immutable"}
+    return Response(asset.body, media_type=asset.media_type, headers=headers)
+
+
+# --- the answer -------------------------------------------------------------------------------------------------------
+
+# The mark lies with the static files, and the layout draws it inline: one drawing, two uses.
+_TEMPLATES = Environment(
+    loader=FileSystemLoader([_ROOM / "templates", _ROOM / "static"]),
+    autoescape=True,
+    undefined=StrictUndefined,
+    auto_reload=False,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+_TEMPLATES.filters |= {"clean": clean, "provider_words": provider_words, "word": word}
+_TEMPLATES.globals |= {"css": _CSS, "mark": _MARK, "SCOPES_SHOWN": SCOPES_SHOWN}
+
+
+def render(page: Page) -> HTMLResponse:
+    """The whole answer: the page's own status, its HTML and every header that guards it."""
+    html = _TEMPLATES.get_template(page.template).render(page=page)
+    return HTMLResponse(html, status_code=page.status, headers=HEADERS)

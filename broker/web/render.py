@@ -1,0 +1,250 @@
+"""From an outcome or an error to a status and a body: the only shapes that outsiders see.
+
+Called by ``api`` and ``guards``.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from starlette.responses import Response
+
+from broker.core.account import Account
+from broker.core.login import Login
+from broker.core.policy import AppGrant, Denied
+from broker.errors import ConfirmNeeded, KeyfobError, LoginNeeded, Misconfigured, NotGranted, ProviderUnavailable
+from broker.events import Event
+from broker.providers.model import Preset, Provider
+from broker.store.store import AppRow, AuditEntry
+from broker.usecases.accounts import PendingView, View
+from broker.usecases.get_token import MustLogin, Outcome, Ready, Unavailable
+
+PROBLEM = "application/problem+json"
+# Every answer of an app door: nothing is cached, nothing is guessed.
+ANSWER_HEADERS = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
+# Problem types are names, not pages: they need no server (RFC 9457 3.1.1 allows any URI).
+PROBLEM_TYPE = "urn:keyfob:problem:"
+
+
+def answer(body: Mapping[str, Any], status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """Return a JSON answer."""
+    content = json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+    return Response(content, status, {**ANSWER_HEADERS, **(headers or {})}, "application/json")
+
+
+def problem(error: KeyfobError) -> Response:
+    """Return an error as a problem document (RFC 9457)."""
+    detail = f"{error.detail} {error.hint}".strip()
+    body: dict[str, Any] = {
+        "type": PROBLEM_TYPE + error.code,
+        "title": error.title,
+        "status": error.status,
+        "detail": detail,
+        "code": error.code,
+        **error.extra,
+    }
+    headers = dict(ANSWER_HEADERS)
+    retry_after = error.extra.get("retry_after")
+    if isinstance(retry_after, (int, float)):
+        body["retry_after"] = math.ceil(retry_after)
+        headers["retry-after"] = str(math.ceil(retry_after))
+    if error.status == 401:  # noqa: PLR2004 -- RFC 9110 15.5.2: a 401 names the scheme
+        headers["www-authenticate"] = 'Bearer realm="keyfob"'
+    return Response(json.dumps(body, ensure_ascii=False).encode(), error.status, headers, PROBLEM)
+
+
+def token(outcome: Outcome, *, plain: bool = False) -> Response:
+    """Return what ``get_token`` decided. ``plain`` changes successes only."""
+    if not isinstance(outcome, Ready):
+        return problem(refusal(outcome))
+    if plain:
+        return Response(outcome.access_token.reveal(), 200, ANSWER_HEADERS, "text/plain; charset=utf-8")
+    facts = outcome.account.token
+    expires_at = facts.expires_at if facts is not None else None
+    return answer(
+        {
+            "account": outcome.account.name,
+            "access_token": outcome.access_token.reveal(),
+            "token_type": facts.token_type if facts is not None else "Bearer",
+            "expires_at": timestamp(expires_at),
+            "expires_in": None if expires_at is None else max(0, math.floor(expires_at - outcome.now)),
+            "scope": " ".join(outcome.account.scope),
+            "resource": outcome.account.resource,
+        }
+    )
+
+
+def refusal(outcome: MustLogin | Denied | Unavailable) -> KeyfobError:
+    """Return the error that stands for an outcome which is no token."""
+    match outcome:
+        case Denied(reason=reason):
+            return NotGranted(f"No: {reason}.", "Ask the owner: keyfob app grant APP --account ACCOUNT")
+        case Unavailable(account=account, reason=reason, retry_after=retry_after):
+            return ProviderUnavailable(
+                reason, "Try again later; the login is kept.", retry_after=retry_after, account=account
+            )
+        case MustLogin(account=account, reason=reason, misconfigured=True):
+            return Misconfigured(reason, "Mend the client, then log in again.", account=account)
+        case MustLogin(account=account, reason=reason, login_url=url, confirm=True):
+            return ConfirmNeeded(
+                reason, f"Confirm it: keyfob refresh {account} --confirm", login_url=url or None, account=account
+            )
+        case MustLogin(account=account, reason=reason, login_url=url):
+            return LoginNeeded(reason, f"Log in: keyfob login {account}", login_url=url or None, account=account)
+
+
+def account(view: View | PendingView) -> dict[str, Any]:
+    """Return an account as people and programs see it; never a token."""
+    if isinstance(view, PendingView):
+        return {
+            "account": view.name,
+            "provider": view.provider,
+            "state": "pending",
+            "reason": "the first login is not finished",
+            "since": timestamp(view.since),
+            "login_url": view.login_url,
+            "identity": None,
+            "scope": "",
+            "expires_at": None,
+            "next_refresh_at": None,
+        }
+    shown = view.account
+    return {
+        "account": shown.name,
+        "provider": shown.provider,
+        "state": shown.state.name,
+        "reason": shown.state.reason,
+        "since": timestamp(shown.state.since),
+        "identity": None
+        if shown.identity is None
+        else {
+            "issuer": shown.identity.issuer,
+            "subject": shown.identity.subject,
+            "label": shown.identity.label,
+        },
+        "scope": " ".join(shown.scope),
+        "asked_scope": " ".join(shown.asked_scope),
+        "resource": shown.resource,
+        "expires_at": timestamp(shown.token.expires_at if shown.token is not None else None),
+        "next_refresh_at": timestamp(view.next_refresh_at),
+        "last_refresh_at": timestamp(shown.last_refresh_at),
+        "last_used_at": timestamp(shown.last_used_at),
+        "refresh_expires_at": timestamp(shown.refresh_expires_at),
+        "created_at": timestamp(shown.created_at),
+        "client_id": shown.destination.client_id,
+        "generation": shown.generation,
+        "login_url": view.login_url or None,
+    }
+
+
+def login(shown: Login, start_url: str, account: Account | None = None) -> dict[str, Any]:
+    """Return a login. The authorization URL is told only where a person needs it: in a paste login."""
+    body: dict[str, Any] = {
+        "id": shown.id,
+        "state": shown.state,
+        "account": shown.account,
+        "provider": shown.provider,
+        "flow": shown.flow,
+        "scope": " ".join(shown.scope),
+        "reason": shown.reason,
+        "expires_at": timestamp(shown.expires_at),
+    }
+    if shown.state == "pending":
+        body["start_url"] = start_url
+        if shown.flow == "paste":
+            body["authorization_url"] = shown.authorization_url
+            body["redirect_uri"] = shown.redirect_uri
+    if account is not None and account.identity is not None:
+        body["identity"] = account.identity.label
+    return body
+
+
+def provider(shown: Provider, client_ids: list[str], redirect_uri: str) -> dict[str, Any]:
+    """Return a configured provider."""
+    return {
+        "name": shown.name,
+        "title": shown.title,
+        "preset": shown.preset,
+        "base_url": shown.base_url,
+        "issuer": shown.issuer,
+        "authorization_endpoint": shown.endpoints.authorization,
+        "token_endpoint": shown.endpoints.token,
+        "revocation_endpoint": shown.endpoints.revocation,
+        "userinfo_endpoint": shown.endpoints.userinfo,
+        "jwks_uri": shown.endpoints.jwks,
+        "scope": list(shown.scopes),
+        "clients": client_ids,
+        "redirect_uri": redirect_uri,
+        "private": shown.private,
+        "refresh": {
+            "rotation": shown.refresh.rotation,
+            "reuse_grace_s": shown.refresh.reuse_grace_s,
+            "kills_old_access_token": shown.refresh.kills_old_access_token,
+            "idle_days": shown.refresh.idle_days,
+            "absolute_days": shown.refresh.absolute_days,
+            "dead_grant_errors": list(shown.refresh.dead_grant_errors),
+        },
+    }
+
+
+def preset(shown: Preset) -> dict[str, Any]:
+    """Return a preset."""
+    return {
+        "name": shown.name,
+        "title": shown.title,
+        "needs_base_url": shown.needs_base_url,
+        "unverified": list(shown.unverified),
+        "notes": list(shown.notes),
+    }
+
+
+def grant(shown: AppGrant) -> dict[str, Any]:
+    """Return what an app may have of one account."""
+    return {
+        "account": shown.account,
+        "scope": " ".join(shown.scope),
+        "resource": shown.resource,
+        "mode": shown.mode,
+        "expires_at": timestamp(shown.expires_at),
+    }
+
+
+def app(row: AppRow) -> dict[str, Any]:
+    """Return an app; never its key."""
+    return {
+        "name": row.name,
+        "grants": [grant(given) for given in row.grants],
+        "created_at": timestamp(row.created_at),
+        "last_used_at": timestamp(row.last_used_at),
+        "expires_at": timestamp(row.expires_at),
+    }
+
+
+def audit_entry(entry: AuditEntry) -> dict[str, Any]:
+    """Return one line of the audit."""
+    return {
+        "at": timestamp(entry.at),
+        "action": entry.action,
+        "account": entry.account,
+        "app": entry.app,
+        "generation": entry.generation,
+        "first": timestamp(entry.first),
+        "last": timestamp(entry.last),
+        "count": entry.count,
+        "detail": entry.detail,
+    }
+
+
+def event(shown: Event) -> dict[str, Any]:
+    """Return one event."""
+    body = {"kind": shown.kind, "at": timestamp(shown.at), "account": shown.account, "app": shown.app}
+    return {**body, "detail": shown.detail, "login": shown.login, "generation": shown.generation}
+
+
+def timestamp(seconds: float | None) -> str | None:
+    """Return epoch seconds as RFC 3339 UTC, to the millisecond."""
+    if seconds is None:
+        return None
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -133,10 +133,9 @@ class Token:
         scope: the granted scopes, separated by spaces.
         account: the account's name.
         resource: the resource that it is for (RFC 8707), or None.
-        id_token: the OpenID Connect ID token where it was asked for, or None.
     """
 
-    __slots__ = ("access_token", "account", "expires_at", "expires_in", "id_token", "resource", "scope", "token_type")
+    __slots__ = ("access_token", "account", "expires_at", "expires_in", "resource", "scope", "token_type")
 
     def __init__(self, answer: Mapping[str, Any]) -> None:
         self.access_token = _bearer(answer.get("access_token"), "access token", "bad_answer")
@@ -147,8 +146,6 @@ class Token:
         self.scope = str(answer.get("scope") or "")
         self.account = str(answer.get("account") or "")
         self.resource = _text(answer.get("resource"))
-        id_token = answer.get("id_token")
-        self.id_token = None if id_token is None else _bearer(id_token, "ID token", "bad_answer")
 
     def __repr__(self) -> str:
         return f"Token(account={self.account!r}, access_token=‹secret›, expires_at={self.expires_at!r})"
@@ -203,7 +200,7 @@ class Client:
             min_ttl: seconds that it must still live; the daemon's default fits an ordinary request.
             scope: scopes that it must carry.
             resource: the resource that it must be for (RFC 8707).
-            id_token: bring the ID token too.
+            id_token: bring the OpenID Connect ID token in its place, as ``access_token``.
 
         Raises:
             LoginNeeded: nobody but a person can help; ``login_url`` is where.

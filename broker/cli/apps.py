@@ -1,0 +1,165 @@
+"""``keyfob app``: the programs that have a key of their own, and what each may have.
+
+Called by ``main``.
+"""
+
+import argparse
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+from broker.cli import terminal
+from broker.cli.arguments import json_flag, name, seconds, subverbs
+from broker.cli.connect import connect
+from broker.client import quote
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the actions."""
+    subverbs(parser, ACTIONS)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do the chosen action."""
+    code: int = args.action(args)
+    return code
+
+
+def _configure_add(parser: argparse.ArgumentParser) -> None:
+    _app(parser)
+    parser.add_argument(
+        "--account", metavar="A", type=name, action="append", required=True, help="account it may use; repeatable"
+    )
+    _grant_options(parser)
+    json_flag(parser)
+
+
+def _configure_grant(parser: argparse.ArgumentParser) -> None:
+    _app(parser)
+    parser.add_argument("--account", metavar="A", type=name, required=True, help="account it may use from now on")
+    _grant_options(parser)
+
+
+def _configure_revoke(parser: argparse.ArgumentParser) -> None:
+    _app(parser)
+    parser.add_argument("--account", metavar="A", type=name, required=True, help="account it may no longer use")
+
+
+def _configure_one(parser: argparse.ArgumentParser) -> None:
+    _app(parser)
+    json_flag(parser)
+
+
+def _app(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("app", metavar="NAME", type=name, help="name of the app")
+
+
+def _grant_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--scope",
+        metavar="S",
+        nargs="+",
+        action="extend",
+        default=[],
+        help="scopes it may have (default: the account's)",
+    )
+    parser.add_argument("--resource", metavar="R", help="the only resource it may have tokens for (RFC 8707)")
+    parser.add_argument("--proxy-only", action="store_true", help="it may use the proxy, but never sees a token")
+    parser.add_argument("--expires", metavar="30d", type=seconds, help="until when, from now on: 12h, 30d, 2w")
+
+
+def _add(args: argparse.Namespace) -> int:
+    grants = [{"account": account, **_grant(args)} for account in args.account]
+    with connect() as client:
+        answer = client.request("POST", "/v1/apps", {"name": args.app, "grants": grants})
+    return _show_key(answer, as_json=args.json)
+
+
+def _rotate(args: argparse.Namespace) -> int:
+    with connect() as client:
+        answer = client.request("POST", f"/v1/apps/{quote(args.app)}/rotate", {})
+    return _show_key(answer, as_json=args.json)
+
+
+def _list(args: argparse.Namespace) -> int:
+    with connect() as client:
+        answer = client.request("GET", "/v1/apps")
+    if args.json:
+        terminal.result_json(answer)
+        return 0
+    if not answer["apps"]:
+        terminal.say("There are no apps yet. Make one: keyfob app add NAME --account ACCOUNT")
+        return 0
+    now = time.time()
+    terminal.table(("APP", "ACCOUNTS", "CREATED", "LAST USED"), [_row(app, now) for app in answer["apps"]])
+    return 0
+
+
+def _show(args: argparse.Namespace) -> int:
+    with connect() as client:
+        app = client.request("GET", f"/v1/apps/{quote(args.app)}")
+    if args.json:
+        terminal.result_json(app)
+    else:
+        terminal.facts(app, time.time())
+    return 0
+
+
+def _remove(args: argparse.Namespace) -> int:
+    with connect() as client:
+        client.request("DELETE", f"/v1/apps/{quote(args.app)}")
+    terminal.say(f"App '{args.app}' is removed; its key is worth nothing now.")
+    return 0
+
+
+def _grant_one(args: argparse.Namespace) -> int:
+    with connect() as client:
+        client.request("PUT", f"/v1/apps/{quote(args.app)}/grants/{quote(args.account)}", _grant(args))
+    terminal.say(f"App '{args.app}' may use account '{args.account}' now.")
+    return 0
+
+
+def _revoke(args: argparse.Namespace) -> int:
+    with connect() as client:
+        client.request("DELETE", f"/v1/apps/{quote(args.app)}/grants/{quote(args.account)}")
+    terminal.say(f"App '{args.app}' may no longer use account '{args.account}'. Tokens it has already live on.")
+    return 0
+
+
+def _grant(args: argparse.Namespace) -> dict[str, Any]:
+    """Return one grant as the API takes it; what the person left out stays out."""
+    grant: dict[str, Any] = {"mode": "proxy" if args.proxy_only else "token"}
+    if args.scope:
+        grant["scope"] = [scope for text in args.scope for scope in text.split()]
+    if args.resource:
+        grant["resource"] = args.resource
+    if args.expires is not None:
+        moment = datetime.fromtimestamp(time.time() + args.expires, UTC)
+        grant["expires_at"] = f"{moment:%Y-%m-%dT%H:%M:%SZ}"
+    return grant
+
+
+def _show_key(answer: dict[str, Any], *, as_json: bool) -> int:
+    if as_json:
+        terminal.result_json(answer)
+        return 0
+    terminal.result(terminal.clean(answer["key"]))
+    terminal.say(f"This key of app '{terminal.clean(answer['name'])}' is shown this once. Hand it to the program in")
+    terminal.say("a file that only it can read, named by KEYFOB_APP_KEY_FILE.")
+    return 0
+
+
+def _row(app: dict[str, Any], now: float) -> tuple[str, ...]:
+    accounts = " ".join(grant["account"] for grant in app.get("grants") or [])
+    return app["name"], accounts, *(terminal.when(app.get(key), now) for key in ("created_at", "last_used_at"))
+
+
+ACTIONS = {
+    "add": ("make an app and print its key, once", _configure_add, _add),
+    "list": ("list the apps", json_flag, _list),
+    "show": ("show one app and what it may have", _configure_one, _show),
+    "remove": ("remove an app and its key", _app, _remove),
+    "rotate": ("give an app another key and print it, once; the old one ends", _configure_one, _rotate),
+    "grant": ("let an app use one more account, or change how", _configure_grant, _grant_one),
+    "revoke": ("take an account away from an app", _configure_revoke, _revoke),
+}

@@ -1,0 +1,130 @@
+"""How command lines are read: a parser that knows its neighbours, durations, and secrets from files.
+
+Called by ``main`` and by the verbs' ``configure``. Secrets are never taken from the command line itself: every user of
+the machine can read that.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+TYPE_CHECKING = False  # importing typing for its own constant costs `keyfob token` two milliseconds
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+# No token or client secret comes near it; a larger file is a wrong file.
+MAX_SECRET = 65_536
+# The file name that means stdin.
+STDIN = "-"
+
+Configure = Callable[[argparse.ArgumentParser], None]
+Run = Callable[[argparse.Namespace], int]
+
+
+class Parser(argparse.ArgumentParser):
+    """An ``ArgumentParser`` that says which option or word was probably meant."""
+
+    # The parsers of a verb's actions: argparse lets the verb's own one complain about their options.
+    actions: Sequence[Parser] = ()
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong and which option comes nearest, and end with 2."""
+        choice = re.search(r"invalid choice: '([^']*)' \(choose from (.*)\)", message)
+        unknown = re.search(r"unrecognized arguments: (-\S*)", message)
+        guess = ""
+        if choice:
+            guess = nearest(choice[1], re.findall(r"[\w-]+", choice[2]))
+        elif unknown:
+            known = [flag for parser in (self, *self.actions) for flag in parser.flags()]
+            guess = nearest(unknown[1].partition("=")[0], known)
+        from broker.cli import terminal
+
+        terminal.fail(f"{message.rstrip('.')}.{guess}", f"{self.prog} --help")
+        sys.exit(2)
+
+    def flags(self) -> list[str]:
+        """Return the long options."""
+        return list(dict.fromkeys([*re.findall(r"--[a-z][a-z-]*", self.format_usage()), "--help"]))
+
+    def words(self) -> list[str]:
+        """Return the words among which the first argument is chosen, if it is chosen among some."""
+        choices = re.search(r"(?<!-)\{([a-z,-]+)\}", re.sub(r"--\S+ \S+", "", self.format_usage()))
+        return choices[1].split(",") if choices else []
+
+
+def sentence(summary: str) -> str:
+    """Return a one-line help as a sentence."""
+    return f"{summary[0].upper()}{summary[1:]}."
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Return `` Did you mean 'X'?``, or nothing where no known word is near."""
+    import difflib
+
+    near = difflib.get_close_matches(word, list(known), n=1)
+    return f" Did you mean {near[0]!r}?" if near else ""
+
+
+def subverbs(parser: argparse.ArgumentParser, actions: Mapping[str, tuple[str, Configure, Run]]) -> None:
+    """Give a verb its second words, each with its own options; the chosen one's function becomes ``args.action``."""
+    choices = parser.add_subparsers(metavar="ACTION", required=True, title="actions", parser_class=Parser)
+    for name, (summary, configure, run) in actions.items():
+        action = choices.add_parser(name, help=summary, description=sentence(summary), allow_abbrev=False)
+        configure(action)
+        action.set_defaults(action=run)
+    if isinstance(parser, Parser):
+        parser.actions = list(choices.choices.values())
+
+
+def json_flag(parser: argparse.ArgumentParser) -> None:
+    """Add ``--json``."""
+    parser.add_argument("--json", action="store_true", help="write JSON to stdout")
+
+
+def account_name(parser: argparse.ArgumentParser) -> None:
+    """Add the account that the verb is about."""
+    parser.add_argument("account", metavar="ACCOUNT", type=name, help="name of the account (see: keyfob accounts)")
+
+
+def name(text: str) -> str:
+    """Refuse an empty name: the path of its URL would be another's."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("a name is needed, not an empty text")
+    return text
+
+
+def seconds(text: str) -> float:
+    """Read a length of time: ``90``, ``90s``, ``15m``, ``12h``, ``30d``, ``2w``; seconds come out."""
+    match = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]+)?)([smhdw]?)", text)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a length of time such as 90, 15m, 12h or 30d")
+    return float(match[1]) * UNITS[match[2] or "s"]
+
+
+def secret_from(path: str, what: str) -> str:
+    """Read a secret from a file, or from stdin for ``-``; blanks and newlines around it are dropped.
+
+    Raises:
+        InvalidRequest: the file cannot be read, is empty, or is not one line of text.
+    """
+    from broker.errors import InvalidRequest
+
+    try:
+        if path == STDIN:
+            text = sys.stdin.read(MAX_SECRET + 1)
+        else:
+            with open(path, encoding="utf-8") as file:  # noqa: PTH123 -- one read
+                text = file.read(MAX_SECRET + 1)
+    except (OSError, UnicodeDecodeError) as exc:
+        reason = exc.strerror if isinstance(exc, OSError) else "it is not text"
+        raise InvalidRequest(f"The {what} cannot be read from {path}: {reason}.") from exc
+    text = text.strip()
+    if not text or not text.isprintable() or len(text) > MAX_SECRET:
+        raise InvalidRequest(
+            f"There is no {what} in {'stdin' if path == STDIN else path}.", "One line of text is expected."
+        )
+    return text

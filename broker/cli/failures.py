@@ -1,0 +1,40 @@
+"""What a person reads when the daemon refuses, or is not there.
+
+Called by ``main``, and by ``login`` for a login that the daemon ended.
+"""
+
+import os
+
+from broker.cli import terminal
+from broker.client import ClientError, LoginNeeded, NotAllowed
+
+
+def report(exc: ClientError, account: str | None) -> int:
+    """Say what happened and every next step that is known; return the exit code.
+
+    Args:
+        exc: what the client raised.
+        account: the account that the command was about, or None.
+    """
+    name = account or str(exc.problem.get("account") or "ACCOUNT")
+    hints = [exc.hint]
+    if isinstance(exc, LoginNeeded):
+        hints.append(_unless_said(exc, f"keyfob login {name}"))
+    elif exc.code == "confirm_needed":
+        hints.append(_unless_said(exc, f"keyfob refresh {name} --confirm"))
+    if exc.login_url:
+        hints.append(f"Or open: {exc.login_url}")
+    if exc.approval_url:
+        hints.append(f"The owner can allow it at {exc.approval_url}")
+    if exc.retry_after:
+        hints.append(f"Try again in {exc.retry_after:.0f} s.")
+    if isinstance(exc, NotAllowed):
+        used = [name for name in ("KEYFOB_APP_KEY", "KEYFOB_APP_KEY_FILE") if os.environ.get(name)]
+        hints += [f"{used[0]} is set, so this was asked as an app and not as the owner." if used else ""]
+    terminal.fail(exc.detail, *hints)
+    return exc.exit_code
+
+
+def _unless_said(exc: ClientError, command: str) -> str:
+    """Return the command as a next step, or nothing where the daemon's own words name it already."""
+    return "" if command in str(exc) else f"Run: {command}"

@@ -1,0 +1,181 @@
+"""``keyfob login``: log in at a provider and keep the login.
+
+Called by ``main``. The login itself happens in the daemon; this starts it, shows the person the way, and waits.
+"""
+
+import argparse
+import getpass
+import os
+import sys
+import time
+from typing import Any
+
+from broker.cli import terminal
+from broker.cli.accounts import identity
+from broker.cli.arguments import STDIN, json_flag, name, seconds, secret_from
+from broker.cli.browser import open_in_browser
+from broker.cli.connect import connect
+from broker.cli.spinner import Spinner
+from broker.client import Client, ClientError, quote
+from broker.errors import InvalidRequest, LoginFailed
+
+FLOWS = ("browser", "paste", "device", "client-credentials", "token")
+# Starting may mean discovery and registration, finishing means exchange and identity: up to four calls of 20 s each.
+STEP_TIMEOUT = 90.0
+# How long one look at the login may hang; short enough for every idle timeout in between.
+POLL = 20.0
+# What the daemon needs beyond that to answer.
+GRACE = 10.0
+# Ctrl-C should be felt at once, whatever the daemon is doing.
+CANCEL_TIMEOUT = 3.0
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.add_argument("account", metavar="ACCOUNT", nargs="?", type=name, help="name for it; default: who logged in")
+    parser.add_argument("--provider", metavar="NAME|ISSUER-URL", help="where; needed unless ACCOUNT logs in again")
+    parser.add_argument("--base-url", metavar="URL", help="the instance, for providers that are run by many")
+    parser.add_argument("--scope", metavar="S", nargs="+", action="extend", default=[], help="scopes to ask for")
+    parser.add_argument("--flow", choices=FLOWS, default="browser", help="how (default: %(default)s)")
+    parser.add_argument("--client-id", metavar="ID", help="OAuth client to use instead of the provider's own")
+    parser.add_argument("--client-secret-file", metavar="FILE|-", help="file with its secret; - is stdin")
+    parser.add_argument("--token-file", metavar="FILE|-", help="file with the token, for --flow token; - is stdin")
+    parser.add_argument("--no-browser", action="store_true", help="print the address instead of opening it")
+    parser.add_argument("--timeout", metavar="S", type=seconds, help="give up after so long (default: when it expires)")
+    json_flag(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Log in and say who did.
+
+    Raises:
+        InvalidRequest: the options do not go together.
+        LoginFailed: the login came to an end without an account.
+        ClientError: the daemon refused, or is not there.
+    """
+    _check(args)
+    with connect() as client:
+        login = client.request("POST", "/v1/logins", _body(args), STEP_TIMEOUT)
+        path = f"/v1/logins/{quote(login['id'])}"
+        try:
+            if login["state"] == "pending":
+                login = _paste(client, path, login) if args.flow == "paste" else _show_way(login, args)
+            login = _wait(client, path, login, args.timeout)
+        except BaseException as exc:
+            if login["state"] == "pending":
+                _cancel(client, path)
+            if isinstance(exc, KeyboardInterrupt):
+                terminal.say("The login was cancelled; nothing was kept.")
+            raise
+        if login["state"] != "done":
+            again = f"keyfob login {args.account or f'--provider {args.provider}'}"
+            why = login.get("reason") or f"the login has {login['state']}"
+            raise LoginFailed(f"The login did not succeed: {why.rstrip('.')}.", f"Try again: {again}")
+        account = client.request("GET", f"/v1/accounts/{quote(login['account'])}")
+    _tell(account, as_json=args.json)
+    return 0
+
+
+def _check(args: argparse.Namespace) -> None:
+    if args.account is None and args.provider is None:
+        raise InvalidRequest(
+            "Name the provider of a new login.",
+            "keyfob login --provider NAME|ISSUER-URL; the names: keyfob provider list, keyfob provider presets",
+        )
+    if args.token_file and args.flow != "token":
+        raise InvalidRequest("--token-file goes with --flow token.")
+    if args.client_secret_file == STDIN and (args.token_file == STDIN or args.flow == "paste"):
+        raise InvalidRequest("Only one thing can come from stdin.", "Put the client secret into a file.")
+    if args.flow == "token" and not args.token_file and not sys.stdin.isatty():
+        raise InvalidRequest("Where is the token?", "Add --token-file FILE, or --token-file - for stdin.")
+
+
+def _body(args: argparse.Namespace) -> dict[str, Any]:
+    """Return what ``POST /v1/logins`` takes; what the person left out stays out."""
+    body: dict[str, Any] = {
+        "account": args.account,
+        "provider": args.provider,
+        "base_url": args.base_url,
+        "scope": [scope for text in args.scope for scope in text.split()],
+        "flow": args.flow,
+        "client_id": args.client_id,
+    }
+    if args.client_secret_file:
+        body["client_secret"] = secret_from(args.client_secret_file, "client secret")
+    if args.flow == "token":
+        ask = not args.token_file
+        body["access_token"] = (
+            getpass.getpass("Paste the token (it is not shown): ").strip()
+            if ask
+            else secret_from(args.token_file, "token")
+        )
+    return {key: value for key, value in body.items() if value not in (None, [])}
+
+
+def _show_way(login: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
+    """Open the browser, or tell the person what to open."""
+    if login.get("user_code"):
+        where = terminal.clean(login["verification_uri"])
+        terminal.say(
+            f"On any device, open {where} and type the code {terminal.paint(terminal.clean(login['user_code']))}"
+        )
+        return login
+    address = terminal.clean(login["start_url"])
+    if not args.no_browser and open_in_browser(login["start_url"], os.environ):
+        terminal.say(f"Your browser opens. If it does not, go to:\n  {address}")
+        return login
+    terminal.say(f"Open this address in a browser on this machine:\n  {address}")
+    if os.environ.get("SSH_CONNECTION"):
+        terminal.say("From another machine: keyfob login --flow paste ...")
+    return login
+
+
+def _paste(client: Client, path: str, login: dict[str, Any]) -> dict[str, Any]:
+    """Let the person carry the code from the browser to here."""
+    terminal.say(f"1. Open this address in any browser and log in:\n   {terminal.clean(login['authorization_url'])}")
+    terminal.say(
+        "2. Paste the code that is shown then. Where a page cannot be loaded instead, paste its whole address."
+    )
+    terminal.say("   Paste it here and nowhere else, whoever asks for it.")
+    if sys.stdin.isatty():
+        sys.stderr.write("> ")
+        sys.stderr.flush()
+    pasted = sys.stdin.readline().strip()
+    if not pasted:
+        raise LoginFailed("Nothing was pasted, so the login was cancelled.")
+    kind = "url" if pasted.lower().startswith(("http://", "https://")) else "code"
+    answer = client.request("POST", f"{path}/finish", {kind: pasted}, STEP_TIMEOUT)
+    return {**login, **(answer or {})}
+
+
+def _wait(client: Client, path: str, login: dict[str, Any], timeout: float | None) -> dict[str, Any]:
+    """Look at the login until it has come to an end."""
+    if login["state"] != "pending":
+        return login
+    end = float("inf") if timeout is None else time.monotonic() + timeout
+    with Spinner("Waiting for the login in the browser ... (Ctrl-C cancels it)"):
+        while login["state"] == "pending":
+            left = min(POLL, end - time.monotonic())
+            if left <= 0:
+                raise LoginFailed("Nobody logged in in time, so the login was cancelled.", "Give it more: --timeout S")
+            login = {**login, **client.request("GET", f"{path}?wait={left:.0f}", timeout=left + GRACE)}
+    return login
+
+
+def _cancel(client: Client, path: str) -> None:
+    try:
+        client.request("DELETE", path, timeout=CANCEL_TIMEOUT)
+    except ClientError as exc:
+        if exc.status == 0:  # the daemon has gone away; one that answers has ended the login already
+            terminal.say(
+                f"keyfob: the daemon could not be told to forget the login; it expires by itself. {exc.detail}"
+            )
+
+
+def _tell(account: dict[str, Any], *, as_json: bool) -> None:
+    label, who = terminal.clean(account["account"]), identity(account)
+    terminal.say(f"Logged in{f' as {terminal.paint(who)}' if who else ''}: account {label!r}.")
+    if as_json:
+        terminal.result_json(account)
+    else:
+        terminal.say(f"Its token: keyfob token {label}")

@@ -1,0 +1,163 @@
+"""From ``keyfob VERB ...`` to an exit code: the table of verbs, and the one place where a failure becomes words.
+
+Called by ``broker.cli``. A new verb is one row here, one line in the overview, and one file with ``configure`` and
+``run``.
+"""
+
+import importlib
+import os
+import sys
+from argparse import Namespace
+from collections.abc import Sequence
+from types import ModuleType
+
+from broker import __version__
+from broker.cli import terminal
+from broker.cli.arguments import Parser, nearest, sentence
+from broker.client import ClientError
+
+# verb -> (module in this package, one-line help). The module is imported only when its verb is called.
+VERBS = {
+    "demo": ("demo", "daemon, practice provider and a first login, in a temporary place"),
+    "serve": ("serve", "the daemon, in the foreground"),
+    "service": ("service", "install or uninstall the user service"),
+    "login": ("login", "log in at a provider, in the browser"),
+    "token": ("token", "print an access token that is valid now"),
+    "exec": ("exec", "run a command with a token in its environment"),
+    "accounts": ("accounts", "list the accounts"),
+    "show": ("show", "show one account"),
+    "refresh": ("refresh", "renew an account's token now"),
+    "logout": ("logout", "revoke and forget an account"),
+    "provider": ("providers", "the providers that accounts log in at"),
+    "app": ("apps", "the programs that have a key of their own"),
+    "status": ("status", "show how the daemon is"),
+    "healthcheck": ("healthcheck", "exit 0 while the daemon answers, else 1"),
+    "practice": ("practice", "a small real OAuth server, for tries and tests"),
+    "completion": ("completion", "print a completion script for a shell"),
+}
+
+OVERVIEW = """\
+Keyfob: log in once, and every local program gets a fresh OAuth token.
+
+usage: keyfob COMMAND ...            keyfob COMMAND --help tells the rest
+
+Start
+  demo                     everything at once, in a temporary place
+  serve                    the daemon, in the foreground
+  service                  install or uninstall the user service
+
+Log in, use the token
+  login [ACCOUNT]          log in at a provider, in the browser
+  token ACCOUNT            print an access token that is valid now
+  exec ACCOUNT -- COMMAND  run a command with a token in its environment
+
+Accounts
+  accounts                 list them
+  show ACCOUNT             state, identity, scope, times
+  refresh ACCOUNT          renew the token now
+  logout ACCOUNT           revoke and forget the login
+
+Providers and programs
+  provider                 list, show, add, remove; presets to choose from
+  app                      programs with a key of their own, and what they may have
+
+Look after it
+  status                   how the daemon is
+  healthcheck              exit 0 while the daemon answers, else 1
+  practice                 a small real OAuth server, for tries and tests
+  completion               a completion script for bash, zsh or fish
+
+Examples
+  keyfob login work --provider https://id.example.org
+  curl -H "$(keyfob token work --header)" https://api.example.org/v1/me
+  keyfob exec work -- ./backup.sh
+
+Exit codes: 0 done, 1 failed, 2 usage, 3 login needed, 4 not allowed, 5 provider unreachable,
+6 daemon not running, 7 locked.
+"""
+
+# What a shell shows for a program that was ended by SIGINT and by SIGPIPE (128 + signal).
+INTERRUPTED = 130
+BROKEN_PIPE = 141
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb and return the exit code; no exception leaves this function.
+
+    Args:
+        argv: the words after ``keyfob``; default: the process's own.
+    """
+    args = Namespace()
+    try:
+        code = _run(sys.argv[1:] if argv is None else list(argv), args)
+        terminal.flush()
+    except SystemExit as exc:  # argparse: 0 after --help, 2 after a usage error
+        return _code_of(exc)
+    except KeyboardInterrupt:
+        terminal.say()
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader has seen enough, as in `keyfob accounts | head -1`
+        terminal.abandon_output()
+        return BROKEN_PIPE
+    except Exception as exc:  # noqa: BLE001 -- the last line of defence: a person never sees a traceback
+        return _fail(exc, getattr(args, "account", None))
+    return code
+
+
+def load(verb: str) -> tuple[Parser, ModuleType]:
+    """Import a verb's module and return its configured parser with it."""
+    name, summary = VERBS[verb]
+    module = importlib.import_module(f"broker.cli.{name}")
+    # No abbreviations: an option that is added later must not change what a script meant.
+    parser = Parser(prog=f"keyfob {verb}", description=sentence(summary), allow_abbrev=False)
+    module.configure(parser)
+    return parser, module
+
+
+def _run(argv: list[str], args: Namespace) -> int:
+    if not argv:
+        terminal.say(OVERVIEW.rstrip())
+        return 2
+    verb, rest = argv[0], argv[1:]
+    if verb == "help" and rest:
+        verb, rest = rest[0], ["--help"]
+    if verb in ("help", "--help", "-h"):
+        terminal.result(OVERVIEW.rstrip())
+        return 0
+    if verb in ("--version", "-V"):
+        terminal.result(f"keyfob {__version__}")
+        return 0
+    if verb not in VERBS:
+        what = "option" if verb.startswith("-") else "command"
+        terminal.fail(f"there is no {what} {verb!r}.{nearest(verb, [*VERBS, '--help', '--version'])}", "keyfob --help")
+        return 2
+    parser, module = load(verb)
+    if parser.get_default("command") is not None and "--" in rest:  # what comes after -- is not ours to parse
+        cut = rest.index("--")
+        args.command, rest = rest[cut + 1 :], rest[:cut]
+    parser.parse_args(rest, args)
+    code: int = module.run(args)
+    return code
+
+
+def _fail(exc: Exception, account: str | None) -> int:
+    from broker.errors import KeyfobError
+
+    if isinstance(exc, ClientError):
+        from broker.cli import failures
+
+        return failures.report(exc, account)
+    if isinstance(exc, KeyfobError):
+        terminal.fail(exc.detail, exc.hint)
+        return exc.exit_code
+    if os.environ.get("KEYFOB_LOG") == "debug":
+        import traceback
+
+        traceback.print_exception(exc)
+    # NOTE: only the kind is named; the text of an unforeseen exception may hold anything.
+    terminal.fail(f"this is a bug in Keyfob ({type(exc).__name__}).", "The details: KEYFOB_LOG=debug keyfob ...")
+    return 1
+
+
+def _code_of(exc: SystemExit) -> int:
+    return exc.code if isinstance(exc.code, int) else 0 if exc.code is None else 1

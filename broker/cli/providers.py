@@ -1,0 +1,163 @@
+"""``keyfob provider``: the providers that accounts log in at, and the presets to make one from.
+
+Called by ``main``.
+"""
+
+import argparse
+import time
+from typing import Any
+
+from broker.cli import terminal
+from broker.cli.arguments import json_flag, name, secret_from, subverbs
+from broker.cli.connect import connect
+from broker.client import quote
+
+# RFC 8414 2 and RFC 8628 4: metadata names, which are the API's keys and, with dashes, the options.
+ENDPOINTS = (
+    "authorization_endpoint",
+    "token_endpoint",
+    "revocation_endpoint",
+    "userinfo_endpoint",
+    "jwks_uri",
+    "registration_endpoint",
+    "device_authorization_endpoint",
+)
+AUTH_METHODS = ("none", "client_secret_basic", "client_secret_post")
+# Adding may mean discovery: two documents in up to three places.
+ADD_TIMEOUT = 90.0
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the actions."""
+    subverbs(parser, ACTIONS)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do the chosen action."""
+    code: int = args.action(args)
+    return code
+
+
+def _configure_add(parser: argparse.ArgumentParser) -> None:
+    _provider(parser)
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument("--preset", metavar="P", help="what Keyfob knows already (see: keyfob provider presets)")
+    source.add_argument("--issuer", metavar="URL", help="issuer with OpenID Connect or RFC 8414 metadata")
+    parser.add_argument("--base-url", metavar="URL", help="the instance, for presets that are run by many")
+    for endpoint in ENDPOINTS:
+        parser.add_argument(_flag(endpoint), metavar="URL", help="where there is no metadata")
+    parser.add_argument("--client-id", metavar="ID", help="the OAuth client that was registered by hand")
+    parser.add_argument("--client-secret-file", metavar="FILE|-", help="file with its secret; - is stdin")
+    parser.add_argument(
+        "--token-endpoint-auth-method", choices=AUTH_METHODS, metavar="M", help=f"one of {', '.join(AUTH_METHODS)}"
+    )
+    parser.add_argument(
+        "--scope", metavar="S", nargs="+", action="extend", default=[], help="scopes that logins ask for"
+    )
+    parser.add_argument("--private", action="store_true", help="it may be at a private or special-purpose address")
+    json_flag(parser)
+
+
+def _configure_one(parser: argparse.ArgumentParser) -> None:
+    _provider(parser)
+    json_flag(parser)
+
+
+def _configure_presets(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("search", metavar="SEARCH", nargs="?", default="", help="only those with this in their name")
+    json_flag(parser)
+
+
+def _provider(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("provider", metavar="NAME", type=name, help="name of the provider")
+
+
+def _add(args: argparse.Namespace) -> int:
+    with connect() as client:
+        answer = client.request("POST", "/v1/providers", _body(args), ADD_TIMEOUT)
+    if args.json:
+        terminal.result_json(answer)
+        return 0
+    terminal.say(f"Provider '{args.provider}' is added. Log in: keyfob login --provider {args.provider}")
+    if answer.get("redirect_uri"):
+        terminal.say(
+            f"Its redirect URI, for a client that is registered by hand: {terminal.clean(answer['redirect_uri'])}"
+        )
+    return 0
+
+
+def _body(args: argparse.Namespace) -> dict[str, Any]:
+    """Return what ``POST /v1/providers`` takes; what the person left out stays out."""
+    keys = ("preset", "issuer", "base_url", *ENDPOINTS, "client_id", "token_endpoint_auth_method")
+    body = {"name": args.provider} | {key: getattr(args, key) for key in keys}
+    body["scope"] = [scope for text in args.scope for scope in text.split()]
+    body["private"] = args.private or None
+    if args.client_secret_file:
+        body["client_secret"] = secret_from(args.client_secret_file, "client secret")
+    return {key: value for key, value in body.items() if value not in (None, [])}
+
+
+def _list(args: argparse.Namespace) -> int:
+    with connect() as client:
+        answer = client.request("GET", "/v1/providers")
+    if args.json:
+        terminal.result_json(answer)
+        return 0
+    if not answer["providers"]:
+        terminal.say(
+            "There are no providers yet; the first login makes one. What Keyfob knows: keyfob provider presets"
+        )
+        return 0
+    rows = [(one["name"], one.get("preset") or "", _where(one)) for one in answer["providers"]]
+    terminal.table(("PROVIDER", "PRESET", "WHERE"), rows)
+    return 0
+
+
+def _show(args: argparse.Namespace) -> int:
+    with connect() as client:
+        provider = client.request("GET", f"/v1/providers/{quote(args.provider)}")
+    if args.json:
+        terminal.result_json(provider)
+    else:
+        terminal.facts(provider, time.time())
+    return 0
+
+
+def _remove(args: argparse.Namespace) -> int:
+    with connect() as client:
+        client.request("DELETE", f"/v1/providers/{quote(args.provider)}")
+    terminal.say(f"Provider '{args.provider}' is removed.")
+    return 0
+
+
+def _presets(args: argparse.Namespace) -> int:
+    with connect() as client:
+        answer = client.request("GET", "/v1/presets")
+    wanted = args.search.lower()
+    presets = [one for one in answer["presets"] if wanted in f"{one['name']} {one.get('title', '')}".lower()]
+    if args.json:
+        terminal.result_json({"presets": presets})
+        return 0
+    if not presets:
+        terminal.say(f"No preset has '{args.search}' in its name. Any issuer works: keyfob login --provider ISSUER-URL")
+        return 0
+    rows = [(one["name"], one.get("title") or "", "--base-url" if one.get("needs_base_url") else "") for one in presets]
+    terminal.table(("PRESET", "TITLE", "NEEDS"), rows)
+    return 0
+
+
+def _where(provider: dict[str, Any]) -> str:
+    return str(provider.get("base_url") or provider.get("issuer") or provider.get("token_endpoint") or "")
+
+
+def _flag(key: str) -> str:
+    return f"--{key.replace('_', '-')}"
+
+
+ACTIONS = {
+    "list": ("list the providers", json_flag, _list),
+    "show": ("show one provider", _configure_one, _show),
+    "add": ("add a provider by preset, by issuer or by its endpoints", _configure_add, _add),
+    "remove": ("remove a provider that no account uses", _provider, _remove),
+    "presets": ("list what Keyfob knows already", _configure_presets, _presets),
+}

@@ -1,0 +1,153 @@
+"""How Keyfob talks to a person.
+
+Called by every verb. The rules: results, and nothing else, go to stdout; everything for people goes to stderr. Bold
+and movement appear on a terminal only. Whatever came from outside loses its control characters first, so that no
+provider, app or file can paint on the terminal.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+
+TYPE_CHECKING = False  # importing typing for its own constant costs `keyfob token` two milliseconds
+if TYPE_CHECKING:
+    from typing import NoReturn, TextIO
+
+MINUTE, HOUR, DAY = 60, 3600, 86_400
+
+
+def result(text: str) -> None:
+    """Write a result to stdout.
+
+    Raises:
+        KeyfobError: stdout cannot be written, for another reason than a reader who left (``BrokenPipeError``).
+    """
+    try:
+        sys.stdout.write(f"{text}\n")
+    except UnicodeEncodeError:  # a terminal without Unicode: better a question mark than nothing
+        sys.stdout.write(f"{text}\n".encode("ascii", "replace").decode())
+    except OSError as exc:
+        _unwritable(exc)
+
+
+def result_json(value: object) -> None:
+    """Write a result as JSON; non-ASCII is escaped, so that it is safe on every terminal."""
+    result(json.dumps(value, indent=2))
+
+
+def flush() -> None:
+    """Bring out what was written; called once, at the end.
+
+    Raises:
+        KeyfobError: stdout cannot be written, for another reason than a reader who left (``BrokenPipeError``).
+    """
+    try:
+        sys.stdout.flush()
+    except OSError as exc:
+        _unwritable(exc)
+
+
+def abandon_output() -> None:
+    """Point stdout at nothing, so that the interpreter does not fail over it again when it ends."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, sys.stdout.fileno())
+    os.close(null)
+
+
+def say(text: str = "") -> None:
+    """Write a line for people, to stderr."""
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
+
+
+def fail(text: str, *hints: str) -> None:
+    """Say what went wrong, and below it the next steps."""
+    say(f"keyfob: {clean(text[:1].upper() + text[1:])}")
+    for hint in hints:
+        if hint:
+            say(f"  {clean(hint)}")
+
+
+def clean(value: object) -> str:
+    """Return text from outside without anything that moves a cursor, hides or reverses text."""
+    return "".join(character if character.isprintable() else "·" for character in str(value))
+
+
+def is_terminal(stream: TextIO) -> bool:
+    """Whether a person is looking at the stream, on a terminal that can do more than print lines."""
+    return stream.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def paint(text: str, *, bold: bool = True, stream: TextIO | None = None) -> str:
+    """Return the text in bold where ``stream`` (default: stderr) is a terminal and nobody has said NO_COLOR."""
+    plain = not bold or os.environ.get("NO_COLOR") or not is_terminal(stream or sys.stderr)
+    return text if plain else f"\x1b[1m{text}\x1b[0m"
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Write aligned columns to stdout."""
+    cells = [[clean(cell) or "-" for cell in row] for row in rows]
+    widths = [max(len(line[column]) for line in [header, *cells]) for column in range(len(header))]
+    for index, line in enumerate([header, *cells]):
+        text = "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        result(text if index else paint(text, stream=sys.stdout))
+
+
+def facts(value: Mapping[str, object], now: float) -> None:
+    """Write a JSON object to stdout as one aligned line per fact; what is empty is left out."""
+    pairs = list(_pairs(value, "", now))
+    width = max((len(name) for name, _ in pairs), default=0)
+    for name, text in pairs:
+        result(f"{name.ljust(width)}  {text}")
+
+
+def when(moment: object, now: float) -> str:
+    """Return how far an RFC 3339 time is from ``now`` (epoch seconds): ``in 42 min``, ``3 d ago``."""
+    from datetime import datetime
+
+    try:
+        seconds = datetime.fromisoformat(str(moment)).timestamp() - now
+    except ValueError:
+        return clean(moment) if moment else ""
+    size = abs(seconds)
+    if size < 2 * MINUTE:
+        text = f"{size:.0f} s"
+    elif size < 2 * HOUR:
+        text = f"{size / MINUTE:.0f} min"
+    elif size < 2 * DAY:
+        text = f"{size / HOUR:.0f} h"
+    else:
+        text = f"{size / DAY:.0f} d"
+    return f"in {text}" if seconds >= 0 else f"{text} ago"
+
+
+def words(value: object) -> str:
+    """Return a list, or text that is one already, as words."""
+    return " ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value or "")
+
+
+def _unwritable(exc: OSError) -> NoReturn:
+    if isinstance(exc, BrokenPipeError):
+        raise exc
+    from broker.errors import KeyfobError
+
+    abandon_output()
+    raise KeyfobError(f"The result could not be written: {exc.strerror}.") from exc
+
+
+def _pairs(value: Mapping[str, object], prefix: str, now: float) -> Iterable[tuple[str, str]]:
+    for key, item in value.items():
+        name = clean(f"{prefix}{key}").replace("_", " ")
+        if isinstance(item, Mapping):
+            yield from _pairs(item, f"{prefix}{key} ", now)
+        elif isinstance(item, list) and item and isinstance(item[0], Mapping):
+            for number, entry in enumerate(item, 1):
+                yield from _pairs(entry, f"{prefix}{key} {number} ", now)
+        elif isinstance(item, bool):
+            yield name, "yes" if item else "no"
+        elif item is not None and item not in ("", []):
+            moment = str(key) == "since" or str(key).endswith("_at")
+            yield name, clean(words(item)) + (f"  ({when(item, now)})" if moment else "")

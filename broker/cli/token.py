@@ -1,0 +1,46 @@
+"""``keyfob token``: print an access token that is valid now.
+
+Called by ``main``; by scripts at every request, so it imports as little as it can (a test holds the list).
+"""
+
+import argparse
+
+from broker.cli import terminal
+from broker.cli.arguments import account_name, seconds
+from broker.cli.connect import connect
+from broker.client import Token
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    account_name(parser)
+    parser.add_argument("--min-ttl", type=seconds, metavar="S", help="seconds that the token must still live")
+    parser.add_argument("--scope", metavar="S", action="append", help="scope that the token must carry; repeatable")
+    parser.add_argument("--resource", metavar="R", help="resource that the token must be for (RFC 8707)")
+    parser.add_argument("--id-token", action="store_true", help="print the OpenID Connect ID token instead")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--header", action="store_true", help="print the line 'Authorization: Bearer TOKEN'")
+    form.add_argument("--json", action="store_true", help="print everything that is known, as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Ask once, and print."""
+    with connect() as client:
+        token = client.token(args.account, args.min_ttl, args.scope, args.resource, id_token=args.id_token)
+    if args.json:
+        terminal.result_json(_members(token))
+        return 0
+    terminal.result(f"Authorization: Bearer {token.access_token}" if args.header else token.access_token)
+    return 0
+
+
+def _members(token: Token) -> dict[str, object]:
+    return {
+        "account": token.account,
+        "access_token": token.access_token,
+        "token_type": token.token_type,
+        "expires_at": token.expires_at,
+        "expires_in": token.expires_in,
+        "scope": token.scope,
+        "resource": token.resource,
+    }

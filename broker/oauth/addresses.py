@@ -1,0 +1,133 @@
+"""The address that is checked is the address that is connected to; and what was written there is remembered.
+
+Called by ``http`` only.
+"""
+
+import asyncio
+import ipaddress
+import socket
+import ssl
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpcore2
+
+from broker.providers.urls import is_loopback, is_special
+
+# With several addresses, one that does not answer must leave time for the next.
+CONNECT_PATIENCE = 5.0
+
+
+class AddressRefused(Exception):
+    """The address is not one that may be asked; the text is safe to show."""
+
+
+@dataclass(slots=True)
+class Attempt:
+    """What is known about one request under way.
+
+    Attributes:
+        layers: how many TLS layers have to stand before what is written is the request itself.
+        sent: whether any of the request was written.
+        status: the status that came, or 0.
+        headers: the headers that came.
+    """
+
+    layers: int = 0
+    sent: bool = False
+    status: int = 0
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+async def checked_addresses(host: str, port: int, private: bool) -> list[str]:  # noqa: FBT001 -- one flag, named at its only call
+    """Resolve ``host``, once, and return its addresses if all of them may be asked (security.md R24).
+
+    Raises:
+        AddressRefused: one is special-purpose and that was not allowed.
+        OSError, UnicodeError: the name does not resolve.
+    """
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as exc:
+        raise AddressRefused(f"the name {host} cannot be resolved") from exc
+    addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
+    for text in addresses:
+        address = ipaddress.ip_address(text)
+        if is_loopback(host):
+            # A name for this machine has to lead to this machine.
+            if not address.is_loopback:
+                raise AddressRefused(f"the name {host} does not lead to this machine")
+        elif is_special(address) and not private:
+            raise AddressRefused(f"{host} is at the special-purpose address {address}; allow that with --private")
+    return addresses
+
+
+class CheckedBackend(httpcore2.AsyncNetworkBackend):
+    """Connects to the addresses that were checked, whatever name the request has.
+
+    Args:
+        addresses: tried in order; None connects by name (to the proxy that a person configured).
+        attempt: learns when the request is written.
+    """
+
+    def __init__(self, addresses: list[str] | None, attempt: Attempt) -> None:
+        self._addresses = addresses
+        self._attempt = attempt
+        self._inner = httpcore2.AnyIOBackend()
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,  # noqa: ASYNC109 -- the interface of httpcore2
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore2.SOCKET_OPTION] | None = None,
+    ) -> httpcore2.AsyncNetworkStream:
+        """Connect to the first checked address that answers."""
+        *early, last = self._addresses or [host]
+        for address in early:
+            try:
+                stream = await self._inner.connect_tcp(address, port, CONNECT_PATIENCE, local_address, socket_options)
+            except (httpcore2.ConnectError, httpcore2.ConnectTimeout):
+                continue
+            return _Stream(stream, self._attempt, self._attempt.layers)
+        stream = await self._inner.connect_tcp(last, port, timeout, local_address, socket_options)
+        return _Stream(stream, self._attempt, self._attempt.layers)
+
+
+class _Stream(httpcore2.AsyncNetworkStream):
+    """A connection that notes when the first byte of the request itself is about to be written."""
+
+    def __init__(self, inner: httpcore2.AsyncNetworkStream, attempt: Attempt, layers: int) -> None:
+        self._inner = inner
+        self._attempt = attempt
+        self._layers = layers
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 -- the interface of httpcore2
+        return await self._inner.read(max_bytes, timeout)
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109 -- the same
+        if self._layers <= 0:
+            self._attempt.sent = True
+        await self._inner.write(buffer, timeout)
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+    async def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109 -- the same
+    ) -> httpcore2.AsyncNetworkStream:
+        try:
+            inner = await self._inner.start_tls(ssl_context, server_hostname, timeout)
+        except BaseException:
+            # httpcore closes it after errors, but not when the deadline strikes in the middle of a handshake.
+            await self._inner.aclose()
+            raise
+        return _Stream(inner, self._attempt, self._layers - 1)
+
+    def get_extra_info(self, info: str) -> Any:  # noqa: ANN401 -- the same
+        return self._inner.get_extra_info(info)

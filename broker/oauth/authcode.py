@@ -1,0 +1,147 @@
+"""The authorization code grant at the browser's end: the URL that a person is sent to, and what comes back.
+
+Called by ``usecases.login``.
+"""
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from authlib.oauth2.rfc6749.parameters import prepare_grant_uri
+from authlib.oauth2.rfc7636 import create_s256_code_challenge
+
+from broker.core.secret import Secret
+from broker.errors import LoginFailed
+from broker.oauth import strict
+from broker.providers.model import Provider
+
+# 256 bits: the verifier's 43 characters are the shortest that RFC 7636 4.1 allows, and enough.
+_ENTROPY_BYTES = 32
+# Longer than any code seen, shorter than what hurts (security.md R15).
+PARAM_CAP = 2048
+# More parameters than any provider sends.
+PARAMS_CAP = 32
+
+
+@dataclass(frozen=True, slots=True)
+class AuthRequest:
+    """An authorization request, made together with what proves that the answer is its own.
+
+    Attributes:
+        url: where the person is sent.
+        state: single use, bound to the browser.
+        verifier: PKCE, sent with the code only.
+        nonce: for the ID token, or empty where none is asked.
+    """
+
+    url: str
+    state: Secret
+    verifier: Secret
+    nonce: str
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """The person said yes."""
+
+    code: Secret
+
+
+@dataclass(frozen=True, slots=True)
+class CallbackError:
+    """The provider said no (RFC 6749 4.1.2.1); the texts are safe to show."""
+
+    error: str
+    description: str
+
+
+def begin(
+    provider: Provider,
+    *,
+    client_id: str,
+    redirect_uri: str,
+    scope: tuple[str, ...],
+    resource: str | None,
+    authorization_endpoint: str,
+    openid: bool,
+) -> AuthRequest:
+    """Make an authorization request with fresh state, PKCE S256 and, for OpenID Connect, nonce.
+
+    Args:
+        provider: whose quirks count.
+        client_id: who asks.
+        redirect_uri: where the answer goes.
+        scope: what is asked; empty asks for the provider's default.
+        resource: RFC 8707, or None.
+        authorization_endpoint: where to.
+        openid: an ID token is asked for.
+    """
+    state, verifier = Secret(secrets.token_urlsafe(_ENTROPY_BYTES)), Secret(secrets.token_urlsafe(_ENTROPY_BYTES))
+    nonce = secrets.token_urlsafe(_ENTROPY_BYTES) if openid else ""
+    extra = dict(provider.authorize_params)
+    if openid:
+        extra["nonce"] = nonce
+        if "offline_access" in scope:
+            # OpenID Connect Core 11: without it the refresh token is silently left out.
+            extra.setdefault("prompt", "consent")
+    if resource is not None:
+        extra["resource"] = resource
+    url = prepare_grant_uri(
+        authorization_endpoint,
+        client_id,
+        "code",
+        redirect_uri=redirect_uri,
+        scope=provider.scope_separator.join(scope),
+        state=state.reveal(),
+        code_challenge=create_s256_code_challenge(verifier.reveal()),
+        code_challenge_method="S256",
+        **extra,
+    )
+    return AuthRequest(str(url), state, verifier, nonce)
+
+
+def read_callback(params: Sequence[tuple[str, str]], *, issuer: str, iss_required: bool) -> Code | CallbackError:
+    """Read what the browser brought. Who may bring it is judged elsewhere, by the state.
+
+    Args:
+        params: in order, as they came.
+        issuer: of this login, or empty where the provider has none.
+        iss_required: the provider promises ``iss`` in every answer (RFC 9207).
+
+    Raises:
+        LoginFailed: a parameter comes twice or is too long, the answer is from another issuer or does not say from
+            which, or it is neither a code nor an error.
+    """
+    values = dict(params)
+    if len(values) != len(params) or len(params) > PARAMS_CAP:
+        raise LoginFailed("The answer of the provider names something twice, so it is not believed.", _AGAIN)
+    if any(len(name) > PARAM_CAP or len(value) > PARAM_CAP for name, value in params):
+        raise LoginFailed("The answer of the provider is too long, so it is not believed.", _AGAIN)
+    _check_issuer(values, issuer, required=iss_required)
+    code, error = values.get("code", ""), values.get("error", "")
+    if bool(code) == bool(error):
+        raise LoginFailed("The answer of the provider is neither a code nor an error.", _AGAIN)
+    if error:
+        return CallbackError(strict.clean(error) or "error", strict.clean(values.get("error_description")))
+    if not strict.is_printable(code, cap=PARAM_CAP):
+        raise LoginFailed("The code from the provider holds characters that no code has.", _AGAIN)
+    return Code(Secret(code))
+
+
+_AGAIN = "Start the login again."
+
+
+def _check_issuer(values: dict[str, str], issuer: str, *, required: bool) -> None:
+    """Compare ``iss`` (RFC 9207 2.4), in errors as well: a mix-up shows itself there too."""
+    if "iss" in values and issuer and values["iss"] != issuer:
+        raise LoginFailed(
+            f"The answer came from another server than {issuer}. Nothing was sent to either.",
+            "Start the login again, and only from a link that you trust.",
+        )
+    if required and "iss" not in values:
+        said = strict.clean(values.get("error"))
+        raise LoginFailed(
+            f"The answer does not say which server it is from, although {issuer} always says so; it is not believed."
+            + (f" It reports: {said}." if said else ""),
+            _AGAIN,
+        )

@@ -1,0 +1,73 @@
+"""Asking an issuer what it is: its metadata, wherever it keeps them.
+
+Called by ``usecases.providers``; ``providers.discovery`` judges what is found here.
+"""
+
+import asyncio
+from typing import Any
+
+from broker.errors import InvalidRequest, ProviderUnavailable
+from broker.oauth import strict
+from broker.oauth.http import AnswerLost, Http, NotSent
+from broker.providers import discovery
+
+# HTTP statuses (RFC 9110 15).
+_OK = 200
+_NOT_FOUND = range(400, 429)
+
+
+async def discover(http: Http, issuer: str, *, private: bool) -> dict[str, Any]:
+    """Return what an issuer publishes about itself, in the shape of a preset file.
+
+    OpenID Connect's document counts first, RFC 8414's fills its gaps: they may differ.
+
+    Args:
+        http: the way out.
+        issuer: exactly as the issuer writes itself.
+        private: special-purpose addresses are allowed.
+
+    Raises:
+        InvalidRequest: it is no issuer, publishes nothing, or publishes what is not believed.
+        ProviderUnavailable: it cannot be asked now.
+    """
+    places = discovery.well_known_urls(issuer)
+    answers = await asyncio.gather(*(_fetch(http, url, private=private) for _, url in places))
+    found: dict[str, Any] | None = None
+    distrust: InvalidRequest | None = None
+    for (kind, _), document in zip(places, answers, strict=True):
+        if isinstance(document, dict):
+            try:
+                judged = discovery.read_document(kind, issuer, document)
+            except InvalidRequest as exc:
+                distrust = distrust or exc
+            else:
+                found = judged if found is None else discovery.merge(found, judged)
+    if found is not None and (found["endpoints"].get("token")):
+        return found
+    if distrust is not None:
+        raise distrust
+    troubles = [answer for answer in answers if isinstance(answer, str) and answer]
+    if found is None and troubles:
+        raise ProviderUnavailable(f"{issuer} could not be asked about itself: {troubles[0]}.", "Try again later.")
+    raise InvalidRequest(
+        f"{issuer} does not say where its endpoints are: there is no usable document at {places[0][1]} "
+        f"or {places[1][1]}.",
+        "Check the issuer URL, or give the authorization and token endpoints yourself.",
+    )
+
+
+async def _fetch(http: Http, url: str, *, private: bool) -> dict[str, Any] | str:
+    """Return a document; or why the server could not be asked; or empty text where it has none there."""
+    try:
+        reply = await http.send("GET", url, private=private)
+    except (NotSent, AnswerLost) as exc:
+        return exc.reason
+    if reply.status in _NOT_FOUND or reply.status in range(300, 400):
+        return ""
+    if reply.status != _OK:
+        return f"HTTP {reply.status}"
+    try:
+        return strict.loads(reply.body)
+    except ValueError:
+        # Many servers answer every path with their start page.
+        return ""

@@ -1,0 +1,340 @@
+"""The way out: one request to one checked address, one whole answer or a plain statement of what is not known.
+
+Called by every module of this room that talks to a provider.
+"""
+
+import asyncio
+import contextlib
+import json as jsonlib
+import ssl
+import time
+from base64 import b64encode
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from types import MappingProxyType
+from urllib.parse import SplitResult, unquote, urlencode, urlsplit
+
+import httpcore2
+import httpx2
+
+from broker import __version__
+from broker.core.secret import Secret
+from broker.errors import CannotStart, InvalidRequest
+from broker.oauth.addresses import AddressRefused, Attempt, CheckedBackend, checked_addresses
+from broker.providers.urls import is_loopback, split
+
+# Metadata, key sets and token replies are a few KiB; more is a mistake or an attack (security.md M20).
+BODY_CAP = 256 * 1024
+# A refresh that takes longer is an outage; leases and shutdown are built around this number.
+DEADLINE = 20.0
+# An error page that dawdles tells nothing more than its status did.
+ERROR_PAGE_DEADLINE = 3.0
+# Seconds until far beyond any wait that is honoured.
+_DIGITS_CAP = 10
+_REQUESTS = ("GET", "POST")
+
+
+class NotSent(Exception):
+    """Surely nothing of the request reached the server: it was refused here, or no connection came about.
+
+    Args:
+        reason: safe to show; names the host at the most.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class AnswerLost(Exception):
+    """The request was sent, at least in part, and no complete usable answer came: nobody knows what it did.
+
+    Args:
+        reason: safe to show; names the host at the most.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class _Unfit(Exception):
+    """An answer that is not taken in, whatever it says."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer.
+
+    Attributes:
+        status: HTTP status.
+        headers: by lower-case name; several of one name are joined with a comma.
+        body: as sent; empty where an error's page was too large, encoded, or did not arrive whole.
+        received_at: epoch seconds.
+    """
+
+    status: int
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
+    received_at: float
+
+    @property
+    def retry_after(self) -> float | None:
+        """Seconds to wait, from ``Retry-After`` in either form (RFC 9110 10.2.3), or None where it says none."""
+        value = self.headers.get("retry-after", "").strip()
+        if value.isascii() and value.isdigit() and len(value) <= _DIGITS_CAP:
+            return float(value)
+        until = _timestamp(value)
+        if until is None:
+            return None
+        # By the server's own clock where it shows it: ours may be wrong.
+        return max(0.0, until - (_timestamp(self.headers.get("date", "")) or self.received_at))
+
+
+class Http:
+    """Sends requests to providers. Keeps nothing between them: no connection, no cookie, no redirect.
+
+    A connection per request costs a handshake every quarter of an hour and buys certainty: a server that has just
+    closed an idle connection cannot make us wonder whether a refresh token was spent (security.md 4.1 step 3).
+
+    Args:
+        ca_file: certificates to trust beside the system's.
+        proxy: ``http://`` or ``https://`` URL of a proxy for everything but this machine itself; it then resolves
+            names, and the check of addresses is its duty. No proxy variable of the environment is read.
+        deadline: seconds for a whole exchange, from resolving the name to the last byte.
+        clock: the wall clock, for dates in answers.
+
+    Raises:
+        CannotStart: the certificates cannot be read, or the proxy is no URL.
+    """
+
+    def __init__(
+        self,
+        *,
+        ca_file: Path | None = None,
+        proxy: str = "",
+        deadline: float = DEADLINE,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._deadline = deadline
+        self._clock = clock
+        self._tls = httpx2.create_ssl_context(trust_env=False)
+        if ca_file is not None:
+            try:
+                self._tls.load_verify_locations(cafile=ca_file)
+            except (OSError, ssl.SSLError) as exc:
+                raise CannotStart(
+                    f"The CA file {ca_file} cannot be used: {exc.strerror or exc}.",
+                    "Give a PEM file with --ca-file or KEYFOB_CA_FILE.",
+                ) from exc
+        self._proxy = _proxy(proxy) if proxy else None
+
+    async def send(
+        self,
+        method: str,
+        url: str,
+        *,
+        private: bool,
+        form: Mapping[str, str | Secret] | None = None,
+        json: object | None = None,
+        headers: Mapping[str, str | Secret] | None = None,
+        basic: tuple[str, str | Secret] | None = None,
+    ) -> Reply:
+        """Send one request, once, and return the whole answer.
+
+        Args:
+            method: ``GET`` or ``POST``.
+            url: https, or http on this machine.
+            private: special-purpose addresses (RFC 6890) are allowed.
+            form: body as ``application/x-www-form-urlencoded``.
+            json: body as JSON.
+            headers: beside those that every request has.
+            basic: user and password, already encoded as the receiver wants them.
+
+        Raises:
+            NotSent: surely nothing was sent.
+            AnswerLost: it was sent, and no complete, plain answer of at most 256 KiB came within the deadline.
+        """
+        if method not in _REQUESTS:
+            raise ValueError(method)
+        try:
+            target = split(url, what="address")
+        except InvalidRequest as exc:
+            raise NotSent(exc.detail.rstrip(".")) from exc
+        content, sent_headers = _request(form, json, headers, basic)
+        attempt = Attempt()
+        try:
+            async with asyncio.timeout(self._deadline):
+                return await self._exchange(method, url, target, private, sent_headers, content, attempt)
+        except AddressRefused as exc:
+            raise NotSent(str(exc)) from exc
+        except (
+            TimeoutError,
+            OSError,
+            UnicodeError,
+            _Unfit,
+            httpcore2.TimeoutException,
+            httpcore2.NetworkError,
+            httpcore2.ProtocolError,
+            httpcore2.ProxyError,
+        ) as exc:
+            if attempt.status >= 300:  # noqa: PLR2004 -- HTTP: nothing was done as asked, and the status says enough
+                return Reply(attempt.status, attempt.headers, b"", self._clock())
+            reason = _why(exc, target.hostname or "", self._deadline)
+            raise (AnswerLost(reason) if attempt.sent else NotSent(reason)) from exc
+
+    async def aclose(self) -> None:
+        """Release what is held: nothing is kept between requests."""
+
+    async def _exchange(
+        self,
+        method: str,
+        url: str,
+        target: SplitResult,
+        private: bool,  # noqa: FBT001 -- private method; the name stands at the only call
+        headers: list[tuple[bytes, bytes]],
+        content: bytes | None,
+        attempt: Attempt,
+    ) -> Reply:
+        async with (
+            await self._pool(target, private, attempt) as pool,
+            pool.stream(method, url, headers=headers, content=content) as response,
+        ):
+            attempt.status = response.status
+            attempt.headers = _joined(response.headers)
+            patience = ERROR_PAGE_DEADLINE if response.status >= 300 else None  # noqa: PLR2004 -- HTTP
+            async with asyncio.timeout(patience):
+                body = await _body(response, attempt.headers)
+        return Reply(attempt.status, attempt.headers, body, self._clock())
+
+    async def _pool(self, target: SplitResult, private: bool, attempt: Attempt) -> httpcore2.AsyncConnectionPool:  # noqa: FBT001 -- as above
+        host = target.hostname or ""
+        if self._proxy is not None and not is_loopback(host):
+            auth, proxy_url = self._proxy
+            over_tls = proxy_url.startswith("https:")
+            # Only what is written inside the inner TLS connection has been sent to the provider.
+            attempt.layers = 2 if over_tls else 1
+            return httpcore2.AsyncHTTPProxy(
+                proxy_url,
+                proxy_auth=auth,
+                ssl_context=self._tls,
+                proxy_ssl_context=self._tls if over_tls else None,
+                network_backend=CheckedBackend(None, attempt),
+            )
+        addresses = await checked_addresses(host, target.port or (443 if target.scheme == "https" else 80), private)
+        attempt.layers = 1 if target.scheme == "https" else 0
+        return httpcore2.AsyncConnectionPool(ssl_context=self._tls, network_backend=CheckedBackend(addresses, attempt))
+
+
+def _request(
+    form: Mapping[str, str | Secret] | None,
+    json: object | None,
+    headers: Mapping[str, str | Secret] | None,
+    basic: tuple[str, str | Secret] | None,
+) -> tuple[bytes | None, list[tuple[bytes, bytes]]]:
+    """Write body and headers. Secrets are revealed here, and nowhere else on the way out."""
+    lines = {
+        "User-Agent": f"keyfob/{__version__}",
+        "Accept": "application/json",
+        # A compressed answer can be a bomb, and nothing here is large (security.md M20).
+        "Accept-Encoding": "identity",
+        "Connection": "close",
+    }
+    content: bytes | None = None
+    if form is not None:
+        content = urlencode({name: _text(value) for name, value in form.items()}).encode()
+        lines["Content-Type"] = "application/x-www-form-urlencoded"
+    elif json is not None:
+        content = jsonlib.dumps(json).encode()
+        lines["Content-Type"] = "application/json"
+    lines.update({name: _text(value) for name, value in (headers or {}).items()})
+    if basic is not None:
+        lines["Authorization"] = "Basic " + b64encode(f"{basic[0]}:{_text(basic[1])}".encode()).decode()
+    return content, [(name.encode(), value.encode("latin-1")) for name, value in lines.items()]
+
+
+def _text(value: str | Secret) -> str:
+    return value.reveal() if isinstance(value, Secret) else value
+
+
+def _joined(headers: list[tuple[bytes, bytes]]) -> Mapping[str, str]:
+    joined: dict[str, str] = {}
+    for name, value in headers:
+        key, text = name.decode("latin-1").lower(), value.decode("latin-1")
+        joined[key] = f"{joined[key]}, {text}" if key in joined else text
+    return MappingProxyType(joined)
+
+
+async def _body(response: httpcore2.Response, headers: Mapping[str, str]) -> bytes:
+    if headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
+        raise _Unfit("it answered in a compressed form that was not asked for")
+    chunks: list[bytes] = []
+    size = 0
+    async with contextlib.aclosing(response.aiter_stream()) as stream:
+        async for chunk in stream:
+            size += len(chunk)
+            if size > BODY_CAP:
+                raise _Unfit("its answer is larger than 256 KiB")
+            chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def _why(exc: BaseException, host: str, deadline: float) -> str:
+    """Say in a few words what happened, without anything of request or answer."""
+    chain = _chain(exc)
+    for cause in chain:
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return f"the certificate of {host} is not valid: {cause.verify_message}"
+    for cause in chain:
+        if isinstance(cause, _Unfit):
+            return str(cause)
+        if isinstance(cause, ssl.SSLError):
+            return f"no encrypted connection to {host} came about"
+        if isinstance(cause, ConnectionRefusedError):
+            return f"{host} refuses the connection"
+        if isinstance(cause, httpcore2.ProxyError):
+            return "the proxy does not let the request through"
+    if isinstance(exc, TimeoutError | httpcore2.TimeoutException):
+        return f"{host} did not answer within {deadline:g} s"
+    if isinstance(exc, httpcore2.ProtocolError):
+        return f"{host} did not answer in HTTP, or not to the end"
+    return f"the connection to {host} failed"
+
+
+def _chain(exc: BaseException) -> list[BaseException]:
+    """Return an exception and all that led to it; groups are opened."""
+    found: list[BaseException] = []
+    waiting: list[BaseException | None] = [exc]
+    while waiting:
+        current = waiting.pop(0)
+        if current is None or current in found:
+            continue
+        found.append(current)
+        waiting += [current.__cause__, current.__context__]
+        if isinstance(current, BaseExceptionGroup):
+            waiting += current.exceptions
+    return found
+
+
+def _timestamp(value: str) -> float | None:
+    try:
+        return parsedate_to_datetime(value).timestamp()
+    except (ValueError, TypeError, OverflowError):
+        return None
+
+
+def _proxy(url: str) -> tuple[tuple[str, str] | None, str]:
+    """Return the credentials and the bare URL of a proxy."""
+    hint = "Give it as http://host:port with KEYFOB_HTTP_PROXY."
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError as exc:
+        raise CannotStart("The proxy is not a URL.", hint) from exc
+    if parts.scheme not in ("http", "https") or not host:
+        raise CannotStart("The proxy is not an http:// or https:// URL.", hint)
+    auth = (unquote(parts.username), unquote(parts.password or "")) if parts.username else None
+    netloc = f"[{host}]" if ":" in host else host
+    return auth, f"{parts.scheme}://{netloc}:{port or (443 if parts.scheme == 'https' else 8080)}"

@@ -1,0 +1,278 @@
+"""ID tokens: who logged in, believed only after every check of OpenID Connect Core 3.1.3.7.
+
+Called by ``usecases.login`` and, for tokens that come with a refresh, by ``usecases.refresh``.
+"""
+
+import hashlib
+import hmac
+import math
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from binascii import Error as Base64Error
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from joserfc.errors import JoseError
+from joserfc.jwk import ECKey, OKPKey, RSAKey
+from joserfc.jws import JWSRegistry
+
+from broker.core.secret import Secret
+from broker.errors import LoginFailed, ProviderUnavailable
+from broker.oauth import strict
+from broker.oauth.http import AnswerLost, Http, NotSent
+from broker.oauth.identity import SUBJECT_CAP, label_of
+from broker.providers.model import Provider
+
+# Ours, whatever a provider announces: no "none", no shared-secret signatures (RFC 8725 3.1).
+ALGORITHMS = ("RS256", "PS256", "ES256", "EdDSA")
+# Clocks of well-kept machines differ by less.
+LEEWAY = 60.0
+# An ID token is made for this login, now (security.md R26).
+ISSUED_WITHIN = 600.0
+# Keys are asked for again after this long, so that one withdrawn by the provider is not trusted for a day.
+KEYS_TTL = 3600.0
+# Tokens with made-up key ids must not turn into requests.
+REFETCH_AFTER = 300.0
+# Far more keys than any provider shows at a time.
+_KEYS_CAP = 64
+# RFC 7518 3.3.
+_RSA_LEAST_BITS = 2048
+# Header, claims, signature (RFC 7515 7.1).
+_PARTS = 3
+_OK = 200
+
+Key = RSAKey | ECKey | OKPKey
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """What is believed of an ID token.
+
+    Attributes:
+        issuer: with ``subject`` the key of a person.
+        subject: never an e-mail address (OpenID Connect Core 5.7).
+        label: what people read.
+    """
+
+    issuer: str
+    subject: str
+    label: str
+
+
+@dataclass(slots=True)
+class _KeySet:
+    keys: Sequence[Mapping[str, Any]]
+    fetched_at: float
+    refetched_at: float = -math.inf
+
+
+class Jwks:
+    """The providers' public keys, kept for an hour; asked again at most once in five minutes for an unknown one."""
+
+    def __init__(self) -> None:
+        self._sets: dict[str, _KeySet] = {}
+
+    async def find(self, http: Http, provider: Provider, header: Mapping[str, Any], now: float) -> list[Key]:
+        """Return the provider's keys that can have made a signature with this header.
+
+        Raises:
+            ProviderUnavailable: the keys cannot be had.
+        """
+        url = provider.endpoints.jwks
+        known = self._sets.get(url)
+        # A clock that was set back must not keep keys alive.
+        if known is None or not 0 <= now - known.fetched_at < KEYS_TTL:
+            known = self._sets[url] = _KeySet(await _fetch(http, provider), now)
+        fitting = _fitting(known.keys, header)
+        if not fitting and not 0 <= now - known.refetched_at < REFETCH_AFTER:
+            known.refetched_at = now
+            known.keys, known.fetched_at = await _fetch(http, provider), now
+            fitting = _fitting(known.keys, header)
+        return fitting
+
+
+async def verify(
+    http: Http,
+    provider: Provider,
+    jwks: Jwks,
+    *,
+    id_token: Secret,
+    client_id: str,
+    nonce: str | None,
+    access_token: Secret,
+    now: float,
+) -> Claims:
+    """Verify an ID token.
+
+    Args:
+        http: the way out, for keys.
+        provider: with issuer and jwks endpoint.
+        jwks: the keys known so far.
+        id_token: as it came.
+        client_id: who it must be for.
+        nonce: of this login; None at a refresh (OpenID Connect Core 12.2).
+        access_token: that came with it, for ``at_hash``.
+        now: epoch seconds.
+
+    Raises:
+        LoginFailed: it is not to be believed.
+        ProviderUnavailable: the keys cannot be had.
+    """
+    if not provider.issuer or not provider.endpoints.jwks:
+        raise LoginFailed(
+            f"{provider.title} sent an ID token, but it is not known how to check it.", "Configure it by its issuer."
+        )
+    header, payload, signed, signature = _take_apart(id_token)
+    algorithm = _algorithm(provider, header)
+    keys = await jwks.find(http, provider, header, now)
+    if not any(_is_signed(algorithm, signed, signature, key) for key in keys):
+        _refuse("its signature is not by a key of the provider")
+    _check_parties(payload, provider.issuer, client_id)
+    _check_times(payload, now)
+    if nonce is not None and not _same(payload.get("nonce"), nonce):
+        _refuse("it was made for another login")
+    if "at_hash" in payload and not _same(payload["at_hash"], _half_hash(algorithm, access_token)):
+        _refuse("it belongs to another access token")
+    subject = payload.get("sub")
+    if not isinstance(subject, str) or not subject or len(subject) > SUBJECT_CAP or not subject.isprintable():
+        _refuse("it names nobody")
+    return Claims(provider.issuer, subject, label_of(payload, provider.identity.label) or subject)
+
+
+def _refuse(why: str) -> NoReturn:
+    raise LoginFailed(f"The ID token of the provider is not believed: {why}.", "Start the login again.")
+
+
+def _take_apart(id_token: Secret) -> tuple[dict[str, Any], dict[str, Any], bytes, bytes]:
+    """Return header, claims, what was signed, and the signature (RFC 7515 7.1)."""
+    parts = id_token.reveal().split(".")
+    if len(parts) != _PARTS:
+        _refuse("it is not a signed token")
+    try:
+        header, payload = strict.loads(_decode(parts[0])), strict.loads(_decode(parts[1]))
+        return header, payload, f"{parts[0]}.{parts[1]}".encode("ascii"), _decode(parts[2])
+    except ValueError as exc:
+        raise LoginFailed("The ID token of the provider cannot be read.", "Start the login again.") from exc
+
+
+def _algorithm(provider: Provider, header: Mapping[str, Any]) -> str:
+    # RS256 is what every OpenID provider supports, so it is meant where none is announced (OpenID Connect Core 15.1).
+    announced = provider.id_token_algs or ("RS256",)
+    algorithm = header.get("alg")
+    if not isinstance(algorithm, str) or algorithm not in ALGORITHMS or algorithm not in announced:
+        _refuse("its signature is of a kind that is not accepted")
+    if "crit" in header:
+        # Extensions that must be understood (RFC 7515 4.1.11); none is.
+        _refuse("it asks for something that Keyfob does not know")
+    return algorithm
+
+
+def _is_signed(algorithm: str, signed: bytes, signature: bytes, key: Key) -> bool:
+    # Straight to the algorithm: joserfc's own entry would parse the token a second time, by laxer rules.
+    model = JWSRegistry.algorithms[algorithm]
+    try:
+        model.check_key(key)
+        return bool(model.verify(signed, signature, key))
+    except (JoseError, ValueError):
+        return False
+
+
+def _check_parties(payload: Mapping[str, Any], issuer: str, client_id: str) -> None:
+    if payload.get("iss") != issuer:
+        _refuse("it is from another issuer")
+    audience = payload.get("aud")
+    audiences = audience if isinstance(audience, list) else [audience]
+    if client_id not in audiences:
+        _refuse("it is for another client")
+    if any(other != client_id for other in audiences):
+        _refuse("it is for others as well, and nobody vouches for them")
+    if payload.get("azp", client_id) != client_id:
+        _refuse("it was issued to another client")
+
+
+def _check_times(payload: Mapping[str, Any], now: float) -> None:
+    expires, issued = _time(payload, "exp"), _time(payload, "iat")
+    if now >= expires + LEEWAY:
+        _refuse("it has expired; is this machine's clock right?")
+    if abs(now - issued) > ISSUED_WITHIN:
+        _refuse("it was not made just now; is this machine's clock right?")
+    if "nbf" in payload and now < _time(payload, "nbf") - LEEWAY:
+        _refuse("it is not valid yet; is this machine's clock right?")
+
+
+def _time(payload: Mapping[str, Any], name: str) -> float:
+    value = payload.get(name)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        _refuse(f"it has no usable '{name}'")
+    return float(value)
+
+
+def _same(value: object, expected: str) -> bool:
+    return isinstance(value, str) and hmac.compare_digest(value.encode(), expected.encode())
+
+
+def _half_hash(algorithm: str, access_token: Secret) -> str:
+    """Return ``at_hash`` (OpenID Connect Core 3.1.3.6): the algorithm's own hash; Ed25519's is SHA-512 (RFC 8032)."""
+    digest = (hashlib.sha512 if algorithm == "EdDSA" else hashlib.sha256)(access_token.reveal().encode()).digest()
+    return urlsafe_b64encode(digest[: len(digest) // 2]).rstrip(b"=").decode()
+
+
+async def _fetch(http: Http, provider: Provider) -> list[Mapping[str, Any]]:
+    trouble = f"The keys of {provider.title} cannot be had"
+    try:
+        reply = await http.send("GET", provider.endpoints.jwks, private=provider.private)
+    except (NotSent, AnswerLost) as exc:
+        raise ProviderUnavailable(f"{trouble}: {exc.reason}.", "Try again later.") from exc
+    if reply.status != _OK:
+        raise ProviderUnavailable(f"{trouble}: HTTP {reply.status}.", "Try again later.")
+    try:
+        keys = strict.loads(reply.body).get("keys")
+    except ValueError as exc:
+        raise ProviderUnavailable(f"{trouble}: {exc}.", "Try again later.") from exc
+    return [key for key in keys[:_KEYS_CAP] if isinstance(key, dict)] if isinstance(keys, list) else []
+
+
+def _fitting(keys: Sequence[Mapping[str, Any]], header: Mapping[str, Any]) -> list[Key]:
+    """Return the keys that have the header's ``kid``, where it names one, and can make its ``alg``."""
+    found: list[Key] = []
+    for jwk in keys:
+        if "kid" in header and jwk.get("kid") != header["kid"]:
+            continue
+        if jwk.get("use", "sig") != "sig" or jwk.get("alg", header["alg"]) != header["alg"]:
+            continue
+        key = _public_key(jwk, header["alg"])
+        if key is not None:
+            found.append(key)
+    return found
+
+
+def _public_key(jwk: Mapping[str, Any], algorithm: str) -> Key | None:
+    """Return the public half of a key that fits ``algorithm``; None for one that does not, or is broken."""
+    try:
+        match algorithm, jwk.get("kty"), jwk.get("crv"):
+            case ("RS256" | "PS256", "RSA", _):
+                # Measured here: joserfc only warns of a short one.
+                if int.from_bytes(_decode(jwk["n"])).bit_length() < _RSA_LEAST_BITS:
+                    return None
+                return RSAKey.import_key({"kty": "RSA", "n": jwk["n"], "e": jwk["e"]})
+            case ("ES256", "EC", "P-256"):
+                return ECKey.import_key({"kty": "EC", "crv": "P-256", "x": jwk["x"], "y": jwk["y"]})
+            case ("EdDSA", "OKP", "Ed25519"):
+                return OKPKey.import_key({"kty": "OKP", "crv": "Ed25519", "x": jwk["x"]})
+            case _:
+                return None
+    except (JoseError, ValueError, TypeError, KeyError, AttributeError):
+        # Somebody else's broken key must not take the good ones with it.
+        return None
+
+
+def _decode(text: str) -> bytes:
+    """Base64url without padding, strictly (RFC 7515 2)."""
+    try:
+        raw = text.encode("ascii")
+        decoded = urlsafe_b64decode(raw + b"=" * (-len(raw) % 4))
+    except (UnicodeEncodeError, Base64Error) as exc:
+        raise ValueError("it is not base64url") from exc
+    if urlsafe_b64encode(decoded).rstrip(b"=") != raw:
+        raise ValueError("it is not base64url")
+    return decoded

@@ -1,0 +1,359 @@
+"""The token endpoint: one call per function, and every answer told apart.
+
+Called by ``usecases.login``, ``usecases.refresh`` and ``usecases.accounts``.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote_plus
+
+from broker.core.login import Client
+from broker.core.secret import Secret
+from broker.core.token import Grant, Token
+from broker.errors import Misconfigured
+from broker.oauth import strict
+from broker.oauth.http import AnswerLost, Http, NotSent, Reply
+from broker.providers.model import Provider, ThrottleRules
+
+# A lifetime of centuries is a slip of the provider (seen: 1e308), and dates beyond the year 9999 cannot be written.
+LIFETIME_CAP = 2**33
+# Seconds as text, as some providers send them: "3600", "3599.9" - in ASCII, so no other script's digits.
+_SECONDS = re.compile(r"-?[0-9]{1,12}(\.[0-9]{1,12})?")
+# HTTP statuses (RFC 9110 15) by what they mean here; 408 and 425 say "later", not "no".
+_OK = range(200, 300)
+_CLIENT_ERRORS = range(400, 500)
+_TOO_EARLY = (408, 425)
+_THROTTLED = 429
+_UNAVAILABLE = 503
+_SERVER_ERRORS = range(500, 600)
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """The endpoint gave a token. Not validated yet: what counts is that ``raw`` is written down first.
+
+    Attributes:
+        raw: the reply, whole.
+        refresh_token: the new one, where one is plainly there; None keeps the old one (RFC 6749 6).
+    """
+
+    raw: Secret
+    refresh_token: Secret | None
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The endpoint answered with an OAuth error (RFC 6749 5.2); the texts are safe to show."""
+
+    error: str
+    description: str
+    status: int
+
+
+@dataclass(frozen=True, slots=True)
+class Throttled:
+    """Too fast. ``retry_after`` is in seconds, or None where the provider gives none."""
+
+    reason: str
+    retry_after: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Unreachable:
+    """Surely nothing was sent."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Faulty:
+    """Something answered, but not a token endpoint in its right mind."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """It was sent, and no answer came: nobody knows what it did."""
+
+    reason: str
+
+
+Outcome = Answered | Refused | Throttled | Unreachable | Faulty | Lost
+
+
+class BadReply(Exception):
+    """A token reply that is not usable; the text says why and holds nothing of it."""
+
+
+async def exchange_code(  # noqa: PLR0913 -- one argument per parameter of RFC 6749 4.1.3
+    http: Http,
+    provider: Provider,
+    client: Client,
+    secret: Secret | None,
+    *,
+    token_endpoint: str,
+    code: Secret,
+    verifier: Secret,
+    redirect_uri: str,
+    resource: str | None,
+) -> Outcome:
+    """Exchange an authorization code (RFC 6749 4.1.3, RFC 7636 4.5).
+
+    Args:
+        http: the way out.
+        provider: whose quirks count.
+        client: who asks.
+        secret: its secret, or None for a public client.
+        token_endpoint: the one that was fixed when the login began.
+        code: from the callback.
+        verifier: of this login's PKCE challenge.
+        redirect_uri: string-equal to the one at authorize time.
+        resource: RFC 8707, or None.
+    """
+    form: dict[str, str | Secret] = {
+        "grant_type": "authorization_code",
+        "code": code,
+        "redirect_uri": redirect_uri,
+        "code_verifier": verifier,
+    }
+    return await _ask(http, provider, client, secret, token_endpoint, form, resource)
+
+
+async def refresh(
+    http: Http,
+    provider: Provider,
+    client: Client,
+    secret: Secret | None,
+    *,
+    token_endpoint: str,
+    refresh_token: Secret,
+    resource: str | None = None,
+) -> Outcome:
+    """Spend a refresh token (RFC 6749 6), once. Never names a scope: that could only narrow the grant for ever."""
+    form: dict[str, str | Secret] = {"grant_type": "refresh_token", "refresh_token": refresh_token}
+    return await _ask(http, provider, client, secret, token_endpoint, form, resource)
+
+
+async def client_credentials(
+    http: Http,
+    provider: Provider,
+    client: Client,
+    secret: Secret | None,
+    *,
+    token_endpoint: str,
+    scope: tuple[str, ...],
+    resource: str | None,
+) -> Outcome:
+    """Ask for a token of the client's own (RFC 6749 4.4)."""
+    form: dict[str, str | Secret] = {"grant_type": "client_credentials"}
+    if scope:
+        form["scope"] = provider.scope_separator.join(scope)
+    return await _ask(http, provider, client, secret, token_endpoint, form, resource)
+
+
+async def revoke(
+    http: Http, provider: Provider, client: Client, secret: Secret | None, *, token: Secret, hint: str
+) -> str | None:
+    """Revoke a token (RFC 7009 2). Done is done, even where the provider did not know it (RFC 7009 2.2).
+
+    Returns:
+        None when it is done, else why not, in words that are safe to show.
+    """
+    if not provider.endpoints.revocation:
+        return "the provider has no way to revoke a token"
+    form: dict[str, str | Secret] = {"token": token, "token_type_hint": hint}
+    match await _send(http, provider, client, secret, provider.endpoints.revocation, form):
+        case Reply() as reply if reply.status in _OK:
+            return None
+        case Reply() as reply:
+            match read_reply(reply, provider.throttle):
+                case Refused(error=error, description=description):
+                    return f"{error}: {description}" if description else error
+                case Throttled(reason=reason) | Faulty(reason=reason):
+                    return reason
+                case _:
+                    return f"it answered with HTTP {reply.status}"
+        case Unreachable(reason=reason) | Lost(reason=reason):
+            return reason
+
+
+async def _ask(
+    http: Http,
+    provider: Provider,
+    client: Client,
+    secret: Secret | None,
+    endpoint: str,
+    form: dict[str, str | Secret],
+    resource: str | None,
+) -> Outcome:
+    if resource is not None:
+        form["resource"] = resource
+    reply = await _send(http, provider, client, secret, endpoint, form)
+    return read_reply(reply, provider.throttle) if isinstance(reply, Reply) else reply
+
+
+async def _send(
+    http: Http,
+    provider: Provider,
+    client: Client,
+    secret: Secret | None,
+    endpoint: str,
+    form: Mapping[str, str | Secret],
+) -> Reply | Unreachable | Lost:
+    """Send a form with the client's authentication: in the header or in the body, never both (RFC 6749 2.3)."""
+    basic: tuple[str, str | Secret] | None = None
+    if client.auth_method == "client_secret_basic" and secret is not None:
+        # Form-encoded before base64 (RFC 6749 2.3.1); Authlib leaves that out, and odd ids then fail.
+        basic = quote_plus(client.client_id), Secret(quote_plus(secret.reveal()))
+    elif client.auth_method == "client_secret_post" and secret is not None:
+        form = {**form, "client_id": client.client_id, "client_secret": secret}
+    elif client.auth_method == "none" or (client.auth_method.startswith("client_secret_") and secret is None):
+        form = {**form, "client_id": client.client_id}
+    else:
+        raise Misconfigured(
+            f"Keyfob does not know the client authentication '{client.auth_method}'.",
+            "Configure the client as none, client_secret_basic or client_secret_post.",
+        )
+    try:
+        return await http.send("POST", endpoint, private=provider.private, form=form, basic=basic)
+    except NotSent as exc:
+        return Unreachable(exc.reason)
+    except AnswerLost as exc:
+        return Lost(exc.reason)
+
+
+# --- reading ----------------------------------------------------------------------------------------------------------
+
+
+def read_reply(reply: Reply, throttle: ThrottleRules) -> Answered | Refused | Throttled | Faulty:
+    """Tell what an answer is, from its status first: a body cannot turn a refusal into a token."""
+    status = reply.status
+    if status in _OK:
+        return _read_success(reply)
+    if status == _THROTTLED or (status == _UNAVAILABLE and "retry-after" in reply.headers):
+        return Throttled(f"it answered HTTP {status}", reply.retry_after)
+    if status in throttle.statuses and reply.headers.get(throttle.header.lower(), "").strip() == "0":
+        return Throttled(f"it answered HTTP {status} and nothing is left of the allowance", reply.retry_after)
+    if status in _CLIENT_ERRORS and status not in _TOO_EARLY:
+        refusal = _refusal(strict.peek(reply.body), status)
+        if refusal is not None:
+            return refusal
+    return Faulty(_describe(reply))
+
+
+def _read_success(reply: Reply) -> Answered | Refused | Faulty:
+    fields = strict.peek(reply.body)
+    if fields is not None and not fields.get("access_token") and not fields.get("refresh_token"):
+        return _refusal(fields, reply.status) or Faulty(f"HTTP {reply.status} with no token in it")
+    # Whatever else is wrong with it: what speaks of a token may be the only copy of a rotated one, so it is kept.
+    # Zero bytes are left out to see through UTF-16, which is refused later.
+    if fields is None and b'"access_token"' not in reply.body.replace(b"\0", b""):
+        return Faulty(_describe(reply))
+    # Bytes that are not UTF-8 become \x..: readable for people, and never valid JSON again.
+    raw = Secret(reply.body.decode("utf-8", "backslashreplace"))
+    new = fields.get("refresh_token") if fields is not None else None
+    return Answered(raw, Secret(new) if isinstance(new, str) and strict.is_printable(new) else None)
+
+
+def _refusal(fields: Mapping[str, Any] | None, status: int) -> Refused | None:
+    error = strict.clean(fields.get("error")) if fields is not None else ""
+    if fields is None or not error:
+        return None
+    return Refused(error, strict.clean(fields.get("error_description")), status)
+
+
+def _describe(reply: Reply) -> str:
+    text = f"HTTP {reply.status}"
+    if reply.status in range(300, 400):
+        return f"{text}, a redirect; those are not followed with secrets in hand"
+    if not reply.body.strip():
+        return f"{text} with nothing in it"
+    if reply.body.lstrip()[:1] == b"<" or "html" in reply.headers.get("content-type", ""):
+        return f"{text} with a web page instead of JSON"
+    return text if reply.status in _SERVER_ERRORS else f"{text}, but not in OAuth's form"
+
+
+def read_grant(raw: Secret, *, provider: Provider, issued_at: float, asked_scope: tuple[str, ...]) -> Grant:
+    """Validate a token reply (RFC 6749 5.1). An ``id_token`` in it is *not* verified here.
+
+    Args:
+        raw: the reply.
+        provider: for its scope separator.
+        issued_at: when the request was sent, epoch seconds: life is counted from there.
+        asked_scope: what counts as granted where the reply names no scope: what the request asked for, or at a
+            refresh what the grant has.
+
+    Raises:
+        BadReply: it is not usable; refresh tokens in it are not judged here.
+    """
+    try:
+        fields = strict.loads(raw.reveal().encode())
+    except ValueError as exc:
+        raise BadReply(f"the reply is not usable: {exc}") from exc
+    access_token = fields.get("access_token")
+    if not isinstance(access_token, str) or not strict.is_printable(access_token):
+        raise BadReply("its access_token is missing, or not text that can be sent")
+    token_type = fields.get("token_type")
+    if token_type in (None, ""):
+        token_type = "Bearer"  # noqa: S105 -- RFC 6749 requires it; providers forget it, and mean this
+    if not isinstance(token_type, str) or token_type.lower() != "bearer":
+        raise BadReply("its token_type is not Bearer")
+    id_token = fields.get("id_token")
+    if id_token not in (None, "") and not strict.is_printable(id_token):
+        raise BadReply("its id_token is not text")
+    new = fields.get("refresh_token")
+    lifetime = _lifetime(fields.get("expires_in"))
+    return Grant(
+        token=Token(
+            token_type=token_type,
+            scope=_scope(fields.get("scope"), provider.scope_separator) or asked_scope,
+            issued_at=issued_at,
+            expires_at=None if lifetime is None else issued_at + max(0, lifetime),
+        ),
+        access_token=Secret(access_token),
+        refresh_token=Secret(new) if isinstance(new, str) and strict.is_printable(new) else None,
+        id_token=Secret(id_token) if isinstance(id_token, str) and id_token else None,
+        refresh_expires_at=_refresh_expiry(fields, issued_at),
+    )
+
+
+def _lifetime(value: object) -> int | None:
+    """Return whole seconds, None where none are given; zero and less mean expired, never endless."""
+    if value is None:
+        return None
+    if isinstance(value, str) and _SECONDS.fullmatch(value):
+        value = float(value)
+    if isinstance(value, bool) or not isinstance(value, int | float) or abs(value) > LIFETIME_CAP:
+        raise BadReply("its expires_in is not a number of seconds")
+    return int(value // 1)
+
+
+def _scope(value: object, separator: str) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    if isinstance(value, str):
+        value = value.replace(separator, " ").split(" ")
+    if not isinstance(value, list):
+        raise BadReply("its scope is neither text nor a list")
+    scopes = [item for item in value if item != ""]
+    if not all(strict.is_printable(item) for item in scopes):
+        raise BadReply("its scope holds something that is no scope")
+    return tuple(dict.fromkeys(scopes))
+
+
+def _refresh_expiry(fields: Mapping[str, Any], issued_at: float) -> float | None:
+    """When the refresh token dies, by either of the two names in use. Zero means never (Keycloak's offline tokens).
+
+    It is a convenience for the calendar, so nonsense in it is no reason to refuse a token.
+    """
+    for name in ("refresh_token_expires_in", "refresh_expires_in"):
+        try:
+            lifetime = _lifetime(fields.get(name))
+        except BadReply:
+            continue
+        if lifetime is not None and lifetime > 0:
+            return issued_at + lifetime
+    return None

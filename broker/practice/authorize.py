@@ -1,0 +1,161 @@
+"""The authorization endpoint: check the request, ask a person, send the browser back (RFC 6749 4.1, 7636, 9207).
+
+Routed by ``app``; ``device`` shares the consent page.
+"""
+
+import re
+import secrets
+from collections.abc import Mapping
+from urllib.parse import parse_qs, urlencode, urlsplit
+
+from starlette.responses import RedirectResponse, Response
+
+from broker.practice import pages
+from broker.practice.clients import OUT_OF_BAND, Client
+from broker.practice.grants import User
+from broker.practice.refusal import Refusal
+from broker.practice.state import Asked
+from broker.practice.tokens import foreign_issuer
+from broker.practice.wire import Answer, Call, parameters
+
+SCOPES: Mapping[str, str] = {
+    "openid": "Know that it is you",
+    "profile": "See your name",
+    "email": "See your email address",
+    "offline_access": "Stay logged in while you are away",
+    "read": "Read your practice data",
+    "write": "Change your practice data",
+}
+"""Scope -> what it lets a client do, as the consent page says it."""
+
+_CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")  # what S256 always yields (RFC 7636 4.2)
+_PATIENCE = 600  # seconds for which a consent page can be answered; the time that Keyfob gives a login
+
+
+def checked_scopes(text: str) -> tuple[str, ...]:
+    """Return the scopes of a request, without repeats.
+
+    Raises:
+        Refusal: ``invalid_scope``: empty, or one that is not in ``SCOPES``.
+    """
+    scopes = tuple(dict.fromkeys(text.split()))
+    if not scopes:
+        raise Refusal("invalid_scope", "no scope was asked for")
+    if unknown := [scope for scope in scopes if scope not in SCOPES]:
+        raise Refusal("invalid_scope", f"unknown here: {' '.join(unknown)}; known: {' '.join(SCOPES)}")
+    return scopes
+
+
+def show(call: Call) -> Answer:
+    """GET: check the request; ask the person, or with ``auto_approve`` answer at once."""
+    try:
+        fields = parameters(call.request.scope["query_string"])
+        call.client = fields.get("client_id", "")
+        client = _client(call, fields)
+    except Refusal as refusal:  # never to a redirect URI that is not proven: RFC 6749 4.1.2.1
+        call.result = refusal.result
+        return pages.message("This request cannot be answered", refusal.description, status=400)
+    redirect_uri, state = fields["redirect_uri"], fields.get("state")
+    try:
+        asked = _asked(call, client, fields)
+    except Refusal as refusal:
+        call.result = refusal.result
+        return _back(call, redirect_uri, state, {"error": refusal.error, "error_description": refusal.description})
+    if call.practice.settings.auto_approve or fields.get("auto_approve") in ("1", "true"):
+        return _allow(call, asked, asked.login_hint or call.practice.settings.user, asked.scopes)
+    if fields.get("prompt") == "none":
+        call.result = "login_required"
+        return _back(call, redirect_uri, state, {"error": "login_required"})
+    call.result = "asked"
+    ticket = secrets.token_urlsafe(16)
+    call.practice.asked[ticket] = asked
+    return pages.consent(
+        action="/authorize",
+        ticket=ticket,
+        client=client.name or client.id,
+        scopes={scope: SCOPES[scope] for scope in asked.scopes},
+        user=asked.login_hint or call.practice.settings.user,
+        leads_to=redirect_uri,
+    )
+
+
+def decide(call: Call) -> Answer:
+    """POST: the person's decision; 303 back to the client."""
+    fields = parse_qs(call.body.decode(errors="replace"))
+    asked = call.practice.asked.pop(fields.get("ticket", [""])[0], None)
+    if asked is None or call.practice.clock() >= asked.expires_at:
+        call.result = "expired"
+        return pages.message("This page is too old", "Begin the login again where you started it.", status=400)
+    call.client = asked.client_id
+    scopes = tuple(scope for scope in asked.scopes if scope in fields.get("scope", []))
+    if fields.get("decision") != ["allow"] or not scopes:
+        call.result = "denied"
+        return _back(call, asked.redirect_uri, asked.state, {"error": "access_denied"})
+    user = fields.get("user", [""])[0].strip() or call.practice.settings.user
+    return _allow(call, asked, user, scopes)
+
+
+def _client(call: Call, fields: Mapping[str, str]) -> Client:
+    """Return the client, once it and its redirect URI are proven to belong together."""
+    client = call.practice.clients.find(fields.get("client_id", ""))
+    if client is None:
+        raise Refusal("invalid_client", f"No client has the id {fields.get('client_id', '')!r}.")
+    uri = fields.get("redirect_uri", "")
+    if not client.may_redirect_to(uri):
+        raise Refusal("invalid_redirect_uri", f"{uri!r} is not a redirect URI of the client {client.id!r}.")
+    return client
+
+
+def _asked(call: Call, client: Client, fields: Mapping[str, str]) -> Asked:
+    if fields.get("response_type") != "code":
+        raise Refusal("unsupported_response_type", "response_type must be code")
+    if fields.get("response_mode", "query") != "query":
+        raise Refusal("invalid_request", "response_mode must be query")
+    if "authorization_code" not in client.grant_types:
+        raise Refusal("unauthorized_client", "this client is not registered for authorization_code")
+    if fields.get("code_challenge_method") != "S256":
+        raise Refusal("invalid_request", "PKCE is required: code_challenge_method must be S256")
+    if not _CHALLENGE.fullmatch(fields.get("code_challenge", "")):
+        raise Refusal("invalid_request", "PKCE is required: code_challenge must have 43 characters of base64url")
+    return Asked(
+        client.id,
+        fields["redirect_uri"],
+        fields.get("state"),
+        checked_scopes(fields.get("scope", "")),
+        fields["code_challenge"],
+        fields.get("nonce", ""),
+        fields.get("login_hint", ""),
+        call.practice.clock() + _PATIENCE,
+    )
+
+
+def _allow(call: Call, asked: Asked, user: str, scopes: tuple[str, ...]) -> Response:
+    grants = call.practice.grants
+    grant = grants.open(asked.client_id, User(user), scopes, asked.nonce)
+    call.result, call.grant = "allowed", grant.id
+    code = grants.issue_code(grant, asked.redirect_uri, asked.challenge)
+    return _back(call, asked.redirect_uri, asked.state, {"code": code.reveal()})
+
+
+def _back(call: Call, redirect_uri: str, state: str | None, answer: dict[str, str]) -> Response:
+    """Send the browser to the client, or show the code where the client has no address."""
+    practice = call.practice
+    faults = practice.faults.take("authorize", ("content",))
+    call.faults += faults
+    spoiled = {fault.kind.name: fault.value for fault in faults}
+    if "deny" in spoiled:
+        answer = {"error": spoiled["deny"], "error_description": "practice fault"}
+    if redirect_uri == OUT_OF_BAND:
+        return pages.code(answer) if "code" in answer else pages.message("Login refused", answer["error"])
+    if state is not None and "no_state" not in spoiled:
+        answer["state"] = "a-foreign-state" if "wrong_state" in spoiled else state
+    if "no_iss" not in spoiled:
+        answer["iss"] = foreign_issuer(practice.issuer) if "wrong_iss" in spoiled else practice.issuer
+    for fault in faults:
+        if fault.kind.name == "json":
+            answer |= {name: str(value) for name, value in fault.value.items()}
+        if fault.kind.name == "without":
+            answer.pop(fault.value, None)
+    joint = "&" if urlsplit(redirect_uri).query else "?"
+    headers = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
+    return RedirectResponse(f"{redirect_uri}{joint}{urlencode(answer)}", 303, headers)

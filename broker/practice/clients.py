@@ -1,0 +1,150 @@
+"""Who may ask: clients, what redirect URIs they may name, and how they prove themselves.
+
+Called by every endpoint that knows clients.
+"""
+
+import hmac
+import re
+from base64 import b64decode
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from urllib.parse import unquote_plus, urlsplit
+
+from broker.core.secret import Secret
+from broker.practice.refusal import Refusal
+from broker.practice.settings import CONFIDENTIAL_CLIENT, PUBLIC_CLIENT
+
+OUT_OF_BAND = "urn:ietf:wg:oauth:2.0:oob"
+AUTH_METHODS = ("none", "client_secret_basic", "client_secret_post")
+GRANT_TYPES = {
+    "authorization_code": "code",
+    "refresh_token": "refresh",
+    "client_credentials": "client_credentials",
+    "urn:ietf:params:oauth:grant-type:device_code": "device_code",
+}
+"""Grant type -> the name that faults and events use for it."""
+
+# The redirect URI of every Keyfob: a port and a provider name of its own choice (RFC 8252 7.3).
+_KEYFOB_CALLBACK = re.compile(r"http://127\.0\.0\.1(:[1-9][0-9]{0,4})?/callback/[A-Za-z0-9._~-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """A registered client.
+
+    Attributes:
+        id: client id.
+        secret: None for a public client.
+        auth_methods: how it may prove itself.
+        grant_types: keys of ``GRANT_TYPES``.
+        redirect_uris: registered ones; on a loopback address any port matches.
+        any_callback: the preregistered Keyfob: any loopback port and any path under ``/callback/``.
+        name: for the consent page.
+    """
+
+    id: str
+    secret: Secret | None = None
+    auth_methods: tuple[str, ...] = ("none",)
+    grant_types: tuple[str, ...] = tuple(GRANT_TYPES)
+    redirect_uris: tuple[str, ...] = ()
+    any_callback: bool = False
+    name: str = ""
+
+    def may_redirect_to(self, uri: str) -> bool:
+        """Tell whether this redirect URI is one of the client's, by simple comparison, loopback ports aside."""
+        if self.any_callback and (uri == OUT_OF_BAND or _KEYFOB_CALLBACK.fullmatch(uri)):
+            return True
+        return uri in self.redirect_uris or _portless(uri) in {_portless(known) for known in self.redirect_uris} - {""}
+
+
+def _portless(uri: str) -> str:
+    """Return a loopback URI without its port, or empty text for every other URI."""
+    match = re.fullmatch(r"(http://(?:127\.0\.0\.1|\[::1\]))(?::[0-9]{1,5})?(/.*)", uri)
+    return match[1] + match[2] if match else ""
+
+
+def redirect_uri_problem(uri: str) -> str:
+    """Return what is wrong with a redirect URI that somebody wants to register, or empty text."""
+    if uri == OUT_OF_BAND:
+        return ""
+    try:
+        parts = urlsplit(uri)
+        host, _ = parts.hostname or "", parts.port
+    except ValueError:
+        return "it is no URL"
+    if "#" in uri:
+        return "it has a fragment"  # RFC 6749 3.1.2
+    if parts.username is not None or not host:
+        return "it has no plain host"
+    if parts.scheme == "https" or (parts.scheme == "http" and host in ("127.0.0.1", "::1")):
+        return ""
+    return "only https, or http on 127.0.0.1 or [::1], is accepted"
+
+
+@dataclass(slots=True)
+class ClientBook:
+    """All clients of one provider.
+
+    Attributes:
+        secret: of the preregistered confidential client.
+    """
+
+    secret: Secret
+    _clients: dict[str, Client] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.add(Client(PUBLIC_CLIENT, any_callback=True, name="Keyfob"))
+        self.add(Client(CONFIDENTIAL_CLIENT, self.secret, AUTH_METHODS[1:], any_callback=True, name="Keyfob (machine)"))
+
+    def add(self, client: Client) -> None:
+        """Register a client."""
+        self._clients[client.id] = client
+
+    def find(self, client_id: str) -> Client | None:
+        """Return the client of this id."""
+        return self._clients.get(client_id)
+
+    def authenticate(self, form: Mapping[str, str], authorization: str) -> Client:
+        """Return the client that made a request, strictly by RFC 6749 2.3.
+
+        Args:
+            form: the request's fields.
+            authorization: the ``Authorization`` header, or empty.
+
+        Raises:
+            Refusal: ``invalid_client`` (401), or ``invalid_request`` where two methods are mixed.
+        """
+        client_id, password, method = _credentials(form, authorization)
+        client = self._clients.get(client_id)
+        if client is None:
+            raise _unproven(f"no client has the id {client_id!r}", method)
+        if method not in client.auth_methods:
+            raise _unproven(f"this client proves itself by {' or '.join(client.auth_methods)}, not {method}", method)
+        if client.secret is not None and not hmac.compare_digest(client.secret.reveal().encode(), password.encode()):
+            raise _unproven("the client secret is wrong", method)
+        return client
+
+
+def _credentials(form: Mapping[str, str], authorization: str) -> tuple[str, str, str]:
+    """Return client id, secret and authentication method of a request."""
+    if not authorization:
+        secret = form.get("client_secret", "")
+        return form.get("client_id", ""), secret, "client_secret_post" if secret else "none"
+    if "client_secret" in form:
+        raise Refusal("invalid_request", "credentials both in the header and in the body (RFC 6749 2.3)")
+    scheme, _, encoded = authorization.partition(" ")
+    try:
+        user, colon, password = b64decode(encoded, validate=True).decode().partition(":")
+    except ValueError as exc:
+        raise _unproven("the Basic credentials cannot be decoded", "client_secret_basic") from exc
+    if scheme.lower() != "basic" or not colon:
+        raise _unproven("only the Basic scheme is known here", "client_secret_basic")
+    client_id, secret = unquote_plus(user), unquote_plus(password)  # form-encoded before Base64: RFC 6749 2.3.1
+    if form.get("client_id", client_id) != client_id:
+        raise Refusal("invalid_request", "one client in the header, another in the body")
+    return client_id, secret, "client_secret_basic"
+
+
+def _unproven(description: str, method: str) -> Refusal:
+    headers = {"WWW-Authenticate": 'Basic realm="practice"'} if method == "client_secret_basic" else {}
+    return Refusal("invalid_client", description, status=401, headers=headers)

@@ -1,0 +1,109 @@
+"""The token endpoint: code, refresh, client credentials and device code (RFC 6749 4.1.3, 4.4, 6; RFC 8628 3.4).
+
+Routed by ``app``.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from broker.practice.authorize import checked_scopes
+from broker.practice.clients import GRANT_TYPES, Client
+from broker.practice.grants import Issued, fingerprint
+from broker.practice.refusal import Refusal
+from broker.practice.wire import Answer, Call
+
+_VERIFIER = re.compile(r"[A-Za-z0-9._~-]{43,128}")  # RFC 7636 4.1
+_SLOWER = 5.0  # seconds that a slow_down adds (RFC 8628 3.5)
+
+
+def grant_name(call: Call) -> str:
+    """Return the name by which faults and events know this token request."""
+    try:
+        return GRANT_TYPES.get(call.form().get("grant_type", ""), "other_grant")
+    except Refusal:
+        return "other_grant"  # what is wrong with the form is said by the endpoint itself
+
+
+def token(call: Call) -> Answer:
+    """POST: tokens for a grant."""
+    form = call.form()
+    call.refresh_token = fingerprint(form.get("refresh_token", ""))
+    grant_type = _needed(form, "grant_type")
+    client = call.authenticate(form)
+    if grant_type not in GRANT_TYPES:
+        raise Refusal("unsupported_grant_type", f"known here: {' '.join(GRANT_TYPES)}")
+    if grant_type not in client.grant_types:
+        raise Refusal("unauthorized_client", f"this client is not registered for {grant_type}")
+    handler = {"code": _code, "refresh": _refresh, "client_credentials": _machine, "device_code": _device}
+    issued, nonce = handler[GRANT_TYPES[grant_type]](call, client, form)
+    call.result, call.grant = issued.result, issued.grant.id
+    return _answer(call, issued, nonce)
+
+
+def _needed(form: Mapping[str, str], name: str) -> str:
+    if name not in form:
+        raise Refusal("invalid_request", f"{name} is missing")
+    return form[name]
+
+
+def _code(call: Call, client: Client, form: Mapping[str, str]) -> tuple[Issued, str]:
+    verifier = _needed(form, "code_verifier")
+    if not _VERIFIER.fullmatch(verifier):
+        raise Refusal("invalid_request", "code_verifier must have 43 to 128 unreserved characters")
+    grants = call.practice.grants
+    grant = grants.redeem_code(_needed(form, "code"), client.id, _needed(form, "redirect_uri"), verifier)
+    return grants.issue(grant, with_refresh_token="refresh_token" in client.grant_types), grant.nonce
+
+
+def _refresh(call: Call, client: Client, form: Mapping[str, str]) -> tuple[Issued, str]:
+    refresh_token = _needed(form, "refresh_token")
+    if (known := call.practice.grants.grant_of(refresh_token)) is not None:
+        call.grant = known.id  # so that a refused refresh is counted for its grant as well
+    scopes = checked_scopes(form["scope"]) if "scope" in form else None
+    return call.practice.grants.refresh(refresh_token, client.id, scopes), ""
+
+
+def _machine(call: Call, client: Client, form: Mapping[str, str]) -> tuple[Issued, str]:
+    if client.secret is None:
+        raise Refusal("unauthorized_client", "client_credentials is for confidential clients only (RFC 6749 4.4)")
+    grant = call.practice.grants.open(client.id, None, checked_scopes(form.get("scope", "read")))
+    return call.practice.grants.issue(grant, with_refresh_token=False), ""
+
+
+def _device(call: Call, client: Client, form: Mapping[str, str]) -> tuple[Issued, str]:
+    practice, code = call.practice, _needed(form, "device_code")
+    device, now = practice.devices.get(code), practice.clock()
+    if device is None or device.client_id != client.id:
+        raise Refusal("invalid_grant", "no such device code of this client")
+    if now >= device.expires_at:
+        raise Refusal("expired_token", "nobody entered the code in time")
+    early = now - device.polled_at < device.interval
+    device.polled_at = now
+    if device.denied:
+        raise Refusal("access_denied", "the person said no")
+    if early:
+        device.interval += _SLOWER
+        raise Refusal("slow_down", f"wait {device.interval:g} s between two polls")
+    if device.grant is None:
+        raise Refusal("authorization_pending", "nobody has entered the code yet")
+    del practice.devices[code]
+    return practice.grants.issue(device.grant, with_refresh_token="refresh_token" in client.grant_types), ""
+
+
+def _answer(call: Call, issued: Issued, nonce: str) -> dict[str, Any]:
+    practice, grant = call.practice, issued.grant
+    answer: dict[str, Any] = {
+        "access_token": issued.access_token.reveal(),
+        "token_type": "Bearer",
+        "expires_in": int(practice.settings.ttl),
+        "scope": " ".join(issued.scopes),
+    }
+    if issued.refresh_token is not None:
+        answer["refresh_token"] = issued.refresh_token.reveal()
+        call.issued_refresh_token = fingerprint(answer["refresh_token"])
+    if grant.user is not None and "openid" in issued.scopes:
+        answer["id_token"] = practice.signer.id_token(
+            practice.issuer, grant, grant.user, answer["access_token"], practice.clock(), call.spoiled(), nonce
+        )
+    return answer

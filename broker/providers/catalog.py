@@ -1,0 +1,207 @@
+"""The presets, read strictly, and what becomes of one together with a person's choices.
+
+Called by ``usecases.providers`` and by the verbs and routes that list presets.
+"""
+
+import difflib
+import hashlib
+import re
+import tomllib
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from broker.errors import CannotStart, InvalidRequest, UnknownProvider
+from broker.providers.model import (
+    Endpoints,
+    IdentityRules,
+    Preset,
+    Provider,
+    ProviderConfig,
+    Redirect,
+    RefreshPolicy,
+    Registration,
+    ThrottleRules,
+)
+from broker.providers.shape import Misshapen, check_shape
+from broker.providers.urls import check_endpoint, check_issuer, check_url, host_of
+
+__all__ = ["check_issuer", "check_url", "needs_discovery", "preset", "presets", "provider_name", "resolve"]
+
+SHIPPED: Final = Path(__file__).parent / "presets"
+# The name stands in URLs and in the redirect path.
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+# Parameters of the authorization request that belong to the flow: a preset must not overrule them.
+_RESERVED = frozenset(
+    {"response_type", "client_id", "redirect_uri", "scope", "state", "nonce", "code_challenge", "code_challenge_method"}
+)
+# Members of a preset file that describe the file; the others describe the provider.
+_ABOUT = frozenset({"needs_base_url", "unverified", "notes", "sources"})
+
+
+def presets(user_dir: Path | None = None) -> dict[str, Preset]:
+    """Return every preset by name: those that come with Keyfob, and over them those of ``user_dir``.
+
+    Files are read once per process.
+
+    Raises:
+        CannotStart: a file cannot be read, or holds a key or value that means nothing; file and key are named.
+    """
+    return {**_read(SHIPPED), **(_read(user_dir) if user_dir is not None else {})}
+
+
+def preset(name: str, user_dir: Path | None = None) -> Preset:
+    """Return one preset.
+
+    Raises:
+        UnknownProvider: none has that name; the hint offers near ones.
+    """
+    known = presets(user_dir)
+    if name in known:
+        return known[name]
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    raise UnknownProvider(
+        f"There is no provider or preset '{name}'.",
+        f"Did you mean {' or '.join(near)}?" if near else f"Known presets: {', '.join(sorted(known))}.",
+    )
+
+
+def needs_discovery(config: ProviderConfig, user_dir: Path | None = None) -> str:
+    """Return the issuer that has to be asked before ``config`` can be used, or empty text."""
+    data = _merged(config, preset(config.preset, user_dir))
+    endpoints = data.get("endpoints", {})
+    known = bool(endpoints.get("authorization")) and bool(endpoints.get("token"))
+    return str(data.get("issuer", "")) if data.get("discovery") and not known else ""
+
+
+def resolve(config: ProviderConfig, user_dir: Path | None = None) -> Provider:
+    """Make a provider: the preset's values, over them what discovery pinned, over them what the person said.
+
+    Raises:
+        UnknownProvider: its preset is gone.
+        InvalidRequest: a base URL is missing, nothing says where the provider is, a value has the wrong shape, or a
+            URL is not allowed.
+    """
+    source = preset(config.preset, user_dir)
+    if source.needs_base_url and not config.base_url:
+        raise InvalidRequest(
+            f"{source.title} runs at many addresses.", "Name yours with --base-url https://its.address."
+        )
+    base_url = check_url(config.base_url, what="base URL", private=config.private) if config.base_url else ""
+    data = _filled(_merged(config, source), base_url)
+    issuer = check_issuer(data["issuer"]) if data.get("issuer") else ""
+    endpoints = {
+        name: check_endpoint(url, what=f"{name} endpoint") for name, url in data.get("endpoints", {}).items() if url
+    }
+    if data.get("discovery") and not issuer and not endpoints.get("token"):
+        raise InvalidRequest(
+            "Nothing says where this provider is.",
+            "Give its issuer URL, or its authorization and token endpoints.",
+        )
+    params = data.get("authorize_params", {})
+    if reserved := _RESERVED & params.keys():
+        raise InvalidRequest(f"authorize_params must not set {min(reserved)}.", "Leave it out: Keyfob sets it.")
+    return Provider(
+        name=config.name,
+        title=_title(config, source, base_url or issuer or endpoints.get("token", "")),
+        preset=config.preset,
+        base_url=base_url,
+        issuer=issuer,
+        endpoints=Endpoints(**endpoints),
+        scopes=tuple(data.get("scopes", ())),
+        scope_separator=data.get("scope_separator", " "),
+        authorize_params=dict(params),
+        auth_methods=tuple(data.get("auth_methods", ())),
+        client_id=data.get("client_id", ""),
+        register_url=data.get("register_url", ""),
+        iss_parameter=data.get("iss_parameter", False),
+        id_token_algs=tuple(data.get("id_token_algs", ())),
+        redirect=Redirect(**data.get("redirect", {})),
+        registration=Registration(**data["registration"]) if data.get("registration") else None,
+        refresh=RefreshPolicy(**_tuples(data.get("refresh", {}))),
+        identity=IdentityRules(**_tuples(data.get("identity", {}))),
+        throttle=ThrottleRules(**_tuples(data.get("throttle", {}))),
+        api_base=data.get("api_base", ""),
+        static_token_url=data.get("static_token_url", ""),
+        private=config.private,
+    )
+
+
+def provider_name(preset: str, base_url: str, issuer: str) -> str:
+    """Return a sane name for a provider: the preset's, and where that can be at many places, its place.
+
+    ``funkwhale-open-audio`` for an instance, ``example-com-8443`` for an issuer of one's own.
+    """
+    place = base_url or issuer
+    if not place:
+        return preset
+    parts = urlsplit(place)
+    slug = re.sub(r"[^a-z0-9]+", "-", f"{parts.netloc}{parts.path}".lower()).strip("-")
+    name = f"{preset}-{slug}" if base_url else slug
+    if _NAME.fullmatch(name):
+        return name
+    # Cut, but still one's own: two long addresses that begin alike are two providers.
+    return f"{name[:52].strip('-')}-{hashlib.sha256(place.encode()).hexdigest()[:10]}"
+
+
+def _title(config: ProviderConfig, source: Preset, place: str) -> str:
+    if config.overrides.get("title"):
+        return str(config.overrides["title"])
+    if source.data.get("discovery"):
+        return host_of(place)
+    return f"{source.title} at {host_of(place)}" if config.base_url else source.title
+
+
+@lru_cache(maxsize=8)
+def _read(directory: Path) -> Mapping[str, Preset]:
+    """Read a directory of preset files; one that does not exist holds none."""
+    found = {}
+    for path in sorted(directory.glob("*.toml")):
+        if not _NAME.fullmatch(path.stem):
+            raise CannotStart(
+                f"The preset file {path} has a name that no provider can have.",
+                "Use lower-case letters, digits and dashes.",
+            )
+        try:
+            data = tomllib.loads(path.read_text(encoding="utf-8"))
+            check_shape(data, file=True)
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, Misshapen) as exc:
+            raise CannotStart(f"The preset file {path} cannot be used: {exc}", "Mend it or move it away.") from exc
+        found[path.stem] = Preset(
+            name=path.stem,
+            title=data.get("title", path.stem),
+            data={key: value for key, value in data.items() if key not in _ABOUT},
+            needs_base_url=data.get("needs_base_url", False),
+            unverified=tuple(data.get("unverified", ())),
+            notes=tuple(data.get("notes", ())),
+            sources=tuple(data.get("sources", ())),
+        )
+    return found
+
+
+def _merged(config: ProviderConfig, source: Preset) -> dict[str, Any]:
+    """Lay the three layers over each other, tables field by field."""
+    merged: dict[str, Any] = dict(source.data)
+    for layer in (config.discovered, config.overrides):
+        try:
+            check_shape(layer, file=False)
+        except Misshapen as exc:
+            raise InvalidRequest(f"The description of the provider is not usable: {exc}", "Correct that.") from exc
+        for key, value in layer.items():
+            merged[key] = {**merged.get(key, {}), **value} if isinstance(value, Mapping) else value
+    return merged
+
+
+def _filled(value: Any, base_url: str) -> Any:  # noqa: ANN401 -- a value of a preset file, whatever its shape
+    """Put the base URL into every text that asks for it."""
+    if isinstance(value, str):
+        return value.replace("{base_url}", base_url)
+    if isinstance(value, Mapping):
+        return {key: _filled(item, base_url) for key, item in value.items()}
+    return [_filled(item, base_url) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _tuples(table: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in table.items()}

@@ -1,0 +1,139 @@
+"""Which addresses may be talked to: what a URL may look like, and what a special-purpose address is.
+
+Called by ``catalog`` and ``discovery`` when something is configured, and by ``oauth.http`` before every request.
+"""
+
+import ipaddress
+import re
+from urllib.parse import SplitResult, urlsplit
+
+from broker.errors import InvalidRequest
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+# Longer than any endpoint, shorter than what browsers and servers cut.
+URL_CAP = 2048
+# Visible ASCII without the backslash, which browsers read as a slash and parsers do not.
+_TEXT = re.compile(r"[\x21-\x5b\x5d-\x7e]+")
+_HOST = re.compile(r"[a-z0-9]([a-z0-9._-]*[a-z0-9])?")
+# The only part of the IPv6 space that is given out for global unicast (RFC 4291 2.4, IANA registry).
+_GLOBAL_V6 = ipaddress.IPv6Network("2000::/3")
+# RFC 9637: documentation. Older Pythons do not know it yet.
+_DOCUMENTATION_V6 = ipaddress.IPv6Network("3fff::/20")
+# RFC 6052: an IPv4 address behind a translator stands in the last four bytes.
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+
+
+def split(url: str, *, what: str) -> SplitResult:
+    """Take a URL apart that may be asked: https, or http to a loopback literal or ``localhost``.
+
+    Args:
+        url: the URL.
+        what: what it is for people, such as ``token endpoint``.
+
+    Raises:
+        InvalidRequest: user information, a fragment, spaces, control or non-ASCII characters, a bad host or port, or
+            a scheme that is not allowed there.
+    """
+    if len(url) > URL_CAP or not _TEXT.fullmatch(url):
+        raise InvalidRequest(
+            f"The {what} is not a URL: it is too long, or holds spaces or characters beyond ASCII.",
+            "Write it as the address bar shows it, a foreign host in its xn-- form.",
+        )
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+    except ValueError as exc:
+        raise InvalidRequest(f"The {what} '{url}' is not a URL.", "Write it as https://host/path.") from exc
+    if parts.scheme not in ("http", "https"):
+        raise InvalidRequest(f"The {what} '{url}' does not begin with https://.", "Write it as https://host/path.")
+    if "@" in parts.netloc or "#" in url:
+        raise InvalidRequest(f"The {what} must hold no user name, password or #fragment.", "Leave that part out.")
+    if not (_HOST.fullmatch(host) or (":" in host and "%" not in host and _literal(host))) or port == 0:
+        raise InvalidRequest(f"The {what} '{url}' names no host.", "Write it as https://host/path.")
+    if parts.scheme == "http" and not is_loopback(host):
+        raise InvalidRequest(
+            f"The {what} '{url}' is not encrypted, so tokens would be open to everybody on the way.",
+            "Use https://; plain http:// is for addresses of this machine only (127.0.0.1, ::1, localhost).",
+        )
+    return parts
+
+
+def check_endpoint(url: str, *, what: str) -> str:
+    """Return ``url`` as it is where it may serve as an endpoint.
+
+    Raises:
+        InvalidRequest: see ``split``.
+    """
+    split(url, what=what)
+    return url
+
+
+def check_issuer(url: str) -> str:
+    """Return an issuer identifier as it is: issuers are compared byte by byte, a final slash included (RFC 8414 2).
+
+    Raises:
+        InvalidRequest: see ``split``; or it has a query.
+    """
+    if "?" in url:
+        raise InvalidRequest("An issuer has no query.", "Leave out the ? and what follows.")
+    split(url, what="issuer")
+    return url
+
+
+def check_url(url: str, *, what: str, private: bool) -> str:
+    """Return a base URL in one form: scheme and host in lower case, no default port, no final slash.
+
+    Args:
+        url: what a person wrote.
+        what: what it is for people.
+        private: special-purpose addresses are allowed.
+
+    Raises:
+        InvalidRequest: see ``split``; or it has a query, or is a special-purpose address without ``private``.
+    """
+    parts = split(url, what=what)
+    if "?" in url:
+        raise InvalidRequest(f"The {what} has no query.", "Leave out the ? and what follows.")
+    host = parts.hostname or ""
+    literal = _literal(host)
+    if literal is not None and is_special(literal) and not is_loopback(host) and not private:
+        raise InvalidRequest(
+            f"The {what} is at the special-purpose address {literal}.", "Add --private if you trust that network."
+        )
+    netloc = f"[{host}]" if ":" in host else host
+    if parts.port not in (None, 443 if parts.scheme == "https" else 80):
+        netloc += f":{parts.port}"
+    return f"{parts.scheme}://{netloc}{parts.path}".rstrip("/")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine by its very name: a loopback literal, or ``localhost`` (RFC 8252 7.3)."""
+    literal = _literal(host)
+    return host == "localhost" if literal is None else literal.is_loopback
+
+
+def is_special(address: Address) -> bool:
+    """Whether an address is not for the public Internet (RFC 6890), also where it hides inside another one."""
+    if isinstance(address, ipaddress.IPv4Address):
+        return not address.is_global or address.is_multicast
+    inner = address.ipv4_mapped or address.sixtofour
+    if inner is None and address in _NAT64:
+        inner = ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+    if inner is not None:
+        return is_special(inner)
+    return address not in _GLOBAL_V6 or address in _DOCUMENTATION_V6 or not address.is_global
+
+
+def host_of(url: str) -> str:
+    """Return host, and port where it is not the default, for people; empty where ``url`` has none."""
+    parts = urlsplit(url)
+    port = f":{parts.port}" if parts.port else ""
+    return f"{parts.hostname or ''}{port}"
+
+
+def _literal(host: str) -> Address | None:
+    try:
+        return ipaddress.ip_address(host)
+    except ValueError:
+        return None

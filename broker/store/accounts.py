@@ -1,0 +1,345 @@
+"""Accounts: their rows, and the secrets that an account can be asked for.
+
+Part of ``Store``; what changes tokens is in ``refreshes``. Nothing here opens a secret but the methods that say so, so
+accounts can be shown while the store is locked.
+"""
+
+import hmac
+import uuid
+from dataclasses import fields
+from typing import Any, get_args
+
+from sqlalchemy import Connection, and_, bindparam, delete, insert, select, update
+from sqlalchemy.engine import RowMapping
+
+from broker.core.account import Account, Destination, Identity, State
+from broker.core.login import Client
+from broker.core.secret import Secret
+from broker.core.token import Grant, Token
+from broker.errors import Conflict, Misconfigured, StoreUnavailable, UnknownAccount, UnknownProvider
+from broker.store import tables as t
+from broker.store.providers import opened_client
+from broker.store.vault import SEALED, Shelf, changed
+
+# What each kind of secret is called in the table; the column says under which generation the one in force was sealed.
+IN_FORCE = {
+    "access_token": t.account.c.access_generation,
+    "refresh_token": t.account.c.refresh_generation,
+    "id_token": t.account.c.id_generation,
+}
+_STATES: dict[str, type[State]] = {kind.name: kind for kind in get_args(State)}
+
+
+def _held(kind: str, generation: Any) -> Any:  # noqa: ANN401 -- a column or a bound value, as SQLAlchemy takes them
+    """Build the query for one secret of an account; a row without one has NULL in the secret's columns."""
+    sealed = and_(t.secret.c.owner == t.account.c.uuid, t.secret.c.kind == kind, t.secret.c.generation == generation)
+    return (
+        select(t.account.c.client, generation.label("held"), *SEALED)
+        .select_from(
+            t.account.outerjoin(t.secret, sealed).outerjoin(t.data_key, t.data_key.c.owner == t.account.c.uuid)
+        )
+        .where(t.account.c.uuid == bindparam("owner"), t.account.c.generation == bindparam("present"))
+    )
+
+
+_HELD = {kind: _held(kind, column) for kind, column in IN_FORCE.items()}
+
+
+def state_columns(state: State) -> dict[str, Any]:
+    """Return the columns that hold ``state``."""
+    # States that ask again by themselves say when; the columns of the others are at rest.
+    return {
+        "state": state.name,
+        "state_since": state.since,
+        "state_reason": state.reason,
+        "attempts": getattr(state, "attempts", 0),
+        "retry_at": getattr(state, "retry_at", 0.0),
+        "throttled_until": getattr(state, "throttled_until", 0.0),
+    }
+
+
+def identity_columns(identity: Identity | None) -> dict[str, Any]:
+    """Return the columns that hold ``identity``."""
+    return {
+        "identity_issuer": identity.issuer if identity else None,
+        "identity_subject": identity.subject if identity else None,
+        "identity_label": identity.label if identity else None,
+    }
+
+
+def token_columns(token: Token) -> dict[str, Any]:
+    """Return the columns that hold what is known about an access token."""
+    return {
+        "token_type": token.token_type,
+        "scope": list(token.scope),
+        "issued_at": token.issued_at,
+        "expires_at": token.expires_at,
+    }
+
+
+def _state(row: RowMapping) -> State:
+    kind = _STATES.get(row["state"])
+    if kind is None:
+        raise StoreUnavailable(f"The stored state of account '{row['name']}' is unknown.", "Put back a backup.")
+    kept = {"since": row["state_since"], "reason": row["state_reason"]}
+    kept |= {name: row[name] for name in ("attempts", "retry_at", "throttled_until")}
+    wanted = {field.name for field in fields(kind)}
+    return kind(**{name: value for name, value in kept.items() if name in wanted})
+
+
+def account_of(row: RowMapping) -> Account:
+    """Read an account from its row."""
+    known = row["identity_subject"] is not None
+    held = row["access_generation"] is not None
+    return Account(
+        uuid=row["uuid"],
+        name=row["name"],
+        provider=row["provider"],
+        destination=Destination(row["issuer"], row["token_endpoint"], row["client_id"]),
+        version=row["version"],
+        generation=row["generation"],
+        identity=Identity(row["identity_issuer"], row["identity_subject"], row["identity_label"]) if known else None,
+        asked_scope=tuple(row["asked_scope"]),
+        resource=row["resource"],
+        state=_state(row),
+        token=Token(row["token_type"], tuple(row["scope"]), row["issued_at"], row["expires_at"]) if held else None,
+        has_refresh_token=row["refresh_generation"] is not None,
+        refresh_expires_at=row["refresh_expires_at"],
+        created_at=row["created_at"],
+        last_refresh_at=row["last_refresh_at"],
+        last_used_at=row["last_used_at"],
+        forced_at=row["forced_at"],
+    )
+
+
+def find(tx: Connection, account_uuid: str) -> RowMapping | None:
+    """Return an account's row, or None."""
+    return tx.execute(select(t.account).where(t.account.c.uuid == account_uuid)).mappings().one_or_none()
+
+
+def uuid_of(tx: Connection, name: str) -> str:
+    """Return the uuid of the account called ``name``.
+
+    Raises:
+        UnknownAccount: there is none.
+    """
+    found = tx.execute(select(t.account.c.uuid).where(t.account.c.name == name)).scalar_one_or_none()
+    if found is None:
+        raise UnknownAccount(f"There is no account '{name}'.", "See keyfob accounts.")
+    return str(found)
+
+
+class Accounts(Shelf):
+    """The part of ``Store`` for accounts."""
+
+    async def accounts(self) -> list[Account]:
+        """Return all accounts by name. Works while locked."""
+        found = await self._db.read(
+            lambda tx: tx.execute(select(t.account).order_by(t.account.c.name)).mappings().all()
+        )
+        return [account_of(row) for row in found]
+
+    async def account(self, name: str) -> Account | None:
+        """Return the account called ``name``, or None. Works while locked."""
+        query = select(t.account).where(t.account.c.name == name)
+        row = await self._db.read(lambda tx: tx.execute(query).mappings().one_or_none())
+        return None if row is None else account_of(row)
+
+    async def account_by_uuid(self, uuid: str) -> Account | None:
+        """Return the account with that uuid, or None. Works while locked."""
+        row = await self._db.read(lambda tx: find(tx, uuid))
+        return None if row is None else account_of(row)
+
+    async def create_account(  # noqa: PLR0913 -- an account is that much, and each part is named
+        self,
+        *,
+        name: str,
+        provider: str,
+        client: str,
+        destination: Destination,
+        identity: Identity | None,
+        asked_scope: tuple[str, ...],
+        resource: str | None,
+        state: State,
+        grant: Grant | None,
+        now: float,
+    ) -> Account:
+        """Make an account, with what its login brought.
+
+        Args:
+            name: must be free.
+            provider: name of a stored provider.
+            client: uuid of a stored client, or empty for a token that needs none.
+            destination: where the account's secrets may go from now on.
+            identity: who it is, where known.
+            asked_scope: what the login asked for.
+            resource: the RFC 8707 resource, or None.
+            state: the first state.
+            grant: the tokens, or None while there are none.
+            now: epoch seconds.
+
+        Raises:
+            Conflict: the name is taken.
+            UnknownProvider: the provider is not stored.
+            Locked: there is no key to seal with.
+        """
+        owner = str(uuid.uuid4())
+
+        def work(tx: Connection) -> Account:
+            if tx.execute(select(t.account.c.uuid).where(t.account.c.name == name)).first():
+                raise Conflict(f"There is an account '{name}' already.", "Choose another name, or log in to that one.")
+            if not tx.execute(select(t.provider.c.name).where(t.provider.c.name == provider)).first():
+                raise UnknownProvider(f"There is no provider '{provider}'.", "See keyfob provider list.")
+            values = state_columns(state) | identity_columns(identity)
+            tx.execute(
+                insert(t.account).values(
+                    uuid=owner,
+                    name=name,
+                    provider=provider,
+                    client=client or None,
+                    issuer=destination.issuer,
+                    token_endpoint=destination.token_endpoint,
+                    client_id=destination.client_id,
+                    binding=self._binding(owner, client, destination),
+                    version=1,
+                    generation=0 if grant is None else 1,
+                    asked_scope=list(asked_scope),
+                    scope=[],
+                    resource=resource,
+                    created_at=now,
+                    **values,
+                )
+            )
+            if grant is not None:
+                stowed = self._stow(tx, owner, client, destination, 1, grant)
+                tx.execute(update(t.account).where(t.account.c.uuid == owner).values(**stowed))
+            return self._present(tx, owner)
+
+        return await self._db.write(work)
+
+    async def access_token(self, account: Account) -> Secret | None:
+        """Return the access token that ``account`` describes, or None where the account has moved on or has none.
+
+        Raises:
+            Locked: there is no key.
+            StoreUnavailable: it does not open: somebody changed it or where it belongs.
+        """
+        return await self._secret(account, "access_token")
+
+    async def id_token(self, account: Account) -> Secret | None:
+        """Return the newest ID token, or None. Raises like :meth:`access_token`."""
+        return await self._secret(account, "id_token")
+
+    async def refresh_token(self, account: Account) -> Secret | None:
+        """Return the refresh token to send next, or None. Raises like :meth:`access_token`."""
+        return await self._secret(account, "refresh_token")
+
+    async def client_of(self, account: Account) -> tuple[Client, Secret | None]:
+        """Return the client that ``account`` logged in with, and its secret.
+
+        Raises:
+            Misconfigured: the account has none: its token was pasted.
+            StoreUnavailable: the account's client or destination was changed behind Keyfob's back, so the secret
+                could go to a stranger.
+            Locked: there is no key.
+        """
+
+        def work(tx: Connection) -> tuple[Client, Secret | None]:
+            row = find(tx, account.uuid)
+            if row is None:
+                raise UnknownAccount(f"There is no account '{account.name}'.", "See keyfob accounts.")
+            owner = row["client"] or ""
+            expected = self._binding(account.uuid, owner, account.destination)
+            if not hmac.compare_digest(expected, row["binding"]):
+                raise changed(f"account '{account.name}'")
+            if not owner:
+                raise Misconfigured(f"Account '{account.name}' has no client: its token was pasted.", "Log in again.")
+            found = opened_client(tx, self._vault, owner)
+            if found is None:
+                raise Misconfigured(f"The client of account '{account.name}' is gone.", "Log in again.")
+            return found
+
+        return await self._db.read(work)
+
+    async def rename_account(self, account: Account, new_name: str) -> Account:
+        """Give the account another name; grants of apps go with it.
+
+        The version stays: a refresh under way must still find its account when the rotated token arrives.
+
+        Raises:
+            Conflict: the name is taken.
+            UnknownAccount: the account is gone.
+        """
+
+        def work(tx: Connection) -> Account:
+            taken = tx.execute(select(t.account.c.uuid).where(t.account.c.name == new_name)).scalar_one_or_none()
+            if taken not in (None, account.uuid):
+                raise Conflict(f"There is an account '{new_name}' already.", "Choose another name.")
+            tx.execute(update(t.account).where(t.account.c.uuid == account.uuid).values(name=new_name))
+            return self._present(tx, account.uuid)
+
+        return await self._db.write(work)
+
+    async def delete_account(self, account: Account) -> None:
+        """Delete the account, its secrets, their key, its intents and grants, from the write-ahead log too.
+
+        Where a foreign reader keeps the log busy, it is emptied at a later :meth:`Store.ping` or at the end.
+        """
+
+        def work(tx: Connection) -> None:
+            self._vault.forget(tx, account.uuid)
+            tx.execute(delete(t.account).where(t.account.c.uuid == account.uuid))
+
+        await self._db.write(work)
+        await self._db.truncate()
+
+    async def _secret(self, account: Account, kind: str) -> Secret | None:
+        # Locked is said even where there is nothing to open, so that the answer does not depend on the account.
+        _ = self._vault.sealer
+        values = {"owner": account.uuid, "present": account.generation}
+        row = await self._db.read(lambda tx: tx.execute(_HELD[kind], values).mappings().one_or_none())
+        if row is None or row["held"] is None:
+            return None
+        return self._vault.open(
+            row,
+            owner=account.uuid,
+            kind=kind,
+            generation=row["held"],
+            destination=account.destination,
+            client=row["client"] or "",
+            whose=f"account '{account.name}'",
+        )
+
+    def _binding(self, owner: str, client: str, destination: Destination) -> bytes:
+        """Authenticate which client's secret this account may send, and where to (RFC 9700 4.4.2)."""
+        there = destination
+        return self._vault.sealer.mac("account|v1", owner, client, there.issuer, there.token_endpoint, there.client_id)
+
+    @staticmethod
+    def _present(tx: Connection, owner: str) -> Account:
+        row = find(tx, owner)
+        if row is None:
+            raise UnknownAccount("The account has been deleted meanwhile.", "See keyfob accounts.")
+        return account_of(row)
+
+    def _stow(
+        self, tx: Connection, owner: str, client: str, destination: Destination, generation: int, grant: Grant
+    ) -> dict[str, Any]:
+        """Seal all that ``grant`` holds under ``generation``, drop what it replaces; return the columns to set.
+
+        The refresh token that it replaces stays: ``refreshes`` decides for how long.
+        """
+        columns = token_columns(grant.token) | {"last_refresh_at": grant.token.issued_at}
+        parts = {"access_token": grant.access_token, "id_token": grant.id_token, "refresh_token": grant.refresh_token}
+        for kind, value in parts.items():
+            if value is None:
+                continue
+            self._vault.put(
+                tx, value, owner=owner, kind=kind, generation=generation, destination=destination, client=client
+            )
+            columns[IN_FORCE[kind].name] = generation
+            if kind != "refresh_token":
+                self._vault.drop(tx, owner, kind, t.secret.c.generation != generation)
+        if grant.refresh_token is not None or grant.refresh_expires_at is not None:
+            columns["refresh_expires_at"] = grant.refresh_expires_at
+        return columns

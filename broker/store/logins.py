@@ -1,0 +1,258 @@
+"""Logins under way: single use, owned by the browser that opened them first.
+
+Part of ``Store``. The OAuth state and the browser's cookie are kept as SHA-256 only; the PKCE verifier and the
+authorization URL (which holds the state) are sealed.
+"""
+
+import hashlib
+import hmac
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, and_, delete, insert, select, update
+from sqlalchemy.engine import RowMapping
+
+from broker.core.account import Destination
+from broker.core.login import Login, LoginState
+from broker.core.secret import Secret
+from broker.store import tables as t
+from broker.store.vault import SEALED, Shelf
+
+VERIFIER = "verifier"
+URL = "authorization_url"
+GENERATION = 1  # a login has one of each
+# How long past its time the end of a login can be asked for: longer than any program waits for it.
+KEEP_ENDED = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class TakenLogin:
+    """A login that was taken for its only use.
+
+    Attributes:
+        login: what it was.
+        verifier: the PKCE verifier; an empty one where the flow has none.
+        same_browser: whether the cookie shown is that of the browser that owns the login; False where none was shown.
+    """
+
+    login: Login
+    verifier: Secret
+    same_browser: bool
+
+
+def _hash(secret: Secret) -> bytes:
+    return hashlib.sha256(secret.reveal().encode("utf-8", "surrogatepass")).digest()
+
+
+def _sealed(kind: str) -> Any:  # noqa: ANN401 -- SQLAlchemy's select
+    return select(t.login, *SEALED).select_from(
+        t.login.outerjoin(t.secret, and_(t.secret.c.owner == t.login.c.id, t.secret.c.kind == kind)).outerjoin(
+            t.data_key, t.data_key.c.owner == t.login.c.id
+        )
+    )
+
+
+def _login(row: RowMapping, url: str) -> Login:
+    return Login(
+        id=row["id"],
+        account=row["account"],
+        replaces=row["replaces"],
+        provider=row["provider"],
+        client=row["client"] or "",
+        flow=row["flow"],
+        destination=Destination(row["issuer"], row["token_endpoint"], row["client_id"]),
+        redirect_uri=row["redirect_uri"],
+        scope=tuple(row["scope"]),
+        resource=row["resource"],
+        nonce=row["nonce"],
+        authorization_url=url,
+        state=row["state"],
+        reason=row["reason"],
+        created_at=row["created_at"],
+        expires_at=row["expires_at"],
+    )
+
+
+class Logins(Shelf):
+    """The part of ``Store`` for logins."""
+
+    async def put_login(self, login: Login, *, state: Secret, verifier: Secret) -> None:
+        """Store a new login.
+
+        Args:
+            login: what it is; its authorization URL is sealed.
+            state: the OAuth state; empty where the flow has none. Only its SHA-256 is stored.
+            verifier: the PKCE verifier, sealed; empty where the flow has none.
+
+        Raises:
+            Locked: there is no key to seal with.
+        """
+        sealed = {VERIFIER: verifier, URL: Secret(login.authorization_url)}
+
+        def work(tx: Connection) -> None:
+            there = login.destination
+            tx.execute(
+                insert(t.login).values(
+                    id=login.id,
+                    account=login.account,
+                    replaces=login.replaces,
+                    provider=login.provider,
+                    client=login.client or None,
+                    flow=login.flow,
+                    issuer=there.issuer,
+                    token_endpoint=there.token_endpoint,
+                    client_id=there.client_id,
+                    redirect_uri=login.redirect_uri,
+                    scope=list(login.scope),
+                    resource=login.resource,
+                    nonce=login.nonce,
+                    state=login.state,
+                    reason=login.reason,
+                    state_hash=_hash(state) if state else None,
+                    taken=False,
+                    created_at=login.created_at,
+                    expires_at=login.expires_at,
+                )
+            )
+            for kind, value in sealed.items():
+                self._vault.put(
+                    tx,
+                    value,
+                    owner=login.id,
+                    kind=kind,
+                    generation=GENERATION,
+                    destination=there,
+                    client=login.client,
+                )
+
+        await self._db.write(work)
+
+    async def login(self, id: str) -> Login | None:  # noqa: A002 -- the word that API and database use
+        """Return a login, or None. While locked its authorization URL is empty."""
+        row = await self._db.read(
+            lambda tx: tx.execute(_sealed(URL).where(t.login.c.id == id)).mappings().one_or_none()
+        )
+        return None if row is None else self._seen(row)
+
+    async def logins_pending(self) -> list[Login]:
+        """Return the logins that have not ended, oldest first."""
+        query = _sealed(URL).where(t.login.c.state == "pending").order_by(t.login.c.created_at)
+        return [self._seen(row) for row in await self._db.read(lambda tx: tx.execute(query).mappings().all())]
+
+    async def claim_login(self, id: str, browser: Secret) -> bool:  # noqa: A002 -- as above
+        """Tie a login to the first browser that opens it (RFC 9700 4.7.1).
+
+        Returns:
+            Whether the login is this browser's: it came first, or came back. False for another one, and for a login
+            that is unknown, used or over.
+        """
+        shown = _hash(browser)
+
+        def work(tx: Connection) -> bool:
+            mine = and_(t.login.c.id == id, t.login.c.state == "pending", t.login.c.taken.is_(False))
+            tx.execute(update(t.login).where(mine, t.login.c.browser_hash.is_(None)).values(browser_hash=shown))
+            owner = tx.execute(select(t.login.c.browser_hash).where(mine)).scalar_one_or_none()
+            return owner is not None and hmac.compare_digest(owner, shown)
+
+        return await self._db.write(work)
+
+    async def take_login(
+        self,
+        *,
+        state: Secret | None = None,
+        id: str | None = None,  # noqa: A002 -- as above
+        browser: Secret | None,
+        now: float,
+    ) -> TakenLogin | None:
+        """Take a login for its only use; whatever comes next, it cannot be taken again.
+
+        Args:
+            state: the OAuth state that came back, for a callback.
+            id: the login's id, for a pasted answer. Where both are given, both must fit.
+            browser: the cookie of the browser that came, or None where none did.
+            now: epoch seconds.
+
+        Returns:
+            The login and its verifier, or None where nothing fits, it is used, ended or expired.
+
+        Raises:
+            Locked: there is no key; the login is not used up.
+            StoreUnavailable: the verifier does not open; the login is used up.
+        """
+        _ = self._vault.sealer
+        keys = []
+        if state is not None:
+            keys.append(t.login.c.state_hash == _hash(state))
+        if id is not None:
+            keys.append(t.login.c.id == id)
+        if not keys:
+            return None
+        live = [t.login.c.state == "pending", t.login.c.taken.is_(False), t.login.c.expires_at > now]
+
+        def work(tx: Connection) -> RowMapping | None:
+            found: RowMapping | None = tx.execute(_sealed(VERIFIER).where(*keys, *live)).mappings().one_or_none()
+            if found is not None:
+                self._use_up(tx, [found["id"]], {})
+            return found
+
+        row = await self._db.write(work)
+        if row is None:
+            return None
+        same = browser is not None and hmac.compare_digest(row["browser_hash"] or b"", _hash(browser))
+        return TakenLogin(_login(row, ""), self._open(row, VERIFIER), same)
+
+    async def end_login(
+        self,
+        id: str,  # noqa: A002 -- as above
+        *,
+        state: LoginState,
+        account: str,
+        reason: str,
+    ) -> None:
+        """Record how a login ended; its secrets go. The first end stays, but "expired" may still turn out well."""
+        values = {"state": state, "account": account, "reason": reason}
+
+        def work(tx: Connection) -> None:
+            open_still = and_(t.login.c.id == id, t.login.c.state.in_(("pending", "expired")))
+            if tx.execute(select(t.login.c.id).where(open_still)).first():
+                self._use_up(tx, [id], values)
+
+        await self._db.write(work)
+
+    async def expire_logins(self, now: float) -> list[Login]:
+        """End the logins whose time is over, delete those an hour past it; return the newly expired."""
+        pending = and_(t.login.c.state == "pending", t.login.c.expires_at <= now)
+        old = and_(t.login.c.state != "pending", t.login.c.expires_at <= now - KEEP_ENDED)
+        # Most calls find nothing: they should not cost a write.
+        if not await self._db.read(lambda tx: tx.execute(select(t.login.c.id).where(pending | old)).first()):
+            return []
+
+        def work(tx: Connection) -> Sequence[RowMapping]:
+            ids = tx.execute(select(t.login.c.id).where(pending)).scalars().all()
+            self._use_up(tx, ids, {"state": "expired", "reason": "nobody finished it in time"})
+            tx.execute(delete(t.login).where(old))
+            return tx.execute(_sealed(URL).where(t.login.c.id.in_(ids))).mappings().all()
+
+        return [_login(row, "") for row in await self._db.write(work)]
+
+    def _use_up(self, tx: Connection, ids: Sequence[str], values: dict[str, Any]) -> None:
+        for owner in ids:
+            self._vault.forget(tx, owner)
+        tx.execute(update(t.login).where(t.login.c.id.in_(ids)).values(state_hash=None, taken=True, **values))
+
+    def _open(self, row: RowMapping, kind: str) -> Secret:
+        return self._vault.open(
+            row,
+            owner=row["id"],
+            kind=kind,
+            generation=GENERATION,
+            destination=Destination(row["issuer"], row["token_endpoint"], row["client_id"]),
+            client=row["client"] or "",
+            whose="a login",
+        )
+
+    def _seen(self, row: RowMapping) -> Login:
+        """Read a login as it is shown: with its URL while that is of use and can be opened."""
+        useful = row["state"] == "pending" and not row["taken"] and not self._vault.locked
+        return _login(row, self._open(row, URL).reveal() if useful else "")

@@ -1,0 +1,158 @@
+"""Brings the database file to the schema of this program: makes it, checks it, backs it up, migrates it.
+
+Called by ``Store.open`` in a thread, before any other connection exists. Alembic is imported only when there is
+something to migrate: it costs more than the whole rest of a start.
+"""
+
+import contextlib
+import os
+import sqlite3
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from broker.errors import CannotStart
+from broker.store.engine import BUSY_TIMEOUT, PRAGMAS
+from broker.store.files import private_directory, private_file, sync_directory
+from broker.store.tables import REVISION
+
+if TYPE_CHECKING:
+    from alembic.config import Config
+
+RESTORE = "Keep a copy of it, and put back a backup; Keyfob never replaces a database by itself."
+
+
+def scripts_directory() -> Path:
+    """Return where the migrations are: in the installed package, or at the top of a checkout."""
+    package = Path(__file__).parents[1]
+    shipped = package / "migrations"
+    return shipped if shipped.is_dir() else package.parent / "migrations"
+
+
+def prepare(path: Path, now: float, *, scripts: Path | None = None, head: str = REVISION) -> Path | None:
+    """Make or migrate the database file.
+
+    Args:
+        path: the file; made with mode 0600 where it is missing, tightened to it where it is not.
+        now: epoch seconds, for the name of the backup copy.
+        scripts: where the migrations are, if not :func:`scripts_directory`.
+        head: the revision that this program wants.
+
+    Returns:
+        The backup copy that was made of an older schema, or None.
+
+    Raises:
+        CannotStart: the file is no Keyfob database, is damaged, newer than this program, or cannot be used.
+    """
+    if not path.parent.exists():
+        private_directory(path.parent)
+    if private_file(path, create=True):
+        sync_directory(path.parent)
+    for tail in ("-wal", "-shm", "-journal"):
+        private_file(path.with_name(path.name + tail), create=False)
+    try:
+        with contextlib.closing(_connect(path)) as connection:
+            revision = _inspect(connection, path)
+            connection.execute("PRAGMA journal_mode = WAL")  # only now: another program's database stays as it was
+            if revision == head:
+                return None
+            return _migrate(connection, path, revision, now, scripts or scripts_directory(), head)
+    except sqlite3.Error as exc:
+        raise CannotStart(f"The database {path} cannot be used: {exc}.", RESTORE) from exc
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT / 1000, isolation_level=None)
+    for pragma in PRAGMAS:
+        connection.execute(pragma)
+    return connection
+
+
+def _inspect(connection: sqlite3.Connection, path: Path) -> str | None:
+    """Return the schema's revision, or None for an empty database."""
+    fault = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+    if fault != "ok":
+        raise CannotStart(f"The database {path} is damaged: {fault}.", RESTORE)
+    tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    if not tables:
+        return None
+    row = None
+    if "alembic_version" in tables:
+        row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+    if row is None:
+        raise CannotStart(f"{path} is a database of another program.", "Set KEYFOB_DATABASE_URL to another file.")
+    return str(row[0])
+
+
+def _migrate(
+    connection: sqlite3.Connection, path: Path, revision: str | None, now: float, scripts: Path, head: str
+) -> Path | None:
+    from alembic.config import Config  # noqa: PLC0415 -- see the module's docstring
+    from alembic.script import ScriptDirectory  # noqa: PLC0415 -- the same
+    from alembic.util import CommandError  # noqa: PLC0415 -- the same
+    from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415 -- the same
+
+    config = Config()
+    config.set_main_option("script_location", str(scripts).replace("%", "%%"))
+    try:
+        known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+        if revision is not None and revision not in known:
+            raise CannotStart(
+                f"The database {path} was written by a newer Keyfob (schema {revision}; this one knows {head}).",
+                f"Install the newer Keyfob again, or put back a backup copy ({path.name}.before-*).",
+            )
+        copy = None if revision is None else _backup(connection, path, head, now)
+        _upgrade(config, connection, path, head)
+    except (CommandError, SQLAlchemyError) as exc:
+        raise CannotStart(f"The database {path} cannot be migrated: {exc}.", RESTORE) from exc
+    return copy
+
+
+def _upgrade(config: "Config", connection: sqlite3.Connection, path: Path, head: str) -> None:
+    from alembic import command  # noqa: PLC0415 -- see the module's docstring
+    from sqlalchemy import create_engine  # noqa: PLC0415 -- the same
+    from sqlalchemy.pool import StaticPool  # noqa: PLC0415 -- the same
+
+    # Alembic works on the connection that looked, and neither begins, commits nor rolls back by itself.
+    engine = create_engine(
+        "sqlite://",
+        creator=lambda: connection,
+        poolclass=StaticPool,
+        pool_reset_on_return=None,
+        isolation_level="AUTOCOMMIT",
+        skip_autocommit_rollback=True,
+        hide_parameters=True,
+    )
+    # A migration that rebuilds a table would trip over keys that point at it; they are checked at the end instead.
+    connection.execute("PRAGMA foreign_keys = OFF")
+    with engine.connect() as migrating:  # before BEGIN: SQLAlchemy's first look at a database ends in a rollback
+        config.attributes["connection"] = migrating
+        # One transaction around all steps: all or nothing. Begun through SQLAlchemy, so that Alembic sees it and keeps
+        # its hands off.
+        migrating.exec_driver_sql("BEGIN IMMEDIATE")
+        try:
+            command.upgrade(config, head)
+            broken = connection.execute("PRAGMA foreign_key_check").fetchone()
+            if broken is not None:
+                raise CannotStart(f"The database {path} cannot be migrated: table {broken[0]} has loose ends.", RESTORE)
+            connection.execute("COMMIT")
+        finally:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+
+
+def _backup(connection: sqlite3.Connection, path: Path, head: str, now: float) -> Path:
+    """Copy the whole database, write-ahead log included, beside it."""
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now))
+    copy = path.with_name(f"{path.name}.before-{head}-{stamp}")
+    if not private_file(copy, create=True):
+        raise CannotStart(f"The backup copy {copy} exists already.", "Move it away and start again.")
+    with contextlib.closing(sqlite3.connect(copy, isolation_level=None)) as target:
+        connection.backup(target)
+    handle = os.open(copy, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+    sync_directory(copy.parent)
+    return copy

@@ -1,0 +1,217 @@
+"""Configured providers, and the OAuth clients that Keyfob is at them.
+
+Part of ``Store``.
+"""
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from sqlalchemy import Connection, delete, select
+from sqlalchemy.dialects.sqlite import insert as upsert
+from sqlalchemy.engine import RowMapping
+
+from broker.core.account import Destination
+from broker.core.login import Client
+from broker.core.secret import Secret
+from broker.errors import Conflict, UnknownProvider
+from broker.providers.model import ProviderConfig
+from broker.store import tables as t
+from broker.store.vault import SEALED, Shelf, Vault
+
+KIND = "client_secret"
+GENERATION = 1  # a client has one secret at a time; what it replaces is deleted
+
+
+def _config(row: RowMapping) -> ProviderConfig:
+    return ProviderConfig(**row)
+
+
+def client_of(row: RowMapping) -> Client:
+    """Read a client from its row."""
+    return Client(
+        uuid=row["uuid"],
+        provider=row["provider"],
+        client_id=row["client_id"],
+        auth_method=row["auth_method"],
+        origin=row["origin"],
+        has_secret=row["has_secret"],
+        created_at=row["created_at"],
+    )
+
+
+def opened_client(tx: Connection, vault: Vault, client: str) -> tuple[Client, Secret | None] | None:
+    """Return a client and its secret, or None where there is no such client.
+
+    Raises:
+        Locked: it has a secret and there is no key.
+        StoreUnavailable: its secret, or where that may go, was changed behind Keyfob's back.
+    """
+    row = (
+        tx.execute(
+            select(t.client, *SEALED)
+            .select_from(
+                t.client.outerjoin(
+                    t.secret, (t.secret.c.owner == t.client.c.uuid) & (t.secret.c.kind == KIND)
+                ).outerjoin(t.data_key, t.data_key.c.owner == t.client.c.uuid)
+            )
+            .where(t.client.c.uuid == client)
+        )
+        .mappings()
+        .one_or_none()
+    )
+    if row is None:
+        return None
+    found = client_of(row)
+    if not found.has_secret:
+        return found, None
+    secret = vault.open(
+        row,
+        owner=client,
+        kind=KIND,
+        generation=GENERATION,
+        destination=Destination(row["issuer"], row["token_endpoint"], row["client_id"]),
+        client=client,
+        whose=f"client '{found.client_id}'",
+    )
+    return found, secret
+
+
+def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Copy a mapping that may be read-only, at every depth, into what JSON knows."""
+    return {key: _plain(value) if isinstance(value, Mapping) else value for key, value in values.items()}
+
+
+class Providers(Shelf):
+    """The part of ``Store`` for providers and clients."""
+
+    async def providers(self) -> list[ProviderConfig]:
+        """Return all configured providers by name."""
+        query = select(t.provider).order_by(t.provider.c.name)
+        return [_config(row) for row in await self._db.read(lambda tx: tx.execute(query).mappings().all())]
+
+    async def provider(self, name: str) -> ProviderConfig | None:
+        """Return the provider called ``name``, or None."""
+        query = select(t.provider).where(t.provider.c.name == name)
+        row = await self._db.read(lambda tx: tx.execute(query).mappings().one_or_none())
+        return None if row is None else _config(row)
+
+    async def put_provider(self, config: ProviderConfig) -> None:
+        """Store a provider, or replace the one of the same name, which keeps its ``created_at``."""
+        values = {
+            "name": config.name,
+            "preset": config.preset,
+            "base_url": config.base_url,
+            "overrides": _plain(config.overrides),
+            "discovered": _plain(config.discovered),
+            "private": config.private,
+            "created_at": config.created_at,
+        }
+        changes = {name: value for name, value in values.items() if name not in ("name", "created_at")}
+        statement = upsert(t.provider).values(**values).on_conflict_do_update(index_elements=["name"], set_=changes)
+        await self._db.write(lambda tx: tx.execute(statement))
+
+    async def delete_provider(self, name: str) -> None:
+        """Forget a provider, its clients with their secrets, and its logins.
+
+        Raises:
+            UnknownProvider: there is none of that name.
+            Conflict: accounts use it.
+        """
+
+        def work(tx: Connection) -> None:
+            users = tx.execute(
+                select(t.account.c.name).where(t.account.c.provider == name).order_by(t.account.c.name)
+            ).scalars()
+            named = ", ".join(f"'{user}'" for user in users)
+            if named:
+                raise Conflict(f"Provider '{name}' is used by {named}.", "Log those accounts out first.")
+            owners = [
+                *tx.execute(select(t.client.c.uuid).where(t.client.c.provider == name)).scalars(),
+                *tx.execute(select(t.login.c.id).where(t.login.c.provider == name)).scalars(),
+            ]
+            for owner in owners:
+                self._vault.forget(tx, owner)
+            if tx.execute(delete(t.provider).where(t.provider.c.name == name)).rowcount == 0:
+                raise UnknownProvider(f"There is no provider '{name}'.", "See keyfob provider list.")
+
+        await self._db.write(work)
+
+    async def add_client(
+        self,
+        *,
+        provider: str,
+        client_id: str,
+        secret: Secret | None,
+        auth_method: str,
+        origin: str,
+        destination: Destination,
+        now: float,
+    ) -> Client:
+        """Store a client; one of the same provider and client id gets the new secret, method and destination.
+
+        Args:
+            provider: name of a stored provider.
+            client_id: as the provider knows it.
+            secret: its secret; None for a public client, and then a secret stored before is deleted.
+            auth_method: RFC 7591 2.
+            origin: ``given``, ``registered`` or ``preset``.
+            destination: where the secret may go; its client id is ``client_id``, whatever it says.
+            now: epoch seconds.
+
+        Raises:
+            UnknownProvider: the provider is not stored.
+            Locked: there is no key; a public client is refused too, because it could delete a secret unread.
+        """
+        _ = self._vault.sealer
+        values = {
+            "auth_method": auth_method,
+            "origin": origin,
+            "issuer": destination.issuer,
+            "token_endpoint": destination.token_endpoint,
+            "has_secret": secret is not None,
+        }
+
+        def work(tx: Connection) -> Client:
+            if not tx.execute(select(t.provider.c.name).where(t.provider.c.name == provider)).first():
+                raise UnknownProvider(f"There is no provider '{provider}'.", "See keyfob provider list.")
+            tx.execute(
+                upsert(t.client)
+                .values(uuid=str(uuid.uuid4()), provider=provider, client_id=client_id, created_at=now, **values)
+                .on_conflict_do_update(index_elements=["provider", "client_id"], set_=values)
+            )
+            same = (t.client.c.provider == provider) & (t.client.c.client_id == client_id)
+            client = client_of(tx.execute(select(t.client).where(same)).mappings().one())
+            self._vault.forget(tx, client.uuid)
+            if secret is not None:
+                self._vault.put(
+                    tx,
+                    secret,
+                    owner=client.uuid,
+                    kind=KIND,
+                    generation=GENERATION,
+                    destination=replace(destination, client_id=client_id),
+                    client=client.uuid,
+                )
+            return client
+
+        return await self._db.write(work)
+
+    async def clients(self, provider: str) -> list[Client]:
+        """Return the clients at ``provider``, newest first."""
+        query = (
+            select(t.client)
+            .where(t.client.c.provider == provider)
+            .order_by(t.client.c.created_at.desc(), t.client.c.uuid)
+        )
+        return [client_of(row) for row in await self._db.read(lambda tx: tx.execute(query).mappings().all())]
+
+    async def client(self, uuid: str) -> tuple[Client, Secret | None] | None:
+        """Return a client and its secret, or None.
+
+        Raises:
+            Locked: it has a secret and there is no key.
+            StoreUnavailable: the secret, or where it may go, was changed behind Keyfob's back.
+        """
+        return await self._db.read(lambda tx: opened_client(tx, self._vault, uuid))

@@ -1,0 +1,255 @@
+"""What a refresh or a new login leaves behind, in the order that loses no rotated token (security model, refresh).
+
+Part of ``Store``. The order is the caller's: ``begin_refresh`` -> request -> ``keep_answer`` -> ``swap``; each is one
+durable transaction.
+"""
+
+from typing import Any
+
+from sqlalchemy import Connection, and_, delete, exists, select, update
+from sqlalchemy.dialects.sqlite import insert as upsert
+from sqlalchemy.engine import RowMapping
+
+from broker.core.account import Account, Destination, Identity, State
+from broker.core.secret import Secret
+from broker.core.token import Grant
+from broker.store import tables as t
+from broker.store.accounts import Accounts, account_of, find, identity_columns, state_columns
+from broker.store.vault import SEALED
+
+ANSWER = "answer"
+
+
+def _answer_of(generation: Any) -> Any:  # noqa: ANN401 -- columns, as SQLAlchemy takes them
+    """Build the condition that a sealed reply belongs to the open intent: it came after that began."""
+    return and_(
+        t.secret.c.owner == t.account.c.uuid,
+        t.secret.c.kind == ANSWER,
+        t.secret.c.generation == t.account.c.generation,
+        t.secret.c.generation > generation,
+    )
+
+
+class Refreshes(Accounts):
+    """The part of ``Store`` that changes tokens."""
+
+    async def begin_refresh(self, account: Account, now: float) -> Account | None:
+        """Make it durable that a refresh token is about to be sent; None where the account has changed meanwhile.
+
+        Raises:
+            StoreUnavailable: nothing was recorded, so nothing may be sent.
+        """
+
+        def work(tx: Connection) -> Account | None:
+            row = self._if_version(tx, account)
+            if row is None:
+                return None
+            intent = {"generation": row["generation"], "started_at": now}
+            tx.execute(
+                upsert(t.refresh_intent)
+                .values(account=account.uuid, **intent)
+                .on_conflict_do_update(index_elements=["account"], set_=intent)
+            )
+            return self._write(tx, row, {})
+
+        return await self._db.write(work)
+
+    async def keep_answer(self, account: Account, raw: Secret, refresh_token: Secret | None) -> Account | None:
+        """Make a token endpoint's answer durable before anybody has judged it.
+
+        The new refresh token, where one is plainly there, takes over at once; the one before stays until the new one
+        has been used. Compared is the generation, not the version: whatever else changed meanwhile (a forced refresh, a
+        name), the rotated token is the account's only one and must not be lost.
+
+        Args:
+            account: as :meth:`begin_refresh` returned it.
+            raw: the whole reply.
+            refresh_token: the new refresh token, or None where the reply has none.
+
+        Returns:
+            The account in its new generation, or None where another login or refresh was faster, or it is gone.
+
+        Raises:
+            StoreUnavailable: nothing was kept.
+        """
+
+        def work(tx: Connection) -> Account | None:
+            row = find(tx, account.uuid)
+            if row is None or row["generation"] != account.generation:
+                return None
+            generation = row["generation"] + 1
+            where: dict[str, Any] = {"destination": account.destination, "client": row["client"] or ""}
+            values: dict[str, Any] = {"generation": generation}
+            self._vault.drop(tx, account.uuid, ANSWER)
+            self._vault.put(tx, raw, owner=account.uuid, kind=ANSWER, generation=generation, **where)
+            if refresh_token is not None:
+                self._retire(tx, row, brought=True)
+                self._vault.put(
+                    tx, refresh_token, owner=account.uuid, kind="refresh_token", generation=generation, **where
+                )
+                values["refresh_generation"] = generation
+            return self._write(tx, row, values)
+
+        return await self._db.write(work)
+
+    async def swap(self, account: Account, *, grant: Grant | None = None) -> Account | None:
+        """Write the account's state, identity and times, and what a grant brought, if nobody was faster.
+
+        The name, the client and the destination are not written: :meth:`rename_account` and :meth:`replace_login` do
+        that.
+
+        Args:
+            account: the account as it shall be; its version is the one that it must still have.
+            grant: new tokens. They get a generation of their own, which is the present one if :meth:`keep_answer` has
+                just opened it. The kept answer and the intent are dropped, and the previous refresh token too once
+                the one in force has been used.
+
+        Returns:
+            The new account, or None where the stored one has another version or is gone.
+
+        Raises:
+            Locked: there is a grant and no key to seal it with.
+            StoreUnavailable: nothing was written.
+        """
+
+        def work(tx: Connection) -> Account | None:
+            row = self._if_version(tx, account)
+            if row is None:
+                return None
+            values = state_columns(account.state) | identity_columns(account.identity)
+            values |= {
+                "forced_at": account.forced_at,
+                "last_refresh_at": account.last_refresh_at,
+                "refresh_expires_at": account.refresh_expires_at,
+            }
+            if grant is not None:
+                generation = row["generation"] + (row["access_generation"] == row["generation"])
+                held = row["refresh_generation"]
+                brought = grant.refresh_token is not None and held != generation
+                if brought or (held is not None and held < generation):
+                    self._retire(tx, row, brought=brought)
+                client = row["client"] or ""
+                values |= self._stow(tx, account.uuid, client, account.destination, generation, grant)
+                values["generation"] = generation
+                self._close(tx, account.uuid)
+            return self._write(tx, row, values)
+
+        return await self._db.write(work)
+
+    async def replace_login(  # noqa: PLR0913 -- a login is that much, and each part is named
+        self,
+        account: Account,
+        *,
+        client: str,
+        destination: Destination,
+        identity: Identity | None,
+        asked_scope: tuple[str, ...],
+        resource: str | None,
+        state: State,
+        grant: Grant,
+        now: float,
+    ) -> Account | None:
+        """Put a new login in the place of the account's old one: all secrets are new, under a new key.
+
+        The name, the grants of apps and the history stay. Returns None where the account has changed meanwhile.
+
+        Raises:
+            Locked: there is no key to seal with.
+            StoreUnavailable: nothing was written.
+        """
+
+        def work(tx: Connection) -> Account | None:
+            row = self._if_version(tx, account)
+            if row is None:
+                return None
+            generation = row["generation"] + 1
+            self._vault.forget(tx, account.uuid)
+            self._close(tx, account.uuid)
+            values = state_columns(state) | identity_columns(identity)
+            values |= {
+                "client": client or None,
+                "issuer": destination.issuer,
+                "token_endpoint": destination.token_endpoint,
+                "client_id": destination.client_id,
+                "binding": self._binding(account.uuid, client, destination),
+                "asked_scope": list(asked_scope),
+                "resource": resource,
+                "generation": generation,
+                "refresh_generation": None,
+                "id_generation": None,
+                "refresh_expires_at": None,
+                "forced_at": None,
+            }
+            values |= self._stow(tx, account.uuid, client, destination, generation, grant)
+            return self._write(tx, row, values | {"last_refresh_at": now})
+
+        return await self._db.write(work)
+
+    async def open_intents(self) -> list[tuple[Account, float, bool]]:
+        """Return every refresh that was begun and not finished: account, when it began, whether its answer is kept."""
+        query = select(
+            t.account,
+            t.refresh_intent.c.started_at,
+            exists().where(_answer_of(t.refresh_intent.c.generation)).label("has_answer"),
+        ).join(t.refresh_intent, t.refresh_intent.c.account == t.account.c.uuid)
+        found = await self._db.read(lambda tx: tx.execute(query).mappings().all())
+        return [(account_of(row), row["started_at"], bool(row["has_answer"])) for row in found]
+
+    async def kept_answer(self, account: Account) -> Secret | None:
+        """Return the raw reply that the open refresh got, or None where it got none (yet).
+
+        Raises:
+            Locked: there is no key.
+            StoreUnavailable: it does not open.
+        """
+        query = (
+            select(t.account.c.client, t.account.c.generation, *SEALED)
+            .select_from(
+                t.account.join(t.refresh_intent, t.refresh_intent.c.account == t.account.c.uuid)
+                .join(t.secret, _answer_of(t.refresh_intent.c.generation))
+                .join(t.data_key, t.data_key.c.owner == t.account.c.uuid)
+            )
+            .where(t.account.c.uuid == account.uuid)
+        )
+        row = await self._db.read(lambda tx: tx.execute(query).mappings().one_or_none())
+        if row is None:
+            return None
+        return self._vault.open(
+            row,
+            owner=account.uuid,
+            kind=ANSWER,
+            generation=row["generation"],
+            destination=account.destination,
+            client=row["client"] or "",
+            whose=f"account '{account.name}'",
+        )
+
+    async def drop_intent(self, account: Account) -> None:
+        """Close the account's open refresh: the intent and the kept answer go."""
+        await self._db.write(lambda tx: self._close(tx, account.uuid))
+
+    def _if_version(self, tx: Connection, account: Account) -> RowMapping | None:
+        row = find(tx, account.uuid)
+        return row if row is not None and row["version"] == account.version else None
+
+    def _write(self, tx: Connection, row: RowMapping, values: dict[str, Any]) -> Account:
+        """Set columns of a row that this transaction has read; the version grows."""
+        version = row["version"] + 1
+        tx.execute(update(t.account).where(t.account.c.uuid == row["uuid"]).values(version=version, **values))
+        return self._present(tx, row["uuid"])
+
+    def _close(self, tx: Connection, owner: str) -> None:
+        tx.execute(delete(t.refresh_intent).where(t.refresh_intent.c.account == owner))
+        self._vault.drop(tx, owner, ANSWER)
+
+    def _retire(self, tx: Connection, row: RowMapping, *, brought: bool) -> None:
+        """Drop the refresh tokens that nothing needs any more.
+
+        The one in force has proved itself by now. Where a new one was brought, it becomes the previous one and stays
+        until the new one has proved itself too; where none was, it stays alone.
+        """
+        held = row["refresh_generation"]
+        if held is None:
+            return
+        column = t.secret.c.generation
+        self._vault.drop(tx, row["uuid"], "refresh_token", column < held if brought else column != held)

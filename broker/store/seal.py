@@ -1,0 +1,176 @@
+"""How secrets are sealed: three layers of keys, and an AEAD that binds each secret to its row and destination.
+
+Called by ``vault`` and ``store``. The key from outside (KEK) opens the master key in the database; the master key opens
+one data key per owner; a data key seals that owner's secrets::
+
+    KEK --HKDF--> wrapping key --opens--> master key --HKDF--> data-wrapping key --opens--> data key --opens--> secret
+                                                     └-HKDF--> MAC key: plain columns that decide where secrets go
+"""
+
+import hmac
+import os
+from dataclasses import dataclass
+
+from cryptography.exceptions import InvalidTag, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM, AESGCMSIV
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from broker.core.account import Destination
+from broker.core.secret import Secret
+
+KEY_BYTES = 32
+NONCE_BYTES = 12
+# A length tells the kind of a token, sometimes whose: so lengths are rounded up to these steps.
+PAD_STEP = 256
+LENGTH_BYTES = 4
+# The first byte of every blob. It is part of what is authenticated, so nobody can claim another algorithm.
+GCM_SIV = 1
+GCM = 2
+
+
+class Broken(Exception):
+    """Something sealed did not open: another key, or a changed blob, row or destination."""
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """What a sealed secret belongs to; all of it must be the same when it is opened.
+
+    Attributes:
+        owner: uuid of the account or client, or id of the login.
+        row: the secret row's own uuid.
+        kind: ``access_token``, ``refresh_token``, ``client_secret``, ...
+        generation: the owner's token generation that it belongs to.
+        destination: where it may be sent.
+        client: uuid of the client that it may be sent with.
+    """
+
+    owner: str
+    row: str
+    kind: str
+    generation: int
+    destination: Destination
+    client: str
+
+    def fields(self) -> tuple[str, ...]:
+        """Return the parts in their fixed order."""
+        there = self.destination
+        where = (there.issuer, there.token_endpoint, there.client_id, self.client)
+        return (self.owner, self.row, self.kind, str(self.generation), *where)
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """The instance record: which database this is, and its wrapped master key."""
+
+    instance_id: str
+    key_id: str
+    generation: int
+    master: bytes
+
+
+def _canonical(*fields: str) -> bytes:
+    """Join fields so that no two different lists give the same bytes: each with its length before it."""
+    encoded = [field.encode("utf-8", "surrogatepass") for field in fields]
+    return b"".join(len(field).to_bytes(LENGTH_BYTES) + field for field in encoded)
+
+
+def _derive(key: bytes, info: str, instance_id: str) -> bytes:
+    return HKDF(SHA256(), KEY_BYTES, salt=instance_id.encode(), info=info.encode()).derive(key)
+
+
+def _algorithm() -> int:
+    """The best algorithm that the installed OpenSSL has: GCM-SIV (3.2 and later) forgives a repeated nonce."""
+    try:
+        AESGCMSIV(bytes(KEY_BYTES))
+    except UnsupportedAlgorithm:
+        return GCM
+    return GCM_SIV
+
+
+def _encrypt(algorithm: int, key: bytes, plain: bytes, *fields: str) -> bytes:
+    cipher = AESGCMSIV(key) if algorithm == GCM_SIV else AESGCM(key)
+    nonce = os.urandom(NONCE_BYTES)
+    return bytes([algorithm]) + nonce + cipher.encrypt(nonce, plain, _canonical(str(algorithm), *fields))
+
+
+def _decrypt(key: bytes, blob: bytes, *fields: str) -> bytes:
+    try:
+        algorithm = blob[0]
+        if algorithm not in (GCM_SIV, GCM):
+            raise Broken("unknown algorithm")
+        cipher = AESGCMSIV(key) if algorithm == GCM_SIV else AESGCM(key)
+        nonce, sealed = blob[1 : 1 + NONCE_BYTES], blob[1 + NONCE_BYTES :]
+        return cipher.decrypt(nonce, sealed, _canonical(str(algorithm), *fields))
+    except (InvalidTag, ValueError, IndexError, TypeError) as exc:  # the last three: no blob of ours, if one at all
+        raise Broken("it does not open") from exc
+    except UnsupportedAlgorithm as exc:
+        raise Broken("it was sealed with AES-GCM-SIV, which this OpenSSL does not have") from exc
+
+
+def key_id(kek: bytes, instance_id: str) -> str:
+    """Return a fingerprint of the outside key that says nothing about it."""
+    return _derive(kek, "broker/v1/key-id", instance_id)[:8].hex()
+
+
+def new_record(kek: bytes) -> Record:
+    """Make an instance with a fresh master key, wrapped under ``kek``."""
+    instance_id, generation = os.urandom(16).hex(), 1
+    wrapping = _derive(kek, "broker/v1/wrap", instance_id)
+    master = _encrypt(GCM, wrapping, os.urandom(KEY_BYTES), "mk", instance_id, str(generation))
+    return Record(instance_id, key_id(kek, instance_id), generation, master)
+
+
+def open_record(kek: bytes, record: Record) -> "Sealer":
+    """Open the master key.
+
+    Raises:
+        Broken: ``kek`` is another key, or the record was changed.
+    """
+    wrapping = _derive(kek, "broker/v1/wrap", record.instance_id)
+    return Sealer(
+        record.instance_id,
+        _decrypt(wrapping, record.master, "mk", record.instance_id, str(record.generation)),
+    )
+
+
+class Sealer:
+    """An opened master key: seals and opens secrets."""
+
+    def __init__(self, instance_id: str, master: bytes) -> None:
+        self._instance = instance_id
+        self._wrapping = _derive(master, "broker/v1/data", instance_id)
+        self._mac = _derive(master, "broker/v1/mac", instance_id)
+        self._algorithm = _algorithm()
+
+    def new_data_key(self, owner: str, generation: int) -> bytes:
+        """Return a fresh data key for ``owner``, wrapped."""
+        return _encrypt(GCM, self._wrapping, os.urandom(KEY_BYTES), "dek", self._instance, owner, str(generation))
+
+    def _data_key(self, owner: str, generation: int, wrapped: bytes) -> bytes:
+        return _decrypt(self._wrapping, wrapped, "dek", self._instance, owner, str(generation))
+
+    def seal(self, value: Secret, binding: Binding, key_generation: int, wrapped: bytes) -> bytes:
+        """Seal ``value`` under the owner's data key, bound to ``binding``."""
+        # A provider's reply is kept as it came, lone surrogates included.
+        text = value.reveal().encode("utf-8", "surrogatepass")
+        body = len(text).to_bytes(LENGTH_BYTES) + text
+        body += bytes(-len(body) % PAD_STEP)
+        key = self._data_key(binding.owner, key_generation, wrapped)
+        return _encrypt(self._algorithm, key, body, "tok|v1", self._instance, *binding.fields())
+
+    def open(self, blob: bytes, binding: Binding, key_generation: int, wrapped: bytes) -> Secret:
+        """Open what :meth:`seal` made.
+
+        Raises:
+            Broken: the blob, its row, its data key or its destination is not what it was.
+        """
+        key = self._data_key(binding.owner, key_generation, wrapped)
+        body = _decrypt(key, blob, "tok|v1", self._instance, *binding.fields())
+        length = int.from_bytes(body[:LENGTH_BYTES])
+        return Secret(body[LENGTH_BYTES : LENGTH_BYTES + length].decode("utf-8", "surrogatepass"))
+
+    def mac(self, *fields: str) -> bytes:
+        """Return the HMAC-SHA256 that proves that plain columns are as Keyfob wrote them."""
+        return hmac.digest(self._mac, _canonical(self._instance, *fields), "sha256")

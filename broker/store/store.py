@@ -1,0 +1,166 @@
+"""The one door to what Keyfob remembers.
+
+Opened by ``daemon``; called by ``usecases``. Every method is one transaction: durable when it returns, undone when it
+raises. What SQLite refuses leaves as ``StoreUnavailable``.
+"""
+
+import asyncio
+from pathlib import Path
+from typing import Self
+
+from sqlalchemy import Connection, insert, make_url, select
+from sqlalchemy.dialects.sqlite import insert as upsert
+from sqlalchemy.exc import ArgumentError
+
+from broker.errors import CannotStart, Locked, StoreUnavailable
+from broker.store import tables as t
+from broker.store.apps import AppRow, Apps
+from broker.store.audit import Audit, AuditEntry, Handout
+from broker.store.engine import Database
+from broker.store.keys import KeySource
+from broker.store.logins import Logins, TakenLogin
+from broker.store.migrate import prepare
+from broker.store.providers import Providers
+from broker.store.refreshes import Refreshes
+from broker.store.seal import Broken, Record, key_id, new_record, open_record
+from broker.store.vault import Vault
+
+__all__ = ["AppRow", "AuditEntry", "Handout", "Store", "TakenLogin"]
+
+
+def database_path(url: str) -> Path:
+    """Return the file that a database URL names.
+
+    Raises:
+        CannotStart: it is not the URL of a SQLite file.
+    """
+    hint = "Set KEYFOB_DATABASE_URL to something like sqlite:////home/me/keyfob.db"
+    try:
+        parsed = make_url(url)
+    except ArgumentError as exc:
+        raise CannotStart("The database URL cannot be understood.", hint) from exc
+    name = parsed.database or ""
+    if parsed.get_backend_name() != "sqlite" or parsed.query or name in ("", ":memory:") or name.startswith("file:"):
+        raise CannotStart("The database URL does not name a SQLite file.", hint)
+    return Path(name)
+
+
+class Store(Refreshes, Providers, Logins, Apps, Audit):
+    """Accounts, providers, clients, logins, apps and the record, in one SQLite file.
+
+    Attributes:
+        key_name: the kind of the key source.
+        instance_id: tells this database from any other; empty while the first key is missing.
+    """
+
+    def __init__(self, database: Database, vault: Vault, key_name: str, instance_id: str) -> None:
+        self._db = database
+        self._vault = vault
+        self.key_name = key_name
+        self.instance_id = instance_id
+
+    @property
+    def locked(self) -> str:
+        """Why no secret can be opened; empty while they can."""
+        return self._vault.locked
+
+    @classmethod
+    async def open(cls, url: str, *, key: KeySource, now: float) -> Self:
+        """Open the database: make or migrate it, and open its master key.
+
+        A key is made only for a database that has never had one. A missing or wrong key leaves the store locked.
+
+        Args:
+            url: ``sqlite:///path``.
+            key: where the key comes from.
+            now: epoch seconds.
+
+        Raises:
+            CannotStart: the database is no Keyfob database, damaged, newer than this program, or cannot be used.
+        """
+        path = database_path(url)
+        await asyncio.to_thread(prepare, path, now)
+        database = Database(path)
+        try:
+            record = await database.read(_record)
+            if record is None:
+                record, vault = await _begin(database, key, now)
+            else:
+                vault = await _unlock(key, record)
+        except StoreUnavailable as exc:
+            await database.dispose()
+            raise CannotStart(exc.detail, exc.hint) from exc
+        except BaseException:
+            await database.dispose()
+            raise
+        return cls(database, vault, key.name, record.instance_id if record else "")
+
+    async def close(self) -> None:
+        """Finish what is under way, empty the write-ahead log and close the file.
+
+        Raises:
+            StoreUnavailable: the log could not be emptied; it is complete, and the next start reads it.
+        """
+        await self._db.close()
+
+    async def ping(self, now: float) -> None:
+        """Write and read back, as anything else would have to.
+
+        Raises:
+            StoreUnavailable: that does not work now.
+        """
+        statement = upsert(t.pulse).values(id=1, at=now).on_conflict_do_update(index_elements=["id"], set_={"at": now})
+        await self._db.write(lambda tx: tx.execute(statement))
+        seen = await self._db.read(lambda tx: tx.execute(select(t.pulse.c.at)).scalar_one())
+        if seen != now:
+            raise StoreUnavailable("The database does not keep what is written to it.", "Look at its disk.")
+        if self._db.truncate_due:
+            await self._db.truncate()
+
+
+def _record(tx: Connection) -> Record | None:
+    row = tx.execute(select(t.instance)).one_or_none()
+    return None if row is None else Record(row.instance_id, row.key_id, row.master_generation, row.master)
+
+
+async def _begin(database: Database, key: KeySource, now: float) -> tuple[Record | None, Vault]:
+    """Give a new database its instance record, making the key if the source can and has none."""
+    if await database.read(lambda tx: tx.execute(select(t.data_key.c.owner).limit(1)).first()):
+        return None, Vault(None, "The database has secrets, but no record of their master key.", "Put back a backup.")
+    try:
+        if await asyncio.to_thread(key.can_create):
+            await asyncio.to_thread(key.create)
+        record = new_record(kek := await asyncio.to_thread(key.load))
+    except Locked as exc:
+        return None, Vault(None, exc.detail, exc.hint)
+    await database.write(
+        lambda tx: tx.execute(
+            insert(t.instance).values(
+                id=1,
+                instance_id=record.instance_id,
+                key_id=record.key_id,
+                master_generation=record.generation,
+                master=record.master,
+                created_at=now,
+            )
+        )
+    )
+    return record, Vault(open_record(kek, record))
+
+
+async def _unlock(key: KeySource, record: Record) -> Vault:
+    """Open the master key, or say why it stays closed. Never makes a key: there is data under another one."""
+    try:
+        kek = await asyncio.to_thread(key.load)
+    except Locked as exc:
+        return Vault(None, exc.detail, exc.hint)
+    if key_id(kek, record.instance_id) != record.key_id:
+        return Vault(
+            None,
+            "The key is not the one that this database was sealed with.",
+            "Put back the key that belongs to it; a new key cannot open old secrets.",
+        )
+    try:
+        return Vault(open_record(kek, record))
+    except Broken:
+        return Vault(None, "The record of the master key was changed outside Keyfob.", "Put back a backup.")

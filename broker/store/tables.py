@@ -1,0 +1,201 @@
+"""The tables, as SQLAlchemy Core sees them; the migrations in ``migrations/`` make them.
+
+Used by every module of the store. Times are epoch seconds; secrets stand in ``secret`` only, sealed.
+"""
+
+from sqlalchemy import (
+    JSON,
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    UniqueConstraint,
+)
+
+# The newest migration. Compared with the database's own at every start, so that Alembic is imported only when there is
+# something to do; a test holds it equal to the newest file.
+REVISION = "0001"
+
+metadata = MetaData()
+
+instance = Table(
+    "instance",
+    metadata,
+    Column("id", Integer, primary_key=True),  # always 1: there is one
+    Column("instance_id", String, nullable=False),
+    Column("key_id", String, nullable=False),  # a fingerprint: tells a wrong key from a damaged record
+    Column("master_generation", Integer, nullable=False),
+    Column("master", LargeBinary, nullable=False),
+    Column("created_at", Float, nullable=False),
+)
+
+pulse = Table(
+    "pulse",
+    metadata,
+    Column("id", Integer, primary_key=True),  # always 1
+    Column("at", Float, nullable=False),
+)
+
+data_key = Table(
+    "data_key",
+    metadata,
+    Column("owner", String, primary_key=True),  # uuid of an account or a client, or id of a login
+    Column("generation", Integer, nullable=False),
+    Column("wrapped", LargeBinary, nullable=False),
+)
+
+secret = Table(
+    "secret",
+    metadata,
+    Column("uuid", String, primary_key=True),
+    Column("owner", String, ForeignKey("data_key.owner", ondelete="CASCADE"), nullable=False),
+    Column("kind", String, nullable=False),
+    Column("generation", Integer, nullable=False),
+    Column("sealed", LargeBinary, nullable=False),
+    UniqueConstraint("owner", "kind", "generation"),
+)
+
+provider = Table(
+    "provider",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("preset", String, nullable=False),
+    Column("base_url", String, nullable=False),
+    Column("overrides", JSON, nullable=False),
+    Column("discovered", JSON, nullable=False),
+    Column("private", Boolean, nullable=False),
+    Column("created_at", Float, nullable=False),
+)
+
+client = Table(
+    "client",
+    metadata,
+    Column("uuid", String, primary_key=True),
+    Column("provider", String, ForeignKey("provider.name", ondelete="CASCADE"), nullable=False),
+    Column("client_id", String, nullable=False),
+    Column("auth_method", String, nullable=False),
+    Column("origin", String, nullable=False),
+    Column("issuer", String, nullable=False),
+    Column("token_endpoint", String, nullable=False),
+    Column("has_secret", Boolean, nullable=False),
+    Column("created_at", Float, nullable=False),
+    UniqueConstraint("provider", "client_id"),
+)
+
+account = Table(
+    "account",
+    metadata,
+    Column("uuid", String, primary_key=True),
+    Column("name", String, nullable=False, unique=True),
+    Column("provider", String, ForeignKey("provider.name"), nullable=False),
+    Column("client", String, ForeignKey("client.uuid")),  # none for a pasted token
+    Column("issuer", String, nullable=False),
+    Column("token_endpoint", String, nullable=False),
+    Column("client_id", String, nullable=False),
+    Column("binding", LargeBinary, nullable=False),  # authenticates client and destination: see accounts.py
+    Column("version", Integer, nullable=False),
+    Column("generation", Integer, nullable=False),
+    Column("access_generation", Integer),  # under which generation each secret in force was sealed
+    Column("refresh_generation", Integer),
+    Column("id_generation", Integer),
+    Column("identity_issuer", String),
+    Column("identity_subject", String),
+    Column("identity_label", String),
+    Column("asked_scope", JSON, nullable=False),
+    Column("resource", String),
+    Column("state", String, nullable=False),
+    Column("state_since", Float, nullable=False),
+    Column("state_reason", String, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("retry_at", Float, nullable=False),
+    Column("throttled_until", Float, nullable=False),
+    Column("token_type", String),
+    Column("scope", JSON, nullable=False),
+    Column("issued_at", Float),
+    Column("expires_at", Float),
+    Column("refresh_expires_at", Float),
+    Column("created_at", Float, nullable=False),
+    Column("last_refresh_at", Float),
+    Column("last_used_at", Float),
+    Column("forced_at", Float),
+    Index("account_provider", "provider"),
+)
+
+refresh_intent = Table(
+    "refresh_intent",
+    metadata,
+    Column("account", String, ForeignKey("account.uuid", ondelete="CASCADE"), primary_key=True),
+    Column("generation", Integer, nullable=False),
+    Column("started_at", Float, nullable=False),
+)
+
+login = Table(
+    "login",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("account", String, nullable=False),
+    Column("replaces", String),
+    Column("provider", String, ForeignKey("provider.name", ondelete="CASCADE"), nullable=False),
+    Column("client", String, ForeignKey("client.uuid", ondelete="CASCADE")),
+    Column("flow", String, nullable=False),
+    Column("issuer", String, nullable=False),
+    Column("token_endpoint", String, nullable=False),
+    Column("client_id", String, nullable=False),
+    Column("redirect_uri", String, nullable=False),
+    Column("scope", JSON, nullable=False),
+    Column("resource", String),
+    Column("nonce", String, nullable=False),
+    Column("state", String, nullable=False),
+    Column("reason", String, nullable=False),
+    Column("state_hash", LargeBinary, unique=True),  # SHA-256 of the OAuth state; gone once it has been used
+    Column("browser_hash", LargeBinary),  # SHA-256 of the cookie of the browser that owns the login
+    Column("taken", Boolean, nullable=False),
+    Column("created_at", Float, nullable=False),
+    Column("expires_at", Float, nullable=False),
+)
+
+app = Table(
+    "app",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("key_hash", LargeBinary, nullable=False, unique=True),
+    Column("created_at", Float, nullable=False),
+    Column("last_used_at", Float),
+    Column("expires_at", Float),
+)
+
+app_grant = Table(
+    "app_grant",
+    metadata,
+    Column("app", String, ForeignKey("app.name", ondelete="CASCADE"), primary_key=True),
+    Column("account", String, ForeignKey("account.uuid", ondelete="CASCADE"), primary_key=True),
+    Column("scope", JSON, nullable=False),
+    Column("resource", String),
+    Column("mode", String, nullable=False),
+    Column("expires_at", Float),
+)
+
+# No foreign keys: the record outlives what it is about.
+audit = Table(
+    "audit",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("at", Float, nullable=False),
+    Column("action", String, nullable=False),
+    Column("account_uuid", String),
+    Column("account", String),
+    Column("app", String),
+    Column("detail", String, nullable=False),
+    Column("generation", Integer),
+    Column("first", Float),
+    Column("count", Integer),
+    UniqueConstraint("account_uuid", "app", "generation"),  # one row per hand-out series; others have no generation
+    Index("audit_at", "at"),
+    sqlite_autoincrement=True,  # ids grow for ever, so equal times keep their order
+)

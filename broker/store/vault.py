@@ -1,0 +1,131 @@
+"""The sealed rows: puts secrets into the table ``secret`` and takes them out, or says that the store is locked.
+
+Used by the noun modules inside their transactions.
+"""
+
+import uuid
+
+from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy.engine import RowMapping
+
+from broker.core.account import Destination
+from broker.core.secret import Secret
+from broker.errors import Locked, StoreUnavailable
+from broker.store import tables as t
+from broker.store.engine import Database
+from broker.store.seal import Binding, Broken, Sealer
+
+FIRST_KEY = 1
+# The columns that opening a sealed row needs, for queries that join them to their own.
+SEALED = (
+    t.secret.c.uuid.label("secret_uuid"),
+    t.secret.c.sealed,
+    t.data_key.c.wrapped,
+    t.data_key.c.generation.label("key_generation"),
+)
+
+
+class Vault:
+    """The sealer of this database, or the reason why there is none.
+
+    Attributes:
+        locked: why no secret can be opened or sealed; empty while they can.
+        hint: what to do about it.
+    """
+
+    def __init__(self, sealer: Sealer | None, locked: str = "", hint: str = "") -> None:
+        self._sealer = sealer
+        self.locked = locked
+        self.hint = hint
+
+    @property
+    def sealer(self) -> Sealer:
+        """The opened master key.
+
+        Raises:
+            Locked: there is none.
+        """
+        if self._sealer is None:
+            raise Locked(self.locked, self.hint)
+        return self._sealer
+
+    def put(
+        self,
+        tx: Connection,
+        value: Secret,
+        *,
+        owner: str,
+        kind: str,
+        generation: int,
+        destination: Destination,
+        client: str,
+    ) -> None:
+        """Seal ``value`` into a row of its own, in the place of the one of the same owner, kind and generation."""
+        key = tx.execute(
+            select(t.data_key.c.generation, t.data_key.c.wrapped).where(t.data_key.c.owner == owner)
+        ).one_or_none()
+        if key is None:
+            wrapped = self.sealer.new_data_key(owner, FIRST_KEY)
+            tx.execute(insert(t.data_key).values(owner=owner, generation=FIRST_KEY, wrapped=wrapped))
+            key_generation = FIRST_KEY
+        else:
+            key_generation, wrapped = key
+        row = str(uuid.uuid4())
+        sealed = self.sealer.seal(
+            value, Binding(owner, row, kind, generation, destination, client), key_generation, wrapped
+        )
+        self.drop(tx, owner, kind, t.secret.c.generation == generation)
+        tx.execute(insert(t.secret).values(uuid=row, owner=owner, kind=kind, generation=generation, sealed=sealed))
+
+    def open(
+        self,
+        row: RowMapping,
+        *,
+        owner: str,
+        kind: str,
+        generation: int,
+        destination: Destination,
+        client: str,
+        whose: str,
+    ) -> Secret:
+        """Open a row that has the columns :data:`SEALED`.
+
+        Raises:
+            Locked: there is no key.
+            StoreUnavailable: the row, its key or its destination was changed behind Keyfob's back.
+        """
+        sealer = self.sealer
+        if row["secret_uuid"] is None:
+            raise changed(whose)
+        binding = Binding(owner, row["secret_uuid"], kind, generation, destination, client)
+        try:
+            return sealer.open(row["sealed"], binding, row["key_generation"], row["wrapped"])
+        except Broken as exc:
+            raise changed(whose) from exc
+
+    @staticmethod
+    def drop(tx: Connection, owner: str, kind: str, *which: object) -> None:
+        """Delete the sealed rows of one kind; ``which`` narrows them by generation."""
+        clauses = [t.secret.c.owner == owner, t.secret.c.kind == kind, *which]
+        tx.execute(delete(t.secret).where(*clauses))  # type: ignore[arg-type]  # SQLAlchemy types a comparison as bool
+
+    @staticmethod
+    def forget(tx: Connection, owner: str) -> None:
+        """Delete everything sealed of ``owner``, and the key that opens it."""
+        tx.execute(delete(t.secret).where(t.secret.c.owner == owner))
+        tx.execute(delete(t.data_key).where(t.data_key.c.owner == owner))
+
+
+def changed(whose: str) -> StoreUnavailable:
+    """A stored secret does not open although the master key does."""
+    return StoreUnavailable(
+        f"A stored secret of {whose} was changed outside Keyfob and does not open.",
+        "Nothing was sent. Put back a backup of the database, or log in again.",
+    )
+
+
+class Shelf:
+    """What the noun modules have in common: the database, and the vault for what is sealed."""
+
+    _db: Database
+    _vault: Vault

@@ -1,0 +1,136 @@
+"""The other side of the client: a small HTTP server that answers by script and keeps records.
+
+Used by the tests of ``broker.client`` and of the verbs.
+"""
+
+import json
+import socketserver
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from typing import Any, ClassVar
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request, as it came."""
+
+    line: str
+    headers: dict[str, str]
+    body: Any
+
+
+@dataclass
+class ScriptedDaemon:
+    """Answers ``METHOD /path?query`` with the next scripted reply; the last one is repeated.
+
+    Attributes:
+        where: path of the socket, or base URL.
+        requests: all that came.
+        connections: how many connections were accepted.
+    """
+
+    where: str = ""
+    requests: list[Request] = field(default_factory=list)
+    connections: int = 0
+    _replies: dict[str, list[bytes]] = field(default_factory=dict)
+    # Set while requests to "/v1/logins/..." hang, as a long poll does.
+    hang: threading.Event = field(default_factory=threading.Event)
+
+    def answers(self, line: str, body: object = None, *, status: int = 200, **headers: str) -> None:
+        """Script one more JSON reply."""
+        content = b"" if body is None else json.dumps(body).encode()
+        kind = "application/problem+json" if status >= 400 else "application/json"
+        fields = {"Content-Type": kind, "Content-Length": str(len(content))}
+        fields |= {name.replace("_", "-"): value for name, value in headers.items()}
+        head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+        self.answers_raw(line, f"HTTP/1.1 {status} Scripted\r\n{head}\r\n".encode() + content)
+
+    def refuses(self, line: str, status: int, code: str, detail: str = "No.", **members: object) -> None:
+        """Script a problem document."""
+        self.answers(line, {"status": status, "code": code, "detail": detail, **members}, status=status)
+
+    def answers_raw(self, line: str, raw: bytes) -> None:
+        """Script the very bytes of a reply."""
+        self._replies.setdefault(line, []).append(raw)
+
+    def forget(self, line: str) -> None:
+        """Drop what was scripted for these requests."""
+        self._replies.pop(line, None)
+
+    def lines(self) -> list[str]:
+        """Return method and target of each request."""
+        return [request.line for request in self.requests]
+
+    def reply_to(self, request: Request) -> bytes:
+        """Return what the script says; an unforeseen request is told so."""
+        replies = self._replies.get(request.line, [])
+        if not replies:
+            return b"HTTP/1.1 404 Unforeseen\r\nContent-Length: 0\r\n\r\n"
+        return replies.pop(0) if len(replies) > 1 else replies[0]
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    daemon: ClassVar[ScriptedDaemon]
+
+    def setup(self) -> None:
+        super().setup()
+        self.daemon.connections += 1
+
+    def handle_any(self) -> None:
+        length = int(self.headers.get("Content-Length") or 0)
+        body = json.loads(self.rfile.read(length)) if length else None
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        request = Request(f"{self.command} {self.path}", headers, body)
+        self.daemon.requests.append(request)
+        while self.daemon.hang.is_set() and "?wait=" in self.path:
+            time.sleep(0.01)
+        raw = self.daemon.reply_to(request)
+        self.wfile.write(raw)
+        # "Connection: close" in some other header ends the connection without telling the client.
+        framed = b"Content-Length" in raw or b"chunked" in raw
+        self.close_connection = not framed or b"Connection: close" in raw
+
+    do_GET = do_POST = do_PUT = do_DELETE = handle_any  # noqa: N815 -- the names are http.server's
+
+    def address_string(self) -> str:
+        return "peer"
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 -- the name is http.server's
+        """Keep the tests' output clean."""
+
+
+class _UnixServer(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+    daemon_threads = True
+
+
+class _TcpServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
+    daemon_threads = True
+
+
+@contextmanager
+def scripted_daemon(socket: Path | None) -> Iterator[ScriptedDaemon]:
+    """Serve on ``socket``, or on a free port where that is None."""
+    daemon = ScriptedDaemon()
+    handler = type("Handler", (_Handler,), {"daemon": daemon})
+    server: socketserver.BaseServer
+    if socket is None:
+        server = tcp = _TcpServer(("127.0.0.1", 0), handler)
+        daemon.where = f"http://127.0.0.1:{tcp.socket.getsockname()[1]}"
+    else:
+        server = _UnixServer(str(socket), handler)
+        daemon.where = str(socket)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+    thread.start()
+    try:
+        yield daemon
+    finally:
+        daemon.hang.clear()
+        server.shutdown()
+        thread.join()
+        server.server_close()

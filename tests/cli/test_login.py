@@ -1,0 +1,303 @@
+"""`keyfob login`: it starts the login, shows the way, waits, and cleans up after itself."""
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TextIO
+
+import pytest
+
+from broker.cli.browser import open_in_browser, opener, web_address
+from broker.cli.main import main
+
+from .scripted_daemon import ScriptedDaemon
+
+Feed = Callable[[str], None]
+KEYFOB = [sys.executable, "-m", "broker.cli"]
+START = "http://127.0.0.1:8400/login/L1"
+ACCOUNT = {"account": "work", "provider": "p", "state": "active", "identity": {"label": "Ada", "subject": "1"}}
+PENDING = {"id": "L1", "state": "pending", "start_url": START, "expires_at": "2030-01-01T00:00:00Z"}
+DONE = {"id": "L1", "state": "done", "account": "work"}
+POLL = "GET /v1/logins/L1?wait=20"
+
+
+@pytest.fixture
+def logins(daemon: ScriptedDaemon) -> ScriptedDaemon:
+    """A daemon at which a login succeeds at the second look."""
+    daemon.answers("POST /v1/logins", PENDING, status=201)
+    daemon.answers(POLL, {"id": "L1", "state": "pending"})
+    daemon.answers(POLL, DONE)
+    daemon.answers("GET /v1/accounts/work", ACCOUNT)
+    daemon.answers("DELETE /v1/logins/L1", status=204)
+    return daemon
+
+
+def test_without_a_browser(logins: ScriptedDaemon, capsys: pytest.CaptureFixture[str]) -> None:
+    """--no-browser shows the start address, waits, and says who logged in; stdout stays empty."""
+    assert main(["login", "work", "--provider", "p", "--no-browser"]) == 0
+
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert START in err
+    assert "Logged in as Ada: account 'work'." in err
+    assert logins.lines() == ["POST /v1/logins", POLL, POLL, "GET /v1/accounts/work"]
+    assert logins.requests[0].body == {"account": "work", "provider": "p", "flow": "browser"}
+
+
+def test_json(logins: ScriptedDaemon, capsys: pytest.CaptureFixture[str]) -> None:
+    """--json prints the account, under the name that the daemon chose."""
+    assert main(["login", "--provider", "p", "--no-browser", "--json"]) == 0
+
+    assert json.loads(capsys.readouterr().out) == ACCOUNT
+    assert "account" not in logins.requests[0].body
+
+
+def test_every_option(logins: ScriptedDaemon, tmp_path: Path) -> None:
+    """What the person says reaches the daemon under the API's names; the secret comes from its file."""
+    (tmp_path / "secret").write_text("  s3cret\n")
+    argv = ["login", "work", "--provider", "https://id.example", "--base-url", "https://pod.example", "--no-browser"]
+    argv += ["--scope", "openid", "a b", "--scope", "c", "--client-id", "C", "--client-secret-file"]
+
+    assert main([*argv, str(tmp_path / "secret")]) == 0
+
+    assert logins.requests[0].body == {
+        "account": "work",
+        "provider": "https://id.example",
+        "base_url": "https://pod.example",
+        "scope": ["openid", "a", "b", "c"],
+        "flow": "browser",
+        "client_id": "C",
+        "client_secret": "s3cret",
+    }
+
+
+def test_browser_is_opened(logins: ScriptedDaemon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The person's browser gets the start address as its only argument; the address is shown as well."""
+    browser, seen = tmp_path / "my browser", tmp_path / "seen"
+    browser.write_text(f'#!/bin/sh\nprintf "%s|" "$@" > "{seen}.part"\nmv "{seen}.part" "{seen}"\n')
+    browser.chmod(0o700)
+    monkeypatch.setenv("BROWSER", f"no-such-browser:'{browser}' --new-tab")
+
+    assert main(["login", "work", "--provider", "p"]) == 0
+
+    deadline = time.monotonic() + 5
+    while not seen.exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert seen.read_text() == f"--new-tab|{START}|"
+    assert logins.requests[0].body["flow"] == "browser"
+
+
+def test_login_fails(logins: ScriptedDaemon, capsys: pytest.CaptureFixture[str]) -> None:
+    """A refused login ends with 1, its reason and the next step."""
+    logins.forget(POLL)
+    logins.answers(POLL, {"id": "L1", "state": "failed", "reason": "Bob logged in, not Ada."})
+
+    assert main(["login", "work", "--no-browser"]) == 1
+
+    err = capsys.readouterr().err
+    assert err.endswith("keyfob: The login did not succeed: Bob logged in, not Ada.\n  Try again: keyfob login work\n")
+
+
+def test_login_expires(daemon: ScriptedDaemon, capsys: pytest.CaptureFixture[str]) -> None:
+    """A login that nobody finished ends with 1."""
+    daemon.answers("POST /v1/logins", PENDING, status=201)
+    daemon.answers(POLL, {"state": "expired"})
+
+    assert main(["login", "work", "--no-browser"]) == 1
+
+    assert "the login has expired" in capsys.readouterr().err
+
+
+def test_timeout(daemon: ScriptedDaemon, capsys: pytest.CaptureFixture[str]) -> None:
+    """--timeout ends the waiting and the login with it."""
+    daemon.answers("POST /v1/logins", PENDING, status=201)
+    daemon.answers("GET /v1/logins/L1?wait=0", {"state": "pending"})
+    daemon.answers("DELETE /v1/logins/L1", status=204)
+
+    assert main(["login", "work", "--no-browser", "--timeout", "0.05"]) == 1
+
+    assert daemon.lines()[-1] == "DELETE /v1/logins/L1"
+    assert "--timeout" in capsys.readouterr().err
+
+
+def test_interrupt(daemon: ScriptedDaemon) -> None:
+    """Ctrl-C while waiting cancels the login at the daemon, in clean lines, and ends with 130."""
+    daemon.hang.set()
+    daemon.answers("POST /v1/logins", PENDING, status=201)
+    daemon.answers("DELETE /v1/logins/L1", status=204)
+    argv = [*KEYFOB, "login", "work", "--no-browser"]
+
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 10
+        while len(daemon.requests) < 2 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=10)
+
+    assert (process.returncode, out) == (130, "")
+    assert "The login was cancelled; nothing was kept." in err
+    assert "Traceback" not in err
+    assert daemon.lines() == ["POST /v1/logins", POLL, "DELETE /v1/logins/L1"]
+
+
+def test_spinner_on_a_terminal_only(logins: ScriptedDaemon) -> None:
+    """A terminal sees the spinner turn and vanish; stdout, which is none, gets the JSON alone."""
+    logins.hang.set()
+    ours, theirs = pty.openpty()
+    argv = [*KEYFOB, "login", "work", "--no-browser", "--json"]
+
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=theirs, stdin=subprocess.DEVNULL) as process:
+        os.close(theirs)
+        seen = b""
+        while b"Waiting" not in seen:
+            seen += os.read(ours, 1024)
+        logins.hang.clear()
+        while b"Logged in" not in seen:
+            seen += os.read(ours, 1024)
+        out, _ = process.communicate(timeout=10)
+    os.close(ours)
+
+    assert process.returncode == 0
+    assert json.loads(out) == ACCOUNT
+    assert seen.index(b"\r\x1b[K") < seen.index(b"Logged in")
+
+
+@pytest.mark.parametrize(
+    ("pasted", "body"),
+    [
+        ("the-code", {"code": "the-code"}),
+        ("  the-code \n", {"code": "the-code"}),
+        ("http://127.0.0.1:8400/callback/p?code=x&state=y", {"url": "http://127.0.0.1:8400/callback/p?code=x&state=y"}),
+    ],
+)
+def test_paste(
+    logins: ScriptedDaemon, pasted: str, body: dict[str, str], capsys: pytest.CaptureFixture[str], feed: Feed
+) -> None:
+    """--flow paste shows the provider's address and hands on a code, or the whole address of the page."""
+    logins.forget("POST /v1/logins")
+    logins.answers("POST /v1/logins", {**PENDING, "authorization_url": "https://id.example/authorize?x"}, status=201)
+    logins.answers("POST /v1/logins/L1/finish", DONE)
+    feed(pasted)
+
+    assert main(["login", "work", "--flow", "paste"]) == 0
+
+    assert "https://id.example/authorize?x" in capsys.readouterr().err
+    assert logins.requests[-2].body == body
+
+
+def test_paste_nothing(logins: ScriptedDaemon, feed: Feed, capsys: pytest.CaptureFixture[str]) -> None:
+    """An empty paste cancels the login."""
+    logins.forget("POST /v1/logins")
+    logins.answers("POST /v1/logins", {**PENDING, "authorization_url": "https://id.example/authorize?x"}, status=201)
+    feed("")
+
+    assert main(["login", "work", "--flow", "paste"]) == 1
+
+    assert "Nothing was pasted" in capsys.readouterr().err
+    assert logins.lines()[-1] == "DELETE /v1/logins/L1"
+
+
+def test_token_flow(daemon: ScriptedDaemon, feed: Feed) -> None:
+    """--flow token reads the token from stdin and is done at once."""
+    daemon.answers("POST /v1/logins", {"id": "L1", "state": "done", "account": "pod"}, status=201)
+    daemon.answers("GET /v1/accounts/pod", {**ACCOUNT, "account": "pod"})
+    feed("five-words-joined-by-dashes\n")
+
+    assert main(["login", "pod", "--provider", "funkwhale", "--flow", "token", "--token-file", "-"]) == 0
+
+    assert daemon.requests[0].body == {
+        "account": "pod",
+        "provider": "funkwhale",
+        "flow": "token",
+        "access_token": "five-words-joined-by-dashes",
+    }
+
+
+def test_device_flow(logins: ScriptedDaemon, capsys: pytest.CaptureFixture[str]) -> None:
+    """A device login shows the code and where to type it, and opens nothing by itself."""
+    device = {**PENDING, "user_code": "ABCD-EFGH", "verification_uri": "https://id.example/device"}
+    logins.forget("POST /v1/logins")
+    logins.answers("POST /v1/logins", device, status=201)
+
+    assert main(["login", "work", "--flow", "device"]) == 0
+
+    assert "open https://id.example/device and type the code ABCD-EFGH" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["login"],
+        ["login", "work", "--flow", "token"],
+        ["login", "work", "--token-file", "x"],
+        ["login", "work", "--flow", "implicit"],
+        ["login", "work", "--client-secret-file", "/no/such/file"],
+        ["login", "work", "--client-secret-file", "-", "--flow", "paste"],
+        ["login", "work", "--timeout", "-1"],
+    ],
+)
+def test_usage(daemon: ScriptedDaemon, argv: list[str], feed: Feed) -> None:
+    """Options that do not go together are a usage error before anything is asked."""
+    feed("")
+
+    assert main(argv) == 2
+
+    assert daemon.lines() == []
+
+
+def test_secret_is_not_an_argument() -> None:
+    """There is no option that takes a secret itself."""
+    assert main(["login", "work", "--client-secret", "s"]) == 2
+    assert main(["login", "work", "--token", "s"]) == 2
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "file:///etc/passwd",
+        "javascript:alert(1)",
+        "data:text/html,x",
+        "-new-window",
+        "http:relative",
+        "https://user@host/",
+        "https://host:99999999/",
+        "https://host/a b",
+        "https://host/$(x)`id`",
+        "https://host/'",
+        "https://host/\nX",
+        "https://host/\u202e",
+        "https://[/",
+    ],
+)
+def test_what_is_never_opened(address: str) -> None:
+    """Only a plain http or https address reaches the browser's command line."""
+    assert web_address(address) is None
+    assert not open_in_browser(address, {"BROWSER": "true"})
+
+
+def test_no_browser_on_a_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a display nothing is started that would take over the terminal."""
+    monkeypatch.setattr(sys, "platform", "linux")
+
+    assert opener({"BROWSER": "no-such-browser"}) is None
+
+
+@pytest.fixture
+def feed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Feed]:
+    """Put text on stdin."""
+
+    def put(text: str) -> None:
+        (tmp_path / "stdin").write_text(text)
+        opened.append((tmp_path / "stdin").open())
+        monkeypatch.setattr(sys, "stdin", opened[-1])
+
+    opened: list[TextIO] = []
+    yield put
+    for file in opened:
+        file.close()

@@ -1,0 +1,199 @@
+"""`keyfob token` and `keyfob exec`: one token, quickly, and only where it was asked for."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from broker.cli.main import main
+
+from .scripted_daemon import ScriptedDaemon
+
+KEYFOB = [sys.executable, "-m", "broker.cli"]
+ASK = "GET /v1/accounts/work/token"
+TOKEN = {
+    "account": "work",
+    "access_token": "tok-1",
+    "token_type": "Bearer",
+    "expires_at": "2030-01-01T00:00:00Z",
+    "expires_in": 59,
+    "scope": "read",
+    "resource": None,
+}
+# Each of these costs what a whole start may cost, or belongs to the daemon.
+TOO_DEAR = {
+    "asyncio",
+    "dataclasses",
+    "datetime",
+    "email",
+    "http",
+    "http.client",
+    "importlib.metadata",
+    "inspect",
+    "logging",
+    "pathlib",
+    "ssl",
+    "subprocess",
+    "tomllib",
+    "typing",
+    "urllib.parse",
+}
+
+
+def test_token(daemon: ScriptedDaemon, capsys: pytest.CaptureFixture[str]) -> None:
+    """Only the bare token and a newline appear on stdout; stderr is empty."""
+    daemon.answers(ASK, TOKEN)
+
+    assert main(["token", "work"]) == 0
+
+    assert capsys.readouterr() == ("tok-1\n", "")
+
+
+def test_header(daemon: ScriptedDaemon, capsys: pytest.CaptureFixture[str]) -> None:
+    """--header is ready for curl -H."""
+    daemon.answers(ASK, TOKEN)
+
+    assert main(["token", "work", "--header"]) == 0
+
+    assert capsys.readouterr().out == "Authorization: Bearer tok-1\n"
+
+
+def test_json(daemon: ScriptedDaemon, capsys: pytest.CaptureFixture[str]) -> None:
+    """--json has the members of the API."""
+    daemon.answers(ASK, TOKEN)
+
+    assert main(["token", "work", "--json"]) == 0
+
+    assert json.loads(capsys.readouterr().out) == TOKEN
+
+
+def test_id_token(daemon: ScriptedDaemon, capsys: pytest.CaptureFixture[str]) -> None:
+    """--id-token asks for the ID token, which comes in the access token's place."""
+    daemon.answers(f"{ASK}?id_token=true", {**TOKEN, "access_token": "e.y.J"})
+
+    assert main(["token", "work", "--id-token"]) == 0
+
+    assert capsys.readouterr().out == "e.y.J\n"
+
+
+def test_options(daemon: ScriptedDaemon) -> None:
+    """What is asked on the command line reaches the daemon."""
+    daemon.answers(f"{ASK}?min_ttl=300&scope=a%20b&resource=https%3A%2F%2Fr", TOKEN)
+
+    argv = ["token", "work", "--min-ttl", "5m", "--scope", "a", "--scope", "b", "--resource", "https://r"]
+    assert main(argv) == 0
+
+
+@pytest.mark.parametrize(
+    "argv", [["token"], ["token", ""], ["token", "a", "--min-ttl", "soon"], ["token", "a", "--header", "--json"]]
+)
+def test_usage(argv: list[str]) -> None:
+    """What cannot be meant is a usage error, and nobody is asked."""
+    assert main(argv) == 2
+
+
+@pytest.mark.parametrize("token", ["a\nb", "a\x1b[2J", "a b", "", None, 7])
+def test_unprintable_token(daemon: ScriptedDaemon, token: object, capsys: pytest.CaptureFixture[str]) -> None:
+    """What could not stand in a header is never printed as a token."""
+    daemon.answers(ASK, {**TOKEN, "access_token": token})
+
+    assert main(["token", "work"]) == 1
+
+    assert capsys.readouterr().out == ""
+
+
+def test_start_is_light(daemon: ScriptedDaemon) -> None:
+    """The command imports nothing dear and nothing of the daemon: it runs at every `git fetch`."""
+    daemon.answers(ASK, TOKEN)
+    code = (
+        "import sys; before = set(sys.modules); from broker.cli import main; code = main(['token', 'work'])\n"
+        "print(*sorted(set(sys.modules) - before), file=sys.stderr); sys.exit(code)"
+    )
+
+    done = subprocess.run([sys.executable, "-S", "-c", code], capture_output=True, text=True, check=False, cwd=_root())
+
+    assert (done.returncode, done.stdout) == (0, "tok-1\n")
+    imported = set(done.stderr.split())
+    assert imported & TOO_DEAR == set()
+    ours = {name for name in imported if name.startswith("broker.")}
+    assert ours == {
+        "broker.cli",
+        "broker.cli.arguments",
+        "broker.cli.connect",
+        "broker.cli.main",
+        "broker.cli.terminal",
+        "broker.cli.token",
+        "broker.client",
+        "broker.client_wire",
+    }
+
+
+def test_exec(daemon: ScriptedDaemon) -> None:
+    """The command runs with the token in its environment, its arguments untouched, its exit code ours."""
+    daemon.answers(ASK, TOKEN)
+    script = "import os, sys; print(os.environ['ACCESS_TOKEN'], sys.argv[1:]); sys.exit(42)"
+
+    done = _run("exec", "work", "--", sys.executable, "-c", script, "--env", "--", "x")
+
+    assert (done.returncode, done.stdout) == (42, "tok-1 ['--env', '--', 'x']\n")
+
+
+def test_exec_with_another_variable(daemon: ScriptedDaemon) -> None:
+    """--env names the variable, and then only that one is set."""
+    daemon.answers(ASK, TOKEN)
+    script = "import os; print(os.environ['MY_TOKEN'], os.environ.get('ACCESS_TOKEN'))"
+
+    done = _run("exec", "work", "--env", "MY_TOKEN", "--", sys.executable, "-c", script)
+
+    assert done.stdout == "tok-1 None\n"
+
+
+def test_exec_leaves_signals_alone(daemon: ScriptedDaemon) -> None:
+    """SIGPIPE, which Python ignores, does its work again in the command."""
+    daemon.answers(ASK, TOKEN)
+
+    done = _run("exec", "work", "--", "sh", "-c", "kill -PIPE $$; echo survived")
+
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("argv", "code"),
+    [
+        (["exec", "work", "--", "no-such-command-anywhere"], 127),
+        (["exec", "work", "--", os.devnull], 126),
+        (["exec", "work"], 2),
+        (["exec", "work", "--"], 2),
+        (["exec", "work", "--env", "A=B", "--", "true"], 2),
+        (["exec", "work", "true"], 2),
+    ],
+)
+def test_exec_that_cannot(daemon: ScriptedDaemon, argv: list[str], code: int) -> None:
+    """A command that cannot be run ends as it would under a shell; a missing one is a usage error."""
+    daemon.answers(ASK, TOKEN)
+
+    done = _run(*argv)
+
+    assert (done.returncode, done.stdout) == (code, "")
+    assert done.stderr.startswith("keyfob: ")
+    assert "tok-1" not in done.stderr
+
+
+def test_exec_without_a_token(daemon: ScriptedDaemon) -> None:
+    """Where there is no token the command does not run at all."""
+    daemon.refuses(ASK, 409, "login_needed")
+
+    done = _run("exec", "work", "--", "echo", "ran")
+
+    assert (done.returncode, done.stdout) == (3, "")
+
+
+def _run(*argv: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*KEYFOB, *argv], capture_output=True, text=True, check=False)
+
+
+def _root() -> Path:
+    return Path(__file__).parents[2]

@@ -1,0 +1,343 @@
+"""The verbs that show and change accounts, providers and apps."""
+
+import json
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from broker.cli import healthcheck
+from broker.cli.main import main
+
+from .scripted_daemon import ScriptedDaemon
+
+FIXED = 1_900_000_000.0
+
+
+def _at(seconds: float) -> str:
+    return f"{datetime.fromtimestamp(FIXED + seconds, UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+WORK = {
+    "account": "work",
+    "provider": "practice",
+    "state": "active",
+    "reason": "",
+    "since": _at(-7300),
+    "identity": {"label": "Ada \x1b[2J", "subject": "1", "issuer": "http://127.0.0.1:1"},
+    "scope": "read write",
+    "expires_at": _at(2530),
+    "next_refresh_at": _at(95),
+    "last_used_at": _at(-200_000),
+    "login_url": None,
+    "resource": None,
+}
+HOME = {
+    "account": "home",
+    "provider": "funkwhale-pod",
+    "state": "needs-login",
+    "reason": "the provider says that the login has ended",
+    "identity": None,
+    "expires_at": None,
+}
+
+
+@pytest.fixture(autouse=True)
+def _clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is a certain moment."""
+    monkeypatch.setattr(time, "time", lambda: FIXED)
+
+
+def test_accounts(daemon: ScriptedDaemon, capsys: pytest.CaptureFixture[str]) -> None:
+    """The table is aligned and plain, times are relative, and stderr says what a person should do."""
+    daemon.answers("GET /v1/accounts", {"accounts": [WORK, HOME]})
+
+    assert main(["accounts"]) == 0
+
+    out, err = capsys.readouterr()
+    assert out.splitlines() == [
+        "ACCOUNT  PROVIDER       STATE        IDENTITY  EXPIRES    NEXT REFRESH  LAST USED",
+        "work     practice       active       Ada ·[2J  in 42 min  in 95 s       2 d ago",
+        "home     funkwhale-pod  needs-login  -         -          -             -",
+    ]
+    assert err == "home: the provider says that the login has ended  (keyfob login home)\n"
+
+
+def test_accounts_json(daemon: ScriptedDaemon, capsys: pytest.CaptureFixture[str]) -> None:
+    """--json is the API's answer, with every control character escaped."""
+    daemon.answers("GET /v1/accounts", {"accounts": [WORK]})
+
+    assert main(["accounts", "--json"]) == 0
+
+    out = capsys.readouterr().out
+    assert json.loads(out) == {"accounts": [WORK]}
+    assert "\x1b" not in out
+
+
+def test_no_accounts(daemon: ScriptedDaemon, capsys: pytest.CaptureFixture[str]) -> None:
+    """An empty list says how to begin, to the person and not to the script."""
+    daemon.answers("GET /v1/accounts", {"accounts": []})
+
+    assert main(["accounts"]) == 0
+
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "keyfob login --provider" in err
+
+
+def test_show(daemon: ScriptedDaemon, capsys: pytest.CaptureFixture[str]) -> None:
+    """One fact a line; what is empty is left out; times are told both ways."""
+    daemon.answers("GET /v1/accounts/work", WORK)
+
+    assert main(["show", "work"]) == 0
+
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["account", "work"]
+    assert f"expires at        {_at(2530)}  (in 42 min)" in lines
+    assert "identity label    Ada ·[2J" in lines
+    assert not any(line.startswith(("reason", "login url")) for line in lines)
+
+
+def test_refresh(daemon: ScriptedDaemon, capsys: pytest.CaptureFixture[str]) -> None:
+    """A forced refresh says how long the new token lives."""
+    daemon.answers("POST /v1/accounts/work/refresh", WORK)
+
+    assert main(["refresh", "work"]) == 0
+
+    assert capsys.readouterr() == ("", "Account 'work' has a new token; it expires in 42 min.\n")
+    assert daemon.requests[0].body == {}
+
+
+def test_refresh_needs_confirmation(daemon: ScriptedDaemon, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where a refresh may end the login it is not done before the person says so, and the way is named."""
+    daemon.refuses("POST /v1/accounts/work/refresh", 409, "confirm_needed", "An answer was lost.")
+
+    assert main(["refresh", "work"]) == 1
+
+    assert "keyfob refresh work --confirm" in capsys.readouterr().err
+
+
+def test_next_step_is_named_once(daemon: ScriptedDaemon, capsys: pytest.CaptureFixture[str]) -> None:
+    """What the daemon's own words name already is not said again."""
+    said = "An answer was lost. Confirm it: keyfob refresh work --confirm"
+    daemon.refuses("POST /v1/accounts/work/refresh", 409, "confirm_needed", said)
+
+    main(["refresh", "work"])
+
+    assert capsys.readouterr().err == f"keyfob: {said}\n"
+
+
+def test_refresh_confirmed(daemon: ScriptedDaemon) -> None:
+    """--confirm says so."""
+    daemon.answers("POST /v1/accounts/work/refresh", WORK)
+
+    assert main(["refresh", "work", "--confirm"]) == 0
+
+    assert daemon.requests[0].body == {"confirm": True}
+
+
+@pytest.mark.parametrize(
+    ("argv", "line", "status", "answer", "said"),
+    [
+        ([], "", 200, {"revoked": True, "detail": ""}, "revoked at the provider and forgotten here."),
+        ([], "", 200, {"revoked": False, "detail": "it answered 503"}, "not revoked at the provider: it answered 503"),
+        (["--local-only"], "?local_only=true", 204, None, "the provider was not told."),
+    ],
+)
+def test_logout(
+    daemon: ScriptedDaemon,
+    argv: list[str],
+    line: str,
+    status: int,
+    answer: object,
+    said: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A logout says which half of it has happened."""
+    daemon.answers(f"DELETE /v1/accounts/work{line}", answer, status=status)
+
+    assert main(["logout", "work", *argv]) == 0
+
+    assert said in capsys.readouterr().err
+
+
+def test_app_add(daemon: ScriptedDaemon, capsys: pytest.CaptureFixture[str]) -> None:
+    """The key is on stdout, alone; what was granted reaches the daemon under the API's names."""
+    daemon.answers("POST /v1/apps", {"name": "backup", "key": "kf_abc"}, status=201)
+
+    argv = ["app", "add", "backup", "--account", "work", "--account", "home", "--scope", "read", "--expires", "30d"]
+    assert main([*argv, "--resource", "https://r", "--proxy-only"]) == 0
+
+    out, err = capsys.readouterr()
+    assert out == "kf_abc\n"
+    assert "kf_abc" not in err
+    same = {"mode": "proxy", "scope": ["read"], "resource": "https://r", "expires_at": _at(30 * 86_400)}
+    assert daemon.requests[0].body == {
+        "name": "backup",
+        "grants": [{"account": "work", **same}, {"account": "home", **same}],
+    }
+
+
+def test_app_add_json(daemon: ScriptedDaemon, capsys: pytest.CaptureFixture[str]) -> None:
+    """--json prints name and key."""
+    daemon.answers("POST /v1/apps", {"name": "backup", "key": "kf_abc"}, status=201)
+
+    assert main(["app", "add", "backup", "--account", "work", "--json"]) == 0
+
+    assert json.loads(capsys.readouterr().out) == {"name": "backup", "key": "kf_abc"}
+    assert daemon.requests[0].body["grants"] == [{"account": "work", "mode": "token"}]
+
+
+def test_app_list_and_show(daemon: ScriptedDaemon, capsys: pytest.CaptureFixture[str]) -> None:
+    """Apps are listed with their accounts, and shown with every grant."""
+    grants = [{"account": "work", "mode": "token"}, {"account": "home", "mode": "proxy"}]
+    app = {"name": "backup", "grants": grants, "created_at": _at(-60), "last_used_at": None}
+    daemon.answers("GET /v1/apps", {"apps": [app]})
+    daemon.answers("GET /v1/apps/backup", app)
+
+    assert main(["app", "list"]) == 0
+    assert main(["app", "show", "backup"]) == 0
+
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:2] == ["APP     ACCOUNTS   CREATED   LAST USED", "backup  work home  60 s ago  -"]
+    assert "grants 2 account  home" in lines
+
+
+def test_app_changes(daemon: ScriptedDaemon, capsys: pytest.CaptureFixture[str]) -> None:
+    """Granting, revoking, rotating and removing go to the app's own addresses."""
+    daemon.answers("PUT /v1/apps/backup/grants/work", {})
+    daemon.answers("DELETE /v1/apps/backup/grants/work", status=204)
+    daemon.answers("POST /v1/apps/backup/rotate", {"name": "backup", "key": "kf_new"})
+    daemon.answers("DELETE /v1/apps/backup", status=204)
+
+    assert main(["app", "grant", "backup", "--account", "work", "--scope", "a", "b"]) == 0
+    assert main(["app", "revoke", "backup", "--account", "work"]) == 0
+    assert main(["app", "rotate", "backup"]) == 0
+    assert main(["app", "remove", "backup"]) == 0
+
+    assert capsys.readouterr().out == "kf_new\n"
+    assert daemon.requests[0].body == {"mode": "token", "scope": ["a", "b"]}
+    assert len(daemon.requests) == 4
+
+
+def test_provider_add(daemon: ScriptedDaemon, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A provider of one's own goes to the daemon under the names of RFC 8414."""
+    (tmp_path / "secret").write_text("s\n")
+    uri = "http://127.0.0.1:8400/callback/mine"
+    daemon.answers("POST /v1/providers", {"name": "mine", "redirect_uri": uri}, status=201)
+    argv = ["provider", "add", "mine", "--authorization-endpoint", "https://a", "--token-endpoint", "https://t"]
+    argv += ["--client-id", "C", "--client-secret-file", str(tmp_path / "secret"), "--private", "--scope", "a", "b"]
+
+    assert main([*argv, "--token-endpoint-auth-method", "client_secret_post"]) == 0
+
+    assert uri in capsys.readouterr().err
+    assert daemon.requests[0].body == {
+        "name": "mine",
+        "authorization_endpoint": "https://a",
+        "token_endpoint": "https://t",
+        "client_id": "C",
+        "client_secret": "s",
+        "token_endpoint_auth_method": "client_secret_post",
+        "scope": ["a", "b"],
+        "private": True,
+    }
+
+
+def test_provider_list_show_remove(daemon: ScriptedDaemon, capsys: pytest.CaptureFixture[str]) -> None:
+    """Providers are listed with where they are, shown in full, and removed by name."""
+    mine = {"name": "mine", "preset": "generic", "issuer": "https://id.example", "scopes": ["a", "b"], "private": False}
+    daemon.answers("GET /v1/providers", {"providers": [mine]})
+    daemon.answers("GET /v1/providers/mine", mine)
+    daemon.answers("DELETE /v1/providers/mine", status=204)
+
+    assert main(["provider", "list"]) == 0
+    assert main(["provider", "show", "mine"]) == 0
+    assert main(["provider", "remove", "mine"]) == 0
+
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1] == "mine      generic  https://id.example"
+    assert {"scopes   a b", "private  no"} <= set(lines)
+
+
+def test_presets(daemon: ScriptedDaemon, capsys: pytest.CaptureFixture[str]) -> None:
+    """Presets are searched by name and title; one that needs an instance says so."""
+    presets = [{"name": "funkwhale", "title": "Funkwhale", "needs_base_url": True}, {"name": "generic", "title": "Any"}]
+    daemon.answers("GET /v1/presets", {"presets": presets})
+
+    assert main(["provider", "presets", "WHALE"]) == 0
+    assert main(["provider", "presets", "--json"]) == 0
+
+    table, _, rest = capsys.readouterr().out.partition("{")
+    assert table.splitlines()[1:] == ["funkwhale  Funkwhale  --base-url"]
+    assert json.loads("{" + rest) == {"presets": presets}
+
+
+def test_status(daemon: ScriptedDaemon, capsys: pytest.CaptureFixture[str]) -> None:
+    """Status says how the daemon is, why, and where its doors are."""
+    status = {
+        "version": "0.1.0",
+        "pid": 42,
+        "state": "degraded",
+        "reasons": ["the store is slow"],
+        "doors": {"socket": "/run/k.sock", "app": "http://127.0.0.1:8401", "browser": "http://127.0.0.1:8400"},
+        "key": {"source": "file", "locked": False},
+        "accounts": {"active": 2, "needs-login": 1, "static": 0},
+        "scheduler": {"next_tick_at": _at(30), "due": 0},
+    }
+    daemon.answers("GET /v1/status", status)
+
+    assert main(["status"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "Keyfob 0.1.0 runs as process 42: degraded",
+        "  the store is slow",
+        "socket        /run/k.sock",
+        "app port      http://127.0.0.1:8401",
+        "browser port  http://127.0.0.1:8400",
+        "key           file, open",
+        "accounts      2 active, 1 needs-login",
+        "refreshes     0 due, next look in 30 s",
+    ]
+
+    assert main(["status", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == status
+
+
+@pytest.mark.parametrize(("status", "code"), [(200, 0), (503, 1), (401, 1)])
+def test_healthcheck(daemon: ScriptedDaemon, status: int, code: int, capsys: pytest.CaptureFixture[str]) -> None:
+    """A container's health check knows two answers only, whatever the daemon says."""
+    daemon.answers("GET /healthz", {"state": "ok"}, status=status)
+
+    assert main(["healthcheck"]) == code
+
+    assert capsys.readouterr().out == ""
+
+
+def test_healthcheck_without_a_daemon() -> None:
+    """A daemon that does not run is ill, not a case of its own."""
+    assert main(["healthcheck"]) == 1
+
+
+def test_healthcheck_is_quick(daemon: ScriptedDaemon, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A daemon that hangs is ill in time."""
+    assert healthcheck.DEADLINE < 2
+    monkeypatch.setattr(healthcheck, "DEADLINE", 0.05)
+    daemon.answers_raw("GET /healthz", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{")
+
+    assert main(["healthcheck"]) == 1
+
+
+@pytest.mark.parametrize("argv", [["app"], ["provider"], ["app", "add", "x"], ["app", "add", "x", "--account", ""]])
+def test_usage(argv: list[str]) -> None:
+    """An action, an app and its accounts have to be named."""
+    assert main(argv) == 2
+
+
+@pytest.mark.parametrize("length", ["30", "1.5h", "30 d", "d", "-3d", "1y", "nan", "inf"])
+def test_lengths_of_time(daemon: ScriptedDaemon, length: str) -> None:
+    """A length of time has one spelling; anything else is a usage error."""
+    daemon.answers("POST /v1/apps", {"name": "x", "key": "kf_"}, status=201)
+
+    code = main(["app", "add", "x", "--account", "a", f"--expires={length}"])
+
+    assert code == (0 if length in ("30", "1.5h") else 2)

@@ -1,0 +1,87 @@
+"""Keyfob registers itself (funkwhale.md; security.md R39)."""
+
+import asyncio
+import json
+from dataclasses import replace
+from urllib.parse import parse_qsl
+
+import pytest
+
+from broker.core.secret import Secret
+from broker.errors import InvalidRequest, KeyfobError, LoginFailed, ProviderUnavailable
+from broker.oauth.registration import Registered, register
+from broker.providers.catalog import resolve
+from broker.providers.model import Provider, ProviderConfig, Registration
+from tests.oauth.loopback import CLIENT, Loopback, headers_of, http
+
+URIS = ("http://127.0.0.1/callback/pod", "urn:ietf:wg:oauth:2.0:oob")
+MADE = {"client_id": "c" * 40, "client_secret": "s", "redirect_uris": " ".join(URIS), "scopes": "read write"}
+
+
+def pod(server: Loopback) -> Provider:
+    """Return a Funkwhale pod at the server."""
+    return resolve(ProviderConfig("pod", "funkwhale", server.url, {}, {}, private=False, created_at=0.0))
+
+
+def ask(server: Loopback, provider: Provider | None = None) -> Registered:
+    """Register at the server."""
+    return asyncio.run(register(CLIENT, provider or pod(server), redirect_uris=URIS, scope=("a", "b")))
+
+
+def test_the_preset_says_what_is_sent(server: Loopback) -> None:
+    """Field names and shapes are the preset's, and no credential goes along."""
+    server.default = http("201 Created", MADE)
+    assert ask(server) == Registered("c" * 40, Secret("s"), "client_secret_basic")
+    assert server.head().startswith("POST /api/v1/oauth/apps/ ")
+    assert json.loads(server.form()) == {"name": "Keyfob", "redirect_uris": " ".join(URIS), "scopes": "read write"}
+    assert "authorization" not in headers_of(server.head())
+
+
+def test_a_form_is_sent_where_the_preset_says_so(server: Loopback) -> None:
+    """The other body, other names, and a public client."""
+    rules = Registration(body="form", fields={"client_name": "{name}", "scope": "{scope}"}, client_id="id")
+    server.default = http("200 OK", {"id": "x"})
+    assert ask(server, replace(pod(server), registration=rules)) == Registered("x", None, "none")
+    assert parse_qsl(server.form()) == [("client_name", "Keyfob"), ("scope", "a b")]
+
+
+def test_the_authentication_that_was_registered_is_used(server: Loopback) -> None:
+    """What the provider says about its client is applied exactly (R39)."""
+    server.default = http("201 Created", {**MADE, "token_endpoint_auth_method": "client_secret_post"})
+    assert ask(server).auth_method == "client_secret_post"
+
+
+@pytest.mark.parametrize(
+    ("answer", "error", "said"),
+    [
+        (http("400 Bad Request", {"error": "invalid_redirect_uri", "error_description": "no"}), LoginFailed, "no."),
+        (http("403 Forbidden", "<html>"), LoginFailed, "HTTP 403"),
+        (http("302 Found", Location="/login"), LoginFailed, "HTTP 302"),
+        (http("429 Too Many Requests", Retry_After="60"), ProviderUnavailable, "no further registration"),
+        (http("500 Oops", "<html>", X_RateLimit_Remaining="0"), ProviderUnavailable, "no further registration"),
+        (http("500 Oops", "<html>"), ProviderUnavailable, "HTTP 500"),
+        (b"", ProviderUnavailable, "could not register"),
+        (http("201 Created", "<html>"), ProviderUnavailable, "unusable"),
+        (http("201 Created", {}), LoginFailed, "client id"),
+        (http("201 Created", {**MADE, "client_id": "a\nb"}), LoginFailed, "client id"),
+        (http("201 Created", {**MADE, "client_secret": 5}), LoginFailed, "secret"),
+        (http("201 Created", {**MADE, "redirect_uris": URIS[0]}), LoginFailed, "redirect URIs"),
+        (http("201 Created", {**MADE, "redirect_uris": ["https://evil.example"]}), LoginFailed, "redirect URIs"),
+    ],
+)
+def test_what_is_no_registration_says_what_to_do(
+    server: Loopback, answer: bytes, error: type[KeyfobError], said: str
+) -> None:
+    """Refusals, throttles, outages and wrong answers are told apart, each with the next step."""
+    server.default = answer
+    with pytest.raises(error, match=said) as caught:
+        ask(server)
+    assert caught.value.hint
+
+
+def test_a_provider_without_rules_is_not_asked(server: Loopback) -> None:
+    """Where no program can register, a person has to."""
+    with pytest.raises(InvalidRequest, match="does not let programs") as caught:
+        ask(server, replace(pod(server), registration=None, register_url="https://pod.example/apps"))
+    assert "https://pod.example/apps" in caught.value.hint
+    assert not server.requests

@@ -1,0 +1,242 @@
+"""Presets and what becomes of them together with a person's choices."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from broker.errors import CannotStart, InvalidRequest, UnknownProvider
+from broker.providers import catalog
+from broker.providers.model import Endpoints, Provider, ProviderConfig
+
+
+def config(preset: str, base_url: str = "", **layers: Any) -> ProviderConfig:  # noqa: ANN401 -- layers in a preset file's shape
+    """Return a configured provider."""
+    return ProviderConfig(
+        "mine",
+        preset,
+        base_url,
+        layers.get("overrides", {}),
+        layers.get("discovered", {}),
+        private=layers.get("private", False),
+        created_at=0.0,
+    )
+
+
+def test_every_shipped_preset_is_sound() -> None:
+    """Each file is read strictly, has a title, and resolves with what it needs."""
+    shipped = catalog.presets()
+    assert {"practice", "generic", "funkwhale"} <= shipped.keys()
+    for name, preset in shipped.items():
+        assert preset.title
+        issuer = {"issuer": "https://as.example"} if preset.data.get("discovery") else {}
+        base_url = "https://pod.example" if preset.needs_base_url else ""
+        provider = catalog.resolve(config(name, base_url, overrides=issuer))
+        assert "{" not in repr(provider.endpoints)
+
+
+def test_a_funkwhale_pod_is_what_the_facts_say() -> None:
+    """The preset is the only place that knows Funkwhale (funkwhale.md)."""
+    pod = catalog.resolve(config("funkwhale", "https://Open.Audio/"))
+    assert pod.endpoints == Endpoints(
+        authorization="https://open.audio/authorize",
+        token="https://open.audio/api/v1/oauth/token/",
+        revocation="https://open.audio/api/v1/oauth/revoke/",
+        registration="https://open.audio/api/v1/oauth/apps/",
+    )
+    assert pod.registration is not None
+    assert set(pod.registration.fields) == {"name", "redirect_uris", "scopes"}
+    assert pod.redirect.out_of_band == "urn:ietf:wg:oauth:2.0:oob"
+    assert pod.redirect.register_without_port
+    assert (pod.refresh.rotation, pod.refresh.kills_old_access_token, pod.refresh.idle_days) == ("always", True, 15)
+    assert pod.refresh.dead_grant_errors == ("invalid_grant",)
+    assert pod.throttle.statuses == (500,)
+    assert (pod.identity.url, pod.identity.subject) == ("https://open.audio/api/v1/users/me/", "id")
+    assert pod.static_token_url == "https://open.audio/settings/applications/new"
+    assert pod.api_base == "https://open.audio/api/v1"
+    assert (pod.title, pod.identity_issuer) == ("Funkwhale at open.audio", "https://open.audio")
+
+
+def test_the_practice_server_is_complete_without_discovery() -> None:
+    """A public client and every endpoint under the base URL."""
+    practice = catalog.resolve(config("practice", "http://127.0.0.1:9999"))
+    assert practice.issuer == "http://127.0.0.1:9999"
+    assert practice.endpoints == Endpoints(
+        authorization="http://127.0.0.1:9999/authorize",
+        token="http://127.0.0.1:9999/token",
+        revocation="http://127.0.0.1:9999/revoke",
+        userinfo="http://127.0.0.1:9999/userinfo",
+        jwks="http://127.0.0.1:9999/jwks",
+    )
+    assert (practice.client_id, practice.auth_methods) == ("keyfob", ("none",))
+    assert catalog.needs_discovery(config("practice", "http://127.0.0.1:9999")) == ""
+
+
+def test_a_generic_provider_is_discovered_or_described() -> None:
+    """The issuer is asked only while the endpoints are unknown."""
+    issuer = {"issuer": "https://as.example/"}
+    endpoints = {"authorization": "https://as.example/a", "token": "https://as.example/t"}
+    assert catalog.needs_discovery(config("generic", overrides=issuer)) == "https://as.example/"
+    assert catalog.needs_discovery(config("generic", overrides=issuer, discovered={"endpoints": endpoints})) == ""
+    assert catalog.needs_discovery(config("generic", overrides={"endpoints": endpoints})) == ""
+    described = catalog.resolve(config("generic", overrides={"endpoints": endpoints}))
+    assert (described.title, described.endpoints.token) == ("as.example", "https://as.example/t")
+    with pytest.raises(InvalidRequest, match="Nothing says where"):
+        catalog.resolve(config("generic"))
+
+
+def test_a_persons_word_wins_over_discovery_over_the_preset() -> None:
+    """Three layers, tables field by field."""
+    provider = catalog.resolve(
+        config(
+            "funkwhale",
+            "https://pod.example",
+            discovered={
+                "scopes": ["a"],
+                "endpoints": {"token": "https://pod.example/d", "jwks": "https://pod.example/j"},
+            },
+            overrides={
+                "title": "Mine",
+                "endpoints": {"token": "https://pod.example/p"},
+                "refresh": {"rotation": "never", "idle_days": None},
+                "authorize_params": {"prompt": "login"},
+            },
+        )
+    )
+    assert provider.title == "Mine"
+    assert provider.scopes == ("a",)
+    assert provider.endpoints.token == "https://pod.example/p"
+    assert provider.endpoints.jwks == "https://pod.example/j"
+    assert provider.endpoints.authorization == "https://pod.example/authorize"
+    assert (provider.refresh.rotation, provider.refresh.idle_days) == ("never", None)
+    assert provider.refresh.kills_old_access_token
+    assert provider.authorize_params == {"prompt": "login"}
+
+
+def test_resolving_changes_nothing_for_the_next_one() -> None:
+    """Presets are shared by all providers that follow them."""
+    catalog.resolve(config("funkwhale", "https://a.example", overrides={"refresh": {"rotation": "never"}}))
+    assert catalog.resolve(config("funkwhale", "https://b.example")).refresh.rotation == "always"
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        {"endpoint": {}},
+        {"endpoints": {"tokens": "https://x.example"}},
+        {"endpoints": []},
+        {"endpoints": {"token": 5}},
+        {"endpoints": {"token": "http://x.example"}},
+        {"issuer": "http://x.example"},
+        {"issuer": "https://x.example?a"},
+        {"scopes": "a b"},
+        {"scopes": [1]},
+        {"refresh": {"rotation": "perhaps"}},
+        {"refresh": {"rotation": ["always"]}},
+        {"refresh": {"idle_days": -1}},
+        {"refresh": {"reuse_grace_s": True}},
+        {"throttle": {"statuses": [200]}},
+        {"authorize_params": {"prompt": 5}},
+        {"authorize_params": {"state": "mine"}},
+        {"authorize_params": {"redirect_uri": "https://evil.example"}},
+        {"iss_parameter": "yes"},
+        {"needs_base_url": False},
+    ],
+)
+def test_a_description_that_does_not_fit_is_refused(overrides: dict[str, Any]) -> None:
+    """Unknown keys, wrong shapes and parameters that belong to the flow are told, not swallowed."""
+    with pytest.raises(InvalidRequest):
+        catalog.resolve(config("practice", "https://x.example", overrides=overrides))
+
+
+def test_a_missing_base_url_is_asked_for() -> None:
+    """The hint names the flag."""
+    with pytest.raises(InvalidRequest, match="many addresses") as caught:
+        catalog.resolve(config("funkwhale"))
+    assert "--base-url" in caught.value.hint
+
+
+def test_an_unknown_preset_is_answered_with_near_names() -> None:
+    """A slip of the pen finds its way."""
+    with pytest.raises(UnknownProvider) as caught:
+        catalog.preset("funkwale")
+    assert "funkwhale" in caught.value.hint
+    with pytest.raises(UnknownProvider) as caught:
+        catalog.preset("zzzzzz")
+    assert "generic" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("content", "key"),
+    [
+        ('titel = "x"', "titel"),
+        ("[endpoints]\ntokn = 'x'", "endpoints.tokn"),
+        ("[refresh]\nrotation = 'perhaps'", "refresh.rotation"),
+        ("endpoints = 5", "endpoints"),
+        ("needs_base_url = 'yes'", "needs_base_url"),
+        ("title = ", "mine.toml"),
+    ],
+)
+def test_a_preset_file_with_a_slip_stops_the_start(tmp_path: Path, content: str, key: str) -> None:
+    """File and key are named."""
+    (tmp_path / "mine.toml").write_text(content)
+    with pytest.raises(CannotStart, match=r"mine\.toml") as caught:
+        catalog.presets(tmp_path)
+    assert key in str(caught.value)
+
+
+def test_a_preset_file_has_a_name_that_a_provider_can_have(tmp_path: Path) -> None:
+    """The file's name stands in URLs."""
+    (tmp_path / "My Preset.toml").write_text("title = 'x'")
+    with pytest.raises(CannotStart, match="name that no provider"):
+        catalog.presets(tmp_path)
+
+
+def test_a_persons_own_preset_stands_beside_and_over_the_shipped_ones(tmp_path: Path) -> None:
+    """A directory of one's own adds and replaces; one that does not exist adds nothing."""
+    (tmp_path / "mine.toml").write_text("title = 'Mine'\n[endpoints]\ntoken = 'https://x.example/t'")
+    (tmp_path / "practice.toml").write_text("title = 'Other'")
+    assert catalog.preset("mine", tmp_path).title == "Mine"
+    assert catalog.preset("practice", tmp_path).title == "Other"
+    assert catalog.resolve(config("mine"), tmp_path).endpoints.token == "https://x.example/t"
+    assert catalog.presets(tmp_path / "none") == catalog.presets()
+
+
+@pytest.mark.parametrize(
+    ("preset", "base_url", "issuer", "name"),
+    [
+        ("github", "", "", "github"),
+        ("funkwhale", "https://open.audio", "", "funkwhale-open-audio"),
+        ("generic", "", "https://example.com:8443", "example-com-8443"),
+        ("generic", "", "https://Example.com/", "example-com"),
+        ("generic", "", "https://kc.example.com/realms/work", "kc-example-com-realms-work"),
+        ("practice", "http://[::1]:9", "", "practice-1-9"),
+    ],
+)
+def test_a_name_says_what_and_where(preset: str, base_url: str, issuer: str, name: str) -> None:
+    """Short where it can be, and always fit for a redirect path."""
+    assert catalog.provider_name(preset, base_url, issuer) == name
+
+
+def test_long_addresses_keep_names_of_their_own() -> None:
+    """Cut names of two places do not meet."""
+    names = {catalog.provider_name("generic", "", f"https://{'a' * 60}.example/{n}") for n in range(3)}
+    assert len(names) == 3
+    assert {len(name) for name in names} == {63}
+
+
+def test_no_providers_name_appears_in_code() -> None:
+    """Differences are data: nothing but presets and quirks knows a provider by name."""
+    root = Path(catalog.__file__).parent.parent
+    known = set(catalog.presets()) - {"generic", "practice"}
+    for path in [*root.glob("oauth/*.py"), *root.glob("usecases/*.py"), *root.glob("providers/*.py")]:
+        code = "\n".join(line for line in path.read_text().lower().splitlines() if "==" in line)
+        assert not any(f'"{name}"' in code for name in known), path.name
+
+
+def test_the_model_has_a_place_for_every_value() -> None:
+    """A resolved provider is a plain value that compares."""
+    assert isinstance(catalog.resolve(config("practice", "http://127.0.0.1:1")), Provider)
+    assert catalog.resolve(config("practice", "http://127.0.0.1:1")) == catalog.resolve(
+        config("practice", "http://127.0.0.1:1/")
+    )

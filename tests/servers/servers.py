@@ -1,0 +1,146 @@
+"""The authorization servers as the walks see them: where they listen, what they saw, who answers a token there.
+
+Everything here looks from the server's own side, never through Keyfob.
+"""
+
+import json
+import sqlite3
+import time
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx2
+
+
+@dataclass(frozen=True)
+class Server:
+    """One running server.
+
+    Attributes:
+        name: of its folder.
+        base: its origin.
+        state: its state directory, with ``events.jsonl``.
+        issuer: its issuer identifier; empty where it has none.
+        userinfo: URL that tells who a bearer is.
+        identity: the field of that answer which names a person for ever.
+        subjects: that field's value of each user.
+        scope: what to ask for.
+        kills_old_access_token: a refresh makes the old access token invalid at once.
+        live_refresh_tokens: how many refresh tokens of a user could still be spent, as its own storage tells.
+    """
+
+    name: str
+    base: str
+    state: Path
+    issuer: str
+    userinfo: str
+    identity: str
+    subjects: dict[str, str]
+    scope: tuple[str, ...]
+    kills_old_access_token: bool
+    live_refresh_tokens: Callable[[str], int]
+
+    def granted(self, grant_type: str, since: float = 0.0) -> int:
+        """Return how many token requests of a kind the server has answered with a token."""
+        return sum(
+            event["event"] == "grant.success" and event["grant_type"] == grant_type and event["t"] >= since
+            for event in self.events()
+        )
+
+    def events(self) -> list[dict[str, Any]]:
+        """Return all that the server saw, oldest first."""
+        log = self.state / "events.jsonl"
+        return [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+
+    def who(self, token: str) -> str | None:
+        """Use a token at the server; return whose it is, or None where the server does not take it."""
+        headers = {"authorization": f"Bearer {token}"}
+        answer = httpx2.get(self.userinfo, headers=headers, trust_env=False, timeout=20)
+        if answer.status_code == httpx2.codes.UNAUTHORIZED:
+            return None
+        return str(answer.raise_for_status().json()[self.identity])
+
+
+def oidc_provider(base: str, state: Path) -> Server:
+    """Return npm oidc-provider as start.sh runs it."""
+
+    def live_refresh_tokens(user: str) -> int:
+        rows = [row for key, row in json.loads((state / "store.json").read_text()) if key.startswith("RefreshToken:")]
+        return sum(row["payload"]["accountId"] == user and "consumed" not in row["payload"] for row in rows)
+
+    return Server(
+        name="oidc_provider",
+        base=base,
+        state=state,
+        issuer=base,
+        userinfo=f"{base}/me",
+        identity="sub",
+        subjects={user: user for user in ("alice", "bob", "carol")},
+        scope=("openid", "offline_access", "email", "api:read"),
+        kills_old_access_token=False,
+        live_refresh_tokens=live_refresh_tokens,
+    )
+
+
+def django_oauth_toolkit(base: str, state: Path) -> Server:
+    """Return PyPI django-oauth-toolkit as start.sh runs it."""
+    return Server(
+        name="django_oauth_toolkit",
+        base=base,
+        state=state,
+        issuer=f"{base}/o",
+        userinfo=f"{base}/o/userinfo/",
+        identity="sub",
+        subjects={"alice": "1", "bob": "2"},
+        scope=("openid", "api:read"),
+        kills_old_access_token=True,
+        live_refresh_tokens=lambda user: _django_refresh_tokens(state, user),
+    )
+
+
+def funkwhale(base: str, state: Path) -> Server:
+    """Return the Funkwhale stand-in."""
+    return Server(
+        name="funkwhale",
+        base=base,
+        state=state,
+        issuer="",
+        userinfo=f"{base}/api/v1/users/me/",
+        identity="username",
+        subjects={"alice": "alice", "bob": "bob"},
+        scope=(),
+        kills_old_access_token=True,
+        live_refresh_tokens=lambda user: _django_refresh_tokens(state, user),
+    )
+
+
+def _django_refresh_tokens(state: Path, user: str) -> int:
+    query = """SELECT count(*) FROM oauth2_provider_refreshtoken AS t JOIN auth_user AS u ON t.user_id = u.id
+               WHERE u.username = ? AND t.revoked IS NULL"""
+    with closing(sqlite3.connect(f"file:{state / 'db.sqlite3'}?mode=ro", uri=True, timeout=20)) as database:
+        return int(database.execute(query, (user,)).fetchone()[0])
+
+
+@dataclass
+class Polled:
+    """What came of using an account's token again and again.
+
+    Attributes:
+        uses: how often the token was asked for and used.
+        healed: tokens that a refresh killed on their way to the server, replaced by a reported rejection.
+        failures: what went wrong otherwise.
+        tokens: every token that was handed out.
+    """
+
+    uses: int
+    healed: int
+    failures: list[str]
+    tokens: set[str]
+
+
+def now() -> float:
+    """Return the time on the clock that the servers' event logs use."""
+    return time.time()

@@ -1,0 +1,123 @@
+"""What the store's tests are made of: real stores in temporary places, sample values, a look behind the scenes.
+
+Imported by the tests beside it.
+"""
+
+import contextlib
+import sqlite3
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+from broker.core.account import Account, Active, Destination, Identity
+from broker.core.login import Login
+from broker.core.secret import Secret
+from broker.core.token import Grant, Token
+from broker.providers.model import ProviderConfig
+from broker.store.keys import FileKey
+from broker.store.store import Store
+
+NOW = 1_700_000_000.0
+ISSUER = "https://id.example.org"
+DESTINATION = Destination(ISSUER, f"{ISSUER}/token", "client-1")
+PROVIDER = ProviderConfig(
+    "example", "generic", "", {"scopes": ["read"]}, {"issuer": ISSUER}, private=False, created_at=NOW
+)
+ME = Identity(ISSUER, "sub-1", "Alice")
+
+
+def database(place: Path) -> Path:
+    """Return where the database of ``place`` is."""
+    return place / "state" / "keyfob.db"
+
+
+def key_file(place: Path) -> Path:
+    """Return where the key of ``place`` is."""
+    return place / "config" / "key"
+
+
+@contextlib.asynccontextmanager
+async def opened(place: Path, now: float = NOW) -> AsyncIterator[Store]:
+    """Open the store of ``place`` for one block."""
+    store = await Store.open(f"sqlite:///{database(place)}", key=FileKey(key_file(place)), now=now)
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+def grant(mark: str, *, refresh: str | None = None, id_token: str | None = None, at: float = NOW) -> Grant:
+    """Make a grant whose tokens are told by ``mark``."""
+    return Grant(
+        Token("Bearer", ("read",), at, at + 3600.0),
+        Secret(f"access-{mark}"),
+        Secret(refresh) if refresh else None,
+        Secret(id_token) if id_token else None,
+    )
+
+
+async def with_account(
+    store: Store, name: str = "me", first: Grant | None = None, secret: str | None = None
+) -> Account:
+    """Make the provider, its client and one account."""
+    await store.put_provider(PROVIDER)
+    client = await store.add_client(
+        provider=PROVIDER.name,
+        client_id=DESTINATION.client_id,
+        secret=Secret(secret) if secret else None,
+        auth_method="client_secret_basic" if secret else "none",
+        origin="given",
+        destination=DESTINATION,
+        now=NOW,
+    )
+    return await store.create_account(
+        name=name,
+        provider=PROVIDER.name,
+        client=client.uuid,
+        destination=DESTINATION,
+        identity=ME,
+        asked_scope=("read",),
+        resource=None,
+        state=Active(NOW),
+        grant=first or grant("1", refresh="refresh-1", id_token="id-1"),
+        now=NOW,
+    )
+
+
+def pending_login(id: str = "login-1", client: str = "", **changes: Any) -> Login:  # noqa: A002, ANN401 -- Login's own field; any field
+    """Make a browser login that is good for ten minutes."""
+    values: dict[str, Any] = {
+        "id": id,
+        "account": "me",
+        "replaces": None,
+        "provider": PROVIDER.name,
+        "client": client,
+        "flow": "browser",
+        "destination": DESTINATION,
+        "redirect_uri": "http://127.0.0.1:8400/callback/example",
+        "scope": ("read", "write"),
+        "resource": "https://api.example.org",
+        "nonce": "nonce-1",
+        "authorization_url": f"{ISSUER}/authorize?state=state-1",
+        "state": "pending",
+        "reason": "",
+        "created_at": NOW,
+        "expires_at": NOW + 600.0,
+    }
+    return Login(**(values | changes))
+
+
+def behind(place: Path, statement: str, *values: object) -> list[Any]:
+    """Run one statement on the database as somebody would who is not Keyfob."""
+    with contextlib.closing(sqlite3.connect(database(place), isolation_level=None)) as connection:
+        return connection.execute(statement, values).fetchall()
+
+
+def stored_bytes(place: Path) -> bytes:
+    """Return every byte that the database and its companions hold on disk."""
+    return b"".join(file.read_bytes() for file in sorted(database(place).parent.iterdir()) if file.is_file())
+
+
+def reveal(secret: Secret | None) -> str | None:
+    """Return the text of a secret that may be missing."""
+    return None if secret is None else secret.reveal()

@@ -1,0 +1,138 @@
+"""Every connection is set up the same, readers cannot write, and SQLite's errors leave as ours, without values."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection, text
+
+from broker.errors import CannotStart, StoreUnavailable
+from broker.store.engine import Database
+from broker.store.keys import FileKey
+from broker.store.store import Store
+from tests.store.made import NOW, behind, database, key_file, opened, with_account
+
+PRAGMAS = {
+    "journal_mode": "wal",
+    "synchronous": 2,
+    "foreign_keys": 1,
+    "secure_delete": 1,
+    "trusted_schema": 0,
+    "busy_timeout": 5000,
+}
+
+
+def settings(tx: Connection) -> dict[str, object]:
+    """Read the pragmas of a connection."""
+    return {name: tx.execute(text(f"PRAGMA {name}")).scalar_one() for name in PRAGMAS}
+
+
+def test_every_connection_begins_with_the_pragmas(tmp_path: Path) -> None:
+    """Durability, foreign keys and secure deletion hold for the writer and for readers, after a checkpoint too."""
+
+    async def story() -> None:
+        async with opened(tmp_path):
+            pass
+        store = Database(database(tmp_path))
+        try:
+            assert await store.read(settings) == PRAGMAS
+            assert await store.write(settings) == PRAGMAS
+            await store.truncate()
+            assert await store.write(settings) == PRAGMAS
+        finally:
+            await store.close()
+
+    asyncio.run(story())
+
+
+def test_a_reader_cannot_write(tmp_path: Path) -> None:
+    """A write on a reader's connection is refused by SQLite itself."""
+
+    async def story() -> None:
+        async with opened(tmp_path):
+            pass
+        store = Database(database(tmp_path))
+        try:
+            with pytest.raises(StoreUnavailable, match="readonly"):
+                await store.read(lambda tx: tx.execute(text("DELETE FROM account")))
+        finally:
+            await store.close()
+
+    asyncio.run(story())
+
+
+def test_a_write_that_raises_is_undone(tmp_path: Path) -> None:
+    """Whatever a transaction raises, nothing of it stays and the next one works."""
+
+    def work(tx: Connection) -> None:
+        tx.execute(text("INSERT INTO pulse VALUES (1, 1.0)"))
+        raise LookupError("of our own")
+
+    async def story() -> None:
+        async with opened(tmp_path) as store:
+            with pytest.raises(LookupError):
+                await store._db.write(work)  # noqa: SLF001 -- the promise of the layer below
+            assert behind(tmp_path, "SELECT * FROM pulse") == []
+            await store.ping(NOW)
+
+    asyncio.run(story())
+
+
+def test_errors_repeat_no_value(tmp_path: Path) -> None:
+    """What cannot be read, and tables that are gone, are reported in SQLite's words, never with what was stored."""
+
+    async def story() -> None:
+        async with opened(tmp_path) as store:
+            made = await with_account(store)
+            damage = [
+                "UPDATE secret SET sealed = CAST('MARK' || x'ff' AS TEXT)",
+                "UPDATE account SET state = 'MARK'",
+                "UPDATE account SET state = 'active', asked_scope = '[MARK'",
+                "ALTER TABLE account RENAME TO elsewhere",
+            ]
+            for statement in damage:
+                behind(tmp_path, statement)
+                with pytest.raises(StoreUnavailable) as caught:
+                    await (store.access_token(made) if "secret" in statement else store.accounts())
+                assert "MARK" not in str(caught.value)
+                assert caught.value.hint
+            with pytest.raises(StoreUnavailable, match="no such table"):
+                await store.begin_refresh(made, NOW)
+
+    asyncio.run(story())
+
+
+def test_a_full_disk_loses_nothing_that_was_there(tmp_path: Path) -> None:
+    """Where SQLite has no room the caller is told so, what stood stays, and with room again all goes on."""
+
+    async def story() -> None:
+        async with opened(tmp_path) as store:
+            made = await with_account(store)
+
+            async def limit(pages: int) -> None:
+                statement = text(f"PRAGMA max_page_count = {pages}")  # stands for a full disk
+                await store._db.write(lambda tx: tx.execute(statement).scalar())  # noqa: SLF001 -- no other way in
+
+            await limit(1)
+            big = "x" * 200_000
+            with pytest.raises(StoreUnavailable, match="full") as caught:
+                await store.note(at=NOW, action="fill", account=None, app=None, detail=big)
+            assert "space" in caught.value.hint
+            assert await store.accounts() == [made]
+            await limit(100_000)
+            assert await store.begin_refresh(made, NOW) is not None
+
+    asyncio.run(story())
+
+
+def test_a_store_that_cannot_open_says_so_and_leaves_nothing_running(tmp_path: Path) -> None:
+    """A database whose tables are not what its revision says is refused at the start."""
+
+    async def story() -> None:
+        async with opened(tmp_path):
+            pass
+        behind(tmp_path, "DROP TABLE instance")
+        with pytest.raises(CannotStart, match="no such table"):
+            await Store.open(f"sqlite:///{database(tmp_path)}", key=FileKey(key_file(tmp_path)), now=NOW)
+
+    asyncio.run(story())

@@ -1,0 +1,195 @@
+"""A database is made, migrated after a backup copy, or refused: never replaced."""
+
+import asyncio
+import logging
+import shutil
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import create_engine
+
+from broker.errors import CannotStart
+from broker.store.migrate import prepare, scripts_directory
+from broker.store.store import database_path
+from broker.store.tables import REVISION, metadata
+from tests.store.made import NOW, behind, database, opened, reveal, with_account
+
+NEXT = '''"""The next schema."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0002"
+down_revision = "{down}"
+
+
+def upgrade() -> None:
+    """Add something."""
+    op.create_table("addition", sa.Column("id", sa.Integer, primary_key=True))
+    with op.batch_alter_table("account") as batch:
+        batch.add_column(sa.Column("addition", sa.String, nullable=True))
+    {more}
+'''
+
+
+def next_scripts(place: Path, more: str = "") -> Path:
+    """Copy the migrations and add one."""
+    scripts = shutil.copytree(scripts_directory(), place / "100% migrations", ignore=shutil.ignore_patterns("__pyc*"))
+    (scripts / "versions" / "0002_next.py").write_text(NEXT.format(down=REVISION, more=more))
+    return scripts
+
+
+def filled(place: Path) -> None:
+    """Make a database with one account."""
+
+    async def story() -> None:
+        async with opened(place) as store:
+            await with_account(store)
+
+    asyncio.run(story())
+
+
+def test_the_migrations_make_what_the_code_expects(tmp_path: Path) -> None:
+    """The migrated schema equals the tables in the code, and the newest migration is the one that is looked for."""
+    prepare(tmp_path / "keyfob.db", NOW)
+    engine = create_engine(f"sqlite:///{tmp_path}/keyfob.db")
+    with engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+    engine.dispose()
+    config = Config()
+    config.set_main_option("script_location", str(scripts_directory()))
+    assert ScriptDirectory.from_config(config).get_heads() == [REVISION]
+
+
+def test_migrating_says_and_configures_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Nothing is printed, and logging is as it was."""
+    before = (list(logging.root.handlers), logging.root.level)
+    assert prepare(tmp_path / "keyfob.db", NOW) is None
+    assert prepare(tmp_path / "keyfob.db", NOW) is None
+    assert capfd.readouterr() == ("", "")
+    assert (list(logging.root.handlers), logging.root.level) == before
+
+
+def test_an_ordinary_start_does_not_import_alembic(tmp_path: Path) -> None:
+    """Where nothing is to be migrated, Alembic's import is not paid for."""
+    prepare(tmp_path / "keyfob.db", NOW)
+    program = (
+        "import pathlib, sys; from broker.store import store, migrate;"
+        "migrate.prepare(pathlib.Path(sys.argv[1]), 0.0); sys.exit('alembic' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program, str(tmp_path / "keyfob.db")], check=False)
+    assert done.returncode == 0
+
+
+def test_an_older_schema_is_copied_and_migrated(tmp_path: Path) -> None:
+    """The copy is complete, private and of the old schema; the migrated database keeps every row."""
+    filled(tmp_path)
+    copy = prepare(database(tmp_path), NOW, scripts=next_scripts(tmp_path), head="0002")
+    assert copy == database(tmp_path).with_name("keyfob.db.before-0002-20231114T221320Z")
+    assert copy.stat().st_mode & 0o7777 == 0o600
+    with closing(sqlite3.connect(copy)) as connection:
+        assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [(REVISION,)]
+        assert connection.execute("SELECT name FROM account").fetchall() == [("me",)]
+        assert connection.execute("SELECT name FROM sqlite_master WHERE name = 'addition'").fetchall() == []
+    assert behind(tmp_path, "SELECT version_num FROM alembic_version") == [("0002",)]
+    assert behind(tmp_path, "SELECT name, addition FROM account") == [("me", None)]
+    assert behind(tmp_path, "PRAGMA foreign_key_check") == []
+    assert behind(tmp_path, "SELECT count(*) FROM secret") == [(3,)]
+    assert not [path for path in database(tmp_path).parent.iterdir() if path.name.startswith(f"{copy.name}-")]
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        'op.execute("INSERT INTO nowhere VALUES (1)")',
+        """op.execute("INSERT INTO secret VALUES ('u', 'nobody', 'k', 1, x'00')")""",
+    ],
+)
+def test_a_migration_that_fails_undoes_itself(tmp_path: Path, more: str) -> None:
+    """After a failing step, or one that leaves loose ends, the database is the old one and opens; the copy is there."""
+    filled(tmp_path)
+    schema = behind(tmp_path, "SELECT sql FROM sqlite_master ORDER BY name")
+    with pytest.raises(CannotStart, match="cannot be migrated"):
+        prepare(database(tmp_path), NOW, scripts=next_scripts(tmp_path, more), head="0002")
+    assert behind(tmp_path, "SELECT sql FROM sqlite_master ORDER BY name") == schema
+    assert database(tmp_path).with_name("keyfob.db.before-0002-20231114T221320Z").exists()
+
+    async def story() -> None:
+        async with opened(tmp_path) as store:
+            account = await store.account("me")
+            assert account is not None
+            assert reveal(await store.access_token(account)) == "access-1"
+
+    asyncio.run(story())
+
+
+def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
+    """A database of a newer Keyfob is not touched, and the message says what to do."""
+    filled(tmp_path)
+    behind(tmp_path, "UPDATE alembic_version SET version_num = '9999'")
+    before = database(tmp_path).read_bytes()
+    with pytest.raises(CannotStart, match="newer Keyfob"):
+        filled(tmp_path)
+    assert database(tmp_path).read_bytes() == before
+    assert [path.name for path in database(tmp_path).parent.glob("*before*")] == []
+
+
+@pytest.mark.parametrize("where", ["head", "middle", "cut"])
+def test_a_damaged_database_is_refused_and_kept(tmp_path: Path, where: str) -> None:
+    """A database with a bad header, a bad page or its second half gone stays byte for byte as it was found."""
+    filled(tmp_path)
+    whole = database(tmp_path).read_bytes()
+    page = behind(tmp_path, "SELECT rootpage FROM sqlite_master WHERE name = 'account'")[0][0]
+    damage = {
+        "head": b"x" * 100 + whole[100:],
+        "middle": whole[: (page - 1) * 4096] + b"\xff" * 4096 + whole[page * 4096 :],
+        "cut": whole[: len(whole) // 2],
+    }[where]
+    database(tmp_path).write_bytes(damage)
+    with pytest.raises(CannotStart, match=r"damaged|cannot be used") as caught:
+        filled(tmp_path)
+    assert "backup" in caught.value.hint
+    assert database(tmp_path).read_bytes() == damage
+
+
+def test_another_programs_database_is_refused(tmp_path: Path) -> None:
+    """A SQLite file that is not Keyfob's stays as it was."""
+    with closing(sqlite3.connect(tmp_path / "other.db")) as connection:
+        connection.execute("CREATE TABLE other (id)")
+    before = (tmp_path / "other.db").read_bytes()
+    with pytest.raises(CannotStart, match="another program"):
+        prepare(tmp_path / "other.db", NOW)
+    assert (tmp_path / "other.db").read_bytes() == before
+
+
+def test_a_database_that_is_no_file_is_refused(tmp_path: Path) -> None:
+    """A link and a directory in the database's place are refused."""
+    (tmp_path / "link").symlink_to(tmp_path / "target")
+    (tmp_path / "directory").mkdir()
+    for name in ("link", "directory"):
+        with pytest.raises(CannotStart):
+            prepare(tmp_path / name, NOW)
+    assert not (tmp_path / "target").exists()
+
+
+@pytest.mark.parametrize(
+    "url", ["", "nonsense", "sqlite://", "sqlite:///:memory:", "sqlite:///file:x?uri=true", "postgresql://localhost/x"]
+)
+def test_only_a_sqlite_file_will_do(url: str) -> None:
+    """Other databases are refused with an example of what is accepted."""
+    with pytest.raises(CannotStart, match="sqlite:////"):
+        database_path(url)
+
+
+def test_both_spellings_of_the_url_are_understood() -> None:
+    """The driver may be named or not."""
+    assert database_path("sqlite:////srv/keyfob.db") == Path("/srv/keyfob.db")
+    assert database_path("sqlite+aiosqlite:////srv/keyfob.db") == Path("/srv/keyfob.db")

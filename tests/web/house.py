@@ -1,0 +1,186 @@
+"""A real daemon in a thread, and its doors: every answer that comes through one is held against the API's description.
+
+Used by the tests of this room that talk to the API.
+"""
+
+import asyncio
+import contextlib
+import copy
+import functools
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import jsonschema_rs
+import yaml
+
+from broker import settings
+from broker.daemon import Daemon
+from broker.practice.settings import PUBLIC_CLIENT
+
+REPOSITORY = Path(__file__).parents[2]
+TEXT = (REPOSITORY / "broker/web/openapi.yaml").read_text(encoding="utf-8")
+SPEC: dict[str, Any] = yaml.safe_load(TEXT)
+# It never ends by itself; its lines have a test of their own.
+STREAM = ("GET", "/v1/events")
+OPERATIONS: dict[tuple[str, str], dict[str, Any]] = {
+    (method.upper(), path): operation
+    for path, item in SPEC["paths"].items()
+    for method, operation in item.items()
+    if method != "parameters"
+}
+# A start takes a quarter of a second; this is a machine in trouble.
+PATIENCE = 20.0
+
+
+def resolved(node: Any) -> Any:  # noqa: ANN401 -- any part of the document
+    """Return a part of the document, or what it refers to."""
+    while "$ref" in node:
+        node = functools.reduce(lambda at, step: at[step], node["$ref"].removeprefix("#/").split("/"), SPEC)
+    return node
+
+
+def _strict_components() -> dict[str, Any]:
+    """Return the schemas with every answer closed: a member that the document does not name is an error here."""
+    components: dict[str, Any] = copy.deepcopy(SPEC["components"])
+    for schema in components["schemas"].values():
+        if schema.get("type") == "object":
+            schema.setdefault("additionalProperties", False)
+    return components
+
+
+STRICT = _strict_components()
+
+
+def validator(schema: dict[str, Any]) -> jsonschema_rs.Draft202012Validator:
+    """Return what holds a JSON value against a schema of the document."""
+    return jsonschema_rs.Draft202012Validator({**schema, "components": STRICT}, validate_formats=True)
+
+
+@functools.cache
+def _validator_of(method: str, route: str, status: str, kind: str) -> jsonschema_rs.Draft202012Validator:
+    return validator(resolved(OPERATIONS[method, route]["responses"][status])["content"][kind]["schema"])
+
+
+class Door:
+    """One app door; every answer that comes through is held against the document."""
+
+    def __init__(self, http: httpx2.Client) -> None:
+        self.http = http
+        self.seen: set[tuple[str, str, int]] = set()
+
+    def ask(
+        self,
+        method: str,
+        route: str,
+        status: int,
+        *,
+        path: dict[str, str] | None = None,
+        **request: Any,  # noqa: ANN401 -- httpx2's own arguments
+    ) -> Any:  # noqa: ANN401 -- whatever the answer holds
+        """Send a request to a route, expect a status, and return the answer's JSON, or its text."""
+        answer = self.http.request(method, route.format(**(path or {})), **request)
+        self.seen.add((method, route, answer.status_code))
+        documented = OPERATIONS[method, route]["responses"]
+        assert str(answer.status_code) in documented, f"{method} {route}: {answer.status_code} {answer.text}"
+        found = _valid(method, route, resolved(documented[str(answer.status_code)]), answer)
+        assert answer.status_code == status, answer.text
+        return found
+
+
+def _valid(method: str, route: str, documented: dict[str, Any], answer: httpx2.Response) -> Any:  # noqa: ANN401 -- as above
+    assert answer.headers["cache-control"] == "no-store"
+    kind = answer.headers.get("content-type", "").partition(";")[0]
+    if "content" not in documented:
+        assert (kind, answer.content) == ("", b"")
+        return None
+    assert kind in documented["content"], f"{method} {route}: {kind}"
+    if not kind.endswith("json"):
+        return answer.text
+    found = answer.json()
+    _validator_of(method, route, str(answer.status_code), kind).validate(found)
+    if "problem" in kind:
+        assert found["status"] == answer.status_code
+        assert found["type"] == f"urn:keyfob:problem:{found['code']}"
+    return found
+
+
+class House:
+    """A daemon in a thread, with its doors."""
+
+    def __init__(self, daemon: Daemon) -> None:
+        doors = daemon.ctx.doors
+        self.socket = doors["socket"]
+        self.app_url = doors["app"]
+        self._http = httpx2.HTTPTransport(uds=self.socket)
+        self.owner = Door(httpx2.Client(transport=self._http, base_url="http://localhost", timeout=PATIENCE))
+
+    def app(self, key: str) -> Door:
+        """Return the app port as an app with this key sees it."""
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        return Door(httpx2.Client(base_url=self.app_url, headers=headers, trust_env=False, timeout=PATIENCE))
+
+    def log_in(self, account: str, provider: str) -> None:
+        """Log in as a browser would: from redirect to redirect, with a cookie."""
+        login = {"account": account, "provider": "practice", "base_url": provider, "client_id": PUBLIC_CLIENT}
+        begun = self.owner.ask("POST", "/v1/logins", 201, json=login)
+        with httpx2.Client(follow_redirects=True, trust_env=False, timeout=PATIENCE) as browser:
+            browser.get(begun["start_url"])
+        ended = self.owner.ask("GET", "/v1/logins/{id}", 200, path={"id": begun["id"]}, params={"wait": 10})
+        assert ended["state"] == "done", ended["reason"]
+
+
+@contextlib.contextmanager
+def running(home: Path) -> Iterator[House]:
+    """Run a daemon in a thread.
+
+    It cannot get at the Internet: all but loopback goes to a proxy that is not there, and looking up names is its part.
+    """
+    with socket.socket() as nobody:  # bound and never listening: every connection is refused
+        nobody.bind(("127.0.0.1", 0))
+        flags: dict[str, str | None] = {
+            "runtime_dir": str(home / "run"),
+            "browser_port": "0",
+            "app_port": "0",
+            "http_proxy": f"http://127.0.0.1:{nobody.getsockname()[1]}",
+        }
+        daemon = Daemon(settings.read({"HOME": str(home)}, flags), {})
+        with _in_thread(daemon):
+            house = House(daemon)
+            with house.owner.http:
+                yield house
+
+
+@contextlib.contextmanager
+def _in_thread(daemon: Daemon) -> Iterator[None]:
+    started: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
+
+    async def live() -> None:
+        try:
+            await daemon.start()
+        except BaseException as exc:  # noqa: BLE001 -- it is raised again in the thread that waits for it
+            started.set_exception(exc)
+            return
+        enough = asyncio.Event()
+        started.set_result((asyncio.get_running_loop(), enough))
+        await enough.wait()
+        await daemon.stop()
+
+    umask = os.umask(0o077)  # the daemon sets it for its whole process, which here is pytest's
+    thread = threading.Thread(target=lambda: asyncio.run(live()), name="keyfob", daemon=True)
+    thread.start()
+    try:
+        loop, enough = started.result(PATIENCE)
+        try:
+            yield
+        finally:
+            loop.call_soon_threadsafe(enough.set)
+            thread.join(PATIENCE)
+            assert not thread.is_alive()
+    finally:
+        os.umask(umask)

@@ -1,0 +1,184 @@
+"""The API, walked from end to end: each answer is what the description says."""
+
+import contextlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from broker.practice.server import PracticeServer
+from broker.web.asgi import APP_ROUTES
+from tests.web.house import OPERATIONS, PATIENCE, STREAM, TEXT, Door, House, running, validator
+
+
+def test_every_answer_of_a_walk_is_as_described(tmp_path: Path, practice: PracticeServer) -> None:
+    """Each route answers each success that is described, in the described shape, and the usual refusals likewise."""
+    with running(tmp_path) as house:
+        _walk_accounts(house, practice)
+        _walk_providers(house.owner, practice)
+        _walk_apps(house, practice)
+        _walk_daemon(house.owner)
+        seen = house.owner.seen
+
+    with _key_away(tmp_path), running(tmp_path) as house:
+        _walk_locked(house.owner)
+
+    described = {
+        (method, path, int(status))
+        for (method, path), operation in OPERATIONS.items()
+        for status in operation["responses"]
+        if status.startswith("2") and (method, path) != STREAM
+    }
+    assert described <= seen
+
+
+def _walk_accounts(house: House, practice: PracticeServer) -> None:
+    ask = house.owner.ask
+    work = {"account": "work"}
+    house.log_in("work", practice.url)
+    first = ask("GET", "/v1/accounts/{account}/token", 200, path=work, params={"min_ttl": 30, "scope": "openid"})
+    assert ask("GET", "/v1/accounts/{account}/token", 200, path=work, headers={"accept": "text/plain"})
+    ask("GET", "/v1/accounts/{account}/token", 200, path=work, params={"id_token": "true"})
+    ask("GET", "/v1/accounts/{account}/token", 400, path=work, params={"min_ttl": "soon"})
+    ask("GET", "/v1/accounts/{account}/token", 403, path=work, params={"scope": "everything"})
+    ask("GET", "/v1/accounts/{account}/token", 404, path={"account": "nobody"})
+    refused = {"access_token": first["access_token"]}
+    again = ask("POST", "/v1/accounts/{account}/token/rejected", 200, path=work, json=refused)
+    assert again["access_token"] != first["access_token"]
+    refused = {"access_token": again["access_token"]}
+    assert ask("POST", "/v1/accounts/{account}/token/rejected", 429, path=work, json=refused)["retry_after"] > 0
+    assert ask("POST", "/v1/accounts/{account}/refresh", 200, path=work)["generation"] == 3
+
+    pasted = {"account": "later", "provider": "practice", "base_url": practice.url, "flow": "paste"}
+    begun = ask("POST", "/v1/logins", 201, json=pasted)
+    assert {"pending", "active"} == {account["state"] for account in ask("GET", "/v1/accounts", 200)["accounts"]}
+    ask("GET", "/v1/accounts/{account}", 200, path={"account": "later"})
+    ask("GET", "/v1/accounts/{account}/token", 409, path={"account": "later"})
+    ask("POST", "/v1/logins/{id}/finish", 400, path={"id": begun["id"]}, json={"url": begun["redirect_uri"]})
+    with httpx2.Client(trust_env=False, timeout=PATIENCE) as browser:
+        arrived = browser.get(begun["authorization_url"]).headers["location"]
+    assert ask("POST", "/v1/logins/{id}/finish", 200, path={"id": begun["id"]}, json={"url": arrived})["identity"]
+    ask("POST", "/v1/logins/{id}/finish", 409, path={"id": begun["id"]}, json={"url": arrived})
+    ask("DELETE", "/v1/logins/{id}", 204, path={"id": begun["id"]})
+    ask("DELETE", "/v1/accounts/{account}", 204, path={"account": "later"}, params={"local_only": "true"})
+
+    token = ask("GET", "/v1/accounts/{account}/token", 200, path=work)["access_token"]
+    made = {"account": "made", "provider": "practice", "base_url": practice.url, "flow": "token"}
+    assert ask("POST", "/v1/logins", 201, json={**made, "access_token": token})["state"] == "done"
+    ask("POST", "/v1/logins", 400, json={**made, "access_token": "wrong"})
+    ask("POST", "/v1/accounts/{account}/refresh", 400, path={"account": "made"})
+    practice.revoke_grants()
+    ask("POST", "/v1/accounts/{account}/refresh", 409, path=work, json={"confirm": True})
+    assert ask("GET", "/v1/accounts/{account}", 200, path=work)["login_url"]
+    assert not ask("DELETE", "/v1/accounts/{account}", 200, path={"account": "made"})["revoked"]
+    ask("GET", "/v1/logins/{id}", 404, path={"id": "none"})
+
+
+def _walk_providers(owner: Door, practice: PracticeServer) -> None:
+    listed = owner.ask("GET", "/v1/providers", 200)["providers"]
+    assert owner.ask("GET", "/v1/presets", 200)["presets"]
+    owner.ask("DELETE", "/v1/providers/{provider}", 409, path={"provider": listed[0]["name"]})
+    new = {"name": "own", "issuer": practice.url, "client_id": "keyfob", "refresh": {"rotation": "sometimes"}}
+    owner.ask("POST", "/v1/providers", 201, json=new)
+    owner.ask("POST", "/v1/providers", 409, json=new)
+    owner.ask("POST", "/v1/providers", 404, json={"preset": "no-such-preset"})
+    owner.ask("POST", "/v1/providers", 503, json={"issuer": "https://unreachable.example"})
+    owner.ask("POST", "/v1/logins", 404, json={"provider": "no-such-provider"})
+    assert owner.ask("GET", "/v1/providers/{provider}", 200, path={"provider": "own"})["clients"] == ["keyfob"]
+    owner.ask("DELETE", "/v1/providers/{provider}", 204, path={"provider": "own"})
+    owner.ask("GET", "/v1/providers/{provider}", 404, path={"provider": "own"})
+
+
+def _walk_apps(house: House, practice: PracticeServer) -> None:
+    ask = house.owner.ask
+    house.log_in("work", practice.url)
+    job = {"app": "job"}
+    grant = {"app": "job", "account": "work"}
+    ask("POST", "/v1/apps", 404, json={"name": "job", "grants": [{"account": "nobody"}]})
+    old = ask("POST", "/v1/apps", 201, json={"name": "job", "expires_at": "2999-01-01T00:00:00Z"})["key"]
+    ask("POST", "/v1/apps", 409, json={"name": "job"})
+    key = ask("POST", "/v1/apps/{app}/rotate", 200, path=job)["key"]
+    with house.app(old).http as http:
+        Door(http).ask("GET", "/v1/apps/{app}", 401, path=job)
+    app = house.app(key)
+    with app.http:
+        app.ask("GET", "/v1/accounts/{account}/token", 403, path={"account": "work"})
+        given = {"scope": ["openid", "profile", "offline_access"], "expires_at": 32_000_000_000}
+        ask("PUT", "/v1/apps/{app}/grants/{account}", 200, path=grant, json=given)
+        app.ask("GET", "/v1/accounts/{account}/token", 200, path={"account": "work"})
+        app.ask("GET", "/v1/accounts/{account}/token", 403, path={"account": "nobody"})
+        assert app.ask("GET", "/v1/apps/{app}", 200, path=job)["grants"]
+        app.ask("GET", "/v1/apps/{app}", 403, path={"app": "other"})
+        for method, path, _, who in APP_ROUTES:
+            if who == "owner":
+                app.ask(method, path, 403, path={"account": "work", "id": "x", "provider": "practice", "app": "job"})
+    assert ask("GET", "/v1/apps", 200)["apps"][0]["name"] == "job"
+    ask("DELETE", "/v1/apps/{app}/grants/{account}", 204, path=grant)
+    ask("DELETE", "/v1/apps/{app}/grants/{account}", 404, path=grant)
+    ask("PUT", "/v1/apps/{app}/grants/{account}", 404, path={"app": "job", "account": "nobody"})
+    ask("GET", "/v1/apps/{app}", 200, path=job)
+    ask("DELETE", "/v1/apps/{app}", 204, path=job)
+    ask("GET", "/v1/apps/{app}", 404, path=job)
+
+
+def _walk_daemon(owner: Door) -> None:
+    assert owner.ask("GET", "/openapi.yaml", 200) == TEXT
+    assert owner.ask("GET", "/v1/status", 200)["state"] == "ok"
+    owner.ask("GET", "/v1/status", 400, params={"verbose": "1"})
+    owner.ask("GET", "/v1/status", 403, headers={"origin": "http://evil.example"})
+    owner.ask("GET", "/healthz", 200)
+    owner.ask("GET", "/readyz", 200)
+    entries = owner.ask("GET", "/v1/audit", 200, params={"account": "work", "limit": 1000})["entries"]
+    assert {"logged-in", "refreshed"} <= {entry["action"] for entry in entries}
+
+
+def _walk_locked(owner: Door) -> None:
+    owner.ask("GET", "/v1/accounts/{account}/token", 423, path={"account": "work"})
+    owner.ask("POST", "/v1/logins", 423, json={"provider": "practice"})
+    assert owner.ask("GET", "/readyz", 503)["state"] == "locked"
+    assert owner.ask("GET", "/v1/status", 200)["key"]["locked"]
+
+
+@contextlib.contextmanager
+def _key_away(home: Path) -> Iterator[None]:
+    key = home / ".config/keyfob/key"
+    key.rename(key.with_suffix(".away"))
+    yield
+
+
+def test_events_are_as_described(tmp_path: Path) -> None:
+    """A listener gets events in the described shape, each under the name of its kind."""
+    with running(tmp_path) as house:
+        owner = house.owner
+        with owner.http.stream("GET", "/v1/events") as stream:
+            lines = stream.iter_lines()
+            assert stream.headers["content-type"].startswith("text/event-stream")
+            assert [next(lines), next(lines)] == [": listening", ""]
+            owner.ask("POST", "/v1/apps", 201, json={"name": "job"})
+            name, data = next(lines), next(lines)
+
+    event = json.loads(data.removeprefix("data: "))
+    validator({"$ref": "#/components/schemas/Event"}).validate(event)
+    assert name == f"event: {event['kind']}" == "event: app-added"
+
+
+@pytest.mark.xfail(reason="body.Fields.time takes moments that render.timestamp cannot write", strict=True)
+@pytest.mark.parametrize("moment", ["9999-12-31T23:59:59-23:59", "0001-01-01T00:00:00+23:59"])
+def test_no_moment_makes_the_list_unreadable(tmp_path: Path, moment: str) -> None:
+    """A time at the edge of the calendar is refused, or can be shown again."""
+    with running(tmp_path) as house:
+        house.owner.http.post("/v1/apps", json={"name": "job", "expires_at": moment})
+
+        house.owner.ask("GET", "/v1/apps", 200)
+
+
+@pytest.mark.xfail(reason="asgi._app_miss writes 400 into a 405, and Allow names one route's method", strict=True)
+def test_wrong_method_is_told_the_right_ones(tmp_path: Path) -> None:
+    """A 405 says 405 in its body too, and names every method of its path (RFC 9110 15.5.6)."""
+    with running(tmp_path) as house:
+        answer = house.owner.http.request("PATCH", "/v1/accounts/work")
+
+    assert (answer.status_code, answer.json()["status"]) == (405, 405)
+    assert set(answer.headers["allow"].split(", ")) == {"GET", "DELETE"}

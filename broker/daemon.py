@@ -10,15 +10,16 @@ import random
 import resource
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, MutableMapping
 from pathlib import Path
 from socket import socket as Socket  # noqa: N812 -- a type, named as one
 
 from broker import __version__, logs, sdnotify
-from broker.errors import CannotStart
+from broker.errors import CannotStart, KeyfobError
 from broker.events import Events
 from broker.oauth.http import Http
 from broker.oauth.idtoken import Jwks
+from broker.providers import catalog
 from broker.scheduler import Scheduler
 from broker.settings import Settings
 from broker.store.files import StateLock, lock_state_directory, private_directory
@@ -33,6 +34,8 @@ log = logging.getLogger(__name__)
 
 # A refresh may take 20 s; whatever is in the air gets that long to land before the process ends.
 DRAIN = 20.0
+# All that a stop may take: refreshes, then logins whose code was sent, then the doors and the store.
+STOPPING = 2 * DRAIN + 5.0
 
 
 class Daemon:
@@ -40,11 +43,13 @@ class Daemon:
 
     Args:
         settings: where and how.
-        environ: for what systemd passes on (sockets, credentials).
+        environ: for what systemd passes on (sockets, credentials); what is meant for this process alone is removed.
         clock: the wall clock, epoch seconds.
     """
 
-    def __init__(self, settings: Settings, environ: Mapping[str, str], clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, settings: Settings, environ: MutableMapping[str, str], clock: Callable[[], float] = time.time
+    ) -> None:
         self._settings = settings
         self._environ = environ
         self._clock = clock
@@ -68,6 +73,7 @@ class Daemon:
             CannotStart: something is in the way; nothing was changed.
         """
         settings = self._settings
+        catalog.presets(settings.presets_dir)  # one that cannot be read should be mended now, not at the next refresh
         os.umask(0o077)
         private_directory(settings.state_dir)
         # The lock comes first: whoever holds it may replace a dead socket and open the database.
@@ -83,9 +89,9 @@ class Daemon:
         given = sdnotify.listen_fds(self._environ, os.getpid())
         sockets: list[Socket] = []
         try:
-            browser = bind_port(settings.browser_port, "browser-port")
+            browser = given.get("browser") or bind_port(settings.browser_port, "browser-port")
             sockets.append(browser)
-            app = bind_port(settings.app_port, "app-port")
+            app = given.get("app-port") or bind_port(settings.app_port, "app-port")
             sockets.append(app)
             local = given.get("app") or _own_socket(settings.runtime_dir, settings.socket)
             sockets.append(local)
@@ -110,6 +116,7 @@ class Daemon:
                 "browser": f"http://{LOOPBACK}:{browser_port}",
             },
         )
+        self._audit = asyncio.create_task(audit.record(ctx), name="audit")
         if store.locked:
             log.warning("locked: %s", store.locked)
         else:
@@ -123,7 +130,6 @@ class Daemon:
             await door.open()
         self._scheduler = Scheduler(ctx)
         self._scheduler.start()
-        self._audit = asyncio.create_task(audit.record(ctx), name="audit")
         log.info("Keyfob %s: %s", __version__, ", ".join(f"{name} {where}" for name, where in ctx.doors.items()))
 
     async def _open_store(self) -> Store:
@@ -168,7 +174,7 @@ def _names(port: int) -> frozenset[str]:
     return frozenset({f"{LOOPBACK}:{port}", f"localhost:{port}"})
 
 
-async def serve(settings: Settings, environ: Mapping[str, str]) -> None:
+async def serve(settings: Settings, environ: MutableMapping[str, str]) -> None:
     """Run until SIGTERM or SIGINT.
 
     Raises:
@@ -181,14 +187,20 @@ async def serve(settings: Settings, environ: Mapping[str, str]) -> None:
     loop = asyncio.get_running_loop()
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, stopping.set)
-    daemon = Daemon(settings, environ)
-    await daemon.start()
+    # First of all: no child that the start may run (a key command) shall speak for the daemon.
     notify = sdnotify.Notifier(environ)
+    daemon = Daemon(settings, environ)
+    try:
+        await daemon.start()
+    except KeyfobError as exc:
+        notify.status(exc.detail)
+        raise
     notify.ready(f"locked: {daemon.ctx.store.locked}" if daemon.ctx.store.locked else "handing out tokens")
     watchdog = asyncio.create_task(_feed_watchdog(daemon.ctx, notify, sdnotify.watchdog_interval(environ, os.getpid())))
     await stopping.wait()
     log.info("stopping")
     notify.stopping()
+    notify.extend_timeout(STOPPING)
     watchdog.cancel()
     await daemon.stop()
 

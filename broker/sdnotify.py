@@ -5,7 +5,6 @@ Sources: sd_notify(3), sd_watchdog_enabled(3), sd_listen_fds(3).
 """
 
 import contextlib
-import ipaddress
 import logging
 import os
 import socket
@@ -15,12 +14,13 @@ from broker.errors import CannotStart
 
 # sd_listen_fds(3): SD_LISTEN_FDS_START, behind stdin, stdout and stderr.
 FIRST_FD = 3
+LOOPBACK = "127.0.0.1"
 # The doors by their FileDescriptorName=, and what each may be. The app socket's rights are those of a file; a port's
 # are an app key or nothing, so a name in the wrong place would be a hole.
 DOORS: Mapping[str, tuple[int, ...]] = {
     "app": (socket.AF_UNIX,),
-    "app-port": (socket.AF_INET, socket.AF_INET6),
-    "browser": (socket.AF_INET, socket.AF_INET6),
+    "app-port": (socket.AF_INET,),
+    "browser": (socket.AF_INET,),
 }
 MICROSECONDS = 1_000_000
 # systemd reads its queue within milliseconds. A READY=1 that is given up at once would get the service killed; a longer
@@ -157,7 +157,8 @@ def _what_is_wrong(listener: socket.socket, name: str) -> str:
     if listener.family == socket.AF_UNIX:
         # An abstract or unnamed socket has no file rights: every user of the machine could connect.
         return "" if isinstance(address, str) and address.startswith("/") else "has no path in the file system"
-    return "" if ipaddress.ip_address(address[0]).is_loopback else f"listens on {address[0]}, not on loopback"
+    # The redirect URIs and the Host check name this address, so no other loopback address would do.
+    return "" if address[0] == LOOPBACK else f"listens on {address[0]}, not on {LOOPBACK}"
 
 
 def _status(text: str) -> str:

@@ -187,7 +187,7 @@ def test_a_port_that_listens_beyond_loopback_is_refused(made: dict[str, socket.s
     """A socket unit with ListenStream=8401 (every address) does not expose the API to the network."""
     open_to_all = made["everywhere"]
     open_to_all.listen()
-    with pytest.raises(CannotStart, match=r"listens on 0\.0\.0\.0, not on loopback"):
+    with pytest.raises(CannotStart, match=r"listens on 0\.0\.0\.0, not on 127\.0\.0\.1"):
         listen_fds(environ_of("app-port", 1), PID, first=hand_over(open_to_all))
 
 

@@ -19,8 +19,8 @@ from urllib.request import HTTPCookieProcessor, ProxyHandler, build_opener
 
 from broker import daemon as daemons
 from broker import logs, settings
-from broker.client import Client
 from broker.cli.terminal import paint, say
+from broker.client import Client
 from broker.errors import KeyfobError, LoginFailed
 from broker.events import Event
 from broker.practice.server import PracticeServer

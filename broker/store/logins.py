@@ -157,6 +157,12 @@ class Logins(Shelf):
 
         return await self._db.write(work)
 
+    async def opened_by(self, id: str, browser: Secret) -> bool:  # noqa: A002 -- as above
+        """Tell whether ``browser`` owns a login, whatever became of it: it may be told how that went."""
+        query = select(t.login.c.browser_hash).where(t.login.c.id == id)
+        owner = await self._db.read(lambda tx: tx.execute(query).scalar_one_or_none())
+        return owner is not None and hmac.compare_digest(owner, _hash(browser))
+
     async def take_login(
         self,
         *,

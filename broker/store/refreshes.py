@@ -92,7 +92,7 @@ class Refreshes(Accounts):
 
         return await self._db.write(work)
 
-    async def swap(self, account: Account, *, grant: Grant | None = None) -> Account | None:
+    async def swap(self, account: Account, *, grant: Grant | None = None, settled: bool = False) -> Account | None:
         """Write the account's state, identity and times, and what a grant brought, if nobody was faster.
 
         The name, the client and the destination are not written: :meth:`rename_account` and :meth:`replace_login` do
@@ -103,6 +103,7 @@ class Refreshes(Accounts):
             grant: new tokens. They get a generation of their own, which is the present one if :meth:`keep_answer` has
                 just opened it. The kept answer and the intent are dropped, and the previous refresh token too once
                 the one in force has been used.
+            settled: the open refresh has ended without a grant: the intent and the kept answer are dropped too.
 
         Returns:
             The new account, or None where the stored one has another version or is gone.
@@ -131,6 +132,7 @@ class Refreshes(Accounts):
                 client = row["client"] or ""
                 values |= self._stow(tx, account.uuid, client, account.destination, generation, grant)
                 values["generation"] = generation
+            if grant is not None or settled:
                 self._close(tx, account.uuid)
             return self._write(tx, row, values)
 
@@ -223,10 +225,6 @@ class Refreshes(Accounts):
             client=row["client"] or "",
             whose=f"account '{account.name}'",
         )
-
-    async def drop_intent(self, account: Account) -> None:
-        """Close the account's open refresh: the intent and the kept answer go."""
-        await self._db.write(lambda tx: self._close(tx, account.uuid))
 
     def _if_version(self, tx: Connection, account: Account) -> RowMapping | None:
         row = find(tx, account.uuid)

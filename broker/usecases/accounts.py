@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from broker.core import timing
 from broker.core.account import Account, Misconfigured, NeedsLogin, RefreshingFailed, Static, Suspect, Uncertain
 from broker.core.account import login_needed as needs_login
+from broker.core.login import Login
 from broker.core.policy import Ask, Caller, Denied, decide
 from broker.core.secret import Secret
 from broker.errors import ConfirmNeeded, InvalidRequest, TooManyRequests, UnknownAccount
@@ -51,7 +52,7 @@ async def listed(ctx: Context) -> list[View | PendingView]:
         if pending.account and pending.replaces is None:
             views[pending.account] = _pending(ctx, pending)
     for account in await ctx.store.accounts():
-        views[account.name] = View(account, await refresh.next_refresh_at(ctx, account))
+        views[account.name] = await _view(ctx, account)
     return [views[name] for name in sorted(views)]
 
 
@@ -67,6 +68,10 @@ async def shown(ctx: Context, name: str) -> View | PendingView:
             if pending.account == name:
                 return _pending(ctx, pending)
         raise unknown(name)
+    return await _view(ctx, account)
+
+
+async def _view(ctx: Context, account: Account) -> View:
     url = await login.offer(ctx, account) if isinstance(account.state, NeedsLogin) else ""
     return View(account, await refresh.next_refresh_at(ctx, account), url)
 
@@ -230,5 +235,5 @@ async def _revoke(ctx: Context, account: Account) -> LoggedOut:
     return LoggedOut(revoked=True, detail=f"{provider.title} confirmed that the login is dead.")
 
 
-def _pending(ctx: Context, pending: "login.Login") -> PendingView:
+def _pending(ctx: Context, pending: Login) -> PendingView:
     return PendingView(pending.account, pending.provider, pending.created_at, login.start_url(ctx, pending.id))

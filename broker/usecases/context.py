@@ -29,12 +29,15 @@ class Flights:
     Attributes:
         tasks: account uuid -> the one task that refreshes it.
         grounded: no new flight begins; set when the daemon stops.
+        resting: account uuid -> when its next flight may begin by itself, after one that broke and left no trace in
+            the row; epoch seconds.
         everywhere: the gate for all issuers together.
         per_issuer: issuer -> its own gate.
     """
 
     tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict)
     grounded: bool = False
+    resting: dict[str, float] = field(default_factory=dict)
     everywhere: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(IN_ALL))
     per_issuer: dict[str, asyncio.Semaphore] = field(default_factory=dict)
 

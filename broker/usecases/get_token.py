@@ -52,6 +52,7 @@ class MustLogin:
     login_url: str
     misconfigured: bool = False
     confirm: bool = False
+    pending: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +109,7 @@ async def _absent(ctx: Context, caller: Caller, ask: Ask) -> Outcome:
         return decision
     for pending in await ctx.store.logins_pending():
         if pending.account == ask.account:
-            return MustLogin(ask.account, Pending.reason, login.start_url(ctx, pending.id))
+            return MustLogin(ask.account, Pending.reason, login.start_url(ctx, pending.id), pending=True)
     raise UnknownAccount(
         f"No account is called '{ask.account}'.",
         f"Log in first: keyfob login {ask.account} --provider NAME (see: keyfob accounts)",

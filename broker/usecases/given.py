@@ -116,6 +116,9 @@ async def _finish(
     replaced = await ctx.store.account(login.account) if login.account else None
     login = replace(login, replaces=replaced.uuid if replaced is not None else None)
     account = await activate(ctx, login, provider, grant, who, state)
+    # Kept like a login through a browser, so that its id can be asked for the same way.
+    await ctx.store.put_login(replace(login, state="pending"), state=Secret(""), verifier=Secret(""))
+    await ctx.store.end_login(login.id, state="done", account=account.name, reason="")
     ctx.publish("logged-in", account.name, detail=who.label if who is not None else "", login=login.id)
     ctx.wake.set()
     return Finished(replace(login, account=account.name), account, provider)

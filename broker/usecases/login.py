@@ -1,15 +1,13 @@
 """A browser login, from the start URL to the account. ``begin`` and ``finish`` stand together on purpose.
 
-Called by the web API (start, poll, paste), by the browser door (start page, callback) and by ``get_token``, which
-points a refused caller to a login.
+Called by the web API (start, poll), by the browser door (start page, callback), by ``paste`` and by ``get_token``,
+which points a refused caller to a login.
 """
 
 import asyncio
 import secrets
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
-from urllib.parse import parse_qsl, urlsplit
 
 from broker.core.account import ACCOUNT_NAME, Account, Destination, Identity
 from broker.core.login import LOGIN_LIFETIME, Flow, Login
@@ -195,39 +193,7 @@ async def finish(
         )
     if not taken.same_browser:
         return await _fail(ctx, taken.login, "The answer came in another browser than the one that began this login.")
-    return await _shielded(ctx, _complete(ctx, taken, params))
-
-
-async def finish_pasted(ctx: Context, login_id: str, *, url: str = "", code: Secret | None = None) -> Finished:
-    """Finish a login with what a person copied: the whole redirect URL, or the code that the provider showed.
-
-    Raises:
-        UnknownLogin: none such is pending.
-        InvalidRequest: what was pasted cannot belong to this login; the login stays pending.
-    """
-    login = await ctx.store.login(login_id)
-    if login is None:
-        raise UnknownLogin("There is no such login.", "Start it again.")
-    if login.state != "pending" or login.expires_at <= ctx.clock():
-        raise Conflict(f"This login is {login.state if login.state != 'pending' else 'expired'}.", "Start it again.")
-    if url:
-        params = _pasted_params(login, url)
-        state = next((Secret(value) for name, value in params if name == "state"), None)
-        if state is None:
-            raise InvalidRequest("The pasted address has no 'state'.", "Copy the whole address, to its very end.")
-        taken = await ctx.store.take_login(state=state, browser=None, now=ctx.clock())
-        if taken is None or taken.login.id != login_id:
-            raise InvalidRequest("The pasted address belongs to another login.", "Start this one again.")
-    else:
-        if login.redirect_uri.startswith("http"):
-            raise InvalidRequest(
-                "This provider sends the code to an address, not to a page.", "Paste that whole address as the URL."
-            )
-        params = [("code", code.reveal() if code is not None else "")]
-        taken = await ctx.store.take_login(id=login_id, browser=None, now=ctx.clock())
-        if taken is None:
-            raise UnknownLogin("This login has just ended.", "Start it again.")
-    return await _shielded(ctx, _complete(ctx, taken, params, pasted_code=not url))
+    return await complete(ctx, taken, params)
 
 
 async def cancel(ctx: Context, login_id: str) -> None:
@@ -235,13 +201,19 @@ async def cancel(ctx: Context, login_id: str) -> None:
 
     Raises:
         UnknownLogin: there is none.
+        Conflict: its code is being exchanged; how that ends is not known yet.
     """
     login = await ctx.store.login(login_id)
     if login is None:
         raise UnknownLogin("There is no such login.")
-    if login.state == "pending":
-        await ctx.store.take_login(id=login_id, browser=None, now=ctx.clock())
-        await _fail(ctx, login, "The login was cancelled.")
+    if login.state != "pending":
+        return
+    if (
+        login.expires_at > ctx.clock()
+        and await ctx.store.take_login(id=login_id, browser=None, now=ctx.clock()) is None
+    ):
+        raise Conflict("This login is being finished right now.", "See how it ends: keyfob accounts")
+    await _fail(ctx, login, "The login was cancelled.")
 
 
 async def offer(ctx: Context, account: Account) -> str:
@@ -286,26 +258,25 @@ async def expire(ctx: Context) -> None:
         ctx.publish("login-failed", login.account, detail="nobody finished it in time", login=login.id)
 
 
-def _pasted_params(login: Login, url: str) -> list[tuple[str, str]]:
-    given, expected = urlsplit(url.strip()), urlsplit(login.redirect_uri)
-    if (given.scheme, given.netloc, given.path) != (expected.scheme, expected.netloc, expected.path):
-        raise InvalidRequest(
-            "The pasted address is not the one that this login ends at.",
-            f"It begins with {login.redirect_uri}? - copy it from the address bar after you logged in.",
-        )
-    return parse_qsl(given.query, keep_blank_values=True)
+async def complete(
+    ctx: Context, taken: TakenLogin, params: Sequence[tuple[str, str]], *, pasted_code: bool = False
+) -> Finished:
+    """Finish a login that was taken; to the end even when the browser goes away: a code that was sent is spent.
 
-
-async def _shielded(ctx: Context, story: Coroutine[Any, Any, Finished]) -> Finished:
-    """Run to the end even when the browser goes away: a code that was sent is spent."""
-    task = asyncio.create_task(story)
+    Args:
+        ctx: the collaborators.
+        taken: the login.
+        params: the authorization response.
+        pasted_code: a person copied the code alone, so nothing tells who issued it.
+    """
+    task = asyncio.create_task(_complete(ctx, taken, params, pasted_code=pasted_code))
     ctx.finishing.add(task)
     task.add_done_callback(ctx.finishing.discard)
     return await asyncio.shield(task)
 
 
 async def _complete(
-    ctx: Context, taken: TakenLogin, params: Sequence[tuple[str, str]], *, pasted_code: bool = False
+    ctx: Context, taken: TakenLogin, params: Sequence[tuple[str, str]], *, pasted_code: bool
 ) -> Finished:
     """Check who answered -> exchange -> validate -> who is it -> activate."""
     login = taken.login

@@ -189,7 +189,7 @@ async def _describe(ctx: Context, new: NewProvider) -> ProviderConfig:
     preset = catalog.preset(new.preset or "generic", ctx.presets_dir)
     overrides = dict(new.overrides)
     if new.issuer:
-        overrides["issuer"] = catalog.check_url(new.issuer, what="issuer", private=new.private)
+        overrides["issuer"] = catalog.check_issuer(new.issuer)
     base_url = catalog.check_url(new.base_url, what="base URL", private=new.private) if new.base_url else ""
     name = new.name or catalog.provider_name(preset.name, base_url, overrides.get("issuer", ""))
     if not PROVIDER_NAME.fullmatch(name):

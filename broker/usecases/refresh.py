@@ -7,14 +7,14 @@ published. Nothing is open in the database while the network is asked.
 
 import asyncio
 import logging
+from collections.abc import Callable
 
 from broker.core import account as transitions
 from broker.core import timing
 from broker.core.account import Account, Active, RefreshingFailed, Uncertain
 from broker.core.secret import Secret
 from broker.core.token import Grant
-from broker.errors import KeyfobError, StoreUnavailable
-from broker.events import Kind
+from broker.errors import InvalidRequest, KeyfobError, Misconfigured, StoreUnavailable, UnknownProvider
 from broker.oauth import idtoken, wire
 from broker.providers.model import Provider
 from broker.usecases.context import Context
@@ -47,6 +47,11 @@ def _landed(ctx: Context, uuid: str, task: asyncio.Task[None]) -> None:
     if ctx.flights.tasks.get(uuid) is task:
         del ctx.flights.tasks[uuid]
     ctx.wake.set()
+    broke = task.cancelled() or task.exception() is not None
+    ctx.flights.resting.pop(uuid, None)
+    if broke:
+        # The row still says "due": without a rest the next tick would start over at once, for ever.
+        ctx.flights.resting[uuid] = ctx.clock() + timing.LONGEST_SLEEP
     # Joiners get the exception themselves; without any, it is logged here and not lost.
     if not task.cancelled() and (exc := task.exception()) is not None:
         level = logging.WARNING if isinstance(exc, KeyfobError) else logging.ERROR
@@ -69,8 +74,14 @@ async def refresh_due(ctx: Context) -> float | None:
 
 
 async def next_refresh_at(ctx: Context, account: Account) -> float | None:
-    """When Keyfob will next ask for this account by itself."""
-    return timing.next_refresh_at(account, timing_policy(await find(ctx, account.provider)))
+    """When Keyfob will next ask for this account by itself, or None where it will not."""
+    try:
+        provider = await find(ctx, account.provider)
+    except (UnknownProvider, InvalidRequest):
+        # Its preset was taken away: nobody can be asked. One such account must not stop the others.
+        return None
+    due = timing.next_refresh_at(account, timing_policy(provider))
+    return None if due is None else max(due, ctx.flights.resting.get(account.uuid, 0.0))
 
 
 async def settle(ctx: Context) -> None:
@@ -80,15 +91,16 @@ async def settle(ctx: Context) -> None:
     the request: within its grace the same token is sent again at once, before anything else.
     """
     for account, started_at, answered in await ctx.store.open_intents():
-        provider = await find(ctx, account.provider)
+        try:
+            provider = await find(ctx, account.provider)
+        except (UnknownProvider, InvalidRequest) as exc:
+            log.warning("what became of the last refresh of '%s' cannot be told: %s", account.name, exc)
+            continue
         raw = await ctx.store.kept_answer(account) if answered else None
         if raw is not None:
             await _judge(ctx, account, provider, raw, started_at)
             continue
-        await ctx.store.drop_intent(account)
-        current = await ctx.store.account_by_uuid(account.uuid)
-        if current is not None:
-            await _lost(ctx, current, provider, started_at, "Keyfob was stopped while it waited for an answer")
+        await _lost(ctx, account, provider, started_at, "Keyfob was stopped while it waited for an answer")
 
 
 async def _fly(ctx: Context, uuid: str, *, force: bool) -> None:
@@ -108,18 +120,23 @@ async def _fly(ctx: Context, uuid: str, *, force: bool) -> None:
         client, secret = await ctx.store.client_of(account)
         refresh_token = await ctx.store.refresh_token(account)
         sent_at = ctx.clock()
-        intended = await ctx.store.begin_refresh(account, sent_at)
+        intended = await ctx.store.begin_refresh(account, sent_at) if refresh_token is not None else None
         if intended is None or refresh_token is None:
+            return  # The row has changed since it was read; the next look finds what it is now.
+        try:
+            outcome = await wire.refresh(
+                ctx.http,
+                provider,
+                client,
+                secret,
+                token_endpoint=account.destination.token_endpoint,
+                refresh_token=refresh_token,
+                resource=account.resource,
+            )
+        except Misconfigured as exc:
+            # Nothing was sent, and nothing will be before a person has mended it.
+            await _misconfigured(ctx, intended, str(exc))
             return
-        outcome = await wire.refresh(
-            ctx.http,
-            provider,
-            client,
-            secret,
-            token_endpoint=account.destination.token_endpoint,
-            refresh_token=refresh_token,
-            resource=account.resource,
-        )
     await _receive(ctx, intended, provider, outcome, sent_at)
 
 
@@ -133,7 +150,6 @@ def _worth_it(ctx: Context, account: Account, provider: Provider) -> bool:
 
 async def _receive(ctx: Context, account: Account, provider: Provider, outcome: wire.Outcome, sent_at: float) -> None:
     """Match what came back, and write down what it means."""
-    now = ctx.clock()
     match outcome:
         case wire.Answered(raw=raw, refresh_token=refresh_token):
             kept = await _keep(ctx, account, raw, refresh_token)
@@ -142,8 +158,8 @@ async def _receive(ctx: Context, account: Account, provider: Provider, outcome: 
         case wire.Refused(error=error) if error in provider.refresh.dead_grant_errors:
             await _dead(ctx, account, provider, outcome)
         case wire.Refused(error=error, description=description) if error in CLIENT_ERRORS:
-            reason = _said(provider, error, description) + " The login is kept; check the client id and secret."
-            await _swap(ctx, transitions.misconfigured(account, now, reason), "misconfigured", reason)
+            said = _said(provider, error, description)
+            await _misconfigured(ctx, account, f"{said} The login is kept; check the client id and secret.")
         case wire.Refused(error=error, description=description):
             await _failed(ctx, account, _said(provider, error, description))
         case wire.Throttled(reason=reason, retry_after=retry_after):
@@ -178,7 +194,7 @@ async def _judge(ctx: Context, account: Account, provider: Provider, raw: Secret
     except (wire.BadReply, KeyfobError) as exc:
         await _failed(ctx, account, f"the new token from {provider.title} is not usable: {exc}")
         return
-    swapped = await ctx.store.swap(transitions.refreshed(account, ctx.clock()), grant=grant)
+    swapped = await _swap(ctx, account, lambda row: transitions.refreshed(row, ctx.clock()), grant)
     if swapped is not None:
         ctx.publish("refreshed", swapped.name, generation=swapped.generation, detail=_lifetime(grant))
 
@@ -209,17 +225,31 @@ async def _dead(ctx: Context, account: Account, provider: Provider, refusal: wir
     reason = _said(provider, refusal.error, refusal.description)
     if isinstance(account.state, Uncertain):
         reason = f"An answer of {provider.title} was lost, and the refresh token from before is not accepted any more."
-    await _swap(ctx, transitions.login_needed(account, ctx.clock(), reason), "needs-login", reason)
+    if await _swap(ctx, account, lambda row: transitions.login_needed(row, ctx.clock(), reason)) is not None:
+        ctx.publish("needs-login", account.name, detail=reason)
+
+
+async def _misconfigured(ctx: Context, account: Account, reason: str) -> None:
+    """The client is wrong, not the login: stop asking, and keep the grant."""
+    if await _swap(ctx, account, lambda row: transitions.misconfigured(row, ctx.clock(), reason)) is not None:
+        ctx.publish("misconfigured", account.name, detail=reason)
 
 
 async def _failed(ctx: Context, account: Account, reason: str, retry_after: float | None = None) -> None:
     """A passing failure: the token is served while it lives, and the next try is set."""
-    now = ctx.clock()
     attempts = account.state.attempts if isinstance(account.state, RefreshingFailed) else 0
+    await _again_at(ctx, account, reason, timing.backoff(attempts + 1, ctx.rng), retry_after)
+
+
+async def _again_at(ctx: Context, account: Account, reason: str, wait: float, retry_after: float | None = None) -> None:
+    now = ctx.clock()
     throttled_until = 0.0 if retry_after is None else now + min(retry_after, timing.RETRY_AFTER_CAP)
-    retry_at = now + timing.backoff(attempts + 1, ctx.rng)
-    changed = transitions.refresh_failed(account, now, reason, retry_at, throttled_until)
-    await _swap(ctx, changed, "refresh-failed", reason)
+
+    def change(row: Account) -> Account:
+        return transitions.refresh_failed(row, now, reason, now + wait, throttled_until)
+
+    if await _swap(ctx, account, change) is not None:
+        ctx.publish("refresh-failed", account.name, detail=reason)
 
 
 async def _lost(ctx: Context, account: Account, provider: Provider, sent_at: float, reason: str) -> None:
@@ -228,25 +258,39 @@ async def _lost(ctx: Context, account: Account, provider: Provider, sent_at: flo
     policy = provider.refresh
     if policy.rotation == "never":
         await _failed(ctx, account, f"the answer of {provider.title} was lost: {reason}")
-    elif now < sent_at + policy.reuse_grace_s:
-        # The spent token still answers for a moment: asking again now brings the same new token once more.
-        changed = transitions.refresh_failed(account, now, f"the answer of {provider.title} was lost: {reason}", now)
-        await _swap(ctx, changed, "refresh-failed", reason)
-    else:
-        attempts = account.state.attempts if isinstance(account.state, Uncertain) else 0
-        wait = timing.backoff(attempts + 1, ctx.rng)
-        # Asking again may make the provider end the login, old token included: so not while that token lives.
-        lives_until = account.token.expires_at if account.token is not None else None
-        retry_at = max(now + wait, lives_until or 0.0)
-        text = f"An answer of {provider.title} was lost ({reason}); its refresh tokens may be spent only once."
-        await _swap(ctx, transitions.answer_lost(account, now, text, retry_at), "uncertain", text)
+        return
+    failures = account.state.attempts if isinstance(account.state, RefreshingFailed) else 0
+    first = min(sent_at, account.state.since) if failures else sent_at
+    if now < first + policy.reuse_grace_s:
+        # The spent token still answers for a moment: asking again at once brings the same new token once more.
+        wait = timing.backoff(failures, ctx.rng) if failures else 0.0
+        await _again_at(ctx, account, f"the answer of {provider.title} was lost: {reason}", wait)
+        return
+    attempts = account.state.attempts if isinstance(account.state, Uncertain) else 0
+    # Asking again may make the provider end the login, old token included: so not while that token lives.
+    lives_until = account.token.expires_at if account.token is not None else None
+    retry_at = max(now + timing.backoff(attempts + 1, ctx.rng), lives_until or 0.0)
+    text = f"An answer of {provider.title} was lost ({reason}); its refresh tokens may be spent only once."
+    if await _swap(ctx, account, lambda row: transitions.answer_lost(row, now, text, retry_at)) is not None:
+        ctx.publish("uncertain", account.name, detail=text)
 
 
-async def _swap(ctx: Context, changed: Account, kind: Kind, detail: str) -> None:
-    """Write a new state where nothing else has changed the account meanwhile."""
-    swapped = await ctx.store.swap(changed)
-    if swapped is not None:
-        ctx.publish(kind, swapped.name, detail=detail)
+async def _swap(
+    ctx: Context, account: Account, change: Callable[[Account], Account], grant: Grant | None = None
+) -> Account | None:
+    """Close the intent with what the answer changes, and return the new account; None where it was superseded.
+
+    A row that changed meanwhile without a new generation (a new name, a reported rejection) is only read again. In
+    another generation the refresh token that was sent is not the account's any more, so its answer says nothing.
+    """
+    while True:
+        swapped = await ctx.store.swap(change(account), grant=grant, settled=True)
+        if swapped is not None:
+            return swapped
+        current = await ctx.store.account_by_uuid(account.uuid)
+        if current is None or current.generation != account.generation:
+            return None
+        account = current
 
 
 def _said(provider: Provider, error: str, description: str) -> str:

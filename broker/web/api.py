@@ -14,7 +14,7 @@ from broker.core.login import Flow
 from broker.core.policy import Ask, Caller
 from broker.core.secret import Secret
 from broker.errors import InvalidRequest, LoginFailed, UnknownLogin
-from broker.usecases import accounts, given, login
+from broker.usecases import accounts, given, login, paste
 from broker.usecases import get_token as tokens
 from broker.usecases.context import Context
 from broker.usecases.login import NewLogin
@@ -111,7 +111,7 @@ async def start_login(request: Request, ctx: Context) -> Response:
         account=body.text("account"),
         base_url=body.text("base_url"),
         scope=body.words("scope"),
-        flow=cast("Flow", flow),
+        flow=flow,
         client_id=body.text("client_id"),
         client_secret=body.secret("client_secret"),
         auth_method=body.text("token_endpoint_auth_method"),
@@ -162,7 +162,7 @@ async def finish_login(request: Request, ctx: Context) -> Response:
     if bool(url) == (code is not None):
         raise InvalidRequest("Give either 'url' or 'code'.")
     check_unlocked(ctx)
-    finished = await login.finish_pasted(ctx, request.path_params["id"], url=url, code=code)
+    finished = await paste.finish(ctx, request.path_params["id"], url=url, code=code)
     if finished.account is None:
         raise LoginFailed(finished.reason)
     return render.answer(render.login(finished.login, "", finished.account))

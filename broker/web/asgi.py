@@ -4,7 +4,7 @@ Called by ``daemon``, which opens a socket for each.
 """
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Literal
 
 from starlette.applications import Starlette
@@ -23,7 +23,9 @@ from broker.web.guards import AccessLog, AppGuard, BrowserGuard
 log = logging.getLogger(__name__)
 
 Handler = Callable[[Request, Context], Awaitable[Response]]
+Endpoint = Callable[[Request], Awaitable[Response]]
 Who = Literal["anyone", "app", "owner"]
+NOTHING_HERE = NotFound("There is nothing at this path.", "The owner gets the list: GET /openapi.yaml on the socket.")
 
 # fmt: off
 APP_ROUTES: tuple[tuple[str, str, Handler, Who], ...] = (
@@ -72,7 +74,8 @@ def app_door(ctx: Context, name: str, hosts: frozenset[str] | None) -> ASGIApp:
     """Return the app of the app socket (``hosts`` None) or of the app port."""
     app = Starlette(
         routes=[
-            _route(path, _app_endpoint(ctx, path, handler, who), method) for method, path, handler, who in APP_ROUTES
+            _route(path, {method: _app_endpoint(ctx, path, handler, who) for method, handler, who in on_path})
+            for path, on_path in _by_path().items()
         ],
         exception_handlers={HTTPException: _app_miss},
     )
@@ -83,17 +86,20 @@ def app_door(ctx: Context, name: str, hosts: frozenset[str] | None) -> ASGIApp:
 def browser_door(ctx: Context, hosts: frozenset[str]) -> ASGIApp:
     """Return the app of the browser port."""
     app = Starlette(
-        routes=[_route(path, _page_endpoint(ctx, path, handler), "GET") for path, handler in BROWSER_ROUTES],
+        routes=[_route(path, {"GET": _page_endpoint(ctx, path, handler)}) for path, handler in BROWSER_ROUTES],
         exception_handlers={HTTPException: _page_miss},
     )
     app.router.redirect_slashes = False
     return AccessLog(BrowserGuard(app, hosts), "browser")
 
 
-def _app_endpoint(ctx: Context, path: str, handler: Handler, who: Who) -> Callable[[Request], Awaitable[Response]]:
+def _app_endpoint(ctx: Context, path: str, handler: Handler, who: Who) -> Endpoint:
     async def endpoint(request: Request) -> Response:
         request.scope["state"]["route"] = path
         try:
+            # Names come back in messages, which end in somebody's terminal. No name of anything holds the mark "?".
+            for name, value in request.path_params.items():
+                request.path_params[name] = "".join(c if c.isprintable() else "?" for c in value)
             _check_may(request, who)
             return await handler(request, ctx)
         except KeyfobError as exc:
@@ -113,13 +119,25 @@ def _check_may(request: Request, who: Who) -> None:
         )
 
 
-def _route(path: str, endpoint: Callable[[Request], Awaitable[Response]], method: str) -> Route:
-    route = Route(path, endpoint, methods=[method])
-    route.methods = {method}  # starlette adds HEAD to GET; a hand-out without a body helps nobody
+def _by_path() -> dict[str, list[tuple[str, Handler, Who]]]:
+    found: dict[str, list[tuple[str, Handler, Who]]] = {}
+    for method, path, handler, who in APP_ROUTES:
+        found.setdefault(path, []).append((method, handler, who))
+    return found
+
+
+def _route(path: str, by_method: Mapping[str, Endpoint]) -> Route:
+    """Make one route of a path's methods, so that a wrong method is told all the right ones (RFC 9110 15.5.6)."""
+
+    async def endpoint(request: Request) -> Response:
+        return await by_method[request.method](request)
+
+    route = Route(path, endpoint)
+    route.methods = set(by_method)  # starlette adds HEAD to GET; a hand-out without a body helps nobody
     return route
 
 
-def _page_endpoint(ctx: Context, path: str, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
+def _page_endpoint(ctx: Context, path: str, handler: Handler) -> Endpoint:
     async def endpoint(request: Request) -> Response:
         request.scope["state"]["route"] = path
         try:
@@ -133,15 +151,15 @@ def _page_endpoint(ctx: Context, path: str, handler: Handler) -> Callable[[Reque
     return endpoint
 
 
-async def _app_miss(request: Request, exc: Exception) -> Response:
+async def _app_miss(_: Request, exc: Exception) -> Response:
     if isinstance(exc, HTTPException) and exc.status_code == 405:  # noqa: PLR2004 -- the status says it
-        response = render.problem(InvalidRequest(f"{request.method} is not answered here.", "See /openapi.yaml."))
-        response.status_code = 405
-        response.headers.update(exc.headers or {})
+        allowed = ", ".join(sorted((exc.headers or {}).get("Allow", "").split(", ")))
+        response = render.problem(InvalidRequest("This path does not answer that method.", f"Use {allowed}."), 405)
+        response.headers["allow"] = allowed
         return response
-    return render.problem(NotFound("There is nothing at this path.", "See /openapi.yaml."))
+    return render.problem(NOTHING_HERE)
 
 
-async def _page_miss(request: Request, exc: Exception) -> Response:
-    del request, exc
+async def _page_miss(_: Request, exc: Exception) -> Response:
+    del exc
     return pages.render(pages.NOT_FOUND)

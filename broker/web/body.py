@@ -3,11 +3,11 @@
 Called by the API handlers. Every complaint names the field and what it should have been.
 """
 
-import math
+import re
 from datetime import datetime
 from typing import Any
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from broker.core.secret import Secret
 from broker.errors import InvalidRequest
@@ -15,6 +15,10 @@ from broker.oauth import strict
 
 # A token may have 64 KiB; with its field names a body stays under this.
 MOST_BODY = 128 * 1024
+# The end of the year 4999, epoch seconds: further than any lifetime, and still writable as a date.
+LATEST = 95_617_584_000
+# Plain decimals: Python's own reading would take "1_0", "1e3" and white space too.
+NUMBER = re.compile(r"[0-9]{1,15}(\.[0-9]{1,9})?")
 
 
 class Fields:
@@ -31,10 +35,13 @@ class Fields:
             InvalidRequest: it is too large or no JSON object.
         """
         raw = bytearray()
-        async for chunk in request.stream():
-            raw += chunk
-            if len(raw) > MOST_BODY:
-                raise InvalidRequest(f"The body is larger than {MOST_BODY // 1024} KiB.")
+        try:
+            async for chunk in request.stream():
+                raw += chunk
+                if len(raw) > MOST_BODY:
+                    raise InvalidRequest(f"The body is larger than {MOST_BODY // 1024} KiB.")
+        except ClientDisconnect as exc:
+            raise InvalidRequest("The body ended before its time.") from exc
         if not raw:
             return cls({})
         try:
@@ -76,36 +83,44 @@ class Fields:
 
     def flag(self, name: str) -> bool:
         """Take a true or false."""
-        value = self._values.pop(name, False)
-        if not isinstance(value, bool):
+        value = self._values.pop(name, None)
+        if not isinstance(value, bool | None):
             raise InvalidRequest(f"'{name}' must be true or false.")
-        return value
+        return bool(value)
 
     def time(self, name: str) -> float | None:
         """Take a moment: RFC 3339 text or epoch seconds."""
         value = self._values.pop(name, None)
         if value is None:
             return None
-        if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 1e11:  # noqa: PLR2004 -- year 5138
-            return float(value)
-        try:
-            moment = datetime.fromisoformat(value)
-        except (TypeError, ValueError):
-            raise InvalidRequest(f"'{name}' must be a time such as 2030-01-31T12:00:00Z.") from None
-        if moment.tzinfo is None:
-            raise InvalidRequest(f"'{name}' must name its time zone, such as 2030-01-31T12:00:00Z.")
-        return moment.timestamp()
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            seconds: float = value
+        else:
+            try:
+                moment = datetime.fromisoformat(value)
+            except (TypeError, ValueError):
+                raise InvalidRequest(f"'{name}' must be a time such as 2030-01-31T12:00:00Z.") from None
+            if moment.tzinfo is None:
+                raise InvalidRequest(f"'{name}' must name its time zone, such as 2030-01-31T12:00:00Z.")
+            seconds = moment.timestamp()
+        if not 0 <= seconds < LATEST:
+            raise InvalidRequest(f"'{name}' must lie between 1970 and the year 5000.")
+        return float(seconds)
 
     def objects(self, name: str) -> list["Fields"]:
         """Take an array of objects."""
-        value = self._values.pop(name, None) or []
+        value = self._values.pop(name, None)
+        if value is None:
+            return []
         if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
             raise InvalidRequest(f"'{name}' must be an array of objects.")
         return [Fields(dict(item)) for item in value]
 
     def table(self, name: str) -> dict[str, Any]:
         """Take an object as it is."""
-        value = self._values.pop(name, None) or {}
+        value = self._values.pop(name, None)
+        if value is None:
+            return {}
         if not isinstance(value, dict):
             raise InvalidRequest(f"'{name}' must be an object.")
         return value
@@ -149,13 +164,16 @@ class Query:
         text = self._values.get(name)
         if text is None:
             return None
-        try:
-            value = float(text)
-        except ValueError:
-            value = math.nan
-        if not text.isascii() or not 0 <= value <= most:
+        if not NUMBER.fullmatch(text) or float(text) > most:
             raise InvalidRequest(f"'{name}' must be a number of seconds from 0 to {most:.0f}.")
-        return value
+        return float(text)
+
+    def count(self, name: str, default: int, most: int) -> int:
+        """Return a parameter that is a whole number from 1 to ``most``."""
+        text = self._values.get(name, str(default))
+        if not NUMBER.fullmatch(text) or not 1 <= float(text) <= most or "." in text:
+            raise InvalidRequest(f"'{name}' must be a whole number from 1 to {most}.")
+        return int(text)
 
     def flag(self, name: str) -> bool:
         """Return a parameter that is true or false; false where it is missing."""

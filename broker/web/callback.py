@@ -59,14 +59,16 @@ async def result(request: Request, ctx: Context) -> Response:
     """``GET /ui/logins/{id}``: how a login went. The address holds no code, and the page no token."""
     browser = _browser(request)
     found = await ctx.store.login(request.path_params["id"])
-    if found is None or browser is None or not await ctx.store.claim_login(found.id, browser):
+    if found is None or browser is None or not await ctx.store.opened_by(found.id, browser):
         return pages.render(pages.LOGIN_GONE)
     return pages.render(await _result_page(ctx, found))
 
 
 async def _result_page(ctx: Context, found: Login) -> pages.Page:
     provider = await providers.find(ctx, found.provider)
-    again = f"keyfob login {found.account}" if found.replaces else f"keyfob login --provider {found.provider}"
+    again = " ".join(("keyfob login", *filter(None, (found.account,))))
+    if not found.replaces:
+        again += f" --provider {found.provider}"
     match found.state:
         case "done":
             account = await ctx.store.account(found.account)

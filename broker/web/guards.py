@@ -181,7 +181,7 @@ class BrowserGuard:
         if headers[b"host"][0].decode("latin-1").lower() not in self.hosts:
             return _plain("This address is not Keyfob's.", 400)
         if scope["method"] != "GET":
-            return _plain("Only GET is answered here.", 405)
+            return _plain("Only GET is answered here.", 405, allow="GET")
         if len(scope["query_string"]) > MOST_QUERY:
             return _plain("The address is too long.", 414)
         if b"prefetch" in b"".join(headers.get(b"sec-purpose", []) + headers.get(b"purpose", [])):
@@ -197,8 +197,8 @@ class BrowserGuard:
         return None
 
 
-def _plain(text: str, status: int) -> Response:
-    return PlainTextResponse(text + "\n", status, render.ANSWER_HEADERS)
+def _plain(text: str, status: int, **more: str) -> Response:
+    return PlainTextResponse(text + "\n", status, render.ANSWER_HEADERS | more)
 
 
 def check_unlocked(ctx: Context) -> None:

@@ -39,6 +39,7 @@ ENDPOINTS = {
 # A stream that says nothing for longer is cut by some clients.
 HEARTBEAT = 15.0
 MOST_AUDIT = 1000
+USUAL_AUDIT = 100
 
 
 async def list_providers(request: Request, ctx: Context) -> Response:
@@ -149,7 +150,7 @@ async def delete_grant(request: Request, ctx: Context) -> Response:
 async def list_audit(request: Request, ctx: Context) -> Response:
     """``GET /v1/audit``, newest first."""
     query = Query(request, "account", "app", "since", "limit")
-    limit = int(query.seconds("limit", MOST_AUDIT) or 100)
+    limit = query.count("limit", USUAL_AUDIT, MOST_AUDIT)
     entries = await ctx.store.audit(
         account=query.text("account"), app=query.text("app"), since=query.seconds("since", 1e11), limit=limit
     )
@@ -236,6 +237,8 @@ def _grant(body: Fields, account: str = "") -> AppGrant:
         mode=body.text("mode", "token"),
         expires_at=body.time("expires_at"),
     )
+    if not given.account:
+        raise InvalidRequest("'account' is missing in a grant.", "Name the account that the app may use.")
     if body.objects("rules"):
         raise InvalidRequest("Rules for the proxy are not built yet.", "Leave 'rules' out.")
     body.end()

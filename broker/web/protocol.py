@@ -18,6 +18,10 @@ RECEIVE_DEADLINE = 10.0
 # Keys, tokens in bodies of 64 KiB, and URLs with a pasted redirect in them fit well; a flood does not.
 MOST_HEAD_BYTES = 32 * 1024
 MOST_HEADER_LINES = 64
+# Of a whole request as it comes over the wire: the largest body that anybody reads (128 KiB) in very small chunks.
+MOST_REQUEST_BYTES = 1024 * 1024
+# What every answer carries, the parser's own refusals too.
+REFUSAL_HEADERS = b"cache-control: no-store\r\nx-content-type-options: nosniff\r\nconnection: close\r\n"
 # struct ucred: pid, uid, gid (unix(7)).
 _UCRED = struct.Struct("3i")
 
@@ -37,6 +41,8 @@ class GuardedProtocol(HttpToolsProtocol):
         self._deadline: asyncio.TimerHandle | None = None
         self._receiving = True
         self._in_head = True
+        # Counted as it is read, for a line that never ends, and as it is parsed, for many requests in one read.
+        self._read_bytes = 0
         self._head_bytes = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -52,38 +58,67 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser, and hold the sender to the deadline while a request is not complete."""
-        if self._in_head:
-            self._head_bytes += len(data)
+        self._read_bytes += len(data)
         super().data_received(data)
         if self.transport.is_closing():
             return
-        if self._in_head and self._head_bytes > MOST_HEAD_BYTES:
-            self.send_400_response("The request's header is too large.")
+        if self._receiving and self._read_bytes > (MOST_HEAD_BYTES if self._in_head else MOST_REQUEST_BYTES):
+            self.send_400_response("The request is too large.")
         elif not self._receiving:
             self._disarm()
         elif self._deadline is None:
             self._deadline = self.loop.call_later(RECEIVE_DEADLINE, self._too_slow)
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is no request that can be read, and hang up."""
+        text = msg.encode("ascii")
+        head = b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain; charset=utf-8\r\n" + REFUSAL_HEADERS
+        self.transport.write(head + b"content-length: %d\r\n\r\n" % len(text) + text)
+        self.transport.close()
+
+    def shutdown(self) -> None:
+        """End the connection: after its answer, or at once where the request has not even arrived."""
+        if self._receiving:
+            self.transport.abort()
+        else:
+            super().shutdown()
 
     def on_message_begin(self) -> None:
         """A request begins."""
         super().on_message_begin()
         self.scope["state"]["peer"] = self._peer
         self._receiving = self._in_head = True
+        self._read_bytes = self._head_bytes = 0
+
+    def on_url(self, url: bytes) -> None:
+        """Take a part of the request's target."""
+        self._count(len(url))
+        super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take one header line.
 
         Raises:
-            ValueError: there are too many; the parser turns it into a 400.
+            ValueError: it is one too many, or comes after the body; the parser turns it into a 400.
         """
+        if not self._in_head:
+            # RFC 9110 6.5.1: a trailer must not be merged into the header. Nobody needs one here.
+            raise ValueError("trailers are not taken")
         if len(self.headers) >= MOST_HEADER_LINES:
             raise ValueError("too many header lines")
+        self._count(len(name) + len(value))
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """The header is there; what follows is the body."""
+        """The header is there; what follows is the body.
+
+        Raises:
+            ValueError: the target is not a path. One with a host in it would overrule the Host that the guards look
+                at (RFC 9112 3.2.2).
+        """
+        if not self.url.startswith(b"/"):
+            raise ValueError("the target is not in origin form")
         self._in_head = False
-        self._head_bytes = 0
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
@@ -91,6 +126,14 @@ class GuardedProtocol(HttpToolsProtocol):
         self._receiving = False
         self._in_head = True
         super().on_message_complete()
+
+    def _count(self, size: int) -> None:
+        self._head_bytes += size
+        if self._head_bytes > MOST_HEAD_BYTES:
+            raise ValueError("the header is too large")
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Say nothing: uvicorn would advise to install a WebSocket library, which is not missing but left out."""
 
     def _too_slow(self) -> None:
         self._deadline = None

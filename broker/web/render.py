@@ -34,13 +34,14 @@ def answer(body: Mapping[str, Any], status: int = 200, headers: Mapping[str, str
     return Response(content, status, {**ANSWER_HEADERS, **(headers or {})}, "application/json")
 
 
-def problem(error: KeyfobError) -> Response:
-    """Return an error as a problem document (RFC 9457)."""
+def problem(error: KeyfobError, status: int | None = None) -> Response:
+    """Return an error as a problem document (RFC 9457); ``status`` where the error's own is not precise enough."""
+    status = error.status if status is None else status
     detail = f"{error.detail} {error.hint}".strip()
     body: dict[str, Any] = {
         "type": PROBLEM_TYPE + error.code,
         "title": error.title,
-        "status": error.status,
+        "status": status,
         "detail": detail,
         "code": error.code,
         **error.extra,
@@ -50,9 +51,9 @@ def problem(error: KeyfobError) -> Response:
     if isinstance(retry_after, (int, float)):
         body["retry_after"] = math.ceil(retry_after)
         headers["retry-after"] = str(math.ceil(retry_after))
-    if error.status == 401:  # noqa: PLR2004 -- RFC 9110 15.5.2: a 401 names the scheme
+    if status == 401:  # noqa: PLR2004 -- RFC 9110 15.5.2: a 401 names the scheme
         headers["www-authenticate"] = 'Bearer realm="keyfob"'
-    return Response(json.dumps(body, ensure_ascii=False).encode(), error.status, headers, PROBLEM)
+    return Response(json.dumps(body, ensure_ascii=False).encode(), status, headers, PROBLEM)
 
 
 def token(outcome: Outcome, *, plain: bool = False) -> Response:
@@ -79,6 +80,8 @@ def token(outcome: Outcome, *, plain: bool = False) -> Response:
 def refusal(outcome: MustLogin | Denied | Unavailable) -> KeyfobError:
     """Return the error that stands for an outcome which is no token."""
     match outcome:
+        case Denied(reason=reason, at_login=True):
+            return NotGranted(f"No: {reason}.", "Log in again and ask for it: keyfob login ACCOUNT --scope SCOPE")
         case Denied(reason=reason):
             return NotGranted(f"No: {reason}.", "Ask the owner: keyfob app grant APP --account ACCOUNT")
         case Unavailable(account=account, reason=reason, retry_after=retry_after):
@@ -91,6 +94,8 @@ def refusal(outcome: MustLogin | Denied | Unavailable) -> KeyfobError:
             return ConfirmNeeded(
                 reason, f"Confirm it: keyfob refresh {account} --confirm", login_url=url or None, account=account
             )
+        case MustLogin(account=account, reason=reason, login_url=url, pending=True):
+            return LoginNeeded(reason, f"Finish it in a browser: {url}", login_url=url, account=account)
         case MustLogin(account=account, reason=reason, login_url=url):
             return LoginNeeded(reason, f"Log in: keyfob login {account}", login_url=url or None, account=account)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from broker.core import account as core
-from broker.core.account import Account, Active, Destination
+from broker.core.account import Account, Active, Destination, NeedsLogin
 from broker.core.policy import AppGrant
 from broker.core.secret import Secret
 from broker.errors import StoreUnavailable
@@ -256,7 +256,7 @@ def test_an_answer_for_an_older_login_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_second_attempt_starts_without_an_answer(tmp_path: Path) -> None:
-    """After a reply that was no good, a new attempt's intent says that it has no answer; drop_intent closes it."""
+    """After a reply that was no good, a new attempt's intent says that it has no answer; a settled swap closes it."""
 
     async def story() -> None:
         async with opened(tmp_path) as store:
@@ -269,10 +269,14 @@ def test_a_second_attempt_starts_without_an_answer(tmp_path: Path) -> None:
             assert again is not None
             assert await store.open_intents() == [(again, NOW + 20.0, False)]
             assert await store.kept_answer(again) is None
-            await store.drop_intent(again)
+            assert await store.swap(again) is not None
+            assert len(await store.open_intents()) == 1
+            now = await store.account("me")
+            assert now is not None
+            after = await store.swap(replace(now, state=NeedsLogin(NOW, "gone")), settled=True)
             assert await store.open_intents() == []
             assert held(tmp_path, "answer") == []
-            assert await store.account("me") == again
+            assert await store.account("me") == after
 
     asyncio.run(story())
 

@@ -1,4 +1,4 @@
-"""The provider that the tests of this room log in at."""
+"""The provider that the tests of this room log in at, and the daemon that most of them may share."""
 
 from collections.abc import Iterator
 
@@ -6,6 +6,7 @@ import pytest
 
 from broker.practice.server import PracticeServer, practice_in_thread
 from broker.practice.settings import PracticeSettings
+from tests.web.house import House, running
 
 
 @pytest.fixture(scope="module")
@@ -13,3 +14,17 @@ def practice() -> Iterator[PracticeServer]:
     """Run a provider that says yes at once."""
     with practice_in_thread(PracticeSettings(ttl=600, auto_approve=True)) as server:
         yield server
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    """Run a daemon for the tests of a module that leave it as it was."""
+    with running(tmp_path_factory.mktemp("house")) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def key(house: House) -> str:
+    """Return the key of an app, called ``job``, that was granted nothing."""
+    made: str = house.owner.ask("POST", "/v1/apps", 201, json={"name": "job"})["key"]
+    return made

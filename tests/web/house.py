@@ -10,7 +10,8 @@ import functools
 import os
 import socket
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -117,6 +118,7 @@ class House:
         doors = daemon.ctx.doors
         self.socket = doors["socket"]
         self.app_url = doors["app"]
+        self.browser_url = doors["browser"]
         self._http = httpx2.HTTPTransport(uds=self.socket)
         self.owner = Door(httpx2.Client(transport=self._http, base_url="http://localhost", timeout=PATIENCE))
 
@@ -136,8 +138,8 @@ class House:
 
 
 @contextlib.contextmanager
-def running(home: Path) -> Iterator[House]:
-    """Run a daemon in a thread.
+def running(home: Path, clock: Callable[[], float] = time.time) -> Iterator[House]:
+    """Run a daemon in a thread, by the wall clock or by one that the test moves.
 
     It cannot get at the Internet: all but loopback goes to a proxy that is not there, and looking up names is its part.
     """
@@ -149,7 +151,7 @@ def running(home: Path) -> Iterator[House]:
             "app_port": "0",
             "http_proxy": f"http://127.0.0.1:{nobody.getsockname()[1]}",
         }
-        daemon = Daemon(settings.read({"HOME": str(home)}, flags), {})
+        daemon = Daemon(settings.read({"HOME": str(home)}, flags), {}, clock)
         with _in_thread(daemon):
             house = House(daemon)
             with house.owner.http:

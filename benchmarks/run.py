@@ -1,0 +1,167 @@
+"""The figures that the README claims, each against a named baseline that is measured in the same run.
+
+Started by ``make bench``. Everything runs on this machine in a temporary place: a daemon, a practice provider with
+three accounts, and the baselines. Takes about a minute.
+"""
+
+import contextlib
+import os
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from http.cookiejar import CookieJar
+from pathlib import Path
+
+from broker.client import Client, ClientError
+
+HERE = Path(__file__).parent
+KEYFOB = str(Path(sys.executable).with_name("keyfob"))
+ACCOUNTS = ("one", "two", "three")
+# Runs of a command, and requests on a connection: enough that the median of a second run is the same within 5 %.
+RUNS, REQUESTS, ROUNDS = 30, 2000, 5
+# How long the idle daemon is watched.
+IDLE_SECONDS = 20.0
+PATIENCE = 20.0
+CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+@contextlib.contextmanager
+def process(command: list[str], environ: Mapping[str, str]) -> Iterator[subprocess.Popen[str]]:
+    """Run a command for the length of the block."""
+    running = subprocess.Popen(command, env=dict(environ), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        yield running
+    finally:
+        running.send_signal(signal.SIGTERM)
+        running.communicate(timeout=PATIENCE)
+
+
+def until(ready: Callable[[], bool], what: str) -> None:
+    """Wait for something, and give up loudly."""
+    give_up = time.monotonic() + PATIENCE
+    while not ready():
+        if time.monotonic() > give_up:
+            raise SystemExit(f"{what} did not come up within {PATIENCE:.0f} s")
+        time.sleep(0.05)
+
+
+def answers(path: str) -> bool:
+    """Tell whether a program listens on a Unix socket."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(path) == 0
+
+
+def log_in(client: Client, account: str, provider: str) -> None:
+    """Log in as a browser would."""
+    login = client.request("POST", "/v1/logins", {"account": account, "provider": "practice", "base_url": provider})
+    browser = urllib.request.build_opener(
+        urllib.request.ProxyHandler({}), urllib.request.HTTPCookieProcessor(CookieJar())
+    )
+    browser.open(login["start_url"], timeout=PATIENCE).close()
+    ended = client.request("GET", f"/v1/logins/{login['id']}?wait={PATIENCE:.0f}")
+    if ended["state"] != "done":
+        raise SystemExit(f"the login did not succeed: {ended['reason']}")
+
+
+def wall(command: list[str], environ: Mapping[str, str]) -> float:
+    """Return the seconds that a command takes."""
+    began = time.perf_counter()
+    subprocess.run(command, env=dict(environ), check=True, capture_output=True)
+    return time.perf_counter() - began
+
+
+def per_request(client: Client) -> float:
+    """Return the seconds that a hand-out takes on a connection that is kept."""
+    path = "/v1/accounts/one/token"
+    client.request("GET", path)
+    began = time.perf_counter()
+    for _ in range(REQUESTS):
+        client.request("GET", path)
+    return (time.perf_counter() - began) / REQUESTS
+
+
+def resident(pid: int) -> float:
+    """Return a process's resident memory in MiB."""
+    for line in Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) / 1024
+    raise SystemExit("this system does not tell a process's memory")
+
+
+def busy(pid: int) -> float:
+    """Return the CPU seconds that a process has used."""
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / CLOCK_TICKS
+
+
+def compare(what: str, ours: float, baseline_name: str, baseline: float, unit: str) -> None:
+    """Print one line of the table."""
+    left, right = f"{what:<34} {ours:8.2f} {unit:<4}", f"{baseline_name:<26} {baseline:8.2f} {unit:<4}"
+    print(f"{left} {right} ratio {ours / baseline:.2f}")
+
+
+def main() -> None:
+    """Measure and print."""
+    # /tmp: a Unix socket's path holds 107 characters at the most.
+    with tempfile.TemporaryDirectory(prefix="kf-bench-", dir="/tmp") as place, contextlib.ExitStack() as running:
+        own, bare = str(Path(place, "run/keyfob.sock")), str(Path(place, "bare.sock"))
+        environ = {
+            "PATH": os.environ["PATH"],
+            "HOME": place,
+            "KEYFOB_RUNTIME_DIR": str(Path(place, "run")),
+            "KEYFOB_BROWSER_PORT": "0",
+            "KEYFOB_APP_PORT": "0",
+            "KEYFOB_LOG": "warning",
+        }
+        command = [KEYFOB, "practice", "--port", "0", "--ttl", "3600", "--auto-approve"]
+        practice = running.enter_context(process(command, environ))
+        assert practice.stdout is not None  # noqa: S101 -- a pipe was asked for
+        provider = practice.stdout.readline().strip()
+        daemon = running.enter_context(process([KEYFOB, "serve"], environ))
+        plain = running.enter_context(process([sys.executable, str(HERE / "bare.py"), bare], environ))
+        until(lambda: answers(own), "the daemon")
+        until(lambda: answers(bare), "the baseline")
+        client, baseline = Client(socket=own), Client(socket=bare)
+        for account in ACCOUNTS:
+            log_in(client, account, provider)
+
+        cpu = busy(daemon.pid)
+        time.sleep(IDLE_SECONDS)
+        idle = (busy(daemon.pid) - cpu) / IDLE_SECONDS * 100
+        memory, plain_memory = resident(daemon.pid), resident(plain.pid)
+
+        commands = {"keyfob": [KEYFOB, "token", "one"], "python": [sys.executable, "-c", "pass"]}
+        runs: dict[str, list[float]] = {name: [] for name in commands}
+        for _ in range(RUNS):
+            for name, command in commands.items():
+                runs[name].append(wall(command, environ))
+        rounds: dict[str, list[float]] = {"keyfob": [], "bare": []}
+        for _ in range(ROUNDS):
+            rounds["keyfob"].append(per_request(client))
+            rounds["bare"].append(per_request(baseline))
+
+        median = statistics.median
+        compare("keyfob token", 1e3 * median(runs["keyfob"]), "python -c pass", 1e3 * median(runs["python"]), "ms")
+        compare(
+            "hand-out, connection kept",
+            1e6 * median(rounds["keyfob"]),
+            "bare uvicorn + Starlette",
+            1e6 * median(rounds["bare"]),
+            "us",
+        )
+        compare("resident memory, 3 accounts, idle", memory, "bare uvicorn + Starlette", plain_memory, "MiB")
+        print(f"{'CPU, 3 accounts, idle':<34} {idle:9.2f} %     of one core, over {IDLE_SECONDS:.0f} s")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except (ClientError, urllib.error.URLError) as exc:
+        raise SystemExit(f"the benchmark could not run: {exc}") from exc

@@ -1,0 +1,112 @@
+"""Requests written byte by byte, for what no HTTP library would send.
+
+Used by the tests of this room that try the doors.
+"""
+
+import json
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+from tests.web.house import PATIENCE
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One answer as it came; the names of its headers in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def text(self) -> str:
+        """The body as text."""
+        return self.body.decode()
+
+    def json(self) -> Any:  # noqa: ANN401 -- whatever the body holds
+        """Return what the body holds."""
+        return json.loads(self.body)
+
+
+class Line:
+    """One connection to a door.
+
+    Args:
+        where: ``http://127.0.0.1:PORT``, or the path of a socket.
+    """
+
+    def __init__(self, where: str) -> None:
+        if where.startswith("http"):
+            self.host = urlsplit(where).netloc
+            self._socket = socket.create_connection(("127.0.0.1", urlsplit(where).port or 0), PATIENCE)
+        else:
+            self.host = "localhost"
+            self._socket = socket.socket(socket.AF_UNIX)
+            self._socket.settimeout(PATIENCE)
+            self._socket.connect(where)
+        self._come = b""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
+        self._socket.close()
+
+    def send(self, data: bytes) -> None:
+        """Send bytes; a door that has hung up already is no error."""
+        try:
+            self._socket.sendall(data)
+        except (BrokenPipeError, ConnectionResetError):
+            return
+
+    def ask(self, method: str, target: str, *headers: str, host: str | None = None) -> Answer:
+        """Send a request without a body, with the right Host if none is given, and return its answer."""
+        self.send(head(method, target, f"Host: {self.host if host is None else host}", *headers))
+        return self.answer(bodiless=method == "HEAD")
+
+    def answer(self, *, bodiless: bool = False) -> Answer:
+        """Return the next answer; an interim one counts, and of a stream only the head is read."""
+        top, *lines = self.until(b"\r\n\r\n").decode("latin-1").split("\r\n")
+        pairs = [line.split(": ", 1) for line in lines]
+        headers = {name.lower(): value for name, value in pairs}
+        assert len(headers) == len(pairs), f"a header came twice: {lines}"
+        length = 0 if bodiless else int(headers.get("content-length", "0"))
+        while len(self._come) < length:
+            self._more()
+        body, self._come = self._come[:length], self._come[length:]
+        return Answer(int(top.split(" ")[1]), headers, body)
+
+    def until(self, mark: bytes) -> bytes:
+        """Return what comes before a mark."""
+        while mark not in self._come:
+            self._more()
+        found, _, self._come = self._come.partition(mark)
+        return found
+
+    def end(self) -> bytes:
+        """Wait until the door hangs up, and return what came before. It must do that by itself."""
+        try:
+            while data := self._socket.recv(65536):
+                self._come += data
+        except ConnectionResetError:
+            pass
+        return self._come
+
+    def _more(self) -> None:
+        data = self._socket.recv(65536)
+        assert data, f"the door hung up after {self._come!r}"
+        self._come += data
+
+
+def head(method: str, target: str, *headers: str, version: str = "HTTP/1.1") -> bytes:
+    """Return the head of a request."""
+    return "\r\n".join((f"{method} {target} {version}", *headers, "", "")).encode("latin-1")
+
+
+def bearer(key: str) -> str:
+    """Return the header line that shows a key."""
+    return f"Authorization: Bearer {key}"

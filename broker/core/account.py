@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from broker.core.token import Token
 
 # What a name may be: it stands in URLs, shell commands and file names, and must need no quoting in any of them.
-ACCOUNT_NAME = re.compile(r"[a-z0-9][a-z0-9._@-]{0,63}", re.IGNORECASE)
+ACCOUNT_NAME = re.compile(r"[a-z0-9][a-z0-9._@-]{0,63}", re.IGNORECASE | re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +71,8 @@ class RefreshingFailed:
         attempts: failures in a row, at least 1.
         retry_at: not before this does Keyfob ask again by itself.
         throttled_until: not before this may anybody ask: the provider's own Retry-After. 0 where it gave none.
+        lost_at: when the request was sent whose answer was the first to be lost; 0 where none was. The refresh token
+            may be spent since then, so another try is safe within the provider's grace only.
     """
 
     since: float
@@ -78,6 +80,7 @@ class RefreshingFailed:
     attempts: int
     retry_at: float
     throttled_until: float = 0.0
+    lost_at: float = 0.0
     name = "refreshing-failed"
 
 
@@ -195,18 +198,19 @@ def refreshed(account: Account, now: float) -> Account:
     return replace(account, state=Active(since=since))
 
 
-def refresh_failed(account: Account, now: float, reason: str, retry_at: float, throttled_until: float = 0.0) -> Account:
+def refresh_failed(
+    account: Account, now: float, reason: str, retry_at: float, *, throttled_until: float = 0.0, lost_at: float = 0.0
+) -> Account:
     """A refresh failed for a passing reason. Failures in a row are counted; a new cause replaces the old reason."""
-    if isinstance(account.state, RefreshingFailed):
-        failed = replace(
-            account.state,
-            reason=reason,
-            attempts=account.state.attempts + 1,
-            retry_at=retry_at,
-            throttled_until=throttled_until,
-        )
-    else:
-        failed = RefreshingFailed(now, reason, attempts=1, retry_at=retry_at, throttled_until=throttled_until)
+    before = account.state if isinstance(account.state, RefreshingFailed) else None
+    failed = RefreshingFailed(
+        since=before.since if before else now,
+        reason=reason,
+        attempts=before.attempts + 1 if before else 1,
+        retry_at=retry_at,
+        throttled_until=throttled_until,
+        lost_at=(before.lost_at if before else 0.0) or lost_at,
+    )
     return replace(account, state=failed)
 
 

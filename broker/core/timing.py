@@ -29,6 +29,8 @@ LEAST_BETWEEN_REFRESHES = 30.0
 # it. A draw never takes less than half of the window: so an outage's first hour costs an account 12 requests at most.
 BACKOFF_FIRST = 15.0
 BACKOFF_CAP = 1200.0
+# After a lost answer the same token is sent again at once, then so many seconds later, while the provider's grace runs.
+LEAST_IN_GRACE = 5.0
 # A provider that says Retry-After: 1 day would park the account for a day; an hour, then ask again.
 RETRY_AFTER_CAP = 3600.0
 # The longest sleep between two looks at the wall clock. Timers of the event loop stand still while the machine

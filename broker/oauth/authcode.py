@@ -123,12 +123,17 @@ def read_callback(params: Sequence[tuple[str, str]], *, issuer: str, iss_require
         raise LoginFailed("The answer of the provider is neither a code nor an error.", _AGAIN)
     if error:
         return CallbackError(strict.clean(error) or "error", strict.clean(values.get("error_description")))
-    if not strict.is_printable(code, cap=PARAM_CAP):
+    if not is_code(code):
         raise LoginFailed("The code from the provider holds characters that no code has.", _AGAIN)
     return Code(Secret(code))
 
 
 _AGAIN = "Start the login again."
+
+
+def is_code(text: str) -> bool:
+    """Tell whether ``text`` can be an authorization code (RFC 6749 A.11)."""
+    return strict.is_printable(text, cap=PARAM_CAP)
 
 
 def _check_issuer(values: dict[str, str], issuer: str, *, required: bool) -> None:

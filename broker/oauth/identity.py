@@ -30,7 +30,7 @@ async def who(http: Http, provider: Provider, *, access_token: Secret) -> Identi
     """Ask who the token belongs to. Of the answer, only subject and label are kept.
 
     Returns:
-        None where the provider has no such place, or tells no subject.
+        None where the provider has no such place, does not let this token ask, or tells no subject.
 
     Raises:
         IdentityRefused: the token is not accepted there (401, 403).
@@ -48,6 +48,8 @@ async def who(http: Http, provider: Provider, *, access_token: Secret) -> Identi
         )
     except (NotSent, AnswerLost) as exc:
         raise ProviderUnavailable(f"{provider.title} did not tell who is logged in: {exc.reason}.", _LATER) from exc
+    if reply.status == _FORBIDDEN and not provider.identity.url:
+        return None  # UserInfo is for tokens with the scope openid (OpenID Connect Core 5.3); this one is good without
     if reply.status in (_UNAUTHORIZED, _FORBIDDEN):
         raise IdentityRefused(f"{provider.title} answered HTTP {reply.status} when asked whose token it is")
     if reply.status != _OK:

@@ -88,6 +88,10 @@ class BadReply(Exception):
     """A token reply that is not usable; the text says why and holds nothing of it."""
 
 
+class Unreadable(BadReply):
+    """It is not even JSON: whatever else it brought, a new refresh token included, cannot be told."""
+
+
 async def exchange_code(  # noqa: PLR0913 -- one argument per parameter of RFC 6749 4.1.3
     http: Http,
     provider: Provider,
@@ -254,8 +258,14 @@ def _read_success(reply: Reply) -> Answered | Refused | Faulty:
         return Faulty(_describe(reply))
     # Bytes that are not UTF-8 become \x..: readable for people, and never valid JSON again.
     raw = Secret(reply.body.decode("utf-8", "backslashreplace"))
+    return Answered(raw, refresh_token_in(raw))
+
+
+def refresh_token_in(raw: Secret) -> Secret | None:
+    """Return the refresh token that is plainly there in a reply, whatever else may be wrong with it."""
+    fields = strict.peek(raw.reveal().encode())
     new = fields.get("refresh_token") if fields is not None else None
-    return Answered(raw, Secret(new) if isinstance(new, str) and strict.is_printable(new) else None)
+    return Secret(new) if isinstance(new, str) and strict.is_printable(new) else None
 
 
 def _refusal(fields: Mapping[str, Any] | None, status: int) -> Refused | None:
@@ -292,7 +302,7 @@ def read_grant(raw: Secret, *, provider: Provider, issued_at: float, asked_scope
     try:
         fields = strict.loads(raw.reveal().encode())
     except ValueError as exc:
-        raise BadReply(f"the reply is not usable: {exc}") from exc
+        raise Unreadable(f"the reply is not usable: {exc}") from exc
     access_token = fields.get("access_token")
     if not isinstance(access_token, str) or not strict.is_printable(access_token):
         raise BadReply("its access_token is missing, or not text that can be sent")
@@ -304,7 +314,6 @@ def read_grant(raw: Secret, *, provider: Provider, issued_at: float, asked_scope
     id_token = fields.get("id_token")
     if id_token not in (None, "") and not strict.is_printable(id_token):
         raise BadReply("its id_token is not text")
-    new = fields.get("refresh_token")
     lifetime = _lifetime(fields.get("expires_in"))
     return Grant(
         token=Token(
@@ -314,7 +323,7 @@ def read_grant(raw: Secret, *, provider: Provider, issued_at: float, asked_scope
             expires_at=None if lifetime is None else issued_at + max(0, lifetime),
         ),
         access_token=Secret(access_token),
-        refresh_token=Secret(new) if isinstance(new, str) and strict.is_printable(new) else None,
+        refresh_token=refresh_token_in(raw),
         id_token=Secret(id_token) if isinstance(id_token, str) and id_token else None,
         refresh_expires_at=_refresh_expiry(fields, issued_at),
     )

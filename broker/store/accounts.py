@@ -55,6 +55,7 @@ def state_columns(state: State) -> dict[str, Any]:
         "attempts": getattr(state, "attempts", 0),
         "retry_at": getattr(state, "retry_at", 0.0),
         "throttled_until": getattr(state, "throttled_until", 0.0),
+        "lost_at": getattr(state, "lost_at", 0.0),
     }
 
 
@@ -82,7 +83,7 @@ def _state(row: RowMapping) -> State:
     if kind is None:
         raise StoreUnavailable(f"The stored state of account '{row['name']}' is unknown.", "Put back a backup.")
     kept = {"since": row["state_since"], "reason": row["state_reason"]}
-    kept |= {name: row[name] for name in ("attempts", "retry_at", "throttled_until")}
+    kept |= {name: row[name] for name in ("attempts", "retry_at", "throttled_until", "lost_at")}
     wanted = {field.name for field in fields(kind)}
     return kind(**{name: value for name, value in kept.items() if name in wanted})
 

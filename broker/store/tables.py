@@ -115,6 +115,7 @@ account = Table(
     Column("attempts", Integer, nullable=False),
     Column("retry_at", Float, nullable=False),
     Column("throttled_until", Float, nullable=False),
+    Column("lost_at", Float, nullable=False),
     Column("token_type", String),
     Column("scope", JSON, nullable=False),
     Column("issued_at", Float),

@@ -7,7 +7,7 @@ import asyncio
 from dataclasses import dataclass, replace
 
 from broker.core import timing
-from broker.core.account import Account, Misconfigured, NeedsLogin, RefreshingFailed, Static, Suspect, Uncertain
+from broker.core.account import Account, Active, Misconfigured, NeedsLogin, RefreshingFailed, Static, Suspect, Uncertain
 from broker.core.account import login_needed as needs_login
 from broker.core.login import Login
 from broker.core.policy import Ask, Caller, Denied, decide
@@ -110,11 +110,11 @@ async def refresh_now(ctx: Context, name: str, *, confirm: bool = False) -> Acco
         raise InvalidRequest(
             f"The provider gave account '{name}' no refresh token.", f"Log in again: keyfob login {name}"
         )
-    await asyncio.shield(refresh.join(ctx, account, force=True))
+    await asyncio.shield(refresh.join(ctx, account))
     after = await ctx.store.account_by_uuid(account.uuid)
     if after is None:
         raise unknown(name)
-    if after.generation == account.generation:
+    if not isinstance(after.state, Active):
         return await get_token.refused(ctx, after)
     return after
 
@@ -155,7 +155,7 @@ async def rejected(ctx: Context, caller: Caller, name: str, token: Secret) -> De
     if isinstance(marked.state, Static) or not marked.has_refresh_token:
         await _check_unrefreshable(ctx, marked, stored)
     elif marked.state.name in ("active", "refreshing-failed"):
-        await asyncio.shield(refresh.join(ctx, marked, force=True))
+        await asyncio.shield(refresh.join(ctx, marked))
     return None
 
 
@@ -206,6 +206,7 @@ async def log_out(ctx: Context, name: str, *, local_only: bool = False) -> Logge
     result = LoggedOut(revoked=False, detail="") if local_only else await _revoke(ctx, account)
     await ctx.store.delete_account(account)
     ctx.offers.pop(account.uuid, None)
+    ctx.offering.pop(account.uuid, None)
     ctx.publish("logged-out", name, detail=result.detail)
     return result
 

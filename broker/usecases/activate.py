@@ -56,17 +56,14 @@ async def activate(
     if known is None and login.replaces is None and not login.account and who is not None:
         known = next((a for a in await ctx.store.accounts() if a.provider == provider.name and _same(a, who)), None)
     if known is None:
-        return await ctx.store.create_account(
-            name=login.account or await default_name(ctx, provider, who),
-            provider=provider.name,
-            client=login.client,
-            destination=login.destination,
-            identity=who,
-            asked_scope=login.scope,
-            resource=login.resource,
-            state=state or Active(now),
-            grant=grant,
-            now=now,
+        return await _create(ctx, login, provider, grant, who, state or Active(now))
+    if known.identity is not None and who is None:
+        await _give_back(ctx, login, provider, grant)
+        raise Conflict(
+            f"{provider.title} did not say who logged in, so it may be somebody else than '{known.identity.label}', "
+            f"whose account '{known.name}' is. Nothing was changed.",
+            f"Ask for the scope that tells it (often openid), or choose another account name: "
+            f"keyfob login NAME --provider {provider.name}",
         )
     if known.identity is not None and who is not None and not _same(known, who):
         await _give_back(ctx, login, provider, grant)
@@ -81,7 +78,7 @@ async def activate(
             known,
             client=login.client,
             destination=login.destination,
-            identity=who or known.identity,
+            identity=who,
             asked_scope=login.scope,
             resource=login.resource,
             state=state or Active(now),
@@ -95,6 +92,29 @@ async def activate(
         if current is None:
             raise Conflict(f"Account '{known.name}' was removed while you logged in.", "Start the login again.")
         known = current
+
+
+async def _create(
+    ctx: Context, login: Login, provider: Provider, grant: Grant, who: Identity | None, state: Active | Static
+) -> Account:
+    while True:
+        try:
+            return await ctx.store.create_account(
+                name=login.account or await default_name(ctx, provider, who),
+                provider=provider.name,
+                client=login.client,
+                destination=login.destination,
+                identity=who,
+                asked_scope=login.scope,
+                resource=login.resource,
+                state=state,
+                grant=grant,
+                now=ctx.clock(),
+            )
+        except Conflict:
+            # The name was free when this login began; what the person has just consented to is worth another name.
+            if login.account:
+                raise
 
 
 def _same(account: Account, who: Identity) -> bool:
@@ -118,7 +138,12 @@ async def default_name(ctx: Context, provider: Provider, who: Identity | None) -
 
 
 async def _give_back(ctx: Context, login: Login, provider: Provider, grant: Grant) -> None:
-    """Revoke a grant that nobody will hold; what cannot be revoked runs out by itself."""
+    """Revoke a grant that nobody will hold; what cannot be revoked runs out by itself.
+
+    Only one that Keyfob itself asked for: a token that was brought along belongs to another program too.
+    """
+    if login.flow not in ("browser", "paste"):
+        return
     kept = await ctx.store.client(login.client)
     if kept is not None and provider.endpoints.revocation:
         token, hint = (

@@ -82,6 +82,7 @@ class Context:
         presets_dir: a person's own preset files.
         flights: the refreshes under way.
         offers: account uuid -> id of the login that a refused caller was last pointed to and nobody has opened yet.
+        offering: account uuid -> a lock, so that callers who are refused together are pointed to one login.
         finishing: ids of logins whose code is being exchanged; the task is kept so that it is not collected.
         registering: provider name -> a lock, so that two logins do not register two clients.
         handouts: what was handed out and is not written down yet.
@@ -100,6 +101,7 @@ class Context:
     presets_dir: Path | None = None
     flights: Flights = field(default_factory=Flights)
     offers: dict[str, str] = field(default_factory=dict)
+    offering: dict[str, asyncio.Lock] = field(default_factory=dict)
     finishing: set[asyncio.Task[Any]] = field(default_factory=set)
     registering: dict[str, asyncio.Lock] = field(default_factory=dict)
     handouts: Handouts = field(default_factory=Handouts)

@@ -3,6 +3,7 @@
 Called by the web API for the flows ``token`` and ``refresh-token``.
 """
 
+import logging
 import secrets
 from dataclasses import replace
 
@@ -10,13 +11,16 @@ from broker.core.account import Active, Destination, Identity, Static
 from broker.core.login import Login
 from broker.core.secret import Secret
 from broker.core.token import Grant, Token
-from broker.errors import InvalidRequest, LoginFailed
+from broker.errors import InvalidRequest, LoginFailed, ProviderUnavailable
 from broker.oauth import identity, wire
 from broker.providers.model import Provider
 from broker.usecases import providers
 from broker.usecases.activate import activate, read_answer
 from broker.usecases.context import Context
+from broker.usecases.identify import checked
 from broker.usecases.login import Finished, NewLogin, prepare, redirect_uri
+
+log = logging.getLogger(__name__)
 
 # A token is one line of visible ASCII (RFC 6750 2.1 allows less still); anything else was pasted wrongly.
 LONGEST_TOKEN = 65536
@@ -70,7 +74,14 @@ async def bring_refresh_token(ctx: Context, new: NewLogin, refresh_token: Secret
     if grant.refresh_token is None:
         grant = replace(grant, refresh_token=refresh_token)
     login = _login(ctx, new, provider, client=client.uuid, client_id=client.client_id)
-    who = await _whose(ctx, provider, grant.access_token)
+    # The token that was brought is spent by now: whatever comes, its successor must not be lost.
+    grant, claims = await checked(ctx, provider, grant, client.client_id)
+    who = Identity(claims.issuer, claims.subject, claims.label) if claims is not None else None
+    if who is None:
+        try:
+            who = await identity.who(ctx.http, provider, access_token=grant.access_token)
+        except (identity.IdentityRefused, ProviderUnavailable) as exc:
+            log.warning("%s did not say whose refresh token was brought: %s", provider.title, exc)
     return await _finish(ctx, login, provider, grant, who, Active(ctx.clock()))
 
 

@@ -9,21 +9,19 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from broker.core.account import ACCOUNT_NAME, Account, Destination, Identity
+from broker.core.account import ACCOUNT_NAME, Account, Destination
 from broker.core.login import LOGIN_LIFETIME, Flow, Login
 from broker.core.secret import Secret
 from broker.core.token import Grant
 from broker.errors import Conflict, InvalidRequest, KeyfobError, LoginFailed, UnknownLogin
-from broker.oauth import authcode, identity, idtoken, wire
+from broker.oauth import authcode, wire
 from broker.providers.model import Provider
 from broker.store.store import TakenLogin
 from broker.usecases import providers
 from broker.usecases.activate import activate, read_answer
 from broker.usecases.context import Context
+from broker.usecases.identify import identify
 from broker.usecases.providers import NewProvider
-
-# The flows that send a person to a browser.
-INTERACTIVE: tuple[Flow, ...] = ("browser", "paste")
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,17 +219,18 @@ async def offer(ctx: Context, account: Account) -> str:
 
     One unopened login per account is enough, however often it is asked for.
     """
-    known = ctx.offers.get(account.uuid)
-    login = await ctx.store.login(known) if known is not None else None
-    if login is not None and login.state == "pending" and login.expires_at - ctx.clock() > LOGIN_LIFETIME / 2:
+    async with ctx.offering.setdefault(account.uuid, asyncio.Lock()):
+        known = ctx.offers.get(account.uuid)
+        login = await ctx.store.login(known) if known is not None else None
+        if login is not None and login.state == "pending" and login.expires_at - ctx.clock() > LOGIN_LIFETIME / 2:
+            return start_url(ctx, login.id)
+        try:
+            login = await begin(ctx, NewLogin(provider="", account=account.name))
+        except KeyfobError:
+            # The refusal that carries this URL is the answer; a provider that cannot be prepared now must not hide it.
+            return ""
+        ctx.offers[account.uuid] = login.id
         return start_url(ctx, login.id)
-    try:
-        login = await begin(ctx, NewLogin(provider="", account=account.name))
-    except KeyfobError:
-        # The refusal that carries this URL is the answer; a provider that cannot be prepared now must not hide it.
-        return ""
-    ctx.offers[account.uuid] = login.id
-    return start_url(ctx, login.id)
 
 
 async def opened(ctx: Context, login_id: str, browser: Secret) -> Login:
@@ -290,7 +289,7 @@ async def _complete(
         if isinstance(answer, authcode.CallbackError):
             return await _fail(ctx, login, _consent_refused(provider, answer))
         grant = await _exchange(ctx, login, provider, answer.code, taken.verifier)
-        who = await _who(ctx, login, provider, grant)
+        grant, who = await identify(ctx, provider, grant, login.destination.client_id, login.scope, login.nonce)
         account = await activate(ctx, login, provider, grant, who)
     except KeyfobError as exc:
         return await _fail(ctx, login, str(exc))
@@ -319,38 +318,6 @@ async def _exchange(ctx: Context, login: Login, provider: Provider, code: Secret
         resource=login.resource,
     )
     return read_answer(provider, outcome, sent_at, login.scope)
-
-
-async def _who(ctx: Context, login: Login, provider: Provider, grant: Grant) -> Identity | None:
-    """Learn who logged in. Until the ID token's checks pass, nothing of the answer is used (RFC 9700 4.5.3.2)."""
-    if "openid" in login.scope and provider.endpoints.jwks:
-        if grant.id_token is None:
-            raise LoginFailed(
-                f"{provider.title} was asked for an ID token and gave none.", "Leave the scope 'openid' out."
-            )
-        claims = await idtoken.verify(
-            ctx.http,
-            provider,
-            ctx.jwks,
-            id_token=grant.id_token,
-            client_id=login.destination.client_id,
-            nonce=login.nonce,
-            access_token=grant.access_token,
-            now=ctx.clock(),
-        )
-        if claims.label != claims.subject:
-            return Identity(claims.issuer, claims.subject, claims.label)
-        # Many ID tokens carry no name; UserInfo may, and must then be about the same person (OIDC Core 5.3.2).
-        try:
-            told = await identity.who(ctx.http, provider, access_token=grant.access_token)
-        except (identity.IdentityRefused, KeyfobError):
-            told = None
-        label = told.label if told is not None and told.subject == claims.subject else claims.label
-        return Identity(claims.issuer, claims.subject, label)
-    try:
-        return await identity.who(ctx.http, provider, access_token=grant.access_token)
-    except identity.IdentityRefused as exc:
-        raise LoginFailed(f"{provider.title} does not accept the token that it just gave: {exc}.") from exc
 
 
 async def _fail(ctx: Context, login: Login, reason: str) -> Finished:

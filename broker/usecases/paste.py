@@ -8,6 +8,7 @@ from urllib.parse import parse_qsl, urlsplit
 from broker.core.login import Login
 from broker.core.secret import Secret
 from broker.errors import Conflict, InvalidRequest, UnknownLogin
+from broker.oauth import authcode
 from broker.usecases.context import Context
 from broker.usecases.login import Finished, complete
 
@@ -38,7 +39,10 @@ async def finish(ctx: Context, login_id: str, *, url: str = "", code: Secret | N
             raise InvalidRequest(
                 "This provider sends the code to an address, not to a page.", "Paste that whole address as the URL."
             )
-        params = [("code", code.reveal() if code is not None else "")]
+        shown = code.reveal().strip() if code is not None else ""
+        if not authcode.is_code(shown):
+            raise InvalidRequest("That is no code.", "Copy the whole code that the provider shows, and nothing else.")
+        params = [("code", shown)]
         taken = await ctx.store.take_login(id=login_id, browser=None, now=ctx.clock())
         if taken is None:
             raise UnknownLogin("This login has just ended.", "Start it again.")
@@ -46,7 +50,10 @@ async def finish(ctx: Context, login_id: str, *, url: str = "", code: Secret | N
 
 
 def _pasted_params(login: Login, url: str) -> list[tuple[str, str]]:
-    given, expected = urlsplit(url.strip()), urlsplit(login.redirect_uri)
+    try:
+        given, expected = urlsplit(url.strip()), urlsplit(login.redirect_uri)
+    except ValueError as exc:
+        raise InvalidRequest("What was pasted is no address.", "Copy the whole address, to its very end.") from exc
     if (given.scheme, given.netloc, given.path) != (expected.scheme, expected.netloc, expected.path):
         raise InvalidRequest(
             "The pasted address is not the one that this login ends at.",

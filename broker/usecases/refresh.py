@@ -8,13 +8,15 @@ published. Nothing is open in the database while the network is asked.
 import asyncio
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 
 from broker.core import account as transitions
 from broker.core import timing
-from broker.core.account import Account, Active, RefreshingFailed, Uncertain
+from broker.core.account import Account, NeedsLogin, RefreshingFailed, Uncertain
 from broker.core.secret import Secret
 from broker.core.token import Grant
 from broker.errors import InvalidRequest, KeyfobError, Misconfigured, StoreUnavailable, UnknownProvider
+from broker.events import Kind
 from broker.oauth import idtoken, wire
 from broker.providers.model import Provider
 from broker.usecases.context import Context
@@ -29,15 +31,16 @@ KEEP_TRIES = 60
 KEEP_PAUSE = 1.0
 
 
-def join(ctx: Context, account: Account, *, force: bool = False) -> asyncio.Task[None]:
+def join(ctx: Context, account: Account) -> asyncio.Task[None]:
     """Return the account's one refresh task, starting it where none is under way.
 
+    What it renews is ``account`` as the caller saw it: where a newer token is found, there is nothing to do.
     Await it through ``asyncio.shield``: a caller that goes away must not take the refresh with it. The task itself
     ends without a value; read the account again to see what came of it.
     """
     task = ctx.flights.tasks.get(account.uuid)
     if task is None or task.done():
-        task = asyncio.create_task(_fly(ctx, account.uuid, force=force), name=f"refresh {account.name}")
+        task = asyncio.create_task(_fly(ctx, account), name=f"refresh {account.name}")
         ctx.flights.tasks[account.uuid] = task
         task.add_done_callback(lambda done: _landed(ctx, account.uuid, done))
     return task
@@ -103,19 +106,14 @@ async def settle(ctx: Context) -> None:
         await _lost(ctx, account, provider, started_at, "Keyfob was stopped while it waited for an answer")
 
 
-async def _fly(ctx: Context, uuid: str, *, force: bool) -> None:
+async def _fly(ctx: Context, seen: Account) -> None:
     """One refresh, from the row to the row."""
-    account = await ctx.store.account_by_uuid(uuid)
-    if account is None or not account.has_refresh_token:
-        return
-    provider = await find(ctx, account.provider)
-    issuer = account.destination.issuer or account.destination.token_endpoint
+    provider = await find(ctx, seen.provider)
+    issuer = seen.destination.issuer or seen.destination.token_endpoint
     async with ctx.flights.everywhere, ctx.flights.gate(issuer):
-        if ctx.flights.grounded:
-            return
-        # The row may have changed while this flight waited at the gate.
-        account = await ctx.store.account_by_uuid(uuid)
-        if account is None or (account.token is not None and not force and not _worth_it(ctx, account, provider)):
+        # The row may have changed since it was seen, the more so while this flight waited at the gate.
+        account = await ctx.store.account_by_uuid(seen.uuid)
+        if ctx.flights.grounded or account is None or not _still_wanted(account, seen):
             return
         client, secret = await ctx.store.client_of(account)
         refresh_token = await ctx.store.refresh_token(account)
@@ -140,12 +138,13 @@ async def _fly(ctx: Context, uuid: str, *, force: bool) -> None:
     await _receive(ctx, intended, provider, outcome, sent_at)
 
 
-def _worth_it(ctx: Context, account: Account, provider: Provider) -> bool:
-    """Whether a refresh still makes sense: another flight may have landed since this one was asked for."""
-    if account.token is None or not isinstance(account.state, Active):
-        return True
-    due = timing.next_refresh_at(account, timing_policy(provider))
-    return not timing.is_fresh(account.token, ctx.clock()) or due is None or due <= ctx.clock()
+def _still_wanted(account: Account, seen: Account) -> bool:
+    """Whether a refresh still makes sense: another flight may have landed, or a login begun a new life."""
+    return (
+        account.has_refresh_token
+        and account.generation == seen.generation
+        and not isinstance(account.state, NeedsLogin | transitions.Misconfigured)
+    )
 
 
 async def _receive(ctx: Context, account: Account, provider: Provider, outcome: wire.Outcome, sent_at: float) -> None:
@@ -161,13 +160,13 @@ async def _receive(ctx: Context, account: Account, provider: Provider, outcome: 
             said = _said(provider, error, description)
             await _misconfigured(ctx, account, f"{said} The login is kept; check the client id and secret.")
         case wire.Refused(error=error, description=description):
-            await _failed(ctx, account, _said(provider, error, description))
+            await _failed(ctx, account, provider, _said(provider, error, description))
         case wire.Throttled(reason=reason, retry_after=retry_after):
-            await _failed(ctx, account, f"{provider.title} is throttling: {reason}", retry_after)
+            await _failed(ctx, account, provider, f"{provider.title} is throttling: {reason}", retry_after)
         case wire.Unreachable(reason=reason):
-            await _failed(ctx, account, f"{provider.title} cannot be reached: {reason}")
+            await _failed(ctx, account, provider, f"{provider.title} cannot be reached: {reason}")
         case wire.Faulty(reason=reason):
-            await _failed(ctx, account, f"{provider.title} gave no proper answer: {reason}")
+            await _failed(ctx, account, provider, f"{provider.title} gave no proper answer: {reason}")
         case wire.Lost(reason=reason):
             await _lost(ctx, account, provider, sent_at, reason)
 
@@ -189,18 +188,29 @@ async def _judge(ctx: Context, account: Account, provider: Provider, raw: Secret
     """Validate the rest of an answer whose refresh token is already safe, then put the token to use."""
     try:
         grant = wire.read_grant(raw, provider=provider, issued_at=sent_at, asked_scope=account.scope)
-        if grant.id_token is not None:
-            await _check_same_person(ctx, account, provider, grant)
+        if not (provider.issuer and provider.endpoints.jwks):
+            grant = replace(grant, id_token=None)  # nothing could verify it
+        await _check_use(ctx, account, provider, grant)
+    except wire.Unreadable as exc:
+        if wire.refresh_token_in(raw) is None:
+            # Carried out, and the new refresh token is not to be found in it: as good as lost.
+            await _lost(ctx, account, provider, sent_at, str(exc))
+        else:
+            await _failed(ctx, account, provider, f"the new token from {provider.title} is not usable: {exc}")
+        return
     except (wire.BadReply, KeyfobError) as exc:
-        await _failed(ctx, account, f"the new token from {provider.title} is not usable: {exc}")
+        await _failed(ctx, account, provider, f"the new token from {provider.title} is not usable: {exc}")
         return
     swapped = await _swap(ctx, account, lambda row: transitions.refreshed(row, ctx.clock()), grant)
     if swapped is not None:
         ctx.publish("refreshed", swapped.name, generation=swapped.generation, detail=_lifetime(grant))
 
 
-async def _check_same_person(ctx: Context, account: Account, provider: Provider, grant: Grant) -> None:
-    """An ID token that comes with a refresh must be for the same person (OpenID Connect Core 12.2)."""
+async def _check_use(ctx: Context, account: Account, provider: Provider, grant: Grant) -> None:
+    """A token must live, and an ID token that comes with it be for the same person (OpenID Connect Core 12.2)."""
+    if grant.token.lifetime is not None and grant.token.lifetime <= 0:
+        # It would be due again at once, and so would the next one, for ever.
+        raise wire.BadReply("it has expired already")
     if grant.id_token is None:
         return
     claims = await idtoken.verify(
@@ -223,7 +233,7 @@ async def _check_same_person(ctx: Context, account: Account, provider: Provider,
 async def _dead(ctx: Context, account: Account, provider: Provider, refusal: wire.Refused) -> None:
     """The provider says that the grant is dead. Only the row that was sent may die: a lost race is not a death."""
     reason = _said(provider, refusal.error, refusal.description)
-    if isinstance(account.state, Uncertain):
+    if _in_doubt(account):
         reason = f"An answer of {provider.title} was lost, and the refresh token from before is not accepted any more."
     if await _swap(ctx, account, lambda row: transitions.login_needed(row, ctx.clock(), reason)) is not None:
         ctx.publish("needs-login", account.name, detail=reason)
@@ -235,44 +245,72 @@ async def _misconfigured(ctx: Context, account: Account, reason: str) -> None:
         ctx.publish("misconfigured", account.name, detail=reason)
 
 
-async def _failed(ctx: Context, account: Account, reason: str, retry_after: float | None = None) -> None:
+async def _failed(
+    ctx: Context, account: Account, provider: Provider, reason: str, retry_after: float | None = None
+) -> None:
     """A passing failure: the token is served while it lives, and the next try is set."""
     attempts = account.state.attempts if isinstance(account.state, RefreshingFailed) else 0
-    await _again_at(ctx, account, reason, timing.backoff(attempts + 1, ctx.rng), retry_after)
-
-
-async def _again_at(ctx: Context, account: Account, reason: str, wait: float, retry_after: float | None = None) -> None:
-    now = ctx.clock()
-    throttled_until = 0.0 if retry_after is None else now + min(retry_after, timing.RETRY_AFTER_CAP)
-
-    def change(row: Account) -> Account:
-        return transitions.refresh_failed(row, now, reason, now + wait, throttled_until)
-
-    if await _swap(ctx, account, change) is not None:
-        ctx.publish("refresh-failed", account.name, detail=reason)
+    wait = timing.backoff(attempts + 1, ctx.rng)
+    if _in_doubt(account):
+        reason = f"An answer of {provider.title} was lost. Since then: {reason}"
+    await _put_off(ctx, account, provider, reason, wait, retry_after=retry_after, lost_at=_lost_at(account))
 
 
 async def _lost(ctx: Context, account: Account, provider: Provider, sent_at: float, reason: str) -> None:
     """Sent, and no answer came. What that means depends on whether the refresh token could be spent by it."""
-    now = ctx.clock()
-    policy = provider.refresh
-    if policy.rotation == "never":
-        await _failed(ctx, account, f"the answer of {provider.title} was lost: {reason}")
+    if provider.refresh.rotation == "never":
+        await _failed(ctx, account, provider, f"the answer of {provider.title} was lost: {reason}")
         return
-    failures = account.state.attempts if isinstance(account.state, RefreshingFailed) else 0
-    first = min(sent_at, account.state.since) if failures else sent_at
-    if now < first + policy.reuse_grace_s:
-        # The spent token still answers for a moment: asking again at once brings the same new token once more.
-        wait = timing.backoff(failures, ctx.rng) if failures else 0.0
-        await _again_at(ctx, account, f"the answer of {provider.title} was lost: {reason}", wait)
-        return
-    attempts = account.state.attempts if isinstance(account.state, Uncertain) else 0
-    # Asking again may make the provider end the login, old token included: so not while that token lives.
-    lives_until = account.token.expires_at if account.token is not None else None
-    retry_at = max(now + timing.backoff(attempts + 1, ctx.rng), lives_until or 0.0)
+    before = _lost_at(account)
+    # The spent token still answers for a moment: asking again at once brings the same new token once more.
+    wait = max(timing.LEAST_IN_GRACE, provider.refresh.reuse_grace_s / 4) if before else 0.0
     text = f"An answer of {provider.title} was lost ({reason}); its refresh tokens may be spent only once."
-    if await _swap(ctx, account, lambda row: transitions.answer_lost(row, now, text, retry_at)) is not None:
-        ctx.publish("uncertain", account.name, detail=text)
+    await _put_off(ctx, account, provider, text, wait, lost_at=before or sent_at)
+
+
+def _lost_at(account: Account) -> float:
+    return account.state.lost_at if isinstance(account.state, RefreshingFailed) else 0.0
+
+
+def _in_doubt(account: Account) -> bool:
+    return isinstance(account.state, Uncertain) or _lost_at(account) > 0
+
+
+async def _put_off(
+    ctx: Context,
+    account: Account,
+    provider: Provider,
+    reason: str,
+    wait: float,
+    *,
+    retry_after: float | None = None,
+    lost_at: float = 0.0,
+) -> None:
+    """Set the next try: after ``wait`` seconds, or, once an answer was lost and the grace is over, when it is harmless.
+
+    Where the refresh token may be spent, sending it again can make the provider end the login, the living token
+    included. So not while that token lives.
+    """
+    now = ctx.clock()
+    pause = 0.0 if retry_after is None else min(retry_after, timing.RETRY_AFTER_CAP)
+    too_late = lost_at > 0 and now + max(wait, pause) >= lost_at + provider.refresh.reuse_grace_s
+    if isinstance(account.state, Uncertain) or too_late:
+        attempts = account.state.attempts if isinstance(account.state, Uncertain) else 0
+        lives_until = (account.token.expires_at or 0.0) if account.token is not None else 0.0
+        retry_at = max(now + max(timing.backoff(attempts + 1, ctx.rng), pause), lives_until)
+        kind: Kind = "uncertain"
+
+        def change(row: Account) -> Account:
+            return transitions.answer_lost(row, now, reason, retry_at)
+    else:
+        kind = "refresh-failed"
+
+        def change(row: Account) -> Account:
+            until = 0.0 if retry_after is None else now + pause
+            return transitions.refresh_failed(row, now, reason, now + wait, throttled_until=until, lost_at=lost_at)
+
+    if await _swap(ctx, account, change) is not None:
+        ctx.publish(kind, account.name, detail=reason)
 
 
 async def _swap(

@@ -127,6 +127,7 @@ def upgrade() -> None:
         sa.Column("attempts", sa.Integer(), nullable=False),
         sa.Column("retry_at", sa.Float(), nullable=False),
         sa.Column("throttled_until", sa.Float(), nullable=False),
+        sa.Column("lost_at", sa.Float(), nullable=False),
         sa.Column("token_type", sa.String(), nullable=True),
         sa.Column("scope", sa.JSON(), nullable=False),
         sa.Column("issued_at", sa.Float(), nullable=True),

@@ -7,7 +7,8 @@ import asyncio
 import contextlib
 import random
 import secrets
-from collections.abc import AsyncIterator, Mapping
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,13 +27,15 @@ from broker.practice.server import PracticeServer, practice_in_thread
 from broker.practice.settings import PracticeSettings
 from broker.providers.model import Provider
 from broker.store.store import Store
-from broker.usecases import get_token, login, providers
+from broker.usecases import get_token, login, providers, refresh
 from broker.usecases.context import Context
 from broker.usecases.login import Finished, NewLogin
 from broker.usecases.providers import NewProvider
 from tests.store import made
 
 BROWSER_URL = "http://127.0.0.1:8400"
+# It trusts nobody, and is never used: reading the system's certificates for every browser takes longer than a login.
+NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 # Real seconds; everything here takes milliseconds, so this is a machine in trouble.
 PATIENCE = 10.0
 
@@ -101,7 +104,7 @@ class House:
 
     async def consent(self, begun: Login, user: str = "") -> tuple[str, list[tuple[str, str]]]:
         """Go to the provider, which says yes at once; return the callback's path and what the browser brings there."""
-        async with httpx2.AsyncClient(trust_env=False, timeout=PATIENCE) as browser:
+        async with httpx2.AsyncClient(trust_env=False, timeout=PATIENCE, verify=NO_TLS) as browser:
             answer = await browser.get(begun.authorization_url + (f"&login_hint={user}" if user else ""))
         assert answer.status_code == 303, answer.text
         location = urlsplit(answer.headers["location"])
@@ -119,8 +122,9 @@ class House:
 
     async def secrets_of(self, account: Account) -> tuple[str | None, str | None]:
         """Return the stored access token and refresh token."""
-        access, refresh = await self.store.access_token(account), await self.store.refresh_token(account)
-        return made.reveal(access), made.reveal(refresh)
+        access_token = await self.store.access_token(account)
+        refresh_token = await self.store.refresh_token(account)
+        return made.reveal(access_token), made.reveal(refresh_token)
 
     def asked(self, kind: str = "refresh") -> int:
         """Count the requests of a kind that reached the provider."""
@@ -130,10 +134,26 @@ class House:
         """Wait until so many requests of a kind have reached the provider."""
         await asyncio.to_thread(self.practice.log.wait_for, kind, count, timeout=PATIENCE)
 
+    async def tick(self) -> float | None:
+        """Do what one tick of the scheduler does, wait for the refreshes, and return when the next one is due."""
+        due = await refresh.refresh_due(self.ctx)
+        await self.landed()
+        return due
+
     async def landed(self) -> None:
         """Wait until no refresh is in the air."""
         if self.ctx.flights.tasks:
             await asyncio.wait(self.ctx.flights.tasks.values(), timeout=PATIENCE)
+
+    async def until(self, check: Callable[[], Awaitable[bool]]) -> None:
+        """Wait until something is so that is about to be so.
+
+        Raises:
+            TimeoutError: it did not come about.
+        """
+        async with asyncio.timeout(PATIENCE):
+            while not await check():  # noqa: ASYNC110 -- what is waited for happens in another thread or in the store
+                await asyncio.sleep(0.002)  # real seconds; it takes a few of these
 
     async def heard(self) -> list[Event]:
         """Return the events since the last look."""

@@ -96,6 +96,21 @@ class Line:
             pass
         return self._come
 
+    def timeout(self, seconds: float) -> None:
+        """Wait at most so long for a byte from now on."""
+        self._socket.settimeout(seconds)
+
+    def gone(self) -> bool:
+        """Whether the door hangs up within the timeout, having said nothing."""
+        try:
+            data = self._socket.recv(65536)
+        except TimeoutError:
+            return False
+        except ConnectionResetError:
+            return True
+        assert not data, data
+        return True
+
     def _more(self) -> None:
         data = self._socket.recv(65536)
         assert data, f"the door hung up after {self._come!r}"

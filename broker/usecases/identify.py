@@ -1,0 +1,81 @@
+"""Who logged in: from a verified ID token, or asked with the new token itself.
+
+Called at the end of every login. What comes back is a grant whose ID token, if it still has one, was verified.
+"""
+
+from dataclasses import replace
+
+from broker.core.account import Identity
+from broker.core.token import Grant
+from broker.errors import KeyfobError, LoginFailed
+from broker.oauth import identity, idtoken
+from broker.oauth.idtoken import Claims
+from broker.providers.model import Provider
+from broker.usecases.context import Context
+
+
+async def identify(
+    ctx: Context, provider: Provider, grant: Grant, client_id: str, scope: tuple[str, ...], nonce: str
+) -> tuple[Grant, Identity | None]:
+    """Learn who logged in. Until the ID token's checks pass, nothing of the answer is used (RFC 9700 4.5.3.2).
+
+    Returns:
+        The grant, without an ID token that nobody asked for and that is not in order; and who it is, where known.
+
+    Raises:
+        LoginFailed: an ID token was asked for and is missing or not in order; or the new token is refused.
+        ProviderUnavailable: the provider does not say who it is, or does not show its keys.
+    """
+    if "openid" in scope and provider.endpoints.jwks:
+        if grant.id_token is None:
+            raise LoginFailed(
+                f"{provider.title} was asked for an ID token and gave none.", "Leave the scope 'openid' out."
+            )
+        claims = await _verify(ctx, provider, grant, client_id, nonce)
+        return grant, await _named(ctx, provider, grant, claims)
+    grant, claims_unasked = await checked(ctx, provider, grant, client_id)
+    if claims_unasked is not None:
+        return grant, await _named(ctx, provider, grant, claims_unasked)
+    try:
+        return grant, await identity.who(ctx.http, provider, access_token=grant.access_token)
+    except identity.IdentityRefused as exc:
+        raise LoginFailed(f"{provider.title} does not accept the token that it just gave: {exc}.") from exc
+
+
+async def checked(ctx: Context, provider: Provider, grant: Grant, client_id: str) -> tuple[Grant, Claims | None]:
+    """Verify an ID token that came without being asked for; one that is not in order is left out."""
+    if grant.id_token is None:
+        return grant, None
+    if provider.issuer and provider.endpoints.jwks:
+        try:
+            return grant, await _verify(ctx, provider, grant, client_id, None)
+        except KeyfobError:
+            pass  # The login does not stand on it: it is only not handed out.
+    return replace(grant, id_token=None), None
+
+
+async def _verify(ctx: Context, provider: Provider, grant: Grant, client_id: str, nonce: str | None) -> Claims:
+    if grant.id_token is None:
+        raise LoginFailed("There is no ID token.")
+    return await idtoken.verify(
+        ctx.http,
+        provider,
+        ctx.jwks,
+        id_token=grant.id_token,
+        client_id=client_id,
+        nonce=nonce,
+        access_token=grant.access_token,
+        now=ctx.clock(),
+    )
+
+
+async def _named(ctx: Context, provider: Provider, grant: Grant, claims: Claims) -> Identity:
+    """Many ID tokens carry no name; UserInfo may, and must then be about the same person (OIDC Core 5.3.2)."""
+    if claims.label != claims.subject:
+        return Identity(claims.issuer, claims.subject, claims.label)
+    try:
+        told = await identity.who(ctx.http, provider, access_token=grant.access_token)
+    except (identity.IdentityRefused, KeyfobError):
+        told = None
+    label = told.label if told is not None and told.subject == claims.subject else claims.label
+    return Identity(claims.issuer, claims.subject, label)

@@ -56,12 +56,13 @@ class Scheduler:
             self._ctx.schedule.last_tick_at = self._ctx.clock()
             await login.expire(self._ctx)
             due = await refresh.refresh_due(self._ctx)
+        except asyncio.CancelledError:
+            return  # the daemon stops; APScheduler would log this as a fault
         except KeyfobError as exc:
             log.warning("the scheduler could not look for due work: %s", exc)
         except Exception:
             log.exception("a tick broke; the next one comes")
-        finally:
-            self._arm(next_wake(due, self._ctx.clock()))
+        self._arm(next_wake(due, self._ctx.clock()))
 
     async def _listen(self) -> None:
         """Tick at once when a story says that something became due sooner."""

@@ -4,6 +4,7 @@ Called by the web API.
 """
 
 import asyncio
+import logging
 from dataclasses import dataclass, replace
 
 from broker.core import timing
@@ -12,12 +13,14 @@ from broker.core.account import login_needed as needs_login
 from broker.core.login import Login
 from broker.core.policy import Ask, Caller, Denied, decide
 from broker.core.secret import Secret
-from broker.errors import ConfirmNeeded, InvalidRequest, TooManyRequests, UnknownAccount
+from broker.errors import ConfirmNeeded, Conflict, InvalidRequest, ProviderUnavailable, TooManyRequests, UnknownAccount
 from broker.oauth import identity, wire
 from broker.usecases import get_token, login, refresh
 from broker.usecases.context import Context
 from broker.usecases.get_token import MustLogin, Unavailable
 from broker.usecases.providers import find
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +51,8 @@ class PendingView:
 async def listed(ctx: Context) -> list[View | PendingView]:
     """Return all accounts by name, those whose first login is under way included."""
     views: dict[str, View | PendingView] = {}
-    for pending in await ctx.store.logins_pending():
-        if pending.account and pending.replaces is None:
-            views[pending.account] = _pending(ctx, pending)
+    for pending in await login.first_logins(ctx):
+        views[pending.account] = _pending(ctx, pending)
     for account in await ctx.store.accounts():
         views[account.name] = await _view(ctx, account)
     return [views[name] for name in sorted(views)]
@@ -64,7 +66,7 @@ async def shown(ctx: Context, name: str) -> View | PendingView:
     """
     account = await ctx.store.account(name)
     if account is None:
-        for pending in await ctx.store.logins_pending():
+        for pending in await login.first_logins(ctx):
             if pending.account == name:
                 return _pending(ctx, pending)
         raise unknown(name)
@@ -141,6 +143,12 @@ async def rejected(ctx: Context, caller: Caller, name: str, token: Secret) -> De
     stored = await ctx.store.access_token(account)
     if stored is None or stored != token:
         return None  # It has been replaced since: the caller only has to ask again.
+    flight = ctx.flights.tasks.get(account.uuid)
+    if flight is not None:
+        await asyncio.wait([flight])
+        return None  # Whatever came of it, the caller only has to ask again.
+    if isinstance(account.state, RefreshingFailed) and account.state.throttled_until > now:
+        return None  # Not before the provider allows it.
     if account.forced_at is not None and 0 <= now - account.forced_at < timing.LEAST_BETWEEN_REFRESHES:
         wait = timing.LEAST_BETWEEN_REFRESHES - (now - account.forced_at)
         raise TooManyRequests(
@@ -162,10 +170,10 @@ async def rejected(ctx: Context, caller: Caller, name: str, token: Secret) -> De
 async def _check_unrefreshable(ctx: Context, account: Account, token: Secret) -> None:
     """Nothing can renew this token: ask the provider itself before believing one app that it is dead."""
     provider = await find(ctx, account.provider)
-    if not provider.identity.url:
-        return
     try:
         await identity.who(ctx.http, provider, access_token=token)
+    except ProviderUnavailable as exc:
+        log.info("whether the token of '%s' is dead could not be asked: %s", account.name, exc)
     except identity.IdentityRefused:
         reason = f"{provider.title} does not accept this token any more."
         if await ctx.store.swap(needs_login(account, ctx.clock(), reason)) is not None:
@@ -193,22 +201,33 @@ async def log_out(ctx: Context, name: str, *, local_only: bool = False) -> Logge
     """
     account = await ctx.store.account(name)
     if account is None:
-        for pending in await ctx.store.logins_pending():
-            if pending.account == name:
-                await login.cancel(ctx, pending.id)
-                return LoggedOut(revoked=False, detail="Its first login was cancelled; there was nothing to revoke.")
-        raise unknown(name)
-    flight = ctx.flights.tasks.get(account.uuid)
-    if flight is not None:
-        # A refresh under way would bring a new token to life after the old one was revoked.
-        await asyncio.wait([flight])
-        account = await ctx.store.account(name) or account
+        begun = [found for found in await login.first_logins(ctx) if found.account == name]
+        if not begun:
+            raise unknown(name)
+        for found in begun:
+            await login.cancel(ctx, found.id)
+        return LoggedOut(revoked=False, detail="Its first login was cancelled; there was nothing to revoke.")
+    account = await _settled(ctx, account)
     result = LoggedOut(revoked=False, detail="") if local_only else await _revoke(ctx, account)
     await ctx.store.delete_account(account)
     ctx.offers.pop(account.uuid, None)
     ctx.offering.pop(account.uuid, None)
     ctx.publish("logged-out", name, detail=result.detail)
     return result
+
+
+async def _settled(ctx: Context, account: Account) -> Account:
+    """Give up or wait for whatever could bring new tokens to life after the old ones were revoked."""
+    for found in await ctx.store.logins_pending():
+        if found.replaces == account.uuid:
+            try:
+                await login.cancel(ctx, found.id)
+            except Conflict:
+                await asyncio.wait(set(ctx.finishing))  # its code is being exchanged; what that brings is revoked too
+    flight = ctx.flights.tasks.get(account.uuid)
+    if flight is not None:
+        await asyncio.wait([flight])
+    return await ctx.store.account_by_uuid(account.uuid) or account
 
 
 async def _revoke(ctx: Context, account: Account) -> LoggedOut:

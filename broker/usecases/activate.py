@@ -55,6 +55,9 @@ async def activate(
     known = await ctx.store.account_by_uuid(login.replaces) if login.replaces is not None else None
     if known is None and login.replaces is None and not login.account and who is not None:
         known = next((a for a in await ctx.store.accounts() if a.provider == provider.name and _same(a, who)), None)
+    if known is None and login.replaces is not None:
+        await _give_back(ctx, login, provider, grant)
+        raise Conflict(f"Account '{login.account}' was removed while you logged in.", "Start the login again.")
     if known is None:
         return await _create(ctx, login, provider, grant, who, state or Active(now))
     if known.identity is not None and who is None:

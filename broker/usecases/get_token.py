@@ -107,7 +107,7 @@ async def _absent(ctx: Context, caller: Caller, ask: Ask) -> Outcome:
     decision = policy.decide(caller, ask, (), ask.resource, ctx.clock())
     if isinstance(decision, Denied):
         return decision
-    for pending in await ctx.store.logins_pending():
+    for pending in await login.first_logins(ctx):
         if pending.account == ask.account:
             return MustLogin(ask.account, Pending.reason, login.start_url(ctx, pending.id), pending=True)
     raise UnknownAccount(

@@ -8,7 +8,7 @@ import secrets
 from dataclasses import replace
 
 from broker.core.account import Active, Destination, Identity, Static
-from broker.core.login import Login
+from broker.core.login import Client, Flow, Login
 from broker.core.secret import Secret
 from broker.core.token import Grant, Token
 from broker.errors import InvalidRequest, LoginFailed, ProviderUnavailable
@@ -43,7 +43,7 @@ async def bring_token(ctx: Context, new: NewLogin, access_token: Secret, expires
     if expires_at is not None and expires_at <= ctx.clock():
         raise InvalidRequest("That token has expired already.", "Make a new one.")
     provider, _ = await prepare(ctx, new)
-    login = _login(ctx, new, provider, client="", client_id="")
+    login = _login(ctx, new, provider, "token")
     who = await _whose(ctx, provider, access_token)
     token = Token("Bearer", new.scope, issued_at=ctx.clock(), expires_at=expires_at)
     return await _finish(ctx, login, provider, Grant(token, access_token), who, Static(ctx.clock()))
@@ -73,7 +73,7 @@ async def bring_refresh_token(ctx: Context, new: NewLogin, refresh_token: Secret
     grant = read_answer(provider, outcome, sent_at, new.scope or provider.scopes)
     if grant.refresh_token is None:
         grant = replace(grant, refresh_token=refresh_token)
-    login = _login(ctx, new, provider, client=client.uuid, client_id=client.client_id)
+    login = _login(ctx, new, provider, "refresh-token", client)
     # The token that was brought is spent by now: whatever comes, its successor must not be lost.
     grant, claims = await checked(ctx, provider, grant, client.client_id)
     who = Identity(claims.issuer, claims.subject, claims.label) if claims is not None else None
@@ -99,18 +99,20 @@ async def _whose(ctx: Context, provider: Provider, access_token: Secret) -> Iden
         raise LoginFailed(f"{provider.title} does not accept this token: {exc}.", where.strip()) from exc
 
 
-def _login(ctx: Context, new: NewLogin, provider: Provider, *, client: str, client_id: str) -> Login:
+def _login(ctx: Context, new: NewLogin, provider: Provider, flow: Flow, client: Client | None = None) -> Login:
     now = ctx.clock()
     return Login(
         id=secrets.token_urlsafe(24),
         account=new.account,
         replaces=None,
         provider=provider.name,
-        client=client,
-        flow=new.flow,
-        destination=Destination(provider.identity_issuer, provider.endpoints.token, client_id),
+        client=client.uuid if client is not None else "",
+        flow=flow,
+        destination=Destination(
+            provider.identity_issuer, provider.endpoints.token, client.client_id if client is not None else ""
+        ),
         redirect_uri="",
-        scope=new.scope or (provider.scopes if client else ()),
+        scope=new.scope or (provider.scopes if client is not None else ()),
         resource=new.resource,
         nonce="",
         authorization_url="",

@@ -194,6 +194,13 @@ async def finish(
     return await complete(ctx, taken, params)
 
 
+async def first_logins(ctx: Context) -> list[Login]:
+    """Return the logins under way that would make an account of a chosen name, oldest first."""
+    now = ctx.clock()
+    pending = await ctx.store.logins_pending()
+    return [found for found in pending if found.account and found.replaces is None and found.expires_at > now]
+
+
 async def cancel(ctx: Context, login_id: str) -> None:
     """Give a pending login up.
 

@@ -140,6 +140,7 @@ async def show_login(request: Request, ctx: Context) -> Response:
     wait = Query(request, "wait").seconds("wait", MOST_WAIT) or 0.0
     give_up = asyncio.get_running_loop().time() + wait
     with ctx.events.listen() as events:
+        await login.expire(ctx)
         while True:
             found = await ctx.store.login(login_id)
             if found is None:

@@ -24,6 +24,10 @@ MOST_VALUE = 2048
 
 async def start(request: Request, ctx: Context) -> Response:
     """``GET /login/{id}``: tie this browser to the login, then send it to the provider."""
+    ours = login.start_url(ctx, request.path_params["id"])
+    if request.headers["host"] not in ours:
+        # The answer comes to the redirect URI's host: a cookie for another name of this machine would not be there.
+        return RedirectResponse(ours, 302, pages.HEADERS)
     browser = Secret(request.cookies.get(COOKIE) or secrets.token_urlsafe(32))
     try:
         found = await login.opened(ctx, request.path_params["id"], browser)

@@ -23,6 +23,7 @@ from broker.core.secret import Secret
 from broker.events import Event, Events, Subscription
 from broker.oauth.http import DEADLINE, Http
 from broker.oauth.idtoken import Jwks
+from broker.practice.grants import fingerprint
 from broker.practice.server import PracticeServer, practice_in_thread
 from broker.practice.settings import PracticeSettings
 from broker.providers.model import Provider
@@ -34,6 +35,10 @@ from broker.usecases.providers import NewProvider
 from tests.store import made
 
 BROWSER_URL = "http://127.0.0.1:8400"
+# The practice provider's tokens live for so long unless told otherwise, ...
+TTL = PracticeSettings().ttl
+# ... and are due two minutes before their end, or up to 30 s sooner.
+DUE = TTL - 120.0
 # It trusts nobody, and is never used: reading the system's certificates for every browser takes longer than a login.
 NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 # Real seconds; everything here takes milliseconds, so this is a machine in trouble.
@@ -126,6 +131,12 @@ class House:
         refresh_token = await self.store.refresh_token(account)
         return made.reveal(access_token), made.reveal(refresh_token)
 
+    async def holds_newest(self, name: str = "me") -> bool:
+        """Tell whether the stored refresh token is the newest that the provider has issued."""
+        _, stored = await self.secrets_of(await self.account(name))
+        issued = [event.issued_refresh_token for event in self.practice.log.all() if event.issued_refresh_token]
+        return fingerprint(stored or "") == issued[-1]
+
     def asked(self, kind: str = "refresh") -> int:
         """Count the requests of a kind that reached the provider."""
         return len(self.practice.log.all(kind))
@@ -161,6 +172,12 @@ class House:
         while (event := await self.news.next(timeout=0)) is not None:
             found.append(event)
         return found
+
+
+def ready(outcome: get_token.Outcome) -> str:
+    """Return the token of an outcome that must be one."""
+    assert isinstance(outcome, get_token.Ready), outcome
+    return outcome.access_token.reveal()
 
 
 @contextlib.asynccontextmanager

@@ -1,12 +1,14 @@
-"""The provider that the tests of this room log in at, and the daemon that most of them may share."""
+"""The provider that the tests of this room log in at, the daemon that most of them may share, and two browsers."""
 
 from collections.abc import Iterator
 
+import httpx2
 import pytest
 
 from broker.practice.server import PracticeServer, practice_in_thread
 from broker.practice.settings import PracticeSettings
 from tests.web.house import House, running
+from tests.web.walk import Walk, new_browser
 
 
 @pytest.fixture(scope="module")
@@ -28,3 +30,23 @@ def key(house: House) -> str:
     """Return the key of an app, called ``job``, that was granted nothing."""
     made: str = house.owner.ask("POST", "/v1/apps", 201, json={"name": "job"})["key"]
     return made
+
+
+@pytest.fixture
+def browser() -> Iterator[httpx2.Client]:
+    """Return the browser of the person who logs in."""
+    with new_browser() as found:
+        yield found
+
+
+@pytest.fixture
+def stranger() -> Iterator[httpx2.Client]:
+    """Return somebody else's browser."""
+    with new_browser() as found:
+        yield found
+
+
+@pytest.fixture
+def walk(house: House, practice: PracticeServer, browser: httpx2.Client) -> Walk:
+    """Return a login that was begun and not opened yet."""
+    return Walk(house, practice, browser)

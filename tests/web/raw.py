@@ -27,6 +27,11 @@ class Answer:
         """The body as text."""
         return self.body.decode()
 
+    def is_problem(self, status: int, code: str) -> bool:
+        """Whether it is a problem document that says so."""
+        assert self.headers["content-type"] == "application/problem+json", self
+        return (self.status, self.json()["status"], self.json()["code"]) == (status, status, code)
+
     def json(self) -> Any:  # noqa: ANN401 -- whatever the body holds
         """Return what the body holds."""
         return json.loads(self.body)

@@ -12,7 +12,7 @@ from broker.practice.server import PracticeServer
 from broker.practice.settings import PUBLIC_CLIENT
 from broker.web.asgi import APP_ROUTES, BROWSER_ROUTES
 from tests.web.house import House, running
-from tests.web.raw import Answer, Line, bearer, head
+from tests.web.raw import Line, bearer, head
 
 PORTS = ("app", "browser")
 DOORS = ("socket", *PORTS)
@@ -28,12 +28,6 @@ def url_of(house: House, door: str) -> str:
 def path_of(route: str) -> str:
     """Return a path that a route answers."""
     return route.format(account="work", id="x", provider="practice", app="job", name="x")
-
-
-def is_problem(answer: Answer, status: int, code: str) -> bool:
-    """Whether an answer is a problem document that says so, and nothing else."""
-    assert answer.headers["content-type"] == "application/problem+json"
-    return (answer.status, answer.json()["status"], answer.json()["code"]) == (status, status, code)
 
 
 # --- Host -------------------------------------------------------------------------------------------------------------
@@ -83,8 +77,8 @@ def test_wrong_host(house: House, key: str, door: str, host: str) -> None:
 
     with Line(url_of(house, door)) as line:
         if door == "app":
-            assert is_problem(line.ask("GET", "/healthz", host=given), 400, "invalid_request")
-            assert is_problem(line.ask("GET", "/v1/apps/job", bearer(key), host=given), 400, "invalid_request")
+            assert line.ask("GET", "/healthz", host=given).is_problem(400, "invalid_request")
+            assert line.ask("GET", "/v1/apps/job", bearer(key), host=given).is_problem(400, "invalid_request")
         else:
             answer = line.ask("GET", "/ui/", host=given)
             assert (answer.status, answer.text) == (400, "This address is not Keyfob's.\n")
@@ -101,7 +95,7 @@ def test_host_of_the_socket(house: House, host: str) -> None:
 def test_foreign_host_at_the_socket(house: House, host: str) -> None:
     """A proxy that leads a foreign name to the socket does not get through."""
     with Line(house.socket) as line:
-        assert is_problem(line.ask("GET", "/v1/status", host=host), 400, "invalid_request")
+        assert line.ask("GET", "/v1/status", host=host).is_problem(400, "invalid_request")
 
 
 @pytest.mark.parametrize("door", DOORS)
@@ -145,9 +139,9 @@ def test_web_pages_have_no_business_at_app_doors(house: House, key: str, door: s
     """What only a browser sends is refused before anything is done, on open paths too."""
     shown = (bearer(key),) if door == "app" else ()
     with Line(url_of(house, door)) as line:
-        assert is_problem(line.ask("GET", OPEN[door], *shown, header), 403, "not_granted")
-        assert is_problem(line.ask("GET", "/healthz", header), 403, "not_granted")
-        assert is_problem(line.ask("DELETE", "/v1/apps/job", *shown, header), 403, "not_granted")
+        assert line.ask("GET", OPEN[door], *shown, header).is_problem(403, "not_granted")
+        assert line.ask("GET", "/healthz", header).is_problem(403, "not_granted")
+        assert line.ask("DELETE", "/v1/apps/job", *shown, header).is_problem(403, "not_granted")
 
     assert house.owner.ask("GET", "/v1/apps/{app}", 200, path={"app": "job"})
 
@@ -178,7 +172,7 @@ def test_everything_at_the_app_port_needs_a_key(house: House) -> None:
         assert line.ask("GET", "/healthz").json() == {"state": "ok"}
         for method, path in paths + made_up:
             answer = line.ask(method, path)
-            assert is_problem(answer, 401, "unauthorized"), (method, path)
+            assert answer.is_problem(401, "unauthorized"), (method, path)
             assert answer.headers["www-authenticate"] == 'Bearer realm="keyfob"'
             assert "keyfob app add" in answer.json()["detail"]
 
@@ -214,7 +208,7 @@ def test_wrong_key(house: House, key: str, door: str, header: str) -> None:
     with Line(url_of(house, door)) as line:
         answer = line.ask("GET", "/v1/apps/job", given)
 
-    assert is_problem(answer, 401, "unauthorized")
+    assert answer.is_problem(401, "unauthorized")
     assert "www-authenticate" in answer.headers
     assert key not in answer.text
 
@@ -227,8 +221,8 @@ def test_key_is_taken_from_authorization_only(house: House, key: str) -> None:
             ("/v1/apps/job", f"Proxy-Authorization: Bearer {key}"),
             ("/v1/apps/job", f"X-Api-Key: {key}"),
         ):
-            assert is_problem(line.ask("GET", target, header), 401, "unauthorized")
-        assert is_problem(line.ask("GET", "/v1/apps/job", f"Cookie: Authorization={key}"), 403, "not_granted")
+            assert line.ask("GET", target, header).is_problem(401, "unauthorized")
+        assert line.ask("GET", "/v1/apps/job", f"Cookie: Authorization={key}").is_problem(403, "not_granted")
         assert line.ask("GET", "/v1/apps/job", f"authorization: bearer  {key}").status == 200
 
 
@@ -290,7 +284,7 @@ def test_key_makes_an_app_of_its_bearer_on_the_socket_too(house: House, key: str
         for method, route, _, who in APP_ROUTES:
             if who == "owner":
                 answer = line.ask(method, path_of(route), bearer(key))
-                assert is_problem(answer, 403, "not_granted"), (method, route)
+                assert answer.is_problem(403, "not_granted"), (method, route)
         assert line.ask("GET", "/v1/apps/job", bearer(key)).status == 200
         assert line.ask("GET", "/v1/apps/other", bearer(key)).status == 403
         assert line.ask("GET", "/v1/status").status == 200
@@ -302,7 +296,7 @@ def test_owners_routes_refuse_an_app_at_the_port(house: House, key: str) -> None
         for method, route, _, who in APP_ROUTES:
             if who == "owner":
                 answer = line.ask(method, path_of(route), bearer(key))
-                assert is_problem(answer, 403, "not_granted"), (method, route)
+                assert answer.is_problem(403, "not_granted"), (method, route)
                 assert "on the socket" in answer.json()["detail"]
 
 
@@ -312,8 +306,8 @@ def test_socket_is_for_its_own_user(house: House, key: str, monkeypatch: pytest.
     monkeypatch.setattr(os, "getuid", lambda: mine + 1)  # one user cannot be two in a test: the daemon is another
 
     with Line(house.socket) as line:
-        assert is_problem(line.ask("GET", "/v1/status"), 401, "unauthorized")
-        assert is_problem(line.ask("GET", "/v1/apps/job", bearer(key)), 401, "unauthorized")
+        assert line.ask("GET", "/v1/status").is_problem(401, "unauthorized")
+        assert line.ask("GET", "/v1/apps/job", bearer(key)).is_problem(401, "unauthorized")
 
 
 # --- the browser port -------------------------------------------------------------------------------------------------
@@ -336,8 +330,8 @@ def test_app_doors_have_no_pages(house: House, key: str) -> None:
     """The start page, the callback and the pages are behind the browser port only."""
     with Line(house.app_url) as port, Line(house.socket) as local:
         for route, _ in BROWSER_ROUTES:
-            assert is_problem(port.ask("GET", path_of(route), bearer(key)), 404, "not_found")
-            assert is_problem(local.ask("GET", path_of(route)), 404, "not_found")
+            assert port.ask("GET", path_of(route), bearer(key)).is_problem(404, "not_found")
+            assert local.ask("GET", path_of(route)).is_problem(404, "not_found")
 
 
 @pytest.mark.parametrize("method", ["HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT"])

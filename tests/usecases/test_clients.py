@@ -1,0 +1,187 @@
+"""The client that Keyfob is at a provider: registered once, or brought along; its secret is kept sealed."""
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from broker.core.secret import Secret
+from broker.errors import InvalidRequest, LoginFailed, ProviderUnavailable
+from broker.usecases import login, providers
+from broker.usecases.login import NewLogin
+from broker.usecases.providers import NewProvider
+from tests.oauth.loopback import Loopback, http
+from tests.store import made
+from tests.usecases.house import opened
+
+APPS = "/api/v1/oauth/apps/"
+
+
+def pod(client_id: str) -> Loopback:
+    """Start a server that registers whoever asks under this client id, as a Funkwhale pod does."""
+    server = Loopback(answer=http("404 Not Found"))
+    server.routes[APPS] = http("201 Created", {"client_id": client_id, "client_secret": f"secret-of-{client_id}"})
+    return server
+
+
+def at(server: Loopback, account: str = "me") -> NewLogin:
+    """Describe a login at a pod."""
+    return NewLogin("funkwhale", account, server.url)
+
+
+def test_keyfob_registers_itself_once_an_instance(tmp_path: Path) -> None:
+    """Many accounts, at the same time or later, share the client of their instance; another instance has its own."""
+
+    async def story() -> None:
+        async with opened(tmp_path) as house:
+            with pod("one") as first, pod("two") as second:
+                provider = await providers.ensure(house.ctx, NewProvider(preset="funkwhale", base_url=first.url))
+                begun = await asyncio.gather(*(login.begin(house.ctx, at(first, f"me{number}")) for number in range(5)))
+                begun.append(await login.begin(house.ctx, at(first, "later")))
+                assert {one.destination.client_id for one in begun} == {"one"}
+                assert len({one.client for one in begun}) == 1
+                assert len(first.requests) == 1
+                assert json.loads(first.form())["redirect_uris"].split() == [
+                    f"http://127.0.0.1/callback/{provider.name}",
+                    "urn:ietf:wg:oauth:2.0:oob",
+                ]
+                other = await login.begin(house.ctx, at(second))
+                assert other.destination.client_id == "two"
+                assert len(second.requests) == 1
+
+    asyncio.run(story())
+
+
+def test_the_registered_secret_is_sealed(tmp_path: Path) -> None:
+    """The client's secret stands nowhere in the file, and is there again after a restart."""
+
+    async def story() -> None:
+        with pod("one") as server:
+            async with opened(tmp_path) as house:
+                begun = await login.begin(house.ctx, at(server))
+                assert b"secret-of-one" not in made.stored_bytes(tmp_path)
+            async with opened(tmp_path) as house:
+                assert (await login.begin(house.ctx, at(server))).client == begun.client
+                kept = await house.store.client(begun.client)
+                assert kept is not None
+                assert (kept[0].origin, kept[0].auth_method) == ("registered", "client_secret_basic")
+                assert kept[1] == Secret("secret-of-one")
+                assert len(server.requests) == 1
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (http("503 Service Unavailable"), ProviderUnavailable),
+        (http("500 Internal Server Error", X_RateLimit_Remaining="0"), ProviderUnavailable),
+        (http("429 Too Many Requests", Retry_After="60"), ProviderUnavailable),
+        (http("400 Bad Request", {"error": "invalid_redirect_uri"}), LoginFailed),
+        (http("201 Created", b"<html>"), ProviderUnavailable),
+        (http("201 Created", {"client_id": 7}), LoginFailed),
+        (http("201 Created", {"client_id": "x", "redirect_uris": "https://evil.example/"}), LoginFailed),
+    ],
+    ids=["503", "throttled 500", "429", "refused", "no JSON", "no client id", "another redirect URI"],
+)
+def test_a_registration_that_fails_is_told_and_tried_again(
+    tmp_path: Path, answer: bytes, error: type[Exception]
+) -> None:
+    """No half-made client stays behind, so the next login registers anew."""
+
+    async def story() -> None:
+        async with opened(tmp_path) as house:
+            with pod("one") as server:
+                good, server.routes[APPS] = server.routes[APPS], answer
+                with pytest.raises(error):
+                    await login.begin(house.ctx, at(server))
+                assert await house.store.logins_pending() == []
+                server.routes[APPS] = good
+                assert (await login.begin(house.ctx, at(server))).destination.client_id == "one"
+
+    asyncio.run(story())
+
+
+def test_a_brought_client_is_used_and_kept(tmp_path: Path) -> None:
+    """Client id and secret that come with a login serve the next one too; without a secret it is a public client."""
+
+    async def story() -> None:
+        async with opened(tmp_path) as house:
+            secret = house.practice.client_secret
+            machine: dict[str, Any] = {"client_id": "keyfob-machine", "client_secret": secret}
+            account = await house.log_in("me", **machine)
+            assert account.destination.client_id == "keyfob-machine"
+            assert secret.reveal().encode() not in made.stored_bytes(tmp_path)
+            again = await house.log_in("other", "grace")
+            assert again.destination.client_id == "keyfob-machine"
+            client, kept = await house.store.client_of(again)
+            assert (client.auth_method, client.origin, kept) == ("client_secret_basic", "given", secret)
+            house.clock.forward(1)
+            public = await house.log_in("third", "linus", client_id="keyfob")
+            assert (await house.store.client_of(public))[0].auth_method == "none"
+            assert len(await house.store.clients(public.provider)) == 2
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("method", ["client_secret_basic", "client_secret_post"])
+def test_a_client_proves_itself_as_it_was_told(tmp_path: Path, method: str) -> None:
+    """Either way of sending the secret works, at the login and at a refresh."""
+
+    async def story() -> None:
+        async with opened(tmp_path) as house:
+            machine: dict[str, Any] = {"client_id": "keyfob-machine", "client_secret": house.practice.client_secret}
+            account = await house.log_in("me", auth_method=method, **machine)
+            assert (await house.store.client_of(account))[0].auth_method == method
+            house.clock.forward(590)
+            await house.token("me")
+            assert (await house.account()).generation > account.generation
+
+    asyncio.run(story())
+
+
+def test_a_wrong_secret_is_mended_by_logging_in_with_the_right_one(tmp_path: Path) -> None:
+    """The same client id with another secret replaces it in place, for every account of that client."""
+
+    async def story() -> None:
+        async with opened(tmp_path) as house:
+            wrong = await house.begin("me", client_id="keyfob-machine", client_secret=Secret("wrong"))
+            finished = await house.walk(wrong)
+            assert finished.account is None
+            assert "invalid_client" in finished.reason
+            right = await house.begin("me", client_id="keyfob-machine", client_secret=house.practice.client_secret)
+            assert right.client == wrong.client
+            assert (await house.walk(right)).account is not None
+
+    asyncio.run(story())
+
+
+def test_a_client_that_nobody_knows_is_asked_for(tmp_path: Path) -> None:
+    """Where Keyfob would have to guess between clients it says what is missing."""
+
+    async def story() -> None:
+        async with opened(tmp_path) as house:
+            provider = await house.add_provider()
+            with pytest.raises(InvalidRequest, match="no client 'nobody'"):
+                await providers.client_for(house.ctx, provider, "http://127.0.0.1:8400/callback/x", "nobody")
+            assert await house.store.clients(provider.name) == []
+
+    asyncio.run(story())
+
+
+@pytest.mark.xfail(strict=True, reason="BUG: a client that comes with a re-login is dropped")
+def test_a_login_again_may_bring_another_client(tmp_path: Path) -> None:
+    """An account whose client the provider refuses is mended by naming the account and the new client alone."""
+
+    async def story() -> None:
+        async with opened(tmp_path) as house:
+            before = await house.log_in("me")
+            new = NewLogin("", "me", client_id="keyfob-machine", client_secret=house.practice.client_secret)
+            finished = await house.walk(await login.begin(house.ctx, new))
+            assert finished.account is not None
+            assert finished.account.uuid == before.uuid
+            assert finished.account.destination.client_id == "keyfob-machine"
+
+    asyncio.run(story())

@@ -1,0 +1,140 @@
+"""The start page of a login: which browser it ties to it, and that no other page can open it."""
+
+import httpx2
+import pytest
+
+from broker.practice.server import PracticeServer
+from tests.web.house import House
+from tests.web.walk import COOKIE, GUARDS, Walk, is_guarded_page
+
+# --- the start page ---------------------------------------------------------------------------------------------------
+
+
+def test_start_page_ties_the_browser_and_sends_it_on(walk: Walk, practice: PracticeServer) -> None:
+    """It leaves a cookie that no script can read and no foreign page sends, and redirects to the provider."""
+    answer = walk.browser.get(walk.start_url)
+
+    assert answer.status_code == 302
+    assert answer.headers["location"].startswith(f"{practice.url}/authorize?")
+    assert answer.content == b""
+    assert {name: answer.headers[name] for name in GUARDS} == GUARDS
+    pair, *attributes = answer.headers["set-cookie"].split("; ")
+    assert {attribute.lower() for attribute in attributes} == {"httponly", "max-age=600", "path=/", "samesite=lax"}
+    name, _, value = pair.partition("=")
+    assert name == COOKIE
+    assert len(value) >= 43  # 256 bits in base64url
+    assert value not in answer.headers["location"]
+
+
+def test_start_page_may_be_opened_again(walk: Walk) -> None:
+    """A person who goes back, or reloads, is sent on again; the browser stays the same one."""
+    first, again = walk.browser.get(walk.start_url), walk.browser.get(walk.start_url)
+
+    assert again.headers["location"] == first.headers["location"]
+    assert again.cookies[COOKIE] == first.cookies[COOKIE]
+
+
+def test_two_logins_in_one_browser(house: House, practice: PracticeServer, browser: httpx2.Client) -> None:
+    """Logins that are under way in two tabs do not disturb each other."""
+    one, two = (Walk(house, practice, browser, account) for account in ("tab-1", "tab-2"))
+
+    arrivals = one.answered(), two.answered()
+
+    assert [browser.get(arrival).status_code for arrival in arrivals] == [303, 303]
+    assert (one.state(), two.state()) == ("done", "done")
+
+
+def test_first_browser_owns_the_login(walk: Walk, stranger: httpx2.Client) -> None:
+    """A second browser gets neither the way to the provider nor a cookie, and does not disturb the first."""
+    walk.browser.get(walk.start_url)
+
+    refused = stranger.get(walk.start_url)
+
+    assert refused.status_code == 403
+    assert is_guarded_page(refused)
+    assert not {"location", "set-cookie"} & set(refused.headers)
+    assert walk.browser.get(walk.answered()).status_code == 303
+    assert walk.state() == "done"
+
+
+@pytest.mark.parametrize("login_id", ["unknown", "%2e%2e", "x" * 5000, "%00", "%ff", "%0d%0aSet-Cookie:a=b"])
+def test_start_page_of_no_login(house: House, browser: httpx2.Client, login_id: str) -> None:
+    """A link that was never good says so, and repeats nothing of itself."""
+    answer = browser.get(f"{house.browser_url}/login/{login_id}")
+
+    assert answer.status_code == 404
+    assert is_guarded_page(answer)
+    assert "no longer good" in answer.text
+    assert login_id not in answer.text.replace("unknown, used up", "")
+    assert "set-cookie" not in answer.headers
+
+
+def test_start_page_of_a_finished_login(walk: Walk) -> None:
+    """A link works once: afterwards even its own browser is not sent to the provider again."""
+    walk.browser.get(walk.answered())
+
+    assert walk.browser.get(walk.start_url).status_code == 404
+
+
+def test_start_page_under_localhost(walk: Walk) -> None:
+    """Who writes localhost for 127.0.0.1, and so has another cookie there, can finish the login all the same."""
+    opened = walk.browser.get(walk.start_url.replace("127.0.0.1", "localhost"))
+    if opened.headers["location"] == walk.start_url:
+        opened = walk.browser.get(walk.start_url)
+
+    walk.browser.get(walk.browser.get(opened.headers["location"]).headers["location"])
+
+    assert walk.state() == "done"
+
+
+# --- what other pages may do ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Sec-Purpose": "prefetch"},
+        {"Sec-Purpose": "prefetch;prerender"},
+        {"Purpose": "prefetch"},
+        {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "image"},
+        {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "script"},
+        {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "cors", "Sec-Fetch-Dest": "empty"},
+        {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "empty"},
+        {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "iframe"},
+        {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "object"},
+        # Another port of 127.0.0.1, which may be another user's, is the same site.
+        {"Sec-Fetch-Site": "same-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "iframe"},
+        {"Sec-Fetch-Site": "same-site", "Sec-Fetch-Mode": "cors", "Sec-Fetch-Dest": "empty"},
+        {"Sec-Fetch-Site": "same-site", "Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "image"},
+    ],
+)
+def test_pages_cannot_open_it_unseen(walk: Walk, stranger: httpx2.Client, headers: dict[str, str]) -> None:
+    """No preview, image, frame or script opens a start page or delivers an answer: it stays for the real browser."""
+    refused = stranger.get(walk.start_url, headers=headers)
+    assert (refused.status_code, "set-cookie" in refused.headers) == (403, False)
+
+    arrival = walk.answered()
+    refused = walk.browser.get(arrival, headers=headers)
+    assert (refused.status_code, "location" in refused.headers) == (403, False)
+    assert walk.state() == "pending"
+
+    assert walk.browser.get(arrival).status_code == 303
+    assert walk.state() == "done"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},  # a browser of before 2023
+        {"Sec-Fetch-Site": "none", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document", "Sec-Fetch-User": "?1"},
+        {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"},
+        {"Sec-Fetch-Site": "same-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"},
+        {"Sec-Fetch-Site": "same-origin", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"},
+    ],
+)
+def test_navigation_is_welcome(walk: Walk, headers: dict[str, str]) -> None:
+    """A link in a mail, a typed address and the provider's redirect work in every browser."""
+    walk.browser.headers.update(headers)
+
+    assert walk.browser.get(walk.answered()).status_code == 303
+    assert walk.result().status_code == 200

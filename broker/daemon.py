@@ -58,6 +58,7 @@ class Daemon:
         self._scheduler: Scheduler | None = None
         self._ctx: Context | None = None
         self._audit: asyncio.Task[None] | None = None
+        self._own_socket: Path | None = None
 
     @property
     def ctx(self) -> Context:
@@ -95,6 +96,7 @@ class Daemon:
             sockets.append(app)
             local = given.get("app") or _own_socket(settings.runtime_dir, settings.socket)
             sockets.append(local)
+            self._own_socket = None if "app" in given else settings.socket
             store = await self._open_store()
         except BaseException:
             for sock in sockets:
@@ -118,7 +120,7 @@ class Daemon:
         )
         self._audit = asyncio.create_task(audit.record(ctx), name="audit")
         if store.locked:
-            log.warning("locked: %s", store.locked)
+            log.warning("locked: %s %s", store.locked, store.locked_hint)
         else:
             await refresh.settle(ctx)
         self._doors = [
@@ -157,6 +159,8 @@ class Daemon:
         if self._audit is not None:
             await self._audit
         await asyncio.gather(*(door.close() for door in self._doors))
+        if self._own_socket is not None:
+            self._own_socket.unlink(missing_ok=True)
         await ctx.handouts.flush(ctx.store)
         await ctx.http.aclose()
         await ctx.store.close()

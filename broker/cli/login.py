@@ -20,6 +20,7 @@ from broker.client import Client, ClientError, quote
 from broker.errors import InvalidRequest, LoginFailed
 
 FLOWS = ("browser", "paste", "device", "client-credentials", "token")
+FLOW_HELP = "how (default: %(default)s); this version's daemon knows browser, paste and token"
 # Starting may mean discovery and registration, finishing means exchange and identity: up to four calls of 20 s each.
 STEP_TIMEOUT = 90.0
 # How long one look at the login may hang; short enough for every idle timeout in between.
@@ -36,10 +37,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--provider", metavar="NAME|ISSUER-URL", help="where; needed unless ACCOUNT logs in again")
     parser.add_argument("--base-url", metavar="URL", help="the instance, for providers that are run by many")
     parser.add_argument("--scope", metavar="S", nargs="+", action="extend", default=[], help="scopes to ask for")
-    parser.add_argument("--flow", choices=FLOWS, default="browser", help="how (default: %(default)s)")
+    parser.add_argument("--flow", choices=FLOWS, default="browser", help=FLOW_HELP)
     parser.add_argument("--client-id", metavar="ID", help="OAuth client to use instead of the provider's own")
     parser.add_argument("--client-secret-file", metavar="FILE|-", help="file with its secret; - is stdin")
     parser.add_argument("--token-file", metavar="FILE|-", help="file with the token, for --flow token; - is stdin")
+    parser.add_argument("--private", action="store_true", help="a new provider may be at a private address")
     parser.add_argument("--no-browser", action="store_true", help="print the address instead of opening it")
     parser.add_argument("--timeout", metavar="S", type=seconds, help="give up after so long (default: when it expires)")
     json_flag(parser)
@@ -96,6 +98,7 @@ def _body(args: argparse.Namespace) -> dict[str, Any]:
         "account": args.account,
         "provider": args.provider,
         "base_url": args.base_url,
+        "private": args.private or None,
         "scope": [scope for text in args.scope for scope in text.split()],
         "flow": args.flow,
         "client_id": args.client_id,

@@ -65,7 +65,10 @@ def say(text: str = "") -> None:
 
 def fail(text: str, *hints: str) -> None:
     """Say what went wrong, and below it the next steps."""
-    say(f"keyfob: {clean(text[:1].upper() + text[1:])}")
+    # An address or a path that begins a sentence stays as it is: people copy it.
+    word = text.split(" ", 1)[0]
+    said = text if ":" in word or "/" in word else text[:1].upper() + text[1:]
+    say(f"keyfob: {clean(said)}")
     for hint in hints:
         if hint:
             say(f"  {clean(hint)}")

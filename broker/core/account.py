@@ -214,6 +214,17 @@ def refresh_failed(
     return replace(account, state=failed)
 
 
+def doubt_over(account: Account) -> Account:
+    """A new refresh token came: whatever answer was lost before does not matter any more."""
+    match account.state:
+        case Uncertain(since=since, reason=reason, retry_at=retry_at, attempts=attempts):
+            return replace(account, state=RefreshingFailed(since, reason, attempts, retry_at))
+        case RefreshingFailed():
+            return replace(account, state=replace(account.state, lost_at=0.0))
+        case _:
+            return account
+
+
 def login_needed(account: Account, now: float, reason: str) -> Account:
     """The provider said that the grant is dead."""
     return replace(account, state=NeedsLogin(now, reason))

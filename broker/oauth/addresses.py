@@ -19,6 +19,10 @@ from broker.providers.urls import is_loopback, is_special
 CONNECT_PATIENCE = 5.0
 
 
+class SpecialAddress(Exception):
+    """A name leads to a special-purpose address, and nobody allowed that; the text says where and how."""
+
+
 class AddressRefused(Exception):
     """The address is not one that may be asked; the text is safe to show."""
 
@@ -44,7 +48,8 @@ async def checked_addresses(host: str, port: int, private: bool) -> list[str]:  
     """Resolve ``host``, once, and return its addresses if all of them may be asked (security.md R24).
 
     Raises:
-        AddressRefused: one is special-purpose and that was not allowed.
+        SpecialAddress: one is special-purpose and that was not allowed.
+        AddressRefused: the name does not resolve, or not to this machine though it is one of it.
         OSError, UnicodeError: the name does not resolve.
     """
     try:
@@ -59,7 +64,7 @@ async def checked_addresses(host: str, port: int, private: bool) -> list[str]:  
             if not address.is_loopback:
                 raise AddressRefused(f"the name {host} does not lead to this machine")
         elif is_special(address) and not private:
-            raise AddressRefused(f"{host} is at the special-purpose address {address}; allow that with --private")
+            raise SpecialAddress(f"{host} is at the special-purpose address {address}; allow that with --private")
     return addresses
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from broker.errors import InvalidRequest, ProviderUnavailable
 from broker.oauth import strict
-from broker.oauth.http import AnswerLost, Http, NotSent
+from broker.oauth.http import AnswerLost, Http, NotAllowed, NotSent
 from broker.providers import discovery
 
 # HTTP statuses (RFC 9110 15).
@@ -48,9 +48,11 @@ async def discover(http: Http, issuer: str, *, private: bool) -> dict[str, Any]:
         raise distrust
     troubles = [answer for answer in answers if isinstance(answer, str) and answer]
     if found is None and troubles:
-        raise ProviderUnavailable(f"{issuer} could not be asked about itself: {troubles[0]}.", "Try again later.")
+        raise ProviderUnavailable(
+            f"The issuer {issuer} could not be asked about itself: {troubles[0]}.", "Try again later."
+        )
     raise InvalidRequest(
-        f"{issuer} does not say where its endpoints are: there is no usable document at {places[0][1]} "
+        f"The issuer {issuer} does not say where its endpoints are: there is no usable document at {places[0][1]} "
         f"or {places[1][1]}.",
         "Check the issuer URL, or give the authorization and token endpoints yourself.",
     )
@@ -60,6 +62,8 @@ async def _fetch(http: Http, url: str, *, private: bool) -> dict[str, Any] | str
     """Return a document; or why the server could not be asked; or empty text where it has none there."""
     try:
         reply = await http.send("GET", url, private=private)
+    except NotAllowed as exc:
+        raise InvalidRequest(f"The issuer is not asked: {exc.reason}.", "Do so if you trust that network.") from exc
     except (NotSent, AnswerLost) as exc:
         return exc.reason
     if reply.status in _NOT_FOUND or reply.status in range(300, 400):

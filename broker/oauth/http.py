@@ -22,7 +22,7 @@ import httpx2
 from broker import __version__
 from broker.core.secret import Secret
 from broker.errors import CannotStart, InvalidRequest
-from broker.oauth.addresses import AddressRefused, Attempt, CheckedBackend, checked_addresses
+from broker.oauth.addresses import AddressRefused, Attempt, CheckedBackend, SpecialAddress, checked_addresses
 from broker.providers.urls import is_loopback, split
 
 # Metadata, key sets and token replies are a few KiB; more is a mistake or an attack (security.md M20).
@@ -46,6 +46,10 @@ class NotSent(Exception):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+class NotAllowed(NotSent):
+    """Not sent, because the address is special-purpose and nobody allowed that: waiting does not help."""
 
 
 class AnswerLost(Exception):
@@ -154,7 +158,7 @@ class Http:
             basic: user and password, already encoded as the receiver wants them.
 
         Raises:
-            NotSent: surely nothing was sent.
+            NotSent: surely nothing was sent; ``NotAllowed``, because the address may not be asked.
             AnswerLost: it was sent, and no complete, plain answer of at most 256 KiB came within the deadline.
         """
         if method not in _REQUESTS:
@@ -168,6 +172,8 @@ class Http:
         try:
             async with asyncio.timeout(self._deadline):
                 return await self._exchange(method, url, target, private, sent_headers, content, attempt)
+        except SpecialAddress as exc:
+            raise NotAllowed(str(exc)) from exc
         except AddressRefused as exc:
             raise NotSent(str(exc)) from exc
         except (

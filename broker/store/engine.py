@@ -55,7 +55,7 @@ def unavailable(exc: Exception) -> StoreUnavailable:
     cause = exc.orig if isinstance(exc, DBAPIError) else None
     own = isinstance(cause, sqlite3.Error) and hasattr(cause, "sqlite_errorname")
     said = str(cause) if own else "something stored in it cannot be read"
-    hint = next((hint for sign, hint in HINTS.items() if sign in said), "Try again; keyfob doctor may know more.")
+    hint = next((hint for sign, hint in HINTS.items() if sign in said), "Try again; keyfob status may know more.")
     return StoreUnavailable(f"The database cannot be used: {said}.", hint)
 
 

@@ -64,6 +64,11 @@ class Store(Refreshes, Providers, Logins, Apps, Audit):
         """Why no secret can be opened; empty while they can."""
         return self._vault.locked
 
+    @property
+    def locked_hint(self) -> str:
+        """What to do about it; empty while it is not locked."""
+        return self._vault.hint
+
     @classmethod
     async def open(cls, url: str, *, key: KeySource, now: float) -> Self:
         """Open the database: make or migrate it, and open its master key.

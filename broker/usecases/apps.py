@@ -43,6 +43,8 @@ async def add(ctx: Context, name: str, grants: Sequence[AppGrant], expires_at: f
     """
     if not APP_NAME.fullmatch(name) or name == "owner":
         raise InvalidRequest(f"'{name}' cannot be an app's name.", "Use letters, digits and . _ - (64 at the most).")
+    if expires_at is not None and expires_at <= ctx.clock():
+        raise InvalidRequest("The app would have expired already.", "Give a time that is still to come.")
     for grant in grants:
         await _check(ctx, grant)
     if len({grant.account for grant in grants}) != len(grants):

@@ -50,7 +50,7 @@ async def report(ctx: Context) -> Report:
     if ctx.schedule.last_tick_at and now - ctx.schedule.last_tick_at > SILENT:
         reasons.append("The scheduler has not run for a while.")
     if ctx.store.locked:
-        return Report("locked", (ctx.store.locked, *reasons), dict(states), due)
+        return Report("locked", (f"{ctx.store.locked} {ctx.store.locked_hint}", *reasons), dict(states), due)
     return Report("degraded" if reasons else "ok", tuple(reasons), dict(states), due)
 
 

@@ -86,8 +86,14 @@ async def prepare(ctx: Context, new: NewLogin) -> tuple[Provider, Account | None
         )
     account = await ctx.store.account(new.account) if new.account else None
     if account is not None and not new.provider:
-        provider = await providers.find(ctx, account.provider)
-        return provider, account
+        # A client that comes along is kept: that is how a misconfigured account is mended.
+        given = NewProvider(
+            preset=account.provider,
+            client_id=new.client_id,
+            client_secret=new.client_secret,
+            auth_method=new.auth_method,
+        )
+        return await providers.ensure(ctx, given), account
     if not new.provider:
         raise InvalidRequest("Which provider?", "Name it with --provider; see: keyfob provider presets")
     is_url = "://" in new.provider

@@ -95,19 +95,22 @@ async def ensure(ctx: Context, new: NewProvider) -> Provider:
 
     ``new.preset`` may be the name of a configured provider, of a preset, or an issuer URL (then it is in ``issuer``).
     """
+    async with ctx.registering.setdefault("", asyncio.Lock()):  # no provider has an empty name
+        return await _ensure(ctx, new)
+
+
+async def _ensure(ctx: Context, new: NewProvider) -> Provider:
     if new.preset and not new.base_url and not new.issuer:
         config = await ctx.store.provider(new.preset)
         if config is not None:
             return await _keep(ctx, config, new) if new.client_id else catalog.resolve(config, ctx.presets_dir)
+    base_url = catalog.check_url(new.base_url, what="base URL", private=True) if new.base_url else ""
     for config in await ctx.store.providers():
         same_issuer = bool(new.issuer) and new.issuer in (
             config.overrides.get("issuer"),
             config.discovered.get("issuer"),
         )
-        same_instance = bool(new.base_url) and (config.preset, config.base_url) == (
-            new.preset,
-            new.base_url.rstrip("/"),
-        )
+        same_instance = bool(base_url) and (config.preset, config.base_url) == (new.preset, base_url)
         if same_issuer or same_instance:
             return await _keep(ctx, config, new) if new.client_id else catalog.resolve(config, ctx.presets_dir)
     config = await _describe(ctx, new)
@@ -189,6 +192,7 @@ async def _describe(ctx: Context, new: NewProvider) -> ProviderConfig:
     preset = catalog.preset(new.preset or "generic", ctx.presets_dir)
     overrides = dict(new.overrides)
     if new.issuer:
+        catalog.check_url(new.issuer, what="issuer", private=new.private)
         overrides["issuer"] = catalog.check_issuer(new.issuer)
     base_url = catalog.check_url(new.base_url, what="base URL", private=new.private) if new.base_url else ""
     name = new.name or catalog.provider_name(preset.name, base_url, overrides.get("issuer", ""))

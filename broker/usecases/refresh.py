@@ -162,11 +162,11 @@ async def _receive(ctx: Context, account: Account, provider: Provider, outcome: 
         case wire.Refused(error=error, description=description):
             await _failed(ctx, account, provider, _said(provider, error, description))
         case wire.Throttled(reason=reason, retry_after=retry_after):
-            await _failed(ctx, account, provider, f"{provider.title} is throttling: {reason}", retry_after)
+            await _failed(ctx, account, provider, f"{provider.title} is throttling: {reason}.", retry_after)
         case wire.Unreachable(reason=reason):
-            await _failed(ctx, account, provider, f"{provider.title} cannot be reached: {reason}")
+            await _failed(ctx, account, provider, f"{provider.title} cannot be reached: {reason}.")
         case wire.Faulty(reason=reason):
-            await _failed(ctx, account, provider, f"{provider.title} gave no proper answer: {reason}")
+            await _failed(ctx, account, provider, f"{provider.title} gave no proper answer: {reason}.")
         case wire.Lost(reason=reason):
             await _lost(ctx, account, provider, sent_at, reason)
 
@@ -192,18 +192,25 @@ async def _judge(ctx: Context, account: Account, provider: Provider, raw: Secret
             grant = replace(grant, id_token=None)  # nothing could verify it
         await _check_use(ctx, account, provider, grant)
     except wire.Unreadable as exc:
-        if wire.refresh_token_in(raw) is None:
+        if wire.refresh_token_in(raw) is not None:
+            await _unusable(ctx, account, provider, raw, exc)
+        else:
             # Carried out, and the new refresh token is not to be found in it: as good as lost.
             await _lost(ctx, account, provider, sent_at, str(exc))
-        else:
-            await _failed(ctx, account, provider, f"the new token from {provider.title} is not usable: {exc}")
         return
     except (wire.BadReply, KeyfobError) as exc:
-        await _failed(ctx, account, provider, f"the new token from {provider.title} is not usable: {exc}")
+        await _unusable(ctx, account, provider, raw, exc)
         return
     swapped = await _swap(ctx, account, lambda row: transitions.refreshed(row, ctx.clock()), grant)
     if swapped is not None:
         ctx.publish("refreshed", swapped.name, generation=swapped.generation, detail=_lifetime(grant))
+
+
+async def _unusable(ctx: Context, account: Account, provider: Provider, raw: Secret, why: Exception) -> None:
+    if wire.refresh_token_in(raw) is not None:
+        account = transitions.doubt_over(account)
+    said = str(why).rstrip(".")
+    await _failed(ctx, account, provider, f"the new token from {provider.title} is not usable: {said}.")
 
 
 async def _check_use(ctx: Context, account: Account, provider: Provider, grant: Grant) -> None:
@@ -259,11 +266,12 @@ async def _failed(
 async def _lost(ctx: Context, account: Account, provider: Provider, sent_at: float, reason: str) -> None:
     """Sent, and no answer came. What that means depends on whether the refresh token could be spent by it."""
     if provider.refresh.rotation == "never":
-        await _failed(ctx, account, provider, f"the answer of {provider.title} was lost: {reason}")
+        await _failed(ctx, account, provider, f"the answer of {provider.title} was lost: {reason}.")
         return
     before = _lost_at(account)
     # The spent token still answers for a moment: asking again at once brings the same new token once more.
-    wait = max(timing.LEAST_IN_GRACE, provider.refresh.reuse_grace_s / 4) if before else 0.0
+    pause = max(timing.LEAST_IN_GRACE, provider.refresh.reuse_grace_s / 4)
+    wait = max(0.0, sent_at + pause - ctx.clock()) if before else 0.0
     text = f"An answer of {provider.title} was lost ({reason}); its refresh tokens may be spent only once."
     await _put_off(ctx, account, provider, text, wait, lost_at=before or sent_at)
 

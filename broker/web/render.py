@@ -81,7 +81,7 @@ def refusal(outcome: MustLogin | Denied | Unavailable) -> KeyfobError:
     """Return the error that stands for an outcome which is no token."""
     match outcome:
         case Denied(reason=reason, at_login=True):
-            return NotGranted(f"No: {reason}.", "Log in again and ask for it: keyfob login ACCOUNT --scope SCOPE")
+            return NotGranted(f"No: {reason}.", "Only another login can bring that; it has to ask for it.")
         case Denied(reason=reason):
             return NotGranted(f"No: {reason}.", "Ask the owner: keyfob app grant APP --account ACCOUNT")
         case Unavailable(account=account, reason=reason, retry_after=retry_after):

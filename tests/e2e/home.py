@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,6 +72,11 @@ class Running:
         self._lines.put(None)
 
     @property
+    def out(self) -> str:
+        """What it has printed as a result so far."""
+        return "".join(self._said["out"])
+
+    @property
     def err(self) -> str:
         """What it has said to people so far."""
         return "".join(self._said["err"])
@@ -94,7 +99,7 @@ class Running:
         code = self.process.wait(PATIENCE)
         for reader in self._readers:
             reader.join(PATIENCE)
-        return Done(code, "".join(self._said["out"]), self.err)
+        return Done(code, self.out, self.err)
 
 
 class Daemon:
@@ -231,13 +236,14 @@ class Home:
                 running.end()
 
     @property
-    def said(self) -> str:
-        """Everything that any of the commands and daemons here printed; only after :meth:`close`."""
-        return "\n".join(f"{done.out}\n{done.err}" for done in (running.end() for running in self._all))
+    def said_to_people(self) -> str:
+        """All that the commands and daemons here have said on stderr so far."""
+        return "\n".join(running.err for running in self._all)
 
-    def files(self) -> Iterator[Path]:
-        """Return everything below the home directory: files, directories and sockets."""
-        return self.place.rglob("*")
+    @property
+    def said(self) -> str:
+        """All that they have said, results included."""
+        return "\n".join([self.said_to_people, *(running.out for running in self._all)])
 
 
 def browser() -> httpx2.Client:

@@ -240,7 +240,6 @@ def test_a_rejected_token_is_renewed_if_it_is_still_the_stored_one(tmp_path: Pat
     asyncio.run(story())
 
 
-@pytest.mark.xfail(strict=True, reason="BUG: a report during the refresh is refused")
 def test_reports_of_one_token_share_one_refresh(tmp_path: Path) -> None:
     """Programs that were refused together are all heard, the late one too; the refresh token is spent once."""
 
@@ -260,7 +259,6 @@ def test_reports_of_one_token_share_one_refresh(tmp_path: Path) -> None:
     asyncio.run(story())
 
 
-@pytest.mark.xfail(strict=True, reason="BUG: a report ignores Retry-After")
 def test_a_rejection_respects_what_the_provider_asked_for(tmp_path: Path) -> None:
     """Neither a throttled provider nor one whose answer was lost is asked because an app complains."""
 
@@ -296,7 +294,6 @@ def test_a_rejection_needs_the_right_to_the_token(tmp_path: Path) -> None:
     asyncio.run(story())
 
 
-@pytest.mark.xfail(strict=True, reason="BUG: userinfo is not asked")
 def test_one_app_cannot_talk_a_token_dead_that_nothing_can_renew(tmp_path: Path) -> None:
     """Before a pasted token is given up, the provider itself is asked."""
 
@@ -337,7 +334,6 @@ def test_accounts_are_listed_with_those_that_are_to_come(tmp_path: Path) -> None
     asyncio.run(story())
 
 
-@pytest.mark.xfail(strict=True, reason="BUG: expired logins are listed until swept")
 def test_a_first_login_that_ran_out_is_not_shown_any_more(tmp_path: Path) -> None:
     """A start page that answers nothing but "too old" is no help, also before the scheduler has swept it away."""
 

@@ -107,6 +107,17 @@ def test_a_login_without_openid_needs_nobodys_name(tmp_path: Path) -> None:
     asyncio.run(story())
 
 
+def test_an_id_token_that_nobody_asked_for_is_not_kept_unchecked(tmp_path: Path) -> None:
+    """What comes along unasked and is not in order costs no login, and is never handed out (security R27)."""
+
+    async def story() -> None:
+        async with opened(tmp_path, 'code:json={"id_token": "e30.e30.e30"}') as house:
+            account = await house.log_in("me", scope=("read",))
+            assert (account.state.name, await house.store.id_token(account)) == ("active", None)
+
+    asyncio.run(story())
+
+
 def test_a_login_again_renews_the_account_in_place(tmp_path: Path) -> None:
     """The same person's new login replaces tokens and state, and keeps uuid, name, scopes and the grants of apps."""
 

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from starlette.responses import JSONResponse
+from starlette.types import Receive, Scope, Send
 
 from broker import settings
 from broker.daemon import Daemon
@@ -18,9 +20,9 @@ from broker.errors import CannotStart
 from broker.practice.server import PracticeServer
 from broker.practice.settings import PUBLIC_CLIENT
 from broker.web import doors
-from broker.web.doors import bind_port, bind_socket
+from broker.web.doors import Door, bind_port, bind_socket
 from tests.web.house import running
-from tests.web.raw import Line, bearer, head
+from tests.web.raw import Answer, Line, bearer, head
 
 
 @pytest.fixture
@@ -168,6 +170,27 @@ def test_ports_are_for_this_machine_only(tmp_path: Path) -> None:
         for url in (house.app_url, house.browser_url):
             with pytest.raises(ConnectionRefusedError):
                 socket.create_connection(("127.0.0.2", int(url.rpartition(":")[2])), 1)
+
+
+def test_scope_says_who_is_there_and_not_what_headers_claim() -> None:
+    """No handler behind a door can be told another client or scheme by whoever is at its other end."""
+
+    async def mirror(scope: Scope, receive: Receive, send: Send) -> None:
+        await JSONResponse([scope["client"][0], scope["scheme"]])(scope, receive, send)
+
+    async def life() -> Answer:
+        door = Door(mirror, bind_port(0, "app-port"))
+        await door.open()
+        try:
+            return await asyncio.to_thread(asked, f"http://127.0.0.1:{door.servers[0].sockets[0].getsockname()[1]}")
+        finally:
+            await door.close()
+
+    def asked(url: str) -> Answer:
+        with Line(url) as line:
+            return line.ask("GET", "/", "X-Forwarded-For: 8.8.8.8", "X-Forwarded-Proto: https")
+
+    assert asyncio.run(life()).json() == ["127.0.0.1", "http"]
 
 
 # --- a start that cannot be -------------------------------------------------------------------------------------------

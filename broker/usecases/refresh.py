@@ -110,7 +110,8 @@ async def _fly(ctx: Context, seen: Account) -> None:
     """One refresh, from the row to the row."""
     provider = await find(ctx, seen.provider)
     issuer = seen.destination.issuer or seen.destination.token_endpoint
-    async with ctx.flights.everywhere, ctx.flights.gate(issuer):
+    # In this order: a crowd at one slow issuer must not hold the places of all the others.
+    async with ctx.flights.gate(issuer), ctx.flights.everywhere:
         # The row may have changed since it was seen, the more so while this flight waited at the gate.
         account = await ctx.store.account_by_uuid(seen.uuid)
         if ctx.flights.grounded or account is None or not _still_wanted(account, seen):

@@ -163,7 +163,6 @@ def test_keys_and_grants_end_when_they_said(tmp_path: Path) -> None:
     asyncio.run(story())
 
 
-@pytest.mark.xfail(strict=True, reason="BUG: an app may be over before it begins")
 def test_an_app_that_is_over_before_it_begins_is_refused(tmp_path: Path) -> None:
     """An end in the past is a slip: a key that never works would only be found out by the program that has it."""
 

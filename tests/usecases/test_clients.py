@@ -171,7 +171,6 @@ def test_a_client_that_nobody_knows_is_asked_for(tmp_path: Path) -> None:
     asyncio.run(story())
 
 
-@pytest.mark.xfail(strict=True, reason="BUG: a client that comes with a re-login is dropped")
 def test_a_login_again_may_bring_another_client(tmp_path: Path) -> None:
     """An account whose client the provider refuses is mended by naming the account and the new client alone."""
 

@@ -149,7 +149,7 @@ class Daemon:
         """Begin nothing, let refreshes land, close the doors, then the store."""
         ctx = self.ctx
         if self._scheduler is not None:
-            self._scheduler.stop()
+            await self._scheduler.stop()
         late = await ctx.flights.drain(DRAIN)
         if late:
             log.warning("%d refreshes did not end in time; they are settled at the next start", late)

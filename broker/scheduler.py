@@ -1,12 +1,13 @@
 """The clock that looks for due work: the only place that knows APScheduler.
 
-Started and stopped by ``daemon``. There is one job that looks at the rows and arms itself anew, never one job for an
-account: APScheduler drops a job that is more than a second late, and a dropped tick here means nothing, because the
-next one finds the same rows still due.
+Started and stopped by ``daemon``. APScheduler only rings: its jobs are dropped when they are late or when the last one
+still runs, and cancelled by a stop. The looks themselves are made by tasks of our own, one after the other. There is
+one bell that is set anew after each look, never one for an account: the due times are rows already.
 """
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
@@ -21,55 +22,68 @@ log = logging.getLogger(__name__)
 
 
 class Scheduler:
-    """Ticks while the daemon runs."""
+    """Looks for due work while the daemon runs."""
 
     def __init__(self, ctx: Context) -> None:
         self._ctx = ctx
-        # A late tick is run whenever it comes, and several late ones as one.
+        # A late bell is rung whenever it comes, and several late ones as one.
         self._scheduler = AsyncIOScheduler(
             timezone=UTC, job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1}
         )
-        self._waker: asyncio.Task[None] | None = None
+        self._flush_due = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._stopped = False
 
     def start(self) -> None:
-        """Begin, with a first tick at once."""
+        """Begin, with a first look at once."""
         self._scheduler.start()
-        self._scheduler.add_job(self._flush, "interval", seconds=FLUSH_EVERY, id="flush")
-        self._arm(0.0)
-        self._waker = asyncio.create_task(self._listen(), name="scheduler wake")
+        self._scheduler.add_job(self._ring, "interval", seconds=FLUSH_EVERY, id="flush", args=[self._flush_due])
+        self._tasks = [
+            asyncio.create_task(self._repeat(self._ctx.wake, self._look), name="scheduler looks"),
+            asyncio.create_task(self._repeat(self._flush_due, self._flush), name="scheduler flushes"),
+        ]
+        self._ctx.schedule.next_tick_at = self._ctx.clock()
+        self._ctx.wake.set()
 
-    def stop(self) -> None:
-        """Tick no more. Refreshes that are under way are not touched: they are tasks of their own."""
-        if self._waker is not None:
-            self._waker.cancel()
+    async def stop(self) -> None:
+        """End after the look that is under way. Refreshes are not touched: they are tasks of their own."""
+        self._stopped = True
+        self._scheduler.remove_all_jobs()
+        # A bell that is being rung ends within one turn of the loop; the shutdown would log it as a fault.
+        await asyncio.sleep(0)
         self._scheduler.shutdown(wait=False)
+        self._ctx.wake.set()
+        self._flush_due.set()
+        await asyncio.gather(*self._tasks)
 
-    def _arm(self, seconds: float) -> None:
-        self._ctx.schedule.next_tick_at = self._ctx.clock() + seconds
-        when = datetime.now(UTC) + timedelta(seconds=seconds)
-        self._scheduler.add_job(self._tick, "date", run_date=when, id="tick", replace_existing=True)
+    async def _repeat(self, bell: asyncio.Event, work: Callable[[], Awaitable[None]]) -> None:
+        """Work each time that the bell rings; one that rings meanwhile is not forgotten."""
+        while not self._stopped:
+            await bell.wait()
+            bell.clear()
+            if not self._stopped:
+                await work()
 
-    async def _tick(self) -> None:
-        """Look at what is due, begin it, and set the next look."""
+    async def _ring(self, bell: asyncio.Event) -> None:
+        bell.set()
+
+    async def _look(self) -> None:
+        """Look at what is due, begin it, and set the bell for the next look."""
         due = None
         try:
             self._ctx.schedule.last_tick_at = self._ctx.clock()
             await login.expire(self._ctx)
             due = await refresh.refresh_due(self._ctx)
-        except asyncio.CancelledError:
-            return  # the daemon stops; APScheduler would log this as a fault
         except KeyfobError as exc:
             log.warning("the scheduler could not look for due work: %s", exc)
         except Exception:
-            log.exception("a tick broke; the next one comes")
-        self._arm(next_wake(due, self._ctx.clock()))
-
-    async def _listen(self) -> None:
-        """Tick at once when a story says that something became due sooner."""
-        while True:
-            await self._ctx.wake.wait()
-            self._ctx.wake.clear()
-            self._arm(0.0)
+            log.exception("a look broke; the next one comes")
+        seconds = next_wake(due, self._ctx.clock())
+        self._ctx.schedule.next_tick_at = self._ctx.clock() + seconds
+        if not self._stopped:
+            when = datetime.now(UTC) + timedelta(seconds=seconds)
+            bell = [self._ctx.wake]
+            self._scheduler.add_job(self._ring, "date", run_date=when, id="look", replace_existing=True, args=bell)
 
     async def _flush(self) -> None:
         try:

@@ -17,6 +17,8 @@ from broker.oauth import strict
 MOST_BODY = 128 * 1024
 # The end of the year 4999, epoch seconds: further than any lifetime, and still writable as a date.
 LATEST = 95_617_584_000
+# A scope-token of RFC 6749 3.3.
+SCOPE_TOKEN = re.compile(r"[!#-\[\]-~]+")
 # Plain decimals: Python's own reading would take "1_0", "1e3" and white space too.
 NUMBER = re.compile(r"[0-9]{1,15}(\.[0-9]{1,9})?")
 
@@ -77,7 +79,7 @@ class Fields:
         words = value.split() if isinstance(value, str) else value
         if not isinstance(words, list) or not all(isinstance(word, str) and word.strip() == word for word in words):
             raise InvalidRequest(f"'{name}' must be an array of words.")
-        if any(not word or not all("!" <= c <= "~" for c in word) for word in words):
+        if not all(SCOPE_TOKEN.fullmatch(word) for word in words):
             raise InvalidRequest(f"'{name}' holds something that is no word of plain characters.")
         return tuple(dict.fromkeys(words))
 

@@ -76,14 +76,21 @@ async def _result_page(ctx: Context, found: Login) -> pages.Page:
     match found.state:
         case "done":
             account = await ctx.store.account(found.account)
-            granted = account.scope if account is not None else ()
+            if account is None:
+                return pages.RefusalPage(
+                    title="This account is gone again",
+                    what_happened=f"The login succeeded, but account '{found.account}' was logged out since.",
+                    next_step="Nothing is left to do here; log in again if you need it.",
+                    verdict="Logged out",
+                    status=200,
+                )
             return pages.SuccessPage(
                 account=found.account,
                 provider_title=provider.title,
-                identity=account.identity.label if account is not None and account.identity is not None else "",
-                scope=granted,
-                missing_scope=tuple(scope for scope in found.scope if scope not in granted),
-                refreshable=account is not None and account.has_refresh_token,
+                identity=account.identity.label if account.identity is not None else "",
+                scope=account.scope,
+                missing_scope=tuple(scope for scope in found.scope if scope not in account.scope),
+                refreshable=account.has_refresh_token,
             )
         case "pending":
             return pages.RefusalPage(

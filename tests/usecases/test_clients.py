@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from broker.core.secret import Secret
-from broker.errors import InvalidRequest, LoginFailed, ProviderUnavailable
+from broker.errors import InvalidRequest, KeyfobError, LoginFailed, ProviderUnavailable
 from broker.usecases import login, providers
 from broker.usecases.login import NewLogin
 from broker.usecases.providers import NewProvider
@@ -73,31 +73,33 @@ def test_the_registered_secret_is_sealed(tmp_path: Path) -> None:
     asyncio.run(story())
 
 
-@pytest.mark.parametrize(
-    ("answer", "error"),
-    [
-        (http("503 Service Unavailable"), ProviderUnavailable),
-        (http("500 Internal Server Error", X_RateLimit_Remaining="0"), ProviderUnavailable),
-        (http("429 Too Many Requests", Retry_After="60"), ProviderUnavailable),
-        (http("400 Bad Request", {"error": "invalid_redirect_uri"}), LoginFailed),
-        (http("201 Created", b"<html>"), ProviderUnavailable),
-        (http("201 Created", {"client_id": 7}), LoginFailed),
-        (http("201 Created", {"client_id": "x", "redirect_uris": "https://evil.example/"}), LoginFailed),
-    ],
-    ids=["503", "throttled 500", "429", "refused", "no JSON", "no client id", "another redirect URI"],
-)
-def test_a_registration_that_fails_is_told_and_tried_again(
-    tmp_path: Path, answer: bytes, error: type[Exception]
-) -> None:
+FAILURES: dict[str, tuple[bytes, type[KeyfobError]]] = {
+    "503": (http("503 Service Unavailable"), ProviderUnavailable),
+    "throttled 500": (http("500 Internal Server Error", X_RateLimit_Remaining="0"), ProviderUnavailable),
+    "429": (http("429 Too Many Requests", Retry_After="60"), ProviderUnavailable),
+    "refused": (http("400 Bad Request", {"error": "invalid_redirect_uri"}), LoginFailed),
+    "no JSON": (http("201 Created", b"<html>"), ProviderUnavailable),
+    "no client id": (http("201 Created", {"client_id": 7}), LoginFailed),
+    "another redirect URI": (
+        http("201 Created", {"client_id": "x", "redirect_uris": "https://evil.example/"}),
+        LoginFailed,
+    ),
+}
+
+
+def test_a_registration_that_fails_is_told_and_tried_again(tmp_path: Path) -> None:
     """No half-made client stays behind, so the next login registers anew."""
 
     async def story() -> None:
         async with opened(tmp_path) as house:
             with pod("one") as server:
-                good, server.routes[APPS] = server.routes[APPS], answer
-                with pytest.raises(error):
-                    await login.begin(house.ctx, at(server))
-                assert await house.store.logins_pending() == []
+                good = server.routes[APPS]
+                for what, (answer, error) in FAILURES.items():
+                    server.routes[APPS] = answer
+                    with pytest.raises(KeyfobError) as refused:
+                        await login.begin(house.ctx, at(server))
+                    assert (type(refused.value), bool(refused.value.hint)) == (error, True), what
+                    assert await house.store.logins_pending() == [], what
                 server.routes[APPS] = good
                 assert (await login.begin(house.ctx, at(server))).destination.client_id == "one"
 

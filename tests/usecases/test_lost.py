@@ -182,7 +182,6 @@ def test_a_grace_that_the_provider_does_not_keep_is_told_as_a_lost_answer(tmp_pa
     asyncio.run(live())
 
 
-@pytest.mark.xfail(strict=True, reason="BUG: the doubt outlives the arrival of a new refresh token")
 def test_a_new_refresh_token_ends_the_doubt(tmp_path: Path) -> None:
     """The second try brought a refresh token beside a useless access token: nothing is uncertain any more."""
 

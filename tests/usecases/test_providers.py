@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from broker.core.secret import Secret
-from broker.errors import Conflict, InvalidRequest, ProviderUnavailable, UnknownProvider
+from broker.errors import Conflict, InvalidRequest, KeyfobError, ProviderUnavailable, UnknownProvider
 from broker.usecases import accounts, login, providers
 from broker.usecases.login import NewLogin
 from broker.usecases.providers import NewProvider
@@ -187,28 +187,28 @@ def test_an_issuer_at_a_special_address_needs_private(tmp_path: Path) -> None:
     asyncio.run(story())
 
 
-@pytest.mark.parametrize(
-    ("fault", "error", "says"),
-    [
-        ("discovery:status=503", ProviderUnavailable, "HTTP 503"),
-        ("discovery:refuse", ProviderUnavailable, "could not be asked"),
-        ("discovery:status=404", InvalidRequest, "does not say where its endpoints are"),
-        ("discovery:html", InvalidRequest, "does not say where its endpoints are"),
-        ("discovery:without=token_endpoint", InvalidRequest, "does not say where its endpoints are"),
-        ('discovery:json={"token_endpoint": "http://id.example.org/token"}', InvalidRequest, "not encrypted"),
-        ('discovery:json={"token_endpoint": 7}', InvalidRequest, "not a URL"),
-    ],
-)
-def test_an_issuer_that_says_nothing_usable_leaves_nothing_behind(
-    tmp_path: Path, fault: str, error: type[Exception], says: str
-) -> None:
+UNUSABLE: dict[str, tuple[type[KeyfobError], str]] = {
+    "discovery:status=503": (ProviderUnavailable, "HTTP 503"),
+    "discovery:refuse": (ProviderUnavailable, "could not be asked"),
+    "discovery:status=404": (InvalidRequest, "does not say where its endpoints are"),
+    "discovery:html": (InvalidRequest, "does not say where its endpoints are"),
+    "discovery:without=token_endpoint": (InvalidRequest, "does not say where its endpoints are"),
+    'discovery:json={"token_endpoint": "http://id.example.org/token"}': (InvalidRequest, "not encrypted"),
+    'discovery:json={"token_endpoint": 7}': (InvalidRequest, "not a URL"),
+}
+
+
+def test_an_issuer_that_says_nothing_usable_leaves_nothing_behind(tmp_path: Path) -> None:
     """Unreachable, silent or strange: told apart, with the next step; the same name can be used afterwards."""
 
     async def story() -> None:
-        async with opened(tmp_path, f"{fault}%100") as house:
-            with pytest.raises(error, match=says):
-                await providers.add(house.ctx, by_issuer(house))
-            assert await names(house) == []
+        async with opened(tmp_path) as house:
+            for fault, (error, says) in UNUSABLE.items():
+                house.practice.set_faults([f"{fault}%100"])
+                with pytest.raises(KeyfobError, match=says) as refused:
+                    await providers.add(house.ctx, by_issuer(house))
+                assert (type(refused.value), bool(refused.value.hint)) == (error, True), fault
+                assert await names(house) == [], fault
             house.practice.set_faults([])
             await providers.add(house.ctx, by_issuer(house))
 

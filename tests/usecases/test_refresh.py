@@ -6,11 +6,13 @@ from pathlib import Path
 import pytest
 
 from broker.core import timing
+from broker.practice.server import practice_in_thread
+from broker.practice.settings import PracticeSettings
 from broker.usecases import refresh
-from broker.usecases.context import PER_ISSUER
+from broker.usecases.context import IN_ALL, PER_ISSUER
 from broker.usecases.get_token import Ready
 from tests.store import made
-from tests.usecases.house import DUE, PATIENCE, TTL, opened
+from tests.usecases.house import DUE, PATIENCE, TTL, Clock, opened, ready
 
 
 def test_the_scheduler_refreshes_when_due_and_not_before(tmp_path: Path) -> None:
@@ -94,6 +96,27 @@ def test_a_provider_sees_few_refreshes_at_a_time(tmp_path: Path) -> None:
     asyncio.run(live())
 
 
+def test_a_crowd_at_a_hanging_provider_does_not_hold_up_the_others(tmp_path: Path) -> None:
+    """More accounts than there are places wait at one issuer; an account elsewhere is refreshed as if they were not."""
+
+    async def live() -> None:
+        clock = Clock()
+        well = practice_in_thread(PracticeSettings(auto_approve=True), clock=clock)
+        async with opened(tmp_path, "refresh:hold", clock=clock) as house:
+            with well as other:
+                for number in range(IN_ALL + 1):
+                    await house.log_in(f"a{number}")
+                await house.log_in("elsewhere", base_url=other.url)
+                clock.forward(TTL)
+                for number in range(IN_ALL + 1):
+                    refresh.join(house.ctx, await house.account(f"a{number}"))
+                await house.until_asked(count=PER_ISSUER)
+                ready(await house.token("elsewhere"))
+                assert house.asked() == PER_ISSUER
+
+    asyncio.run(live())
+
+
 def test_the_scheduler_does_not_start_what_is_in_the_air(tmp_path: Path) -> None:
     """Ticks while a request hangs join nothing and send nothing."""
 
@@ -109,6 +132,22 @@ def test_the_scheduler_does_not_start_what_is_in_the_air(tmp_path: Path) -> None
             house.practice.set_faults([])
             await house.landed()
             assert house.asked() == 1
+
+    asyncio.run(live())
+
+
+def test_who_still_looks_at_the_old_row_does_not_refresh_the_new_token(tmp_path: Path) -> None:
+    """A refresh is for the token that its caller saw: where a newer one is in place, nothing is sent."""
+
+    async def live() -> None:
+        async with opened(tmp_path) as house:
+            seen = await house.log_in()
+            house.clock.forward(TTL)
+            await refresh.join(house.ctx, seen)
+            await refresh.join(house.ctx, seen)
+            assert house.asked() == 1
+            await refresh.join(house.ctx, await house.account())
+            assert house.asked() == 2
 
     asyncio.run(live())
 

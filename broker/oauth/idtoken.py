@@ -193,11 +193,11 @@ def _check_parties(payload: Mapping[str, Any], issuer: str, client_id: str) -> N
 def _check_times(payload: Mapping[str, Any], now: float) -> None:
     expires, issued = _time(payload, "exp"), _time(payload, "iat")
     if now >= expires + LEEWAY:
-        _refuse("it has expired; is this machine's clock right?")
+        _refuse("it has expired by this machine's clock")
     if abs(now - issued) > ISSUED_WITHIN:
-        _refuse("it was not made just now; is this machine's clock right?")
+        _refuse("it was not made just now by this machine's clock")
     if "nbf" in payload and now < _time(payload, "nbf") - LEEWAY:
-        _refuse("it is not valid yet; is this machine's clock right?")
+        _refuse("it is not valid yet by this machine's clock")
 
 
 def _time(payload: Mapping[str, Any], name: str) -> float:
@@ -229,7 +229,11 @@ async def _fetch(http: Http, provider: Provider) -> list[Mapping[str, Any]]:
         keys = strict.loads(reply.body).get("keys")
     except ValueError as exc:
         raise ProviderUnavailable(f"{trouble}: {exc}.", "Try again later.") from exc
-    return [key for key in keys[:_KEYS_CAP] if isinstance(key, dict)] if isinstance(keys, list) else []
+    usable = [key for key in keys[:_KEYS_CAP] if isinstance(key, dict)] if isinstance(keys, list) else []
+    if not usable:
+        # Not to be remembered: a server that is just starting would lock everybody out until the next look.
+        raise ProviderUnavailable(f"{trouble}: there is none at its jwks_uri.", "Try again later.")
+    return usable
 
 
 def _fitting(keys: Sequence[Mapping[str, Any]], header: Mapping[str, Any]) -> list[Key]:

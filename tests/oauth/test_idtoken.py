@@ -297,11 +297,14 @@ def test_keys_that_cannot_be_had_are_an_outage(server: Loopback, answer: bytes) 
 
 
 @pytest.mark.parametrize("answer", [{}, {"keys": None}, {"keys": {}}, {"keys": []}])
-def test_no_keys_mean_no_belief(server: Loopback, answer: object) -> None:
-    """An empty key set signs nothing."""
+def test_no_keys_mean_no_belief_and_are_not_remembered(server: Loopback, answer: object) -> None:
+    """An empty key set signs nothing; a moment later, when the server has its keys, the same login can go on."""
+    jwks = Jwks()
     server.default = http("200 OK", answer)
-    with pytest.raises(LoginFailed, match="not by a key"):
-        verify(server, sign(CLAIMS))
+    with pytest.raises(ProviderUnavailable, match="keys of P cannot be had"):
+        verify(server, sign(CLAIMS), jwks=jwks)
+    server.default = http("200 OK", {"keys": [jwk(KEYS["ES256"])]})
+    assert verify(server, sign(CLAIMS), jwks=jwks).subject == "ann-1"
 
 
 def test_without_an_issuer_an_id_token_means_nothing(keys: Loopback) -> None:

@@ -160,9 +160,6 @@ def test_within_the_grace_a_request_without_an_answer_is_sent_again_at_once(worl
     asyncio.run(live())
 
 
-@pytest.mark.xfail(
-    strict=True, reason="BUG: the pause within the grace is counted from the restart, not from the request"
-)
 def test_crash_after_crash_within_the_grace_still_saves_the_login(world: World) -> None:
     """The grace is counted from the first request, however often the daemon dies in between."""
 

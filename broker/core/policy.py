@@ -118,6 +118,8 @@ def _beyond_grant(app: App, ask: Ask, granted_scope: Sequence[str], resource: st
     if not set(ask.scope) <= set(grant.scope):
         missing = " ".join(sorted(set(ask.scope) - set(grant.scope)))
         return Denied(f"app '{app.name}' was not granted the scope '{missing}'")
+    if not granted_scope:
+        return Denied(f"the token of account '{ask.account}' may carry more than app '{app.name}' may have")
     if not set(granted_scope) <= set(grant.scope):
         # The token of the account is the only one there is; handing it out would give more than was granted.
         wider = " ".join(sorted(set(granted_scope) - set(grant.scope)))

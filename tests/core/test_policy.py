@@ -74,6 +74,8 @@ def test_what_was_granted_is_allowed(caller: Caller, ask: Ask, granted: tuple[st
             "carries more than app 'backup' may have: 'write'",
         ),
         (app(replace(READ, scope=("read",))), Ask("me"), ("read", "write"), None, "carries more than app"),
+        # The provider does not tell what the token carries: it may be anything.
+        (app(replace(READ, scope=("read",))), Ask("me"), (), None, "may carry more than app"),
     ],
 )
 def test_what_was_not_granted_is_denied_with_the_reason(

@@ -63,4 +63,8 @@ def _members_of(body: bytes) -> list[tuple[str, str]]:
         members = json.loads(body)
     except ValueError:
         return []
-    return [(name, value) for name, value in members.items() if isinstance(value, str)] if isinstance(members, dict) else []
+    return (
+        [(name, value) for name, value in members.items() if isinstance(value, str)]
+        if isinstance(members, dict)
+        else []
+    )

@@ -43,7 +43,13 @@ def shell(line: str, home: Home) -> str:
     """Paste a line into a shell of another terminal and return what it prints."""
     environ = {name: home.environ[name] for name in ("HOME", "PATH", "LANG")}
     done = subprocess.run(
-        ["/bin/sh", "-c", line], env=environ, cwd=home.place, capture_output=True, text=True, timeout=PATIENCE, check=False
+        ["/bin/sh", "-c", line],
+        env=environ,
+        cwd=home.place,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
     )
     assert done.returncode == 0, done
     return done.stdout

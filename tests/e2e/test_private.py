@@ -21,7 +21,9 @@ from tests.e2e.tap import NAMES, Tap
 
 def modes(home: Home) -> dict[str, str]:
     """Return the mode of everything below the home directory."""
-    return {str(path.relative_to(home.place)): oct(stat.S_IMODE(path.lstat().st_mode)) for path in home.place.rglob("*")}
+    return {
+        str(path.relative_to(home.place)): oct(stat.S_IMODE(path.lstat().st_mode)) for path in home.place.rglob("*")
+    }
 
 
 def test_every_file_is_its_owners_alone(home: Home, practice: PracticeServer) -> None:
@@ -32,7 +34,9 @@ def test_every_file_is_its_owners_alone(home: Home, practice: PracticeServer) ->
 
     found = modes(home)
 
-    assert {".config/keyfob/key", "state/keyfob.db", "state/keyfob.db-wal", "state/lock", "run/keyfob.sock"} <= set(found)
+    assert {".config/keyfob/key", "state/keyfob.db", "state/keyfob.db-wal", "state/lock", "run/keyfob.sock"} <= set(
+        found
+    )
     for name, mode in found.items():
         assert mode == ("0o700" if (home.place / name).is_dir() else "0o600"), name
     daemon.kill()
@@ -106,7 +110,9 @@ def walk(home: Home, provider: PracticeServer, search: Search) -> None:
     """Do everything in which a secret has a part."""
     client = secret_file(home, "given-client-secret", next(iter(search.more["client secret"])))
     where = ("--provider", "practice", "--base-url", provider.url)
-    login = home.begin("login", "me", *where, "--client-id", CONFIDENTIAL_CLIENT, "--client-secret-file", client, "--no-browser")
+    login = home.begin(
+        "login", "me", *where, "--client-id", CONFIDENTIAL_CLIENT, "--client-secret-file", client, "--no-browser"
+    )
     with browser() as person:
         page = person.get(login.says(START_URL))
         search.add("browser cookie", *person.cookies.values())
@@ -135,7 +141,7 @@ def walk(home: Home, provider: PracticeServer, search: Search) -> None:
         code = next(iter(search.tap.found["code"]))
         url = home.run("status", "--json").json()["doors"]["browser"]
         assert stranger.get(f"{url}/callback/practice", params={"code": code, "state": code}).is_client_error
-    provider.set_faults(["refresh:json={\"expires_in\":\"never\"}*1", "refresh:status=503*1"])
+    provider.set_faults(['refresh:json={"expires_in":"never"}*1', "refresh:status=503*1"])
     for _ in range(2):
         home.run("refresh", "me")
     provider.set_faults([])

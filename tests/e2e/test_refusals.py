@@ -145,7 +145,13 @@ def test_usage_errors(home: Home, words: list[str], guess: str) -> None:
 def test_unknown_names(home: Home) -> None:
     """Accounts, apps and providers that do not exist are named, and the command ends with 1."""
     home.serve()
-    for words in (["token", "ghost"], ["show", "ghost"], ["refresh", "ghost"], ["logout", "ghost"], ["app", "show", "ghost"]):
+    for words in (
+        ["token", "ghost"],
+        ["show", "ghost"],
+        ["refresh", "ghost"],
+        ["logout", "ghost"],
+        ["app", "show", "ghost"],
+    ):
         done = home.run(*words)
 
         assert (done.code, done.out) == (1, ""), done

@@ -93,7 +93,9 @@ def test_every_verb_over_one_login(home: Home, practice: PracticeServer) -> None
     assert home.run("token", "me", "--header").out == f"Authorization: Bearer {token}\n"
     assert home.run("token", "me", "--json").json()["access_token"] == token
 
-    seen, argv = home.run("exec", "me", "--env", "TOKEN", "--", sys.executable, "-c", SHOW_ENVIRONMENT).out.split("\n", 1)
+    seen, argv = home.run("exec", "me", "--env", "TOKEN", "--", sys.executable, "-c", SHOW_ENVIRONMENT).out.split(
+        "\n", 1
+    )
     assert seen == token
     assert token not in argv
 

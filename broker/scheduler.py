@@ -72,6 +72,7 @@ class Scheduler:
         due = None
         try:
             self._ctx.schedule.last_tick_at = self._ctx.clock()
+            self._ctx.schedule.last_tick = asyncio.get_running_loop().time()
             await login.expire(self._ctx)
             due = await refresh.refresh_due(self._ctx)
         except KeyfobError as exc:

@@ -68,7 +68,7 @@ Look after it
   completion               a completion script for bash, zsh or fish
 
 Examples
-  keyfob login work --provider https://id.example.org
+  keyfob login work --provider https://id.example.org --client-id ID
   curl -H "$(keyfob token work --header)" https://api.example.org/v1/me
   keyfob exec work -- ./backup.sh
 

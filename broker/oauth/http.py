@@ -292,7 +292,7 @@ def _why(exc: BaseException, host: str, deadline: float) -> str:
     chain = _chain(exc)
     for cause in chain:
         if isinstance(cause, ssl.SSLCertVerificationError):
-            return f"the certificate of {host} is not valid: {cause.verify_message}"
+            return f"the certificate of {host} is not valid: {cause.verify_message.rstrip('.')}"
     for cause in chain:
         if isinstance(cause, _Unfit):
             return str(cause)

@@ -229,7 +229,9 @@ async def _fetch(http: Http, provider: Provider) -> list[Mapping[str, Any]]:
         keys = strict.loads(reply.body).get("keys")
     except ValueError as exc:
         raise ProviderUnavailable(f"{trouble}: {exc}.", "Try again later.") from exc
-    usable = [key for key in keys[:_KEYS_CAP] if isinstance(key, dict)] if isinstance(keys, list) else []
+    usable: list[Mapping[str, Any]] = (
+        [key for key in keys[:_KEYS_CAP] if isinstance(key, dict)] if isinstance(keys, list) else []
+    )
     if not usable:
         # Not to be remembered: a server that is just starting would lock everybody out until the next look.
         raise ProviderUnavailable(f"{trouble}: there is none at its jwks_uri.", "Try again later.")

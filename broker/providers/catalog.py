@@ -149,8 +149,8 @@ def provider_name(preset: str, base_url: str, issuer: str) -> str:
 def _title(config: ProviderConfig, source: Preset, place: str) -> str:
     if config.overrides.get("title"):
         return str(config.overrides["title"])
-    if source.data.get("discovery"):
-        return host_of(place)
+    if source.data.get("discovery") and not source.data.get("issuer") and not config.base_url:
+        return host_of(place)  # a preset for anybody: its own name would say nothing
     return f"{source.title} at {host_of(place)}" if config.base_url else source.title
 
 

@@ -60,10 +60,12 @@ class Schedule:
 
     Attributes:
         last_tick_at: when it last looked, epoch seconds; 0 before the first time.
+        last_tick: the same by the event loop's clock, which stands still while the machine sleeps, as its timers do.
         next_tick_at: when it will look again.
     """
 
     last_tick_at: float = 0.0
+    last_tick: float = 0.0
     next_tick_at: float = 0.0
 
 

@@ -3,6 +3,7 @@
 Called by the web API and by the watchdog.
 """
 
+import asyncio
 from collections import Counter
 from dataclasses import dataclass
 from typing import Literal
@@ -47,7 +48,8 @@ async def report(ctx: Context) -> Report:
             due += at is not None and at <= now
     except StoreUnavailable as exc:
         reasons.append(str(exc))
-    if ctx.schedule.last_tick_at and now - ctx.schedule.last_tick_at > SILENT:
+    # By the loop's clock: after a sleep of the machine the wall clock would call a living scheduler dead.
+    if ctx.schedule.last_tick_at and asyncio.get_running_loop().time() - ctx.schedule.last_tick > SILENT:
         reasons.append("The scheduler has not run for a while.")
     if ctx.store.locked:
         return Report("locked", (f"{ctx.store.locked} {ctx.store.locked_hint}", *reasons), dict(states), due)

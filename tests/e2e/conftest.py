@@ -18,7 +18,7 @@ NEVER_SAID = ("Traceback", "this is a bug in Keyfob", "fault of Keyfob", "never 
 @pytest.fixture
 def home() -> Iterator[Home]:
     """Make an empty home directory with a short path; no command in it may ever print a traceback."""
-    with tempfile.TemporaryDirectory(prefix="kf-", dir="/tmp") as place:  # noqa: S108 -- a socket's path holds 107 bytes
+    with tempfile.TemporaryDirectory(prefix="kf-", dir="/tmp") as place:  # a socket's path holds 107 bytes
         found = Home(Path(place))
         try:
             yield found

@@ -137,6 +137,7 @@ class Home:
     Attributes:
         place: the home directory; short, because a socket lives below it.
         environ: what the commands get to see.
+        umask: what they start with; -1 is that of the tests.
     """
 
     def __init__(self, place: Path) -> None:
@@ -153,11 +154,12 @@ class Home:
             "KEYFOB_BROWSER_PORT": "0",
             "KEYFOB_APP_PORT": "0",
         }
+        self.umask = -1
         self._all: list[Running] = []
 
     # --- commands
 
-    def begin(self, *words: str, umask: int = -1, **environ: str) -> Running:
+    def begin(self, *words: str, **environ: str) -> Running:
         """Start a command."""
         running = Running(
             subprocess.Popen(
@@ -165,7 +167,7 @@ class Home:
                 env=self.environ | environ,
                 cwd=self.place,
                 text=True,
-                umask=umask,
+                umask=self.umask,
                 start_new_session=True,  # a signal to the tests is none to these
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
@@ -198,9 +200,9 @@ class Home:
 
     # --- the daemon
 
-    def serve(self, *flags: str, umask: int = -1, **environ: str) -> Daemon:
+    def serve(self, *flags: str, **environ: str) -> Daemon:
         """Start the daemon and wait until it answers."""
-        running = self.begin("serve", *flags, umask=umask, **environ)
+        running = self.begin("serve", *flags, **environ)
 
         def answers() -> bool:
             assert running.process.poll() is None, f"keyfob serve ended: {running.end()}"

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import re
 import shutil
 import signal
@@ -135,4 +134,4 @@ def test_renews_by_itself(home: Home, temporary: Path) -> None:
 
     assert temporary.exists()
     assert demo.end(signal.SIGINT).code == 0
-    assert os.listdir(temporary) == []
+    assert list(temporary.iterdir()) == []

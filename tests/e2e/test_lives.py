@@ -117,7 +117,7 @@ def test_a_second_daemon_at_the_same_socket(home: Home) -> None:
 
 @pytest.mark.parametrize("flag", ["--browser-port", "--app-port"])
 def test_a_taken_port(home: Home, flag: str) -> None:
-    """A taken port is named, with the way to find who has it and the flag that moves Keyfob; then it starts elsewhere."""
+    """A taken port is named, with the way to find who has it and the flag that moves Keyfob."""
     with socket.create_server(("127.0.0.1", 0)) as somebody:
         port = somebody.getsockname()[1]
 

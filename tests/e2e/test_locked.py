@@ -62,7 +62,6 @@ def test_a_missing_key(home: Home, token: str) -> None:
     assert home.token() == token
 
 
-@pytest.mark.xfail(strict=True, reason="BUG: the key source's hint is lost on the way; a general one takes its place")
 def test_a_key_that_others_could_read(home: Home, token: str) -> None:
     """A key file with an open mode may be known to others: it is not used before a person has looked at it."""
     home.key.chmod(0o644)
@@ -112,7 +111,7 @@ def test_a_key_from_a_command(home: Home, practice: PracticeServer) -> None:
 
 
 def test_a_first_start_that_gets_no_key(home: Home) -> None:
-    """Where there is no data yet, a key command that fails makes a locked daemon, not a daemon with a key of its own."""
+    """Where there is no data yet, a key command that fails leaves Keyfob locked: it makes no key of its own."""
     home.serve(KEYFOB_KEY_SOURCE="command", KEYFOB_KEY_COMMAND="false")
 
     done = home.run("login", "me", "--provider", "practice", "--base-url", "http://127.0.0.1:9", "--no-browser")

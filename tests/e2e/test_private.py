@@ -12,6 +12,7 @@ from starlette.types import ASGIApp
 
 from broker.core.secret import Secret
 from broker.practice import server
+from broker.practice.app import build
 from broker.practice.server import PracticeServer, practice_in_thread
 from broker.practice.settings import CONFIDENTIAL_CLIENT, PracticeSettings
 from broker.practice.state import Practice
@@ -28,7 +29,8 @@ def modes(home: Home) -> dict[str, str]:
 
 def test_every_file_is_its_owners_alone(home: Home, practice: PracticeServer) -> None:
     """Whatever the umask is: 0700 for every directory that is made, 0600 for every file and for the socket."""
-    daemon = home.serve(umask=0)
+    home.umask = 0
+    daemon = home.serve()
     home.log_in(practice.url)
     home.run("refresh", "me")
 
@@ -40,7 +42,7 @@ def test_every_file_is_its_owners_alone(home: Home, practice: PracticeServer) ->
     for name, mode in found.items():
         assert mode == ("0o700" if (home.place / name).is_dir() else "0o600"), name
     daemon.kill()
-    home.serve(umask=0)
+    home.serve()
     assert set(modes(home).values()) == {"0o700", "0o600"}
 
 
@@ -80,7 +82,6 @@ class Search:
 def search(monkeypatch: pytest.MonkeyPatch) -> Search:
     """Put a tap before every provider that is started from now on."""
     found = Search()
-    build = server.build
 
     def tapped(practice: Practice) -> ASGIApp:
         return found.tap.before(build(practice))
@@ -170,8 +171,8 @@ def test_no_secret_of_a_walk_is_anywhere_in_plain(
     stored = [path for path in home.place.rglob("*") if path.is_file() and not path.name.startswith("given-")]
     assert {"keyfob.db", "keyfob.db-wal"} <= {path.name for path in stored}
     assert CONFIDENTIAL_CLIENT.encode() in b"".join(path.read_bytes() for path in stored)
-    for path in stored:
-        search.expect_none_in(path.name, path.read_bytes())
+    for file in stored:
+        search.expect_none_in(file.name, file.read_bytes())
 
 
 def test_logout_leaves_nothing(home: Home, practice: PracticeServer) -> None:

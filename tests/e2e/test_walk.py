@@ -123,7 +123,7 @@ def test_every_verb_over_one_login(home: Home, practice: PracticeServer) -> None
 
 
 def test_a_program_elsewhere_needs_an_address_and_a_key_file(home: Home, practice: PracticeServer) -> None:
-    """With KEYFOB_URL and KEYFOB_APP_KEY_FILE the same command works as the app, and gets no further than its grants."""
+    """With KEYFOB_URL and a key file the same command works as the app, and gets no further than its grants."""
     home.serve()
     home.log_in(practice.url, "mine")
     home.log_in(practice.url, "other")

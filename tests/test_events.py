@@ -1,0 +1,137 @@
+"""The bus: everybody who listens hears everything, and nobody is waited for."""
+
+import asyncio
+
+from broker.events import BACKLOG, Event, Events, Subscription
+
+PATIENCE = 10.0
+
+
+def event(number: int) -> Event:
+    """Make an event that can be told from others."""
+    return Event("refreshed", float(number), generation=number)
+
+
+async def heard(subscription: Subscription) -> list[int]:
+    """Return what a listener has not read yet."""
+    found = []
+    while (news := await subscription.next(timeout=0)) is not None:
+        found.append(news.generation)
+    return found
+
+
+def test_everybody_hears_everything_in_order() -> None:
+    """Each listener gets every event from when it began to listen, in the order in which they were published."""
+
+    async def walk() -> None:
+        events = Events()
+        with events.listen() as early:
+            events.publish(event(1))
+            with events.listen() as late:
+                events.publish(event(2))
+                events.publish(event(3))
+
+                assert await heard(early) == [1, 2, 3]
+                assert await heard(late) == [2, 3]
+
+    asyncio.run(walk())
+
+
+def test_a_waiting_listener_is_woken() -> None:
+    """Who waits gets the next event as soon as it is published."""
+
+    async def walk() -> None:
+        events = Events()
+        with events.listen() as listener:
+            waiting = asyncio.create_task(listener.next(PATIENCE))
+            await asyncio.sleep(0)
+            assert not waiting.done()
+
+            events.publish(event(1))
+
+            assert await waiting == event(1)
+
+    asyncio.run(walk())
+
+
+def test_nobody_waits_for_a_slow_listener() -> None:
+    """A listener that reads nothing keeps the newest, is told how many it missed, and costs the others nothing."""
+
+    async def walk() -> None:
+        events = Events()
+        with events.listen() as slow, events.listen() as quick:
+            read = []
+            for number in range(BACKLOG + 5):
+                events.publish(event(number))
+                read += await heard(quick)
+
+            assert slow.missed == 5
+            assert await heard(slow) == list(range(5, BACKLOG + 5))
+            assert (quick.missed, len(read)) == (0, BACKLOG + 5)
+
+    asyncio.run(walk())
+
+
+def test_a_wait_that_is_given_up_loses_nothing() -> None:
+    """A timeout or a cancelled wait leaves the next event to the next wait."""
+
+    async def walk() -> None:
+        events = Events()
+        with events.listen() as listener:
+            assert await listener.next(timeout=0.001) is None
+            waiting = asyncio.create_task(listener.next())
+            await asyncio.sleep(0)
+            events.publish(event(1))
+            waiting.cancel()
+            await asyncio.gather(waiting, return_exceptions=True)
+
+            assert await heard(listener) == [1]
+
+    asyncio.run(walk())
+
+
+def test_the_end_of_the_bus() -> None:
+    """At the end a listener reads what is there and then ends; who comes later ends at once."""
+
+    async def walk() -> None:
+        events = Events()
+        with events.listen() as listener, events.listen() as idle:
+            waiting = asyncio.create_task(idle.next())
+            await asyncio.sleep(0)
+            events.publish(event(1))
+            events.publish(event(2))
+            assert await waiting == event(1)
+
+            events.close()
+
+            assert not listener.closed
+            assert [news.generation async for news in listener] == [1, 2]
+            assert listener.closed
+            assert [news.generation async for news in idle] == [2]
+        with events.listen() as late:
+            assert await asyncio.wait_for(late.next(), PATIENCE) is None
+
+    asyncio.run(walk())
+
+
+def test_who_leaves_hears_no_more() -> None:
+    """After its block a listener is forgotten, also when the block ended in an error."""
+
+    async def walk() -> None:
+        events = Events()
+        kept = []
+        try:
+            with events.listen() as listener:
+                kept.append(listener)
+                raise ConnectionError
+        except ConnectionError:
+            events.publish(event(1))
+
+        assert await heard(kept[0]) == []
+
+    asyncio.run(walk())
+
+
+def test_an_event_is_published_without_anybody() -> None:
+    """Nobody has to listen."""
+    Events().publish(event(1))

@@ -8,6 +8,7 @@ import logging
 import os
 import sys
 from datetime import UTC, datetime
+from typing import Any
 
 # These say more than they may: SQL parameters, whole URLs. Not even debug makes them talk.
 QUIET = ("aiosqlite", "sqlalchemy", "alembic", "httpx2", "httpcore2", "apscheduler", "uvicorn", "asyncio", "tzlocal")
@@ -26,16 +27,27 @@ class JsonLines(logging.Formatter):
         }
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False)
+        return json.dumps(line)  # ASCII: what moves a cursor or reverses text stays escaped
 
 
 class TextLines(logging.Formatter):
-    """One line for a person; control characters of foreign text are shown, not obeyed."""
+    """One line for a person; control characters of foreign text are shown, not obeyed.
 
-    def format(self, record: logging.LogRecord) -> str:
-        """Return the line."""
-        text = super().format(record)
-        return "".join(c if c in "\n\t" or c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    Only a traceback has lines of its own: a message that could begin one could pass for ours.
+    """
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 -- the standard library's name
+        """Return the line without a traceback."""
+        record.message = _shown(record.message)
+        return super().formatMessage(record)
+
+    def formatException(self, ei: Any) -> str:  # noqa: ANN401, N802 -- as the standard library has it
+        """Return the traceback."""
+        return _shown(super().formatException(ei), keep="\n")
+
+
+def _shown(text: str, keep: str = "") -> str:
+    return "".join(c if c in keep or c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def set_up(level: str, form: str) -> None:

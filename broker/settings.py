@@ -20,7 +20,12 @@ MAX_PORT = 65535
 
 
 def _path(text: str) -> Path:
-    return Path(text).expanduser()
+    if not text or "\0" in text:
+        raise ValueError
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as exc:  # ~user of nobody
+        raise ValueError from exc
 
 
 def _port(text: str) -> int:
@@ -75,6 +80,9 @@ class Settings:
         return self.config.parent / "presets"
 
 
+CONFIG = Settings.__dataclass_fields__["config"].metadata
+
+
 def variable(name: str) -> str:
     """Return the environment variable of a setting."""
     return f"KEYFOB_{name.upper()}"
@@ -94,7 +102,7 @@ def read(environ: Mapping[str, str], flags: Mapping[str, str | None] | None = No
     given: dict[str, str] = {name: value for name, value in (flags or {}).items() if value is not None}
     home = Path(environ.get("HOME") or Path.home())
     named = given.get("config") or environ.get("KEYFOB_CONFIG")
-    config = _path(named) if named else home / ".config/keyfob/config.toml"
+    config = _parse(CONFIG, named, "--config or KEYFOB_CONFIG") if named else home / ".config/keyfob/config.toml"
     from_file = _read_file(config, must_exist=bool(named))
     values: dict[str, Any] = {"config": config}
     for spec in fields(Settings):

@@ -121,7 +121,6 @@ def test_renewal_by_the_wall_clock(tmp_path: Path) -> None:
     asyncio.run(walk())
 
 
-@pytest.mark.xfail(strict=True, reason="BUG: health measures the scheduler's silence by the wall clock")
 def test_a_sleep_of_the_machine_is_no_fault(tmp_path: Path) -> None:
     """Right after a sleep, before the next look, the daemon counts as alive: else the watchdog would have it killed."""
 

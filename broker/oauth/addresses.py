@@ -13,7 +13,7 @@ from typing import Any
 
 import httpcore2
 
-from broker.providers.urls import is_loopback, is_special
+from broker.providers.urls import is_loopback, is_own, is_special
 
 # With several addresses, one that does not answer must leave time for the next.
 CONNECT_PATIENCE = 5.0
@@ -61,7 +61,7 @@ async def checked_addresses(host: str, port: int, private: bool) -> list[str]:  
         address = ipaddress.ip_address(text)
         if is_loopback(host):
             # A name for this machine has to lead to this machine.
-            if not address.is_loopback:
+            if not is_own(address):
                 raise AddressRefused(f"the name {host} does not lead to this machine")
         elif is_special(address) and not private:
             raise SpecialAddress(f"{host} is at the special-purpose address {address}; allow that with --private")

@@ -110,7 +110,15 @@ def check_url(url: str, *, what: str, private: bool) -> str:
 def is_loopback(host: str) -> bool:
     """Whether a host is this machine by its very name: a loopback literal, or ``localhost`` (RFC 8252 7.3)."""
     literal = _literal(host)
-    return host == "localhost" if literal is None else literal.is_loopback
+    return host == "localhost" if literal is None else is_own(literal)
+
+
+def is_own(address: Address) -> bool:
+    """Whether an address leads back to this machine: 127.0.0.0/8 or ::1, and not by way of another form of writing.
+
+    From Python 3.13 on the standard library counts ::ffff:127.0.0.1 too; a guard must not depend on that.
+    """
+    return address.is_loopback and not (isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped)
 
 
 def is_special(address: Address) -> bool:

@@ -23,7 +23,7 @@ def private_directory(path: Path) -> Path:
     """Make ``path`` (and its parents), or tighten it, so that only its owner can look inside.
 
     Raises:
-        CannotStart: it is a symbolic link, no directory, another user's, or cannot be made.
+        CannotStart: it is a symbolic link, no directory, another user's, everybody's, or cannot be made.
     """
     try:
         path.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
@@ -40,6 +40,11 @@ def private_directory(path: Path) -> Path:
             raise CannotStart(
                 f"The directory {path} belongs to user {found.st_uid}, not to user {os.geteuid()} who runs Keyfob.",
                 "Run Keyfob as that user, or set another directory.",
+            )
+        if found.st_mode & (stat.S_IWOTH | stat.S_ISVTX):
+            raise CannotStart(
+                f"{path} is a directory that everybody may use.",
+                f"Name one of Keyfob's own, such as {path / 'keyfob'}.",
             )
         if stat.S_IMODE(found.st_mode) != DIRECTORY_MODE:
             os.fchmod(handle, DIRECTORY_MODE)

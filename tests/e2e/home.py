@@ -114,10 +114,13 @@ class Daemon:
         """What it has logged so far."""
         return self._running.err
 
-    @property
-    def alive(self) -> bool:
-        """Whether the process is there."""
-        return self._running.process.poll() is None
+    def ends_within(self, seconds: float) -> bool:
+        """Wait for its end, but not for long; return whether it came."""
+        try:
+            self._running.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
 
     def stop(self, signum: int = signal.SIGTERM) -> float:
         """End it, expect that it ends well, and return how long that took in seconds."""

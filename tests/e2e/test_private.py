@@ -165,8 +165,8 @@ def test_no_secret_of_a_walk_is_anywhere_in_plain(
         for path in ("/v1/audit", "/v1/accounts", "/v1/apps/job", "/openapi.yaml"):
             search.expect_none_in(path, door.get(path).content)
     daemon.kill()  # so that the write-ahead log and the socket are left as they are
-    assert "/callback/{provider}" in daemon.log
     search.expect_none_in("the daemon's log", daemon.log.encode())
+    assert "/callback/{provider}" in daemon.log
     search.expect_none_in("what the commands said to people", home.said_to_people.encode())
     stored = [path for path in home.place.rglob("*") if path.is_file() and not path.name.startswith("given-")]
     assert {"keyfob.db", "keyfob.db-wal"} <= {path.name for path in stored}

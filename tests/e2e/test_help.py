@@ -1,0 +1,56 @@
+"""The names that scripts rely on: every verb and flag of this version explains itself."""
+
+import re
+
+import pytest
+
+from broker.cli.main import VERBS
+from tests.e2e.home import Home
+
+# Verb -> the flags and words that are promised to scripts. New ones may come; none of these may go.
+PROMISED = {
+    "serve": "--config --state-dir --runtime-dir --browser-port --app-port --database-url --key-source --key-file "
+    "--key-command --ca-file --http-proxy --log --log-format",
+    "demo": "",
+    "practice": "--port --ttl --rotation none keep rotate single-use --grace --fault",
+    "login": "--provider --base-url --scope --flow browser paste device client-credentials token --client-id "
+    "--client-secret-file --token-file --no-browser --timeout --json",
+    "token": "--min-ttl --scope --resource --id-token --header --json",
+    "exec": "--env",
+    "accounts": "--json",
+    "show": "--json",
+    "refresh": "--confirm",
+    "logout": "--local-only",
+    "service": "install uninstall",
+    "healthcheck": "",
+    "app": "add list show remove rotate grant revoke",
+    "app add": "--account --scope --resource --proxy-only --expires --json",
+    "provider": "list show add remove presets",
+    "status": "--json",
+    "completion": "bash zsh fish",
+}
+
+
+def test_every_verb_is_promised() -> None:
+    """The list above is whole."""
+    assert {words.partition(" ")[0] for words in PROMISED} == set(VERBS)
+
+
+def test_help_lists_every_verb(home: Home) -> None:
+    """`keyfob --help` needs no daemon, no home and no configuration, and shows every verb."""
+    done = home.run("--help")
+
+    assert (done.code, done.err) == (0, "")
+    assert {verb for verb in VERBS if not re.search(rf"^  {verb}\b", done.out, re.MULTILINE)} == set()
+    assert list(home.place.iterdir()) == []
+
+
+@pytest.mark.parametrize("words", PROMISED)
+def test_help_of_a_verb(home: Home, words: str) -> None:
+    """Every verb's --help ends well and names every flag that scripts rely on."""
+    done = home.run(*words.split(), "--help")
+
+    assert (done.code, done.err) == (0, ""), done
+    assert done.out.startswith(f"usage: keyfob {words}")
+    missing = [word for word in PROMISED[words].split() if not re.search(rf"(?<![\w-]){word}(?![\w-])", done.out)]
+    assert missing == []

@@ -149,7 +149,6 @@ def test_a_wrong_value_is_named_with_its_place(tmp_path: Path, name: str, text: 
             assert words in caught.value.detail
 
 
-@pytest.mark.xfail(strict=True, reason="BUG: no path is refused: an empty one is the present directory")
 @pytest.mark.parametrize("text", ["", "~no-such-user-here/key", "a\0b"])
 @pytest.mark.parametrize("name", ["state_dir", "key_file"])
 def test_a_text_that_is_no_path(name: str, text: str) -> None:

@@ -93,7 +93,6 @@ def test_a_directory_that_is_a_link(home: Home, name: str) -> None:
     refused(home.run("serve"), str(home.place / name), "symbolic link")
 
 
-@pytest.mark.xfail(strict=True, reason="BUG: /tmp itself would be closed to everybody else")
 @pytest.mark.parametrize("mode", [0o1777, 0o777])
 @pytest.mark.parametrize("name", ["state", "run"])
 def test_a_directory_that_everybody_uses(home: Home, name: str, mode: int) -> None:

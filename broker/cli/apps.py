@@ -11,6 +11,7 @@ from typing import Any
 from broker.cli import terminal
 from broker.cli.arguments import json_flag, name, seconds, subverbs
 from broker.cli.connect import connect
+from broker.cli.show import show
 from broker.client import quote
 
 
@@ -96,13 +97,7 @@ def _list(args: argparse.Namespace) -> int:
 
 
 def _show(args: argparse.Namespace) -> int:
-    with connect() as client:
-        app = client.request("GET", f"/v1/apps/{quote(args.app)}")
-    if args.json:
-        terminal.result_json(app)
-    else:
-        terminal.facts(app, time.time())
-    return 0
+    return show(f"/v1/apps/{quote(args.app)}", as_json=args.json)
 
 
 def _remove(args: argparse.Namespace) -> int:

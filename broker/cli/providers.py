@@ -4,12 +4,12 @@ Called by ``main``.
 """
 
 import argparse
-import time
 from typing import Any
 
 from broker.cli import terminal
 from broker.cli.arguments import json_flag, name, secret_from, subverbs
 from broker.cli.connect import connect
+from broker.cli.show import show
 from broker.client import quote
 
 # RFC 8414 2 and RFC 8628 4: metadata names, which are the API's keys and, with dashes, the options.
@@ -114,13 +114,7 @@ def _list(args: argparse.Namespace) -> int:
 
 
 def _show(args: argparse.Namespace) -> int:
-    with connect() as client:
-        provider = client.request("GET", f"/v1/providers/{quote(args.provider)}")
-    if args.json:
-        terminal.result_json(provider)
-    else:
-        terminal.facts(provider, time.time())
-    return 0
+    return show(f"/v1/providers/{quote(args.provider)}", as_json=args.json)
 
 
 def _remove(args: argparse.Namespace) -> int:

@@ -1,10 +1,12 @@
-"""``keyfob show``: everything that is known about one account, its token apart.
+"""``keyfob show``: everything that is known about one account, its token apart; and how one of anything is shown.
 
-Called by ``main``.
+Called by ``main``, ``apps`` and ``providers``.
 """
 
 import argparse
 import time
+from collections.abc import Callable
+from typing import Any
 
 from broker.cli import terminal
 from broker.cli.accounts import trouble
@@ -20,13 +22,24 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print one line per fact."""
+    """Print one line per fact, and what to do where something is wrong."""
+    return show(f"/v1/accounts/{quote(args.account)}", as_json=args.json, advise=trouble)
+
+
+def show(path: str, *, as_json: bool, advise: Callable[[dict[str, Any]], str] | None = None) -> int:
+    """Print what is known about one thing of the daemon: one line per fact, or its JSON.
+
+    Args:
+        path: where the API has it.
+        as_json: print it as it came.
+        advise: returns what a person should do about it, or empty text.
+    """
     with connect() as client:
-        account = client.request("GET", f"/v1/accounts/{quote(args.account)}")
-    if args.json:
-        terminal.result_json(account)
+        found = client.request("GET", path)
+    if as_json:
+        terminal.result_json(found)
         return 0
-    terminal.facts(account, time.time())
-    if advice := trouble(account):
+    terminal.facts(found, time.time())
+    if advise is not None and (advice := advise(found)):
         terminal.say(advice)
     return 0

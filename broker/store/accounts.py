@@ -299,13 +299,14 @@ class Accounts(Shelf):
         _ = self._vault.sealer
         values = {"owner": account.uuid, "present": account.generation}
         row = await self._db.read(lambda tx: tx.execute(_HELD[kind], values).mappings().one_or_none())
-        if row is None or row["held"] is None:
-            return None
+        return None if row is None or row["held"] is None else self._opened(account, row, kind, row["held"])
+
+    def _opened(self, account: Account, row: RowMapping, kind: str, generation: int) -> Secret:
         return self._vault.open(
             row,
             owner=account.uuid,
             kind=kind,
-            generation=row["held"],
+            generation=generation,
             destination=account.destination,
             client=row["client"] or "",
             whose=f"account '{account.name}'",

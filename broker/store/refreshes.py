@@ -214,17 +214,7 @@ class Refreshes(Accounts):
             .where(t.account.c.uuid == account.uuid)
         )
         row = await self._db.read(lambda tx: tx.execute(query).mappings().one_or_none())
-        if row is None:
-            return None
-        return self._vault.open(
-            row,
-            owner=account.uuid,
-            kind=ANSWER,
-            generation=row["generation"],
-            destination=account.destination,
-            client=row["client"] or "",
-            whose=f"account '{account.name}'",
-        )
+        return None if row is None else self._opened(account, row, ANSWER, row["generation"])
 
     def _if_version(self, tx: Connection, account: Account) -> RowMapping | None:
         row = find(tx, account.uuid)

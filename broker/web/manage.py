@@ -18,6 +18,7 @@ from broker.core.policy import App, AppGrant
 from broker.errors import InvalidRequest, NotGranted
 from broker.events import Event, Subscription
 from broker.providers import catalog
+from broker.providers.discovery import ENDPOINTS
 from broker.providers.model import Provider
 from broker.usecases import apps, health, login, providers
 from broker.usecases.context import Context
@@ -26,16 +27,6 @@ from broker.web import render
 from broker.web.api import caller_of
 from broker.web.body import Fields, Query
 
-# The names that RFC 8414 gives to endpoints, and ours.
-ENDPOINTS = {
-    "authorization_endpoint": "authorization",
-    "token_endpoint": "token",
-    "revocation_endpoint": "revocation",
-    "userinfo_endpoint": "userinfo",
-    "jwks_uri": "jwks",
-    "registration_endpoint": "registration",
-    "device_authorization_endpoint": "device_authorization",
-}
 # A stream that says nothing for longer is cut by some clients.
 HEARTBEAT = 15.0
 MOST_AUDIT = 1000

@@ -163,6 +163,7 @@ class Account:
         last_refresh_at: when the token was last renewed, or None.
         last_used_at: when it was last handed out, or None.
         forced_at: when a refresh was last forced by a reported rejection, or None.
+        id_token_generation: which generation brought the newest ID token, or None where none ever came.
     """
 
     uuid: str
@@ -182,6 +183,7 @@ class Account:
     last_refresh_at: float | None = None
     last_used_at: float | None = None
     forced_at: float | None = None
+    id_token_generation: int | None = None
 
     @property
     def scope(self) -> tuple[str, ...]:

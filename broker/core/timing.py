@@ -23,8 +23,10 @@ LATE_MARGIN = 60.0
 JITTER_PART = 0.05
 # ... and never more than this many seconds.
 JITTER_MOST = 60.0
-# A min_ttl that the lifetime cannot (or can barely) reach must not turn every request into a refresh.
+# A min_ttl that the lifetime cannot (or can barely) reach must not turn every request into a refresh: ...
 LEAST_BETWEEN_REFRESHES = 30.0
+# ... one beyond this part of the lifetime, that is. What lies within is had by a refresh, and then kept for a third.
+REACHABLE_PART = 2 / 3
 # Back-off after passing failures: a window of 15 s, doubled at every failure up to 20 minutes, and a wait drawn from
 # it. A draw never takes less than half of the window: so an outage's first hour costs an account 12 requests at most.
 BACKOFF_FIRST = 15.0
@@ -61,8 +63,8 @@ def is_fresh(token: Token, now: float, min_ttl: float | None = None) -> bool:
     Args:
         token: the stored token.
         now: epoch seconds.
-        min_ttl: seconds that must remain; None means min(60 s, a third of the lifetime). A wish beyond what the
-            lifetime offers is served with the freshest token: at most one refresh per 30 s comes of it.
+        min_ttl: seconds that must remain; None means min(60 s, a third of the lifetime). A wish beyond two thirds of
+            the lifetime is served with the freshest token: at most one refresh per 30 s comes of it.
     """
     remaining, lifetime = token.remaining(now), token.lifetime
     if remaining is None or lifetime is None:
@@ -73,7 +75,9 @@ def is_fresh(token: Token, now: float, min_ttl: float | None = None) -> bool:
     wanted = usual if min_ttl is None else min_ttl
     if remaining < min(wanted, usual):
         return False
-    return remaining >= wanted or 0 <= now - token.issued_at < LEAST_BETWEEN_REFRESHES
+    if remaining >= wanted:
+        return True
+    return wanted > lifetime * REACHABLE_PART and 0 <= now - token.issued_at < LEAST_BETWEEN_REFRESHES
 
 
 def satisfies(token: Token, now: float, min_ttl: float | None) -> bool:

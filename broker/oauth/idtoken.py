@@ -139,6 +139,12 @@ async def verify(
     return Claims(provider.issuer, subject, label_of(payload, provider.identity.label) or subject)
 
 
+def life(id_token: Secret) -> tuple[float, float]:
+    """Return when a token that ``verify`` has believed was issued, and when it expires, in epoch seconds."""
+    _, payload, _, _ = _take_apart(id_token)
+    return _time(payload, "iat"), _time(payload, "exp")
+
+
 def _refuse(why: str) -> NoReturn:
     raise LoginFailed(f"The ID token of the provider is not believed: {why}.", "Start the login again.")
 

@@ -21,6 +21,9 @@ from broker.providers.model import Provider, ThrottleRules
 LIFETIME_CAP = 2**33
 # Seconds as text, as some providers send them: "3600", "3599.9" - in ASCII, so no other script's digits.
 _SECONDS = re.compile(r"-?[0-9]{1,12}(\.[0-9]{1,12})?")
+# A token named as a JSON member, or as a form's field: not every endpoint answers in the form that it should.
+_ANY_TOKEN = re.compile(rb'"((?:access|refresh)_token)"\s*:|(?:^|&)\s*((?:access|refresh)_token)=')
+_REFRESH_TOKEN = re.compile(rb'"(refresh_token)"\s*:|(?:^|&)\s*(refresh_token)=')
 # HTTP statuses (RFC 9110 15) by what they mean here; 408 and 425 say "later", not "no".
 _OK = range(200, 300)
 _CLIENT_ERRORS = range(400, 500)
@@ -250,15 +253,29 @@ def read_reply(reply: Reply, throttle: ThrottleRules) -> Answered | Refused | Th
 
 def _read_success(reply: Reply) -> Answered | Refused | Faulty:
     fields = strict.peek(reply.body)
-    if fields is not None and not fields.get("access_token") and not fields.get("refresh_token"):
-        return _refusal(fields, reply.status) or Faulty(f"HTTP {reply.status} with no token in it")
     # Whatever else is wrong with it: what speaks of a token may be the only copy of a rotated one, so it is kept.
-    # Zero bytes are left out to see through UTF-16, which is refused later.
-    if fields is None and b'"access_token"' not in reply.body.replace(b"\0", b""):
+    if (fields or {}).get("access_token") or (fields or {}).get("refresh_token") or _hides(_ANY_TOKEN, reply.body):
+        # Bytes that are not UTF-8 become \x..: readable for people, and never valid JSON again.
+        raw = Secret(reply.body.decode("utf-8", "backslashreplace"))
+        return Answered(raw, refresh_token_in(raw))
+    if fields is None:
         return Faulty(_describe(reply))
-    # Bytes that are not UTF-8 become \x..: readable for people, and never valid JSON again.
-    raw = Secret(reply.body.decode("utf-8", "backslashreplace"))
-    return Answered(raw, refresh_token_in(raw))
+    return _refusal(fields, reply.status) or Faulty(f"HTTP {reply.status} with no token in it")
+
+
+def _hides(name: re.Pattern[bytes], body: bytes) -> bool:
+    """Whether a reply speaks of a token at a place where ``peek`` finds none: twice, nested, as a form, cut off.
+
+    Zero bytes are left out to see through UTF-16, which is refused later.
+    """
+    fields = strict.peek(body) or {}
+    spoken = [match[1] or match[2] for match in name.finditer(body.replace(b"\0", b""))]
+    return len(spoken) > len({token.decode() for token in spoken} & fields.keys())
+
+
+def hides_refresh_token(raw: Secret) -> bool:
+    """Whether a reply speaks of a refresh token that cannot be taken from it: the only copy of it, perhaps."""
+    return _hides(_REFRESH_TOKEN, raw.reveal().encode())
 
 
 def refresh_token_in(raw: Secret) -> Secret | None:
@@ -302,7 +319,7 @@ def read_grant(raw: Secret, *, provider: Provider, issued_at: float, asked_scope
     try:
         fields = strict.loads(raw.reveal().encode())
     except ValueError as exc:
-        raise Unreadable(f"the reply is not usable: {exc}") from exc
+        raise Unreadable(str(exc)) from exc
     access_token = fields.get("access_token")
     if not isinstance(access_token, str) or not strict.is_printable(access_token):
         raise BadReply("its access_token is missing, or not text that can be sent")

@@ -110,6 +110,7 @@ def account_of(row: RowMapping) -> Account:
         last_refresh_at=row["last_refresh_at"],
         last_used_at=row["last_used_at"],
         forced_at=row["forced_at"],
+        id_token_generation=row["id_generation"],
     )
 
 

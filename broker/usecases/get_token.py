@@ -4,11 +4,12 @@ Called by ``web.api`` for both app doors.
 """
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from broker.core import policy, timing
 from broker.core.account import (
     Account,
+    Active,
     Misconfigured,
     NeedsLogin,
     Pending,
@@ -19,7 +20,9 @@ from broker.core.account import (
 )
 from broker.core.policy import Ask, Caller, Denied
 from broker.core.secret import Secret
+from broker.core.token import Token
 from broker.errors import KeyfobError, UnknownAccount
+from broker.oauth import idtoken
 from broker.usecases import login, refresh
 from broker.usecases.context import Context
 
@@ -33,13 +36,15 @@ class Ready:
     """Here it is.
 
     Attributes:
-        account: as it was read; ``account.token`` holds the times.
+        account: as it was read.
         access_token: the token, or the ID token where that was asked for.
+        facts: what is known about it.
         now: the clock when the remaining life was judged.
     """
 
     account: Account
     access_token: Secret
+    facts: Token
     now: float
 
 
@@ -95,11 +100,35 @@ async def get_token(
     decision = policy.decide(caller, ask, account.scope, account.resource, ctx.clock())
     if isinstance(decision, Denied):
         return decision
-    if account.token is None or not timing.is_fresh(account.token, ctx.clock(), min_ttl):
+    held = await _held(ctx, account, id_token=id_token)
+    stale = held is None or not timing.is_fresh(held.facts, ctx.clock(), min_ttl)
+    # Where the last refresh brought no ID token, another one will not either.
+    if stale and (not id_token or account.id_token_generation == account.generation):
         account = await _renewed(ctx, account)
         if account is None:
             return await _absent(ctx, caller, ask)
     return await _answer(ctx, caller, account, min_ttl, id_token=id_token)
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    secret: Secret
+    facts: Token
+
+
+async def _held(ctx: Context, account: Account, *, id_token: bool) -> _Held | None:
+    """Return the wanted token of this generation; None where there is none, or the row has moved on."""
+    if account.token is None:
+        return None
+    if not id_token:
+        secret = await ctx.store.access_token(account)
+        return None if secret is None else _Held(secret, account.token)
+    secret = await ctx.store.id_token(account)
+    if secret is None:
+        return None
+    # An ID token has a life of its own, and may be older than the access token that it once came with.
+    issued_at, expires_at = idtoken.life(secret)
+    return _Held(secret, replace(account.token, issued_at=issued_at, expires_at=expires_at))
 
 
 async def _absent(ctx: Context, caller: Caller, ask: Ask) -> Outcome:
@@ -145,26 +174,38 @@ async def _renewed(ctx: Context, account: Account) -> Account | None:
 async def _answer(ctx: Context, caller: Caller, account: Account, min_ttl: float | None, *, id_token: bool) -> Outcome:
     """Hand out what lives; otherwise say who can help."""
     current: Account | None = account
-    while current is not None and _may_serve(current, ctx.clock(), min_ttl):
-        secret = await (ctx.store.id_token(current) if id_token else ctx.store.access_token(current))
+    while current is not None:
+        held = await _held(ctx, current, id_token=id_token)
         now = ctx.clock()
-        if secret is not None:
+        if held is not None:
+            if not _may_serve(current, held.facts, now, min_ttl):
+                break
             ctx.handouts.count(current, caller.name, now)
             ctx.publish("handed-out", current.name, app=caller.name, generation=current.generation)
-            return Ready(current, secret, now)
+            return Ready(current, held.secret, held.facts, now)
         # No secret under that generation: either the row moved on between two reads, or there is none of that kind.
         seen, current = current, await ctx.store.account_by_uuid(current.uuid)
         if current is not None and current.generation == seen.generation:
-            reason = f"Account '{current.name}' has no ID token: its login did not ask for the scope 'openid'."
-            return MustLogin(current.name, reason, "")
+            break
+    if current is not None and id_token and (why := _no_id_token(current)):
+        return MustLogin(current.name, why, await login.offer(ctx, current) if current.id_token_generation else "")
     return await refused(ctx, current or account)
 
 
-def _may_serve(account: Account, now: float, min_ttl: float | None) -> bool:
-    if account.token is None or timing.is_expired(account.token, now):
+def _no_id_token(account: Account) -> str:
+    """Return why there is no living ID token although the account is well; empty where the account says it itself."""
+    if account.id_token_generation is None:
+        return f"Account '{account.name}' has no ID token: its login did not ask for the scope 'openid'."
+    if isinstance(account.state, Active) and account.id_token_generation < account.generation:
+        return f"The ID token of account '{account.name}' has expired, and the provider gave no new one at a refresh."
+    return ""
+
+
+def _may_serve(account: Account, token: Token, now: float, min_ttl: float | None) -> bool:
+    if timing.is_expired(token, now):
         return False
     # With a dead grant the rest of the token's life is all there is, so a wish that it cannot fill means "log in".
-    return not isinstance(account.state, NeedsLogin) or timing.satisfies(account.token, now, min_ttl)
+    return not isinstance(account.state, NeedsLogin) or timing.satisfies(token, now, min_ttl)
 
 
 async def refused(ctx: Context, account: Account) -> MustLogin | Unavailable:

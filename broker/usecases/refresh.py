@@ -192,15 +192,13 @@ async def _judge(ctx: Context, account: Account, provider: Provider, raw: Secret
         if not (provider.issuer and provider.endpoints.jwks):
             grant = replace(grant, id_token=None)  # nothing could verify it
         await _check_use(ctx, account, provider, grant)
-    except wire.Unreadable as exc:
-        if wire.refresh_token_in(raw) is not None:
-            await _unusable(ctx, account, provider, raw, exc)
-        else:
+    except (wire.BadReply, KeyfobError) as exc:
+        gone = isinstance(exc, wire.Unreadable) or wire.hides_refresh_token(raw)
+        if gone and wire.refresh_token_in(raw) is None:
             # Carried out, and the new refresh token is not to be found in it: as good as lost.
             await _lost(ctx, account, provider, sent_at, str(exc))
-        return
-    except (wire.BadReply, KeyfobError) as exc:
-        await _unusable(ctx, account, provider, raw, exc)
+        else:
+            await _unusable(ctx, account, provider, raw, exc)
         return
     swapped = await _swap(ctx, account, lambda row: transitions.refreshed(row, ctx.clock()), grant)
     if swapped is not None:

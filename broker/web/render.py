@@ -62,13 +62,12 @@ def token(outcome: Outcome, *, plain: bool = False) -> Response:
         return problem(refusal(outcome))
     if plain:
         return Response(outcome.access_token.reveal(), 200, ANSWER_HEADERS, "text/plain; charset=utf-8")
-    facts = outcome.account.token
-    expires_at = facts.expires_at if facts is not None else None
+    expires_at = outcome.facts.expires_at
     return answer(
         {
             "account": outcome.account.name,
             "access_token": outcome.access_token.reveal(),
-            "token_type": facts.token_type if facts is not None else "Bearer",
+            "token_type": outcome.facts.token_type,
             "expires_at": timestamp(expires_at),
             "expires_in": None if expires_at is None else max(0, math.floor(expires_at - outcome.now)),
             "scope": " ".join(outcome.account.scope),

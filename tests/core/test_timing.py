@@ -84,6 +84,13 @@ def account(state: State, lifetime: float | None = HOUR, *, refreshable: bool = 
         # What the lifetime cannot give is not asked for again and again.
         (HOUR, 29, 2 * HOUR, True),
         (HOUR, 30, 2 * HOUR, False),
+        (HOUR, 29, HOUR - 10, True),
+        (HOUR, 30, HOUR - 10, False),
+        # What it can give is given, however young the token is.
+        (60, 22, 39, False),
+        (60, 20, 40, True),
+        (60, 21, 40, False),
+        (60, 21, 41, True),
         (30, 19, 60, True),
         (30, 21, 60, False),
     ],

@@ -155,6 +155,11 @@ UNREADABLE = {
     "too deep": b'{"access_token": "a", "x": ' + b"[" * 100 + b"]" * 100 + b', "refresh_token": "rt2"}',
     "cut off": b'{"access_token": "a", "refresh_token": "rt2"',
     "a list": json.dumps([GOOD]).encode(),
+    "every field twice": b'{"access_token": "a", "access_token": "b", "refresh_token": "r", "refresh_token": "s"}',
+    "one level down": json.dumps({"ok": True, "data": GOOD}).encode(),
+    "a form": b"access_token=at&refresh_token=rt2&token_type=bearer",
+    "a form with the refresh token alone": b"refresh_token=rt2&token_type=bearer",
+    "a form after a line end": b"\naccess_token=at",
 }
 
 
@@ -176,7 +181,8 @@ FAULTY = {
     "nothing": http("204 No Content"),
     "an empty page": http("200 OK"),
     "a list": http("200 OK", ["error"]),
-    "a form": http("200 OK", "access_token=at&token_type=bearer"),
+    "a form": http("200 OK", "error=slow_down"),
+    "an empty token, and words about one": http("200 OK", {"access_token": "", "message": 'no "access_token": sorry'}),
     "a redirect": http("302 Found", Location="https://login.example/"),
     "a redirect with a token in it": http("301 Moved Permanently", GOOD, Location="https://x.example/"),
     "a web page as error": http("400 Bad Request", "<html>", Content_Type="text/html"),

@@ -7,10 +7,12 @@ import pytest
 
 from broker.core.policy import App, AppGrant
 from broker.usecases import get_token as story
-from broker.usecases.get_token import Ready, Unavailable
+from broker.usecases.get_token import MustLogin, Ready, Unavailable
 from tests.store import made
 from tests.usecases.house import TTL, opened, ready
 
+# The practice provider's ID tokens live for so long.
+ID_TTL = 300.0
 GRANTED = App("backup", (AppGrant("me"),))
 STRANGER = App("stranger", (AppGrant("other"),))
 
@@ -158,6 +160,49 @@ def test_the_id_token_is_handed_out_on_request(tmp_path: Path) -> None:
             assert first != ready(await house.token())
             house.clock.forward(TTL + 1)
             assert ready(await house.token(id_token=True)) != first
+
+    asyncio.run(live())
+
+
+def test_an_id_token_is_judged_by_its_own_life(tmp_path: Path) -> None:
+    """One that the refreshes do not renew is served while it lives, with its own expiry, and never once it is dead."""
+
+    async def live() -> None:
+        async with opened(tmp_path, "refresh:no_id_token") as house:
+            born = house.clock()
+            await house.log_in()
+            house.clock.forward(ID_TTL - 100)
+            newer = await house.token(min_ttl=TTL / 2 + 150)
+            old = await house.token(id_token=True)
+            assert isinstance(newer, Ready)
+            assert isinstance(old, Ready)
+            assert newer.facts.expires_at == born + ID_TTL - 100 + TTL
+            assert old.facts.expires_at == born + ID_TTL
+            house.clock.forward(100)
+            for _ in range(3):
+                dead = await house.token(id_token=True)
+                assert isinstance(dead, MustLogin)
+                assert "ID token" in dead.reason
+                assert dead.login_url
+            assert isinstance(await house.token(), Ready)
+            # Asking again would bring none either: nobody is bothered for it.
+            assert house.asked() == 1
+
+    asyncio.run(live())
+
+
+def test_a_stale_id_token_is_renewed(tmp_path: Path) -> None:
+    """``min_ttl`` counts for the ID token when that is wanted: a refresh brings one that lasts."""
+
+    async def live() -> None:
+        async with opened(tmp_path) as house:
+            await house.log_in()
+            house.clock.forward(ID_TTL / 2)
+            outcome = await house.token(id_token=True, min_ttl=ID_TTL / 2 + 1)
+            assert isinstance(outcome, Ready)
+            assert outcome.facts.remaining(outcome.now) == ID_TTL
+            assert outcome.access_token != (await house.store.access_token(outcome.account))
+            assert house.asked() == 1
 
     asyncio.run(live())
 

@@ -36,7 +36,7 @@ SPOILED = {
     "code:drop": "did not answer in HTTP",
     "code:cut": "not to the end",
     "code:garbage": "not JSON",
-    "code:form": "not in OAuth's form",
+    "code:form": "not JSON",
     "code:gzip": "compressed",
     "code:big=300": "larger than",
     "code:token_type=DPoP": "token_type",

@@ -44,7 +44,12 @@ DEFAULT_TIMEOUT = 45.0
 IDEMPOTENT = ("GET", "PUT", "DELETE")
 # RFC 9110 15.5: from here on an answer is a refusal.
 FIRST_ERROR_STATUS = 400
-START_HINT = "Start it: keyfob serve  (as a service: systemctl --user start keyfob.socket)"
+START_HINT = (
+    "Start it: keyfob serve  (as a service: keyfob service install; one that is installed: "
+    "systemctl --user start keyfob.socket)"
+)
+# An app door says these in problem documents only: without one, the answer is somebody else's.
+ABSENT = (404, 405)
 
 
 class ClientError(Exception):
@@ -230,7 +235,7 @@ class Client:
         """
         reply = self.send(method, path, body, timeout)
         if reply.status >= FIRST_ERROR_STATUS:
-            raise _refusal(reply)
+            raise self._elsewhere(reply) or _refusal(reply)
         try:
             return json.loads(reply.body) if reply.body else None
         except ValueError as exc:
@@ -316,6 +321,14 @@ class Client:
         wire, self._wire = self._wire, None
         if wire is not None:
             wire.close()
+
+    def _elsewhere(self, reply: Reply) -> ClientError | None:
+        """Return the error for an answer of the browser port or of a stranger, None for one of the app port."""
+        if self._peer.path or reply.status not in ABSENT or reply.body.startswith(b"{"):
+            return None
+        detail = f"What answers at {self._peer} is not Keyfob's app port."
+        hint = "It is usually http://127.0.0.1:8401; without KEYFOB_URL, keyfob status tells it."
+        return ClientError(detail, hint, code="bad_answer", status=reply.status)
 
     def _foreign(self) -> ClientError:
         hint = "Look at KEYFOB_SOCKET and KEYFOB_URL."

@@ -178,8 +178,15 @@ def _names(port: int) -> frozenset[str]:
     return frozenset({f"{LOOPBACK}:{port}", f"localhost:{port}"})
 
 
+def on_stop(stop: Callable[[], None]) -> None:
+    """Call ``stop`` at SIGTERM, Ctrl-C, and when the terminal goes away; under nohup it may go."""
+    for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        if signal.getsignal(signum) is not signal.SIG_IGN:
+            asyncio.get_running_loop().add_signal_handler(signum, stop)
+
+
 async def serve(settings: Settings, environ: MutableMapping[str, str]) -> None:
-    """Run until SIGTERM or SIGINT.
+    """Run until it is told to stop.
 
     Raises:
         CannotStart: something is in the way; nothing was changed.
@@ -188,9 +195,7 @@ async def serve(settings: Settings, environ: MutableMapping[str, str]) -> None:
     # A core dump would hold every key and token.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     stopping = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for signum in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(signum, stopping.set)
+    on_stop(stopping.set)
     # First of all: no child that the start may run (a key command) shall speak for the daemon.
     notify = sdnotify.Notifier(environ)
     daemon = Daemon(settings, environ)

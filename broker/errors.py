@@ -76,7 +76,7 @@ class NotGranted(KeyfobError):
     """The caller is known but may not have this."""
 
     code = "not_granted"
-    title = "This app was not granted that"
+    title = "That was not granted"
     status = 403
     exit_code = 4
 

@@ -115,7 +115,13 @@ def read(environ: Mapping[str, str], flags: Mapping[str, str | None] | None = No
             values[name] = _parse(spec.metadata, environ[variable(name)], variable(name))
         elif name in from_file:
             values[name] = _parse(spec.metadata, from_file[name], f"'{name}' in {config}")
-    return Settings(**{**_defaults(home, environ, values.get("state_dir")), **values})
+    found = Settings(**{**_defaults(home, environ, values.get("state_dir")), **values})
+    if found.browser_port == found.app_port != 0:
+        raise CannotStart(
+            f"The browser port and the app port are both {found.app_port}.",
+            "Give each a number of its own: --browser-port N --app-port N (0 takes any free port).",
+        )
+    return found
 
 
 def defaults(home: Path, environ: Mapping[str, str]) -> dict[str, Any]:

@@ -50,7 +50,8 @@ def trouble(account: dict[str, Any]) -> str:
     name = account["account"]
     step = {
         "needs-login": f"keyfob login {name}",
-        "pending": f"keyfob login {name}",
+        # There is no account yet that knows its provider.
+        "pending": f"keyfob login {name} --provider {account.get('provider')}",
         "uncertain": f"keyfob refresh {name} --confirm",
         "suspect": f"keyfob refresh {name} --confirm",
     }.get(account["state"])

@@ -12,7 +12,8 @@ from broker.cli import terminal
 from broker.cli.arguments import json_flag, name, seconds, subverbs
 from broker.cli.connect import connect
 from broker.cli.show import show
-from broker.client import quote
+from broker.client import Client, quote
+from broker.core.policy import App, AppGrant, Ask, Denied, decide
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -72,8 +73,11 @@ def _grant_options(parser: argparse.ArgumentParser) -> None:
 def _add(args: argparse.Namespace) -> int:
     grants = [{"account": account, **_grant(args)} for account in args.account]
     with connect() as client:
+        doubts = [doubt for grant in grants if (doubt := _doubt(client, args.app, grant))]
         answer = client.request("POST", "/v1/apps", {"name": args.app, "grants": grants})
-    return _show_key(answer, as_json=args.json)
+    code = _show_key(answer, as_json=args.json)
+    _warn(doubts)
+    return code
 
 
 def _rotate(args: argparse.Namespace) -> int:
@@ -108,9 +112,12 @@ def _remove(args: argparse.Namespace) -> int:
 
 
 def _grant_one(args: argparse.Namespace) -> int:
+    grant = _grant(args)
     with connect() as client:
-        client.request("PUT", f"/v1/apps/{quote(args.app)}/grants/{quote(args.account)}", _grant(args))
-    terminal.say(f"App '{args.app}' may use account '{args.account}' now.")
+        doubt = _doubt(client, args.app, {"account": args.account, **grant})
+        kept = client.request("PUT", f"/v1/apps/{quote(args.app)}/grants/{quote(args.account)}", grant)
+    terminal.say(f"App '{args.app}' may use account '{args.account}' now: {_words(kept, time.time())}.")
+    _warn([doubt] if doubt else [])
     return 0
 
 
@@ -134,6 +141,43 @@ def _grant(args: argparse.Namespace) -> dict[str, Any]:
     return grant
 
 
+def _words(grant: dict[str, Any], now: float) -> str:
+    """Return a grant in words, whole: an earlier one of the same account is replaced, its limits included."""
+    scope, resource = terminal.words(grant.get("scope")), terminal.clean(grant.get("resource") or "")
+    parts = [f"the scopes {scope}" if scope else "all its scopes"]
+    parts += [f"for {resource}"] if resource else []
+    parts += ["through the proxy only"] if grant.get("mode") == "proxy" else []
+    ends = terminal.when(grant.get("expires_at"), now)
+    return ", ".join([*parts, f"ends {ends}" if ends else "without an end"])
+
+
+def _doubt(client: Client, app: str, grant: dict[str, Any]) -> tuple[str, str] | None:
+    """Return why every request with such a grant would be refused as the account is now, and what helps; or None.
+
+    Asked before the grant is made: whatever fails here then leaves nothing half done.
+    """
+    wanted = AppGrant(grant["account"], tuple(grant.get("scope", ())), grant.get("resource"), grant["mode"])
+    if wanted.mode == "token" and not wanted.scope and not wanted.resource:
+        return None
+    account = client.request("GET", f"/v1/accounts/{quote(wanted.account)}")
+    carried, resource = terminal.words(account.get("scope")).split(), account.get("resource")
+    decision = decide(App(app, (wanted,)), Ask(wanted.account), carried, resource, time.time())
+    if not isinstance(decision, Denied):
+        return None
+    if wanted.mode == "proxy":
+        return decision.reason, "The proxy comes in a later version; until then, leave --proxy-only out."
+    if wanted.resource not in (None, resource):
+        return decision.reason, "A token is for what it was got for at login: leave --resource out."
+    more = f"Grant more (--scope {' '.join(carried)}), or" if carried else "Either"
+    return decision.reason, f"{more} leave --scope out, or log in another account with just these scopes."
+
+
+def _warn(doubts: list[tuple[str, str]]) -> None:
+    for reason, step in doubts:
+        terminal.say(terminal.clean(f"Warning: with this grant, every request is refused as things are: {reason}."))
+        terminal.say(f"  {terminal.clean(step)}")
+
+
 def _show_key(answer: dict[str, Any], *, as_json: bool) -> int:
     if as_json:
         terminal.result_json(answer)
@@ -145,8 +189,16 @@ def _show_key(answer: dict[str, Any], *, as_json: bool) -> int:
 
 
 def _row(app: dict[str, Any], now: float) -> tuple[str, ...]:
-    accounts = " ".join(grant["account"] for grant in app.get("grants") or [])
-    return app["name"], accounts, *(terminal.when(app.get(key), now) for key in ("created_at", "last_used_at"))
+    accounts = " ".join(_marked(grant["account"], grant, now) for grant in app.get("grants") or [])
+    return (
+        _marked(app["name"], app, now),
+        accounts,
+        *(terminal.when(app.get(key), now) for key in ("created_at", "last_used_at")),
+    )
+
+
+def _marked(name: str, lasting: dict[str, Any], now: float) -> str:
+    return f"{name} (expired)" if terminal.is_past(lasting.get("expires_at"), now) else name
 
 
 ACTIONS = {
@@ -155,6 +207,6 @@ ACTIONS = {
     "show": ("show one app and what it may have", _configure_one, _show),
     "remove": ("remove an app and its key", _app, _remove),
     "rotate": ("give an app another key and print it, once; the old one ends", _configure_one, _rotate),
-    "grant": ("let an app use one more account, or change how", _configure_grant, _grant_one),
+    "grant": ("let an app use one more account, or replace how it may", _configure_grant, _grant_one),
     "revoke": ("take an account away from an app", _configure_revoke, _revoke),
 }

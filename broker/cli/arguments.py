@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 # No token or client secret comes near it; a larger file is a wrong file.
 MAX_SECRET = 65_536
+# From here on two words look like one and its typing error: `tokn` is 0.89 like `token`, `users` 0.6 like `serve`.
+LIKENESS = 0.75
 # The file name that means stdin.
 STDIN = "-"
 
@@ -43,7 +45,8 @@ class Parser(argparse.ArgumentParser):
             guess = nearest(unknown[1].partition("=")[0], known)
         from broker.cli import terminal
 
-        terminal.fail(f"{message.rstrip('.')}.{guess}", f"{self.prog} --help")
+        # argparse begins its messages in small letters, and always with a word of its own.
+        terminal.fail(f"{sentence(message.rstrip('.'))}{guess}", f"{self.prog} --help")
         sys.exit(2)
 
     def flags(self) -> list[str]:
@@ -57,7 +60,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def sentence(summary: str) -> str:
-    """Return a one-line help as a sentence."""
+    """Return a line without capital and full stop as a sentence."""
     return f"{summary[0].upper()}{summary[1:]}."
 
 
@@ -65,7 +68,7 @@ def nearest(word: str, known: Iterable[str]) -> str:
     """Return `` Did you mean 'X'?``, or nothing where no known word is near."""
     import difflib
 
-    near = difflib.get_close_matches(word, list(known), n=1)
+    near = difflib.get_close_matches(word, list(known), n=1, cutoff=LIKENESS)
     return f" Did you mean {near[0]!r}?" if near else ""
 
 

@@ -5,10 +5,7 @@ Called by ``cli.main``; what ``make run`` starts.
 
 import argparse
 import asyncio
-import os
 import shlex
-import shutil
-import signal
 import sys
 import tempfile
 from datetime import datetime
@@ -19,9 +16,10 @@ from urllib.request import HTTPCookieProcessor, ProxyHandler, build_opener
 
 from broker import daemon as daemons
 from broker import logs, settings
+from broker.cli.service import own_program
 from broker.cli.terminal import paint, say
 from broker.client import Client
-from broker.errors import KeyfobError, LoginFailed
+from broker.errors import CannotStart, KeyfobError, LoginFailed
 from broker.events import Event
 from broker.practice.server import PracticeServer
 from broker.practice.settings import PracticeSettings
@@ -51,7 +49,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run until Ctrl-C, and leave nothing behind."""
+    """Run until Ctrl-C or until the terminal is closed, and leave nothing behind."""
     with tempfile.TemporaryDirectory(prefix="keyfob-demo-") as place:
         asyncio.run(_demo(Path(place), args.ttl))
     say("Everything of the demo is gone again.")
@@ -61,8 +59,7 @@ def run(args: argparse.Namespace) -> int:
 async def _demo(place: Path, ttl: int) -> None:
     logs.set_up("warning", "text")
     stopping = asyncio.Event()
-    for signum in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(signum, stopping.set)
+    daemons.on_stop(stopping.set)
     practice = PracticeServer(PracticeSettings(ttl=ttl, auto_approve=True))
     await practice.start()
     daemon = await _start(place)
@@ -102,7 +99,9 @@ def _first_login(socket: str, provider: str) -> None:
         exc.close()
     ended = client.request("GET", f"/v1/logins/{started['id']}?wait={STEP:.0f}")
     if ended["state"] != "done":
-        raise LoginFailed(f"The first login did not succeed: {ended['reason']}", "This is a fault of Keyfob.")
+        raise LoginFailed(
+            f"The first login did not succeed: {ended['reason'].rstrip('.')}.", "This is a fault of Keyfob."
+        )
 
 
 async def _show(daemon: daemons.Daemon, provider: str) -> None:
@@ -115,19 +114,18 @@ async def _show(daemon: daemons.Daemon, provider: str) -> None:
     say("")
     say("Paste one of these into another terminal:")
     say(f"  curl --unix-socket {shlex.quote(socket)} {url}")
-    say(f"  KEYFOB_SOCKET={shlex.quote(socket)} {_command()} token {ACCOUNT}")
+    say(f"  KEYFOB_SOCKET={shlex.quote(socket)} {own_command(sys.argv[0])} token {ACCOUNT}")
     say("")
     say(f"In the browser: {browser}/ui/")
     say("What happens now (Ctrl-C ends the demo and removes everything):")
 
 
-def _command() -> str:
-    """Return the keyfob command as it can be pasted here."""
-    on_path = shutil.which("keyfob")
-    own = Path(sys.argv[0]).resolve()
-    if on_path is not None and Path(on_path).resolve() == own:
-        return "keyfob"
-    return shlex.quote(os.path.relpath(own) if own.is_relative_to(Path.cwd()) else str(own))
+def own_command(argv0: str) -> str:
+    """Return the keyfob command as it can be pasted anywhere: another terminal is elsewhere and has another PATH."""
+    try:
+        return shlex.quote(str(own_program(argv0)))
+    except CannotStart:  # run from its source
+        return f"{shlex.quote(sys.executable)} -m broker.cli"
 
 
 async def _watch(daemon: daemons.Daemon, stopping: asyncio.Event) -> None:

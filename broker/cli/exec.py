@@ -23,24 +23,27 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--env", metavar="NAME", type=_variable, default="ACCESS_TOKEN", help="variable that holds the token"
     )
     parser.set_defaults(command=[])
+    parser.epilog = "The command inherits the environment, but not KEYFOB_APP_KEY."
     parser.usage = "%(prog)s ACCOUNT [--env NAME] -- COMMAND [ARGUMENT ...]"
 
 
 def run(args: argparse.Namespace) -> int:
     """Become the command; this returns only where that fails."""
     if not args.command:
-        terminal.fail("there is no command to run.", f"keyfob exec {args.account} -- COMMAND ...")
+        terminal.fail("There is no command to run.", f"keyfob exec {args.account} -- COMMAND ...")
         return 2
     with connect() as client:
         token = client.token(args.account)
-    environ = {**os.environ, args.env: token.access_token}
+    # An app key opens more than this one token, and lives longer.
+    environ = {name: value for name, value in os.environ.items() if name != "KEYFOB_APP_KEY"}
+    environ[args.env] = token.access_token
     for name in ("SIGPIPE", "SIGXFSZ"):  # Python ignores them, and what is ignored stays so in the command
         signal.signal(getattr(signal, name), signal.SIG_DFL)
     terminal.flush()
     try:
         os.execvpe(args.command[0], args.command, environ)  # noqa: S606 -- running the person's command is the purpose
     except FileNotFoundError:
-        terminal.fail(f"there is no command {args.command[0]!r}.")
+        terminal.fail(f"There is no command {args.command[0]!r}.")
         return NOT_FOUND
     except (OSError, ValueError) as exc:
         terminal.fail(f"{args.command[0]!r} cannot be run: {getattr(exc, 'strerror', None) or exc}.")

@@ -18,12 +18,15 @@ def report(exc: ClientError, account: str | None) -> int:
     """
     name = account or str(exc.problem.get("account") or "ACCOUNT")
     hints = [exc.hint]
-    if isinstance(exc, LoginNeeded):
-        hints.append(_unless_said(exc, f"keyfob login {name}"))
-    elif exc.code == "confirm_needed":
-        hints.append(_unless_said(exc, f"keyfob refresh {name} --confirm"))
-    if exc.login_url:
-        hints.append(f"Or open: {exc.login_url}")
+    if exc.login_url and exc.login_url in str(exc):
+        hints.append("" if "keyfob login" in str(exc) else f"Or begin it anew: keyfob login {name}")
+    else:
+        if isinstance(exc, LoginNeeded):
+            hints.append(_unless_said(exc, f"keyfob login {name}"))
+        elif exc.code == "confirm_needed":
+            hints.append(_unless_said(exc, f"keyfob refresh {name} --confirm"))
+        if exc.login_url:
+            hints.append(f"Or open: {exc.login_url}")
     if exc.approval_url:
         hints.append(f"The owner can allow it at {exc.approval_url}")
     if exc.retry_after:

@@ -27,6 +27,6 @@ def run(args: argparse.Namespace) -> int:  # noqa: ARG001 -- every verb has the 
         terminal.fail(exc.detail)
         return 1
     if reply.status != OK:
-        terminal.fail(f"the daemon answered {reply.status}.")
+        terminal.fail(f"The daemon answered {reply.status}.")
         return 1
     return 0

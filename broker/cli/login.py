@@ -6,6 +6,7 @@ Called by ``main``. The login itself happens in the daemon; this starts it, show
 import argparse
 import getpass
 import os
+import shlex
 import sys
 import time
 from typing import Any
@@ -20,6 +21,7 @@ from broker.client import Client, ClientError, quote
 from broker.errors import InvalidRequest, LoginFailed
 
 FLOWS = ("browser", "paste", "device", "client-credentials", "token")
+ACCOUNT_HELP = "its name (default: the one that this person has there already, else PROVIDER, else PROVIDER-PERSON)"
 FLOW_HELP = "how (default: %(default)s); this version's daemon knows browser, paste and token"
 # Starting may mean discovery and registration, finishing means exchange and identity: up to four calls of 20 s each.
 STEP_TIMEOUT = 90.0
@@ -33,7 +35,7 @@ CANCEL_TIMEOUT = 3.0
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    parser.add_argument("account", metavar="ACCOUNT", nargs="?", type=name, help="name for it; default: who logged in")
+    parser.add_argument("account", metavar="ACCOUNT", nargs="?", type=name, help=ACCOUNT_HELP)
     parser.add_argument("--provider", metavar="NAME|ISSUER-URL", help="where; needed unless ACCOUNT logs in again")
     parser.add_argument("--base-url", metavar="URL", help="the instance, for providers that are run by many")
     parser.add_argument("--scope", metavar="S", nargs="+", action="extend", default=[], help="scopes to ask for")
@@ -70,9 +72,10 @@ def run(args: argparse.Namespace) -> int:
                 terminal.say("The login was cancelled; nothing was kept.")
             raise
         if login["state"] != "done":
-            again = f"keyfob login {args.account or f'--provider {args.provider}'}"
             why = login.get("reason") or f"the login has {login['state']}"
-            raise LoginFailed(f"The login did not succeed: {why.rstrip('.')}.", f"Try again: {again}")
+            raise LoginFailed(
+                f"The login did not succeed: {why.rstrip('.')}.", f"Try again: {_again(args, login, args.flow)}"
+            )
         account = client.request("GET", f"/v1/accounts/{quote(login['account'])}")
     _tell(account, as_json=args.json)
     return 0
@@ -129,8 +132,27 @@ def _show_way(login: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]
         return login
     terminal.say(f"Open this address in a browser on this machine:\n  {address}")
     if os.environ.get("SSH_CONNECTION"):
-        terminal.say("From another machine: keyfob login --flow paste ...")
+        terminal.say(terminal.clean(f"From another machine: {_again(args, login, 'paste')}"))
     return login
+
+
+def _again(args: argparse.Namespace, login: dict[str, Any], flow: str) -> str:
+    """Return the command that begins such a login anew, as a line for a shell.
+
+    Whoever named a provider may have no account yet, and then the account's name alone would not be enough.
+    """
+    words = ["keyfob", "login", *([args.account] if args.account else [])]
+    if args.provider:
+        words += ["--provider", login.get("provider") or args.provider]
+    if args.scope:
+        words += ["--scope", *(scope for text in args.scope for scope in text.split())]
+    if args.client_id:
+        words += ["--client-id", args.client_id]
+    if args.client_secret_file:
+        words += ["--client-secret-file", args.client_secret_file]
+    if flow != "browser":
+        words += ["--flow", flow]
+    return shlex.join(words)
 
 
 def _paste(client: Client, path: str, login: dict[str, Any]) -> dict[str, Any]:
@@ -140,15 +162,34 @@ def _paste(client: Client, path: str, login: dict[str, Any]) -> dict[str, Any]:
         "2. Paste the code that is shown then. Where a page cannot be loaded instead, paste its whole address."
     )
     terminal.say("   Paste it here and nowhere else, whoever asks for it.")
-    if sys.stdin.isatty():
-        sys.stderr.write("> ")
-        sys.stderr.flush()
-    pasted = sys.stdin.readline().strip()
-    if not pasted:
-        raise LoginFailed("Nothing was pasted, so the login was cancelled.")
-    kind = "url" if pasted.lower().startswith(("http://", "https://")) else "code"
-    answer = client.request("POST", f"{path}/finish", {kind: pasted}, STEP_TIMEOUT)
-    return {**login, **(answer or {})}
+    asks = sys.stdin.isatty()
+    while True:
+        pasted = _pasted(asks=asks)
+        kind = "url" if pasted.lower().startswith(("http://", "https://")) else "code"
+        try:
+            answer = client.request("POST", f"{path}/finish", {kind: pasted}, STEP_TIMEOUT)
+        except ClientError as exc:
+            if exc.code == "login_failed":
+                return {**login, "state": "failed", "reason": exc.detail}
+            # What cannot belong to this login leaves it waiting, so whoever is there may paste again.
+            if not asks or exc.code != "invalid_request":
+                raise
+            terminal.fail(exc.detail, exc.hint, "Paste again, or give up with Ctrl-C.")
+        else:
+            return {**login, **(answer or {})}
+
+
+def _pasted(*, asks: bool) -> str:
+    """Read one line that is not empty; where nobody can be asked again, an empty one is the end too."""
+    while True:
+        if asks:
+            sys.stderr.write("> ")
+            sys.stderr.flush()
+        line = sys.stdin.readline()
+        if pasted := line.strip():
+            return pasted
+        if not line or not asks:
+            raise LoginFailed("Nothing was pasted, so the login was cancelled.")
 
 
 def _wait(client: Client, path: str, login: dict[str, Any], timeout: float | None) -> dict[str, Any]:

@@ -10,6 +10,9 @@ from broker.cli.arguments import account_name
 from broker.cli.connect import connect
 from broker.client import quote
 
+# How the daemon begins to say that there was no account yet, only a login under way.
+CANCELLED = "Its first login was cancelled"
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
@@ -24,6 +27,8 @@ def run(args: argparse.Namespace) -> int:
         answer = client.request("DELETE", f"/v1/accounts/{quote(args.account)}{query}") or {}
     if args.local_only:
         terminal.say(f"Account '{args.account}' is forgotten here; the provider was not told.")
+    elif CANCELLED in (answer.get("detail") or ""):
+        terminal.say(f"The login of '{args.account}' that was under way is cancelled; it had no account yet.")
     elif answer.get("revoked"):
         terminal.say(f"Account '{args.account}' is logged out: revoked at the provider and forgotten here.")
     else:

@@ -69,7 +69,7 @@ Look after it
 
 Examples
   keyfob login work --provider https://id.example.org --client-id ID
-  curl -H "$(keyfob token work --header)" https://api.example.org/v1/me
+  keyfob token work --header | curl -H @- https://api.example.org/v1/me
   keyfob exec work -- ./backup.sh
 
 Exit codes: 0 done, 1 failed, 2 usage, 3 login needed, 4 not allowed, 5 provider unreachable,
@@ -129,7 +129,7 @@ def _run(argv: list[str], args: Namespace) -> int:
         return 0
     if verb not in VERBS:
         what = "option" if verb.startswith("-") else "command"
-        terminal.fail(f"there is no {what} {verb!r}.{nearest(verb, [*VERBS, '--help', '--version'])}", "keyfob --help")
+        terminal.fail(f"There is no {what} {verb!r}.{nearest(verb, [*VERBS, '--help', '--version'])}", "keyfob --help")
         return 2
     parser, module = load(verb)
     if parser.get_default("command") is not None and "--" in rest:  # what comes after -- is not ours to parse
@@ -155,7 +155,7 @@ def _fail(exc: Exception, account: str | None) -> int:
 
         traceback.print_exception(exc)
     # NOTE: only the kind is named; the text of an unforeseen exception may hold anything.
-    terminal.fail(f"this is a bug in Keyfob ({type(exc).__name__}).", "The details: KEYFOB_LOG=debug keyfob ...")
+    terminal.fail(f"This is a bug in Keyfob ({type(exc).__name__}).", "The details: KEYFOB_LOG=debug keyfob ...")
     return 1
 
 

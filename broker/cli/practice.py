@@ -24,7 +24,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.epilog = help_text()
     add = parser.add_argument
     add("--port", type=int, default=PORT, metavar="N", help="port on 127.0.0.1; 0: any free one (default: %(default)s)")
-    add("--ttl", type=float, default=preset.ttl, metavar="S", help="lifetime of access tokens (default: %(default)s)")
+    add("--ttl", type=float, default=preset.ttl, metavar="S", help="lifetime of access tokens (default: %(default)g)")
     add("--rotation", choices=ROTATIONS, default=preset.rotation, help="of refresh tokens (default: %(default)s)")
     add("--grace", type=float, default=0.0, metavar="S", help="seconds in which a spent refresh token still answers")
     add("--kills-old-access-token", action="store_true", help="a refresh ends the earlier access tokens at once")

@@ -208,7 +208,7 @@ def _start(changed: list[str]) -> None:
     if systemctl.ask("systemctl", "--user", "start", SERVICE).returncode != 0:
         why = systemctl.last_words(SERVICE)
         raise KeyfobError(
-            f"The service does not start{': ' + why if why else '.'}",
+            f"The service does not start{': ' + why.rstrip('.') if why else ''}.",
             f"See why: journalctl --user -u {SERVICE} -n 30    or in the foreground: keyfob serve",
         )
 

@@ -56,7 +56,7 @@ def do(*words: str) -> None:
     answer = ask("systemctl", "--user", *words)
     if answer.returncode != 0:
         raise KeyfobError(
-            f"systemctl --user {' '.join(words)} failed: {answer.stderr.strip() or answer.returncode}",
+            f"systemctl --user {' '.join(words)} failed: {answer.stderr.strip().rstrip('.') or answer.returncode}.",
             "Mend that and run this command again; it takes up where it was.",
         )
 

@@ -65,10 +65,7 @@ def say(text: str = "") -> None:
 
 def fail(text: str, *hints: str) -> None:
     """Say what went wrong, and below it the next steps."""
-    # An address or a path that begins a sentence stays as it is: people copy it.
-    word = text.split(" ", 1)[0]
-    said = text if ":" in word or "/" in word else text[:1].upper() + text[1:]
-    say(f"keyfob: {clean(said)}")
+    say(f"keyfob: {clean(text)}")
     for hint in hints:
         if hint:
             say(f"  {clean(hint)}")
@@ -109,11 +106,8 @@ def facts(value: Mapping[str, object], now: float) -> None:
 
 def when(moment: object, now: float) -> str:
     """Return how far an RFC 3339 time is from ``now`` (epoch seconds): ``in 42 min``, ``3 d ago``."""
-    from datetime import datetime
-
-    try:
-        seconds = datetime.fromisoformat(str(moment)).timestamp() - now
-    except ValueError:
+    seconds = _until(moment, now)
+    if seconds is None:
         return clean(moment) if moment else ""
     size = abs(seconds)
     if size < 2 * MINUTE:
@@ -127,9 +121,28 @@ def when(moment: object, now: float) -> str:
     return f"in {text}" if seconds >= 0 else f"{text} ago"
 
 
+def is_past(moment: object, now: float) -> bool:
+    """Whether an RFC 3339 time was before ``now`` (epoch seconds); what is no time has not passed."""
+    seconds = _until(moment, now)
+    return seconds is not None and seconds < 0
+
+
 def words(value: object) -> str:
-    """Return a list, or text that is one already, as words."""
-    return " ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value or "")
+    """Return a value of an answer, or a list of them, as words."""
+    if isinstance(value, (list, tuple)):
+        return " ".join(map(str, value))
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return "" if value is None else str(value)
+
+
+def _until(moment: object, now: float) -> float | None:
+    from datetime import datetime
+
+    try:
+        return datetime.fromisoformat(str(moment)).timestamp() - now
+    except ValueError:
+        return None
 
 
 def _unwritable(exc: OSError) -> NoReturn:
@@ -153,4 +166,5 @@ def _pairs(value: Mapping[str, object], prefix: str, now: float) -> Iterable[tup
             yield name, "yes" if item else "no"
         elif item is not None and item not in ("", []):
             moment = str(key) == "since" or str(key).endswith("_at")
-            yield name, clean(words(item)) + (f"  ({when(item, now)})" if moment else "")
+            over = "expired " if str(key).endswith("expires_at") and is_past(item, now) else ""
+            yield name, clean(words(item)) + (f"  ({over}{when(item, now)})" if moment else "")

@@ -49,7 +49,7 @@ class Pending:
 
     since: float
     name = "pending"
-    reason = "the first login is not finished"
+    reason = "The first login is not finished."
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,13 +20,13 @@ class Client:
     """An OAuth client that Keyfob is at a provider. Its secret, where it has one, stays in the store.
 
     Attributes:
-        uuid: the row's own id.
+        uuid: the row's own id; empty while it is not kept.
         provider: the configured provider it belongs to.
         client_id: as the provider knows it.
         auth_method: ``none``, ``client_secret_basic`` or ``client_secret_post`` (RFC 7591 2).
         origin: ``given`` by a person, ``registered`` by Keyfob, or ``preset`` (a public client that comes with it).
         has_secret: whether the store holds a client secret.
-        created_at: epoch seconds.
+        created_at: when it was made or last brought, in epoch seconds.
     """
 
     uuid: str
@@ -47,7 +47,7 @@ class Login:
         account: the name that the account has or will have; empty until the identity gives a default.
         replaces: uuid of the account that logs in again, or None for a new one.
         provider: name of the configured provider.
-        client: uuid of the client used.
+        client: uuid of the client used; empty for one that came with the login and is kept when that succeeds.
         flow: how the person logs in.
         destination: where the code may go, fixed now (RFC 9700 4.4.2).
         redirect_uri: sent at authorize and token time, string-equal (RFC 6749 4.1.3).

@@ -69,11 +69,14 @@ class Denied:
 
     Attributes:
         reason: what is missing.
-        at_login: no grant of the owner's helps; the login itself did not bring it.
+        app: the app whose grant does not allow it; empty where no grant of the owner's helps, because the login
+            itself did not bring it.
+        account: the account.
     """
 
     reason: str
-    at_login: bool = False
+    app: str
+    account: str
 
 
 def decide(
@@ -90,38 +93,38 @@ def decide(
     """
     if isinstance(caller, App):
         # First of all: what a stranger may not have, it may not ask about either.
-        denied = _beyond_grant(caller, ask, granted_scope, resource, now)
-        if denied is not None:
-            return denied
+        reason = _beyond_grant(caller, ask, granted_scope, resource, now)
+        if reason:
+            return Denied(reason, caller.name, ask.account)
     if ask.resource is not None and ask.resource != resource:
         # RFC 8707 2: a token for one resource is never given to somebody who asks for another.
-        return Denied(f"the token of account '{ask.account}' is not for resource '{ask.resource}'", at_login=True)
+        return Denied(f"the token of account '{ask.account}' is not for resource '{ask.resource}'", "", ask.account)
     if granted_scope and not set(ask.scope) <= set(granted_scope):
         missing = " ".join(sorted(set(ask.scope) - set(granted_scope)))
-        return Denied(f"account '{ask.account}' was not granted the scope '{missing}' at login", at_login=True)
+        return Denied(f"account '{ask.account}' was not granted the scope '{missing}' at login", "", ask.account)
     return Allowed()
 
 
-def _beyond_grant(app: App, ask: Ask, granted_scope: Sequence[str], resource: str | None, now: float) -> Denied | None:
-    """Return what of ``ask`` the owner did not grant to ``app``, or None."""
+def _beyond_grant(app: App, ask: Ask, granted_scope: Sequence[str], resource: str | None, now: float) -> str:
+    """Return what of ``ask`` the owner did not grant to ``app``; empty where that is nothing."""
     grant = next((grant for grant in app.grants if grant.account == ask.account), None)
     if grant is None:
-        return Denied(f"app '{app.name}' was not granted account '{ask.account}'")
+        return f"app '{app.name}' was not granted account '{ask.account}'"
     if grant.expires_at is not None and grant.expires_at <= now:
-        return Denied(f"the grant of account '{ask.account}' to app '{app.name}' has expired")
+        return f"the grant of account '{ask.account}' to app '{app.name}' has expired"
     if grant.mode != "token":
-        return Denied(f"app '{app.name}' may use account '{ask.account}' through the proxy only")
+        return f"app '{app.name}' may use account '{ask.account}' through the proxy only"
     if grant.resource is not None and grant.resource != resource:
-        return Denied(f"app '{app.name}' was granted resource '{grant.resource}' only")
+        return f"app '{app.name}' was granted resource '{grant.resource}' only"
     if not grant.scope:
-        return None
+        return ""
     if not set(ask.scope) <= set(grant.scope):
         missing = " ".join(sorted(set(ask.scope) - set(grant.scope)))
-        return Denied(f"app '{app.name}' was not granted the scope '{missing}'")
+        return f"app '{app.name}' was not granted the scope '{missing}'"
     if not granted_scope:
-        return Denied(f"the token of account '{ask.account}' may carry more than app '{app.name}' may have")
+        return f"the token of account '{ask.account}' may carry more than app '{app.name}' may have"
     if not set(granted_scope) <= set(grant.scope):
         # The token of the account is the only one there is; handing it out would give more than was granted.
         wider = " ".join(sorted(set(granted_scope) - set(grant.scope)))
-        return Denied(f"the token of account '{ask.account}' carries more than app '{app.name}' may have: '{wider}'")
-    return None
+        return f"the token of account '{ask.account}' carries more than app '{app.name}' may have: '{wider}'"
+    return ""

@@ -4,6 +4,7 @@ Called by ``usecases.providers``; ``providers.discovery`` judges what is found h
 """
 
 import asyncio
+from dataclasses import dataclass
 from typing import Any
 
 from broker.errors import InvalidRequest, ProviderUnavailable
@@ -46,10 +47,13 @@ async def discover(http: Http, issuer: str, *, private: bool) -> dict[str, Any]:
         return found
     if distrust is not None:
         raise distrust
-    troubles = [answer for answer in answers if isinstance(answer, str) and answer]
+    troubles = [answer for answer in answers if isinstance(answer, _Trouble)]
     if found is None and troubles:
+        waits = [trouble.retry_after for trouble in troubles if trouble.retry_after is not None]
         raise ProviderUnavailable(
-            f"The issuer {issuer} could not be asked about itself: {troubles[0]}.", "Try again later."
+            f"The issuer {issuer} could not be asked about itself: {troubles[0].reason}.",
+            "Try again later.",
+            retry_after=max(waits, default=None),
         )
     raise InvalidRequest(
         f"The issuer {issuer} does not say where its endpoints are: there is no usable document at {places[0][1]} "
@@ -58,20 +62,28 @@ async def discover(http: Http, issuer: str, *, private: bool) -> dict[str, Any]:
     )
 
 
-async def _fetch(http: Http, url: str, *, private: bool) -> dict[str, Any] | str:
-    """Return a document; or why the server could not be asked; or empty text where it has none there."""
+@dataclass(frozen=True, slots=True)
+class _Trouble:
+    """Why a server could not be asked, and after how many seconds it may be, where it says so."""
+
+    reason: str
+    retry_after: float | None = None
+
+
+async def _fetch(http: Http, url: str, *, private: bool) -> dict[str, Any] | _Trouble | None:
+    """Return a document; or why the server could not be asked; or None where it has none there."""
     try:
         reply = await http.send("GET", url, private=private)
     except NotAllowed as exc:
         raise InvalidRequest(f"The issuer is not asked: {exc.reason}.", "Do so if you trust that network.") from exc
     except (NotSent, AnswerLost) as exc:
-        return exc.reason
+        return _Trouble(exc.reason)
     if reply.status in _NOT_FOUND or reply.status in range(300, 400):
-        return ""
+        return None
     if reply.status != _OK:
-        return f"HTTP {reply.status}"
+        return _Trouble(f"HTTP {reply.status}", reply.retry_after)
     try:
         return strict.loads(reply.body)
     except ValueError:
         # Many servers answer every path with their start page.
-        return ""
+        return None

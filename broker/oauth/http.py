@@ -292,7 +292,8 @@ def _why(exc: BaseException, host: str, deadline: float) -> str:
     chain = _chain(exc)
     for cause in chain:
         if isinstance(cause, ssl.SSLCertVerificationError):
-            return f"the certificate of {host} is not valid: {cause.verify_message.rstrip('.')}"
+            why = cause.verify_message.rstrip(".")
+            return f"the certificate of {host} is not valid: {why} (KEYFOB_CA_FILE names an authority of your own)"
     for cause in chain:
         if isinstance(cause, _Unfit):
             return str(cause)

@@ -94,7 +94,12 @@ class ClientBook:
 
     def __post_init__(self) -> None:
         self.add(Client(PUBLIC_CLIENT, any_callback=True, name="Keyfob"))
-        self.add(Client(CONFIDENTIAL_CLIENT, self.secret, AUTH_METHODS[1:], any_callback=True, name="Keyfob (machine)"))
+        self.change_secret(self.secret)
+
+    def change_secret(self, secret: Secret) -> None:
+        """Give the confidential client another secret; the old one is refused from now on."""
+        self.secret = secret
+        self.add(Client(CONFIDENTIAL_CLIENT, secret, AUTH_METHODS[1:], any_callback=True, name="Keyfob (machine)"))
 
     def add(self, client: Client) -> None:
         """Register a client."""

@@ -76,7 +76,11 @@ class PracticeServer:
     @property
     def client_secret(self) -> Secret:
         """Of the preregistered confidential client ``settings.CONFIDENTIAL_CLIENT``."""
-        return self._practice.client_secret
+        return self._practice.clients.secret
+
+    def change_client_secret(self, secret: Secret) -> None:
+        """Give that client another secret, as its owner does who fears that the old one is known."""
+        self._practice.clients.change_secret(secret)
 
     def set_faults(self, specs: list[str]) -> None:
         """Put other faults in force, from any thread; held answers go out.

@@ -83,8 +83,7 @@ class Practice:
         self.issuer = ""  # known when the port is
         self.log = EventLog()
         self.faults = FaultPlan(settings.faults, chance)
-        self.client_secret = settings.client_secret or Secret(secrets.token_urlsafe(24))
-        self.clients = ClientBook(self.client_secret)
+        self.clients = ClientBook(settings.client_secret or Secret(secrets.token_urlsafe(24)))
         self.grants = GrantBook(settings, clock)
         self.signer = Signer()
         self.asked: dict[str, Asked] = {}

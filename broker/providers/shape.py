@@ -4,48 +4,51 @@ Called by ``catalog`` for preset files and for what people and discovery say in 
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from typing import Any
 
 from broker.providers.model import Endpoints
-
-Check = Callable[[object], bool]
 
 
 class Misshapen(Exception):
     """A key that means nothing, or a value of the wrong kind; the text names it."""
 
 
-def _text(value: object) -> bool:
-    return isinstance(value, str)
+@dataclass(frozen=True, slots=True)
+class Check:
+    """What a value may be: in words, and as a test."""
+
+    what: str
+    fits: Callable[[object], bool]
 
 
-def _flag(value: object) -> bool:
-    return isinstance(value, bool)
-
-
-def _seconds(value: object) -> bool:
+def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 10**9
 
 
-def _days(value: object) -> bool:
-    return value is None or _seconds(value)
-
-
-def _texts(value: object) -> bool:
-    return isinstance(value, list | tuple) and all(isinstance(item, str) for item in value)
-
-
-def _statuses(value: object) -> bool:
+def _are_statuses(value: object) -> bool:
     return isinstance(value, list | tuple) and all(isinstance(item, int) and 400 <= item <= 599 for item in value)  # noqa: PLR2004 -- HTTP's error statuses
 
 
-def _parameters(value: object) -> bool:
+def _are_texts(value: object) -> bool:
+    return isinstance(value, list | tuple) and all(isinstance(item, str) for item in value)
+
+
+def _are_parameters(value: object) -> bool:
     return isinstance(value, Mapping) and all(isinstance(k, str) and isinstance(v, str) for k, v in value.items())
 
 
+_text = Check("text", lambda value: isinstance(value, str))
+_flag = Check("true or false", lambda value: isinstance(value, bool))
+_seconds = Check("a number of seconds", _is_number)
+_days = Check("a number of days", lambda value: value is None or _is_number(value))
+_texts = Check("a list of texts", _are_texts)
+_statuses = Check("a list of HTTP statuses from 400 to 599", _are_statuses)
+_parameters = Check("a table of texts", _are_parameters)
+
+
 def _one_of(*words: str) -> Check:
-    return lambda value: value in words
+    return Check(f"one of {', '.join(words)}", lambda value: value in words)
 
 
 # What describes the file, beside what describes the provider.
@@ -112,5 +115,5 @@ def _check(table: Mapping[str, Any], known: Mapping[str, Check], prefix: str) ->
     for key, value in table.items():
         if key not in known:
             raise Misshapen(f"'{prefix}{key}' means nothing here.")
-        if not known[key](value):
-            raise Misshapen(f"'{prefix}{key}' has a value that does not fit.")
+        if not known[key].fits(value):
+            raise Misshapen(f"'{prefix}{key}' has a value that does not fit: it has to be {known[key].what}.")

@@ -103,12 +103,12 @@ class FileKey:
         if found.st_uid != os.geteuid():
             raise Locked(
                 f"The key file {self.path} belongs to user {found.st_uid}, not to user {os.geteuid()}.",
-                f"If it is yours: chown {os.geteuid()} {shlex.quote(str(self.path))}",
+                f"Make it yours, if it is: `chown {os.geteuid()} {shlex.quote(str(self.path))}`.",
             )
         if found.st_mode & 0o077:
             raise Locked(
                 f"The key file {self.path} is open to other users.",
-                f"If no other user could have read it: chmod 600 {shlex.quote(str(self.path))}",
+                f"Close it, if no other user can have read it: `chmod 600 {shlex.quote(str(self.path))}`.",
             )
 
     def can_create(self) -> bool:

@@ -6,6 +6,7 @@ authorization URL (which holds the state) are sealed.
 
 import hashlib
 import hmac
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,13 +15,14 @@ from sqlalchemy import Connection, and_, delete, insert, select, update
 from sqlalchemy.engine import RowMapping
 
 from broker.core.account import Destination
-from broker.core.login import Login, LoginState
+from broker.core.login import Client, Login, LoginState
 from broker.core.secret import Secret
 from broker.store import tables as t
 from broker.store.vault import SEALED, Shelf
 
 VERIFIER = "verifier"
 URL = "authorization_url"
+CLIENT = "client"
 GENERATION = 1  # a login has one of each
 # How long past its time the end of a login can be asked for: longer than any program waits for it.
 KEEP_ENDED = 3600.0
@@ -34,11 +36,13 @@ class TakenLogin:
         login: what it was.
         verifier: the PKCE verifier; an empty one where the flow has none.
         same_browser: whether the cookie shown is that of the browser that owns the login; False where none was shown.
+        brought: the client that came with the login, with its secret; None where a kept one is used.
     """
 
     login: Login
     verifier: Secret
     same_browser: bool
+    brought: tuple[Client, Secret | None] | None
 
 
 def _hash(secret: Secret) -> bytes:
@@ -74,21 +78,50 @@ def _login(row: RowMapping, url: str) -> Login:
     )
 
 
+def _written(client: Client, secret: Secret | None) -> Secret:
+    proof = None if secret is None else secret.reveal()
+    return Secret(json.dumps({"auth_method": client.auth_method, "origin": client.origin, "secret": proof}))
+
+
+def _read(row: RowMapping, sealed: Secret) -> tuple[Client, Secret | None]:
+    said = json.loads(sealed.reveal())
+    secret = None if said["secret"] is None else Secret(said["secret"])
+    return Client(
+        uuid="",
+        provider=row["provider"],
+        client_id=row["client_id"],
+        auth_method=said["auth_method"],
+        origin=said["origin"],
+        has_secret=secret is not None,
+        created_at=row["created_at"],
+    ), secret
+
+
 class Logins(Shelf):
     """The part of ``Store`` for logins."""
 
-    async def put_login(self, login: Login, *, state: Secret, verifier: Secret) -> None:
+    async def put_login(
+        self,
+        login: Login,
+        *,
+        state: Secret,
+        verifier: Secret,
+        brought: tuple[Client, Secret | None] | None = None,
+    ) -> None:
         """Store a new login.
 
         Args:
             login: what it is; its authorization URL is sealed.
             state: the OAuth state; empty where the flow has none. Only its SHA-256 is stored.
             verifier: the PKCE verifier, sealed; empty where the flow has none.
+            brought: the client to use, sealed, where that is not a kept one.
 
         Raises:
             Locked: there is no key to seal with.
         """
         sealed = {VERIFIER: verifier, URL: Secret(login.authorization_url)}
+        if brought is not None:
+            sealed[CLIENT] = _written(*brought)
 
         def work(tx: Connection) -> None:
             there = login.destination
@@ -196,17 +229,21 @@ class Logins(Shelf):
             return None
         live = [t.login.c.state == "pending", t.login.c.taken.is_(False), t.login.c.expires_at > now]
 
-        def work(tx: Connection) -> RowMapping | None:
-            found: RowMapping | None = tx.execute(_sealed(VERIFIER).where(*keys, *live)).mappings().one_or_none()
-            if found is not None:
-                self._use_up(tx, [found["id"]], {})
-            return found
+        def work(tx: Connection) -> tuple[RowMapping, RowMapping] | None:
+            found = tx.execute(_sealed(VERIFIER).where(*keys, *live)).mappings().one_or_none()
+            if found is None:
+                return None
+            with_client = tx.execute(_sealed(CLIENT).where(t.login.c.id == found["id"])).mappings().one()
+            self._use_up(tx, [found["id"]], {})
+            return found, with_client
 
-        row = await self._db.write(work)
-        if row is None:
+        rows = await self._db.write(work)
+        if rows is None:
             return None
+        row, with_client = rows
         same = browser is not None and hmac.compare_digest(row["browser_hash"] or b"", _hash(browser))
-        return TakenLogin(_login(row, ""), self._open(row, VERIFIER), same)
+        brought = _read(row, self._open(with_client, CLIENT)) if with_client["secret_uuid"] is not None else None
+        return TakenLogin(_login(row, ""), self._open(row, VERIFIER), same, brought)
 
     async def end_login(
         self,

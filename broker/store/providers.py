@@ -149,7 +149,7 @@ class Providers(Shelf):
         destination: Destination,
         now: float,
     ) -> Client:
-        """Store a client; one of the same provider and client id gets the new secret, method and destination.
+        """Store a client; one of the same provider and client id gets the new secret, method, destination and time.
 
         Args:
             provider: name of a stored provider.
@@ -171,6 +171,7 @@ class Providers(Shelf):
             "issuer": destination.issuer,
             "token_endpoint": destination.token_endpoint,
             "has_secret": secret is not None,
+            "created_at": now,
         }
 
         def work(tx: Connection) -> Client:
@@ -178,7 +179,7 @@ class Providers(Shelf):
                 raise UnknownProvider(f"There is no provider '{provider}'.", "See keyfob provider list.")
             tx.execute(
                 upsert(t.client)
-                .values(uuid=str(uuid.uuid4()), provider=provider, client_id=client_id, created_at=now, **values)
+                .values(uuid=str(uuid.uuid4()), provider=provider, client_id=client_id, **values)
                 .on_conflict_do_update(index_elements=["provider", "client_id"], set_=values)
             )
             same = (t.client.c.provider == provider) & (t.client.c.client_id == client_id)

@@ -13,7 +13,7 @@ from broker.core.account import login_needed as needs_login
 from broker.core.login import Login
 from broker.core.policy import Ask, Caller, Denied, decide
 from broker.core.secret import Secret
-from broker.errors import ConfirmNeeded, Conflict, InvalidRequest, ProviderUnavailable, TooManyRequests, UnknownAccount
+from broker.errors import ConfirmNeeded, Conflict, ProviderUnavailable, TooManyRequests, UnknownAccount
 from broker.oauth import identity, wire
 from broker.usecases import get_token, login, refresh
 from broker.usecases.context import Context
@@ -40,11 +40,9 @@ class View:
 
 @dataclass(frozen=True, slots=True)
 class PendingView:
-    """An account whose first login is under way."""
+    """An account whose first login is under way, and where a person can finish that."""
 
-    name: str
-    provider: str
-    since: float
+    login: Login
     login_url: str
 
 
@@ -89,16 +87,17 @@ async def refresh_now(ctx: Context, name: str, *, confirm: bool = False) -> Acco
     Raises:
         UnknownAccount: none has that name.
         ConfirmNeeded: the next request may end the login.
-        InvalidRequest: nothing can refresh this account.
+        Conflict: nothing can refresh this account.
     """
     account = await ctx.store.account(name)
     if account is None:
         raise unknown(name)
     match account.state:
         case Static():
-            raise InvalidRequest(
+            raise Conflict(
                 f"Account '{name}' holds a token that a person made; nothing can refresh it.",
                 f"Make a new one at the provider and bring it: keyfob login {name} --flow token --token-file FILE",
+                account=name,
             )
         case NeedsLogin() | Misconfigured():
             return await get_token.refused(ctx, account)
@@ -109,8 +108,10 @@ async def refresh_now(ctx: Context, name: str, *, confirm: bool = False) -> Acco
         case RefreshingFailed(reason=reason, throttled_until=until) if until > ctx.clock():
             return Unavailable(name, reason, until - ctx.clock())
     if not account.has_refresh_token:
-        raise InvalidRequest(
-            f"The provider gave account '{name}' no refresh token.", f"Log in again: keyfob login {name}"
+        raise Conflict(
+            f"The provider gave account '{name}' no refresh token.",
+            f"Log in again: keyfob login {name}",
+            account=name,
         )
     await asyncio.shield(refresh.join(ctx, account))
     after = await ctx.store.account_by_uuid(account.uuid)
@@ -256,4 +257,4 @@ async def _revoke(ctx: Context, account: Account) -> LoggedOut:
 
 
 def _pending(ctx: Context, pending: Login) -> PendingView:
-    return PendingView(pending.account, pending.provider, pending.created_at, login.start_url(ctx, pending.id))
+    return PendingView(pending, login.start_url(ctx, pending.id))

@@ -54,7 +54,8 @@ async def activate(
     now = ctx.clock()
     known = await ctx.store.account_by_uuid(login.replaces) if login.replaces is not None else None
     if known is None and login.replaces is None and not login.account and who is not None:
-        known = next((a for a in await ctx.store.accounts() if a.provider == provider.name and _same(a, who)), None)
+        same = [a for a in await ctx.store.accounts() if a.provider == provider.name and _same(a, who)]
+        known = same[0] if len(same) == 1 else None  # which of several is meant cannot be told: all of them stay
     if known is None and login.replaces is not None:
         await _give_back(ctx, login, provider, grant)
         raise Conflict(f"Account '{login.account}' was removed while you logged in.", "Start the login again.")

@@ -62,11 +62,19 @@ class MustLogin:
 
 @dataclass(frozen=True, slots=True)
 class Unavailable:
-    """No token that lives, and none to be had now; ``retry_after`` seconds may help."""
+    """No token that lives, and none to be had now.
+
+    Attributes:
+        account: the account's name.
+        reason: why, for people.
+        retry_after: seconds that may help.
+        own_pause: it is Keyfob's own back-off that has to pass, not a wait that the provider asked for.
+    """
 
     account: str
     reason: str
     retry_after: float
+    own_pause: bool = False
 
 
 Outcome = Ready | MustLogin | Denied | Unavailable
@@ -217,7 +225,8 @@ async def refused(ctx: Context, account: Account) -> MustLogin | Unavailable:
         case NeedsLogin(reason=reason):
             return MustLogin(account.name, reason, await login.offer(ctx, account))
         case RefreshingFailed(reason=reason, retry_at=retry_at, throttled_until=until):
-            return Unavailable(account.name, reason, max(1.0, max(retry_at, until) - now))
+            wait = max(1.0, max(retry_at, until) - now)
+            return Unavailable(account.name, reason, wait, own_pause=until <= now < retry_at)
         case Uncertain(reason=reason, retry_at=retry_at):
             return Unavailable(account.name, reason, max(1.0, retry_at - now))
         case Suspect(reason=reason):

@@ -7,14 +7,14 @@ import logging
 import secrets
 from dataclasses import replace
 
-from broker.core.account import Active, Destination, Identity, Static
+from broker.core.account import Account, Active, Identity, Static
 from broker.core.login import Client, Flow, Login
 from broker.core.secret import Secret
 from broker.core.token import Grant, Token
 from broker.errors import InvalidRequest, LoginFailed, ProviderUnavailable
 from broker.oauth import identity, wire
 from broker.providers.model import Provider
-from broker.usecases import providers
+from broker.usecases import clients
 from broker.usecases.activate import activate, read_answer
 from broker.usecases.context import Context
 from broker.usecases.identify import checked
@@ -57,15 +57,15 @@ async def bring_refresh_token(ctx: Context, new: NewLogin, refresh_token: Secret
         LoginFailed, ProviderUnavailable: the provider does not accept it, or cannot be asked.
     """
     _check(refresh_token)
-    provider, _ = await prepare(ctx, new)
-    client = await providers.client_for(ctx, provider, redirect_uri(ctx, provider.name), new.client_id)
-    kept = await ctx.store.client(client.uuid)
+    provider, account = await prepare(ctx, new)
+    brought = await clients.brought(ctx, provider, account, new.client_id, new.client_secret, new.auth_method)
+    client, secret = brought or await _kept_client(ctx, provider, account, new.client_id)
     sent_at = ctx.clock()
     outcome = await wire.refresh(
         ctx.http,
         provider,
         client,
-        kept[1] if kept is not None else None,
+        secret,
         token_endpoint=provider.endpoints.token,
         refresh_token=refresh_token,
         resource=new.resource,
@@ -73,6 +73,8 @@ async def bring_refresh_token(ctx: Context, new: NewLogin, refresh_token: Secret
     grant = read_answer(provider, outcome, sent_at, new.scope or provider.scopes)
     if grant.refresh_token is None:
         grant = replace(grant, refresh_token=refresh_token)
+    if brought is not None:
+        client = await clients.keep(ctx, provider, *brought)
     login = _login(ctx, new, provider, "refresh-token", client)
     # The token that was brought is spent by now: whatever comes, its successor must not be lost.
     grant, claims = await checked(ctx, provider, grant, client.client_id)
@@ -83,6 +85,13 @@ async def bring_refresh_token(ctx: Context, new: NewLogin, refresh_token: Secret
         except (identity.IdentityRefused, ProviderUnavailable) as exc:
             log.warning("%s did not say whose refresh token was brought: %s", provider.title, exc)
     return await _finish(ctx, login, provider, grant, who, Active(ctx.clock()))
+
+
+async def _kept_client(
+    ctx: Context, provider: Provider, account: Account | None, client_id: str
+) -> tuple[Client, Secret | None]:
+    client = await clients.kept(ctx, provider, redirect_uri(ctx, provider.name), client_id, account)
+    return await ctx.store.client(client.uuid) or (client, None)
 
 
 def _check(token: Secret) -> None:
@@ -108,9 +117,7 @@ def _login(ctx: Context, new: NewLogin, provider: Provider, flow: Flow, client: 
         provider=provider.name,
         client=client.uuid if client is not None else "",
         flow=flow,
-        destination=Destination(
-            provider.identity_issuer, provider.endpoints.token, client.client_id if client is not None else ""
-        ),
+        destination=clients.destination(provider, client.client_id if client is not None else ""),
         redirect_uri="",
         scope=new.scope or (provider.scopes if client is not None else ()),
         resource=new.resource,

@@ -8,9 +8,10 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Literal
 
+from broker.core.account import Pending
 from broker.core.timing import LONGEST_SLEEP
 from broker.errors import StoreUnavailable
-from broker.usecases import refresh
+from broker.usecases import login, refresh
 from broker.usecases.context import Context
 
 # The scheduler looks at least every 37 s; three missed looks mean that it is gone, not late.
@@ -42,6 +43,8 @@ async def report(ctx: Context) -> Report:
     due = 0
     try:
         await ctx.store.ping(now)
+        if begun := len(await login.first_logins(ctx)):
+            states[Pending.name] = begun
         for account in await ctx.store.accounts():
             states[account.state.name] += 1
             at = await refresh.next_refresh_at(ctx, account)

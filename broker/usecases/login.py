@@ -9,7 +9,7 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from broker.core.account import ACCOUNT_NAME, Account, Destination
+from broker.core.account import ACCOUNT_NAME, Account
 from broker.core.login import LOGIN_LIFETIME, Flow, Login
 from broker.core.secret import Secret
 from broker.core.token import Grant
@@ -17,7 +17,7 @@ from broker.errors import Conflict, InvalidRequest, KeyfobError, LoginFailed, Un
 from broker.oauth import authcode, wire
 from broker.providers.model import Provider
 from broker.store.store import TakenLogin
-from broker.usecases import providers
+from broker.usecases import clients, providers
 from broker.usecases.activate import activate, read_answer
 from broker.usecases.context import Context
 from broker.usecases.identify import identify
@@ -85,17 +85,15 @@ async def prepare(ctx: Context, new: NewLogin) -> tuple[Provider, Account | None
             "Use letters, digits and . _ @ - (the first a letter or digit), 64 at the most.",
         )
     account = await ctx.store.account(new.account) if new.account else None
-    if account is not None and not new.provider:
-        # A client that comes along is kept: that is how a misconfigured account is mended.
-        given = NewProvider(
-            preset=account.provider,
-            client_id=new.client_id,
-            client_secret=new.client_secret,
-            auth_method=new.auth_method,
-        )
-        return await providers.ensure(ctx, given), account
+    if account is not None and not new.base_url:
+        known = await providers.find(ctx, account.provider)
+        if new.provider in ("", known.name, known.preset):
+            return known, account
     if not new.provider:
-        raise InvalidRequest("Which provider?", "Name it with --provider; see: keyfob provider presets")
+        begun = [found for found in await first_logins(ctx) if new.account and found.account == new.account]
+        if not begun:
+            raise InvalidRequest("Which provider?", "Name it with --provider; see: keyfob provider presets")
+        return await providers.find(ctx, begun[-1].provider), None
     is_url = "://" in new.provider
     provider = await providers.ensure(
         ctx,
@@ -103,9 +101,6 @@ async def prepare(ctx: Context, new: NewLogin) -> tuple[Provider, Account | None
             preset="" if is_url else new.provider,
             issuer=new.provider if is_url else "",
             base_url=new.base_url,
-            client_id=new.client_id,
-            client_secret=new.client_secret,
-            auth_method=new.auth_method,
             private=new.private,
         ),
     )
@@ -127,7 +122,8 @@ async def begin(ctx: Context, new: NewLogin) -> Login:
     if not provider.endpoints.authorization:
         raise InvalidRequest(f"{provider.title} has no authorization endpoint.", "Use another --flow.")
     callback = redirect_uri(ctx, provider.name)
-    client = await providers.client_for(ctx, provider, callback, new.client_id)
+    brought = await clients.brought(ctx, provider, account, new.client_id, new.client_secret, new.auth_method)
+    client = brought[0] if brought else await clients.kept(ctx, provider, callback, new.client_id, account)
     if new.flow == "paste" and provider.redirect.out_of_band:
         callback = provider.redirect.out_of_band
     scope = new.scope or (account.asked_scope if account is not None else ()) or provider.scopes
@@ -149,7 +145,7 @@ async def begin(ctx: Context, new: NewLogin) -> Login:
         provider=provider.name,
         client=client.uuid,
         flow=new.flow,
-        destination=Destination(provider.identity_issuer, provider.endpoints.token, client.client_id),
+        destination=clients.destination(provider, client.client_id),
         redirect_uri=callback,
         scope=scope,
         resource=resource,
@@ -160,7 +156,7 @@ async def begin(ctx: Context, new: NewLogin) -> Login:
         created_at=now,
         expires_at=now + LOGIN_LIFETIME,
     )
-    await ctx.store.put_login(login, state=request.state, verifier=request.verifier)
+    await ctx.store.put_login(login, state=request.state, verifier=request.verifier, brought=brought)
     ctx.publish("login-started", login.account, detail=provider.title, login=login.id)
     return login
 
@@ -301,8 +297,10 @@ async def _complete(
         )
         if isinstance(answer, authcode.CallbackError):
             return await _fail(ctx, login, _consent_refused(provider, answer))
-        grant = await _exchange(ctx, login, provider, answer.code, taken.verifier)
+        grant = await _exchange(ctx, taken, provider, answer.code)
         grant, who = await identify(ctx, provider, grant, login.destination.client_id, login.scope, login.nonce)
+        if taken.brought is not None:
+            login = replace(login, client=(await clients.keep(ctx, provider, *taken.brought)).uuid)
         account = await activate(ctx, login, provider, grant, who)
     except KeyfobError as exc:
         return await _fail(ctx, login, str(exc))
@@ -312,12 +310,13 @@ async def _complete(
     return Finished(replace(login, state="done", account=account.name), account, provider)
 
 
-async def _exchange(ctx: Context, login: Login, provider: Provider, code: Secret, verifier: Secret) -> Grant:
+async def _exchange(ctx: Context, taken: TakenLogin, provider: Provider, code: Secret) -> Grant:
     """Exchange the code at the endpoint that was fixed when the login began."""
-    kept = await ctx.store.client(login.client)
-    if kept is None:
+    login = taken.login
+    used = taken.brought or await ctx.store.client(login.client)
+    if used is None:
         raise LoginFailed("The client of this login was removed meanwhile.", "Start the login again.")
-    client, secret = kept
+    client, secret = used
     sent_at = ctx.clock()
     outcome = await wire.exchange_code(
         ctx.http,
@@ -326,7 +325,7 @@ async def _exchange(ctx: Context, login: Login, provider: Provider, code: Secret
         secret,
         token_endpoint=login.destination.token_endpoint,
         code=code,
-        verifier=verifier,
+        verifier=taken.verifier,
         redirect_uri=login.redirect_uri,
         resource=login.resource,
     )

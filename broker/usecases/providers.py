@@ -1,4 +1,4 @@
-"""Configured providers: add, find, discover, remove, and the client that Keyfob is at each.
+"""Configured providers: add, find, discover, remove.
 
 Called by ``login``, ``refresh`` and the web API.
 """
@@ -9,19 +9,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from broker.core.account import Destination
-from broker.core.login import Client
 from broker.core.secret import Secret
 from broker.core.timing import Policy
 from broker.errors import Conflict, InvalidRequest, UnknownProvider
-from broker.oauth import discover, registration
+from broker.oauth import discover
 from broker.providers import catalog
 from broker.providers.model import Provider, ProviderConfig
+from broker.usecases import clients
 from broker.usecases.context import Context
 
 # The name stands in the redirect path, which is registered at the provider: no escapes, no case folding.
 PROVIDER_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
-AUTH_METHODS = ("none", "client_secret_basic", "client_secret_post")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +101,7 @@ async def _ensure(ctx: Context, new: NewProvider) -> Provider:
     if new.preset and not new.base_url and not new.issuer:
         config = await ctx.store.provider(new.preset)
         if config is not None:
-            return await _keep(ctx, config, new) if new.client_id else catalog.resolve(config, ctx.presets_dir)
+            return catalog.resolve(config, ctx.presets_dir)
     base_url = catalog.check_url(new.base_url, what="base URL", private=True) if new.base_url else ""
     for config in await ctx.store.providers():
         same_issuer = bool(new.issuer) and new.issuer in (
@@ -112,7 +110,7 @@ async def _ensure(ctx: Context, new: NewProvider) -> Provider:
         )
         same_instance = bool(base_url) and (config.preset, config.base_url) == (new.preset, base_url)
         if same_issuer or same_instance:
-            return await _keep(ctx, config, new) if new.client_id else catalog.resolve(config, ctx.presets_dir)
+            return catalog.resolve(config, ctx.presets_dir)
     config = await _describe(ctx, new)
     return await _keep(ctx, replace(config, name=await _free_name(ctx, config.name)), new)
 
@@ -131,62 +129,6 @@ async def remove(ctx: Context, name: str) -> None:
     await ctx.store.delete_provider(name)
 
 
-async def client_for(ctx: Context, provider: Provider, redirect_uri: str, client_id: str = "") -> Client:
-    """Return the client to log in with: the one named, the newest, or one that Keyfob now registers itself.
-
-    Raises:
-        InvalidRequest: there is none and the provider does not register one by itself.
-    """
-    async with ctx.registering.setdefault(provider.name, asyncio.Lock()):
-        clients = await ctx.store.clients(provider.name)
-        for client in clients:
-            if client_id in ("", client.client_id):
-                return client
-        if client_id:
-            raise InvalidRequest(f"Provider '{provider.name}' has no client '{client_id}'.", "Give its secret too.")
-        destination = _destination(provider, provider.client_id)
-        if provider.client_id:
-            return await ctx.store.add_client(
-                provider=provider.name,
-                client_id=provider.client_id,
-                secret=None,
-                auth_method="none",
-                origin="preset",
-                destination=destination,
-                now=ctx.clock(),
-            )
-        if provider.registration is None:
-            where = f"Register one at {provider.register_url}" if provider.register_url else "Register one there"
-            raise InvalidRequest(
-                f"{provider.title} does not know Keyfob yet: a client id is needed.",
-                f"{where} with the redirect URI {redirect_uri} and give it with --client-id "
-                "(and --client-secret-file where it has a secret).",
-            )
-        registered = await registration.register(
-            ctx.http, provider, redirect_uris=_registered_uris(provider, redirect_uri), scope=provider.scopes
-        )
-        return await ctx.store.add_client(
-            provider=provider.name,
-            client_id=registered.client_id,
-            secret=registered.client_secret,
-            auth_method=registered.auth_method,
-            origin="registered",
-            destination=replace(destination, client_id=registered.client_id),
-            now=ctx.clock(),
-        )
-
-
-def _registered_uris(provider: Provider, redirect_uri: str) -> list[str]:
-    """What to register: a loopback URI that outlives a change of port, and the out-of-band one where there is one."""
-    uri = re.sub(r"^(http://127\.0\.0\.1):\d+/", r"\1/", redirect_uri)
-    uris = [uri if provider.redirect.register_without_port else redirect_uri]
-    return uris + ([provider.redirect.out_of_band] if provider.redirect.out_of_band else [])
-
-
-def _destination(provider: Provider, client_id: str) -> Destination:
-    return Destination(provider.identity_issuer, provider.endpoints.token, client_id)
-
-
 async def _describe(ctx: Context, new: NewProvider) -> ProviderConfig:
     """Turn what a person says into a configuration, asking the issuer for the rest."""
     preset = catalog.preset(new.preset or "generic", ctx.presets_dir)
@@ -200,6 +142,11 @@ async def _describe(ctx: Context, new: NewProvider) -> ProviderConfig:
         raise InvalidRequest(
             f"'{name}' cannot be a provider's name.", "Use lower-case letters, digits and dashes, 63 at the most."
         )
+    if name != preset.name and name in catalog.presets(ctx.presets_dir):
+        # A login that names the preset would find this one in its place.
+        raise InvalidRequest(
+            f"'{name}' is the name of a preset, and this provider follows '{preset.name}'.", "Choose another name."
+        )
     config = ProviderConfig(name, preset.name, base_url, overrides, {}, new.private, ctx.clock())
     issuer = catalog.needs_discovery(config, ctx.presets_dir)
     if issuer:
@@ -210,31 +157,14 @@ async def _describe(ctx: Context, new: NewProvider) -> ProviderConfig:
 
 async def _keep(ctx: Context, config: ProviderConfig, new: NewProvider) -> Provider:
     """Keep a provider, and the client that came with its description."""
-    if new.auth_method and new.auth_method not in AUTH_METHODS:
-        raise InvalidRequest(
-            f"'{new.auth_method}' is no client authentication method.", f"Use one of {', '.join(AUTH_METHODS)}."
-        )
     provider = catalog.resolve(config, ctx.presets_dir)
+    brought = clients.described(
+        provider, new.client_id, new.client_secret, auth_method=new.auth_method, now=ctx.clock()
+    )
     await ctx.store.put_provider(config)
-    if new.client_id:
-        await ctx.store.add_client(
-            provider=config.name,
-            client_id=new.client_id,
-            secret=new.client_secret,
-            auth_method=new.auth_method or _best_method(provider, has_secret=new.client_secret is not None),
-            origin="given",
-            destination=_destination(provider, new.client_id),
-            now=ctx.clock(),
-        )
+    if brought is not None:
+        await clients.keep(ctx, provider, *brought)
     return provider
-
-
-def _best_method(provider: Provider, *, has_secret: bool) -> str:
-    if not has_secret:
-        return "none"
-    # client_secret_basic is what every server must support (RFC 6749 2.3.1).
-    known = [method for method in provider.auth_methods if method in AUTH_METHODS and method != "none"]
-    return "client_secret_basic" if not known or "client_secret_basic" in known else known[0]
 
 
 async def _free_name(ctx: Context, name: str) -> str:

@@ -209,7 +209,7 @@ async def _unusable(ctx: Context, account: Account, provider: Provider, raw: Sec
     if wire.refresh_token_in(raw) is not None:
         account = transitions.doubt_over(account)
     said = str(why).rstrip(".")
-    await _failed(ctx, account, provider, f"the new token from {provider.title} is not usable: {said}.")
+    await _failed(ctx, account, provider, f"The new token from {provider.title} is not usable: {said}.")
 
 
 async def _check_use(ctx: Context, account: Account, provider: Provider, grant: Grant) -> None:
@@ -265,7 +265,7 @@ async def _failed(
 async def _lost(ctx: Context, account: Account, provider: Provider, sent_at: float, reason: str) -> None:
     """Sent, and no answer came. What that means depends on whether the refresh token could be spent by it."""
     if provider.refresh.rotation == "never":
-        await _failed(ctx, account, provider, f"the answer of {provider.title} was lost: {reason}.")
+        await _failed(ctx, account, provider, f"The answer of {provider.title} was lost: {reason}.")
         return
     before = _lost_at(account)
     # The spent token still answers for a moment: asking again at once brings the same new token once more.

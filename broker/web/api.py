@@ -48,8 +48,7 @@ async def report_rejected(request: Request, ctx: Context) -> Response:
     body = await Fields.read(request)
     token = body.secret("access_token")
     body.end()
-    if token is None:
-        raise InvalidRequest("'access_token' is missing.", "Send the token that was refused.")
+    token = _needed(token, "access_token")
     check_unlocked(ctx)
     name = request.path_params["account"]
     denied = await accounts.rejected(ctx, caller_of(request), name, token)
@@ -123,9 +122,9 @@ async def start_login(request: Request, ctx: Context) -> Response:
     body.end()
     check_unlocked(ctx)
     if flow == "token":
-        finished = await given.bring_token(ctx, new, access_token or Secret(""), expires_at)
+        finished = await given.bring_token(ctx, new, _needed(access_token, "access_token"), expires_at)
     elif flow == "refresh-token":
-        finished = await given.bring_refresh_token(ctx, new, refresh_token or Secret(""))
+        finished = await given.bring_refresh_token(ctx, new, _needed(refresh_token, "refresh_token"))
     else:
         if access_token is not None or refresh_token is not None:
             raise InvalidRequest("A token does not go with this flow.", "Use the flow 'token' or 'refresh-token'.")
@@ -137,7 +136,7 @@ async def start_login(request: Request, ctx: Context) -> Response:
 async def show_login(request: Request, ctx: Context) -> Response:
     """``GET /v1/logins/{id}``, which waits for the end for up to ``wait`` seconds."""
     login_id = request.path_params["id"]
-    wait = Query(request, "wait").seconds("wait", MOST_WAIT) or 0.0
+    wait = min(Query(request, "wait").seconds("wait") or 0.0, MOST_WAIT)
     give_up = asyncio.get_running_loop().time() + wait
     with ctx.events.listen() as events:
         await login.expire(ctx)
@@ -173,6 +172,12 @@ async def cancel_login(request: Request, ctx: Context) -> Response:
     """``DELETE /v1/logins/{id}``."""
     await login.cancel(ctx, request.path_params["id"])
     return Response(status_code=204, headers=render.ANSWER_HEADERS)
+
+
+def _needed(token: Secret | None, name: str) -> Secret:
+    if token is None:
+        raise InvalidRequest(f"'{name}' is missing.", "Send the token as text in the JSON body.")
+    return token
 
 
 def _wants_text(request: Request) -> bool:

@@ -15,7 +15,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from broker.core.policy import Owner
-from broker.errors import InvalidRequest, KeyfobError, NotFound, NotGranted
+from broker.errors import InvalidRequest, KeyfobError, Locked, NotFound, NotGranted
 from broker.usecases.context import Context
 from broker.web import api, callback, manage, pages, render
 from broker.web.guards import AccessLog, AppGuard, BrowserGuard
@@ -26,6 +26,7 @@ Handler = Callable[[Request, Context], Awaitable[Response]]
 Endpoint = Callable[[Request], Awaitable[Response]]
 Who = Literal["anyone", "app", "owner"]
 NOTHING_HERE = NotFound("There is nothing at this path.", "The owner gets the list: GET /openapi.yaml on the socket.")
+LOCKED = Locked("Keyfob is locked: the key to the stored logins is not at hand.", "The owner sees why: keyfob status")
 
 # fmt: off
 APP_ROUTES: tuple[tuple[str, str, Handler, Who], ...] = (
@@ -64,6 +65,7 @@ BROWSER_ROUTES: tuple[tuple[str, Handler], ...] = (
     ("/ui/logins/{id}",       callback.result),
     ("/ui/static/{name}",     callback.static),
     ("/ui/",                  callback.home),
+    ("/ui",                   callback.home),
     ("/",                     callback.home),
 )
 # fmt: on
@@ -102,6 +104,9 @@ def _app_endpoint(ctx: Context, path: str, handler: Handler, who: Who) -> Endpoi
                 request.path_params[name] = "".join(c if c.isprintable() else "?" for c in value)
             _check_may(request, who)
             return await handler(request, ctx)
+        except Locked as exc:
+            # The reason names files of the owner's.
+            return render.problem(exc if isinstance(api.caller_of(request), Owner) else LOCKED)
         except KeyfobError as exc:
             return render.problem(exc)
         except Exception:

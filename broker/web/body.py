@@ -17,10 +17,28 @@ from broker.oauth import strict
 MOST_BODY = 128 * 1024
 # The end of the year 4999, epoch seconds: further than any lifetime, and still writable as a date.
 LATEST = 95_617_584_000
+# Thirty years: longer than any token lives.
+MOST_SECONDS = 1e9
 # A scope-token of RFC 6749 3.3.
 SCOPE_TOKEN = re.compile(r"[!#-\[\]-~]+")
 # Plain decimals: Python's own reading would take "1_0", "1e3" and white space too.
 NUMBER = re.compile(r"[0-9]{1,15}(\.[0-9]{1,9})?")
+
+
+def _moment(name: str, value: object) -> float:
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        seconds: float = value
+    else:
+        try:
+            moment = datetime.fromisoformat(value)  # type: ignore[arg-type]  # what is no text is a TypeError
+        except (TypeError, ValueError):
+            raise InvalidRequest(f"'{name}' must be a time such as 2030-01-31T12:00:00Z.") from None
+        if moment.tzinfo is None:
+            raise InvalidRequest(f"'{name}' must name its time zone, such as 2030-01-31T12:00:00Z.")
+        seconds = moment.timestamp()
+    if not 0 <= seconds < LATEST:
+        raise InvalidRequest(f"'{name}' must lie between 1970 and the year 5000.")
+    return float(seconds)
 
 
 class Fields:
@@ -93,21 +111,7 @@ class Fields:
     def time(self, name: str) -> float | None:
         """Take a moment: RFC 3339 text or epoch seconds."""
         value = self._values.pop(name, None)
-        if value is None:
-            return None
-        if isinstance(value, (int, float)) and not isinstance(value, bool):
-            seconds: float = value
-        else:
-            try:
-                moment = datetime.fromisoformat(value)
-            except (TypeError, ValueError):
-                raise InvalidRequest(f"'{name}' must be a time such as 2030-01-31T12:00:00Z.") from None
-            if moment.tzinfo is None:
-                raise InvalidRequest(f"'{name}' must name its time zone, such as 2030-01-31T12:00:00Z.")
-            seconds = moment.timestamp()
-        if not 0 <= seconds < LATEST:
-            raise InvalidRequest(f"'{name}' must lie between 1970 and the year 5000.")
-        return float(seconds)
+        return None if value is None else _moment(name, value)
 
     def objects(self, name: str) -> list["Fields"]:
         """Take an array of objects."""
@@ -161,14 +165,21 @@ class Query:
         """Return a parameter's words (spaces or commas between them)."""
         return tuple(dict.fromkeys(self._values.get(name, "").replace(",", " ").split()))
 
-    def seconds(self, name: str, most: float = 1e9) -> float | None:
+    def seconds(self, name: str) -> float | None:
         """Return a parameter that is a number of seconds, or None."""
         text = self._values.get(name)
         if text is None:
             return None
-        if not NUMBER.fullmatch(text) or float(text) > most:
-            raise InvalidRequest(f"'{name}' must be a number of seconds from 0 to {most:.0f}.")
+        if not NUMBER.fullmatch(text) or float(text) > MOST_SECONDS:
+            raise InvalidRequest(f"'{name}' must be a number of seconds from 0 to {MOST_SECONDS:.0f}.")
         return float(text)
+
+    def time(self, name: str) -> float | None:
+        """Return a parameter that is a moment (RFC 3339 text or epoch seconds), or None."""
+        text = self._values.get(name)
+        if text is None:
+            return None
+        return _moment(name, float(text) if NUMBER.fullmatch(text) else text)
 
     def count(self, name: str, default: int, most: int) -> int:
         """Return a parameter that is a whole number from 1 to ``most``."""

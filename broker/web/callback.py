@@ -105,10 +105,11 @@ async def _result_page(ctx: Context, found: Login) -> pages.Page:
         case "failed":
             # 200: the page says truly how the login went; the login's own refusal is not this request's.
             return pages.FailurePage(
-                title="You are not logged in",
+                title="The login was not renewed" if found.replaces else "You are not logged in",
                 what_happened=found.reason,
                 next_step="Start the login again when that is mended:",
                 command=again,
+                verdict="As it was before" if found.replaces else "Not logged in",
                 status=200,
             )
 

@@ -143,7 +143,7 @@ async def list_audit(request: Request, ctx: Context) -> Response:
     query = Query(request, "account", "app", "since", "limit")
     limit = query.count("limit", USUAL_AUDIT, MOST_AUDIT)
     entries = await ctx.store.audit(
-        account=query.text("account"), app=query.text("app"), since=query.seconds("since", 1e11), limit=limit
+        account=query.text("account"), app=query.text("app"), since=query.time("since"), limit=limit
     )
     return render.answer({"entries": [render.audit_entry(entry) for entry in entries]})
 

@@ -84,6 +84,7 @@ class FailurePage:
         next_step: what the person can do; empty where there is nothing.
         provider_error: ``error`` and ``error_description`` as the provider sent them; shown as inert text.
         command: a command line that does the next step.
+        verdict: two or three words above the headline.
         status: the HTTP status.
     """
 
@@ -93,6 +94,7 @@ class FailurePage:
     next_step: str
     provider_error: str = ""
     command: str = ""
+    verdict: str = "Not logged in"
     status: int = 400
 
 

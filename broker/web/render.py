@@ -11,7 +11,7 @@ from typing import Any
 
 from starlette.responses import Response
 
-from broker.core.account import Account
+from broker.core.account import Account, Pending
 from broker.core.login import Login
 from broker.core.policy import AppGrant, Denied
 from broker.errors import ConfirmNeeded, KeyfobError, LoginNeeded, Misconfigured, NotGranted, ProviderUnavailable
@@ -79,16 +79,23 @@ def token(outcome: Outcome, *, plain: bool = False) -> Response:
 def refusal(outcome: MustLogin | Denied | Unavailable) -> KeyfobError:
     """Return the error that stands for an outcome which is no token."""
     match outcome:
-        case Denied(reason=reason, at_login=True):
-            return NotGranted(f"No: {reason}.", "Only another login can bring that; it has to ask for it.")
-        case Denied(reason=reason):
-            return NotGranted(f"No: {reason}.", "Ask the owner: keyfob app grant APP --account ACCOUNT")
-        case Unavailable(account=account, reason=reason, retry_after=retry_after):
+        case Denied(reason=reason, app="", account=account):
+            return NotGranted(
+                f"No: {reason}.", f"Only another login can bring that: keyfob login {account} --scope SCOPE"
+            )
+        case Denied(reason=reason, app=app, account=account):
+            return NotGranted(f"No: {reason}.", f"Ask the owner: keyfob app grant {app} --account {account}")
+        case Unavailable(account=account, reason=reason, retry_after=retry_after, own_pause=own_pause):
+            at_once = f" To ask at once: keyfob refresh {account}" if own_pause else ""
             return ProviderUnavailable(
-                reason, "Try again later; the login is kept.", retry_after=retry_after, account=account
+                reason, f"Try again later; the login is kept.{at_once}", retry_after=retry_after, account=account
             )
         case MustLogin(account=account, reason=reason, misconfigured=True):
-            return Misconfigured(reason, "Mend the client, then log in again.", account=account)
+            return Misconfigured(
+                reason,
+                f"Mend the client, then log in again: keyfob login {account} --client-id ID --client-secret-file FILE",
+                account=account,
+            )
         case MustLogin(account=account, reason=reason, login_url=url, confirm=True):
             return ConfirmNeeded(
                 reason, f"Confirm it: keyfob refresh {account} --confirm", login_url=url or None, account=account
@@ -102,17 +109,26 @@ def refusal(outcome: MustLogin | Denied | Unavailable) -> KeyfobError:
 def account(view: View | PendingView) -> dict[str, Any]:
     """Return an account as people and programs see it; never a token."""
     if isinstance(view, PendingView):
+        begun = view.login
         return {
-            "account": view.name,
-            "provider": view.provider,
-            "state": "pending",
-            "reason": "the first login is not finished",
-            "since": timestamp(view.since),
-            "login_url": view.login_url,
+            "account": begun.account,
+            "provider": begun.provider,
+            "state": Pending.name,
+            "reason": Pending.reason,
+            "since": timestamp(begun.created_at),
             "identity": None,
             "scope": "",
+            "asked_scope": " ".join(begun.scope),
+            "resource": begun.resource,
             "expires_at": None,
             "next_refresh_at": None,
+            "last_refresh_at": None,
+            "last_used_at": None,
+            "refresh_expires_at": None,
+            "created_at": timestamp(begun.created_at),
+            "client_id": begun.destination.client_id,
+            "generation": 0,
+            "login_url": view.login_url,
         }
     shown = view.account
     return {

@@ -1,12 +1,17 @@
-"""What the tests of the verbs share: a scripted daemon that the environment points at, and an empty home."""
+"""What the tests of the verbs share: a scripted daemon that the environment points at, an empty home, and a stdin."""
 
 import os
-from collections.abc import Iterator
+import pty
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TextIO
 
 import pytest
 
 from .scripted_daemon import ScriptedDaemon, scripted_daemon
+
+Feed = Callable[[str], None]
 
 
 @pytest.fixture(autouse=True)
@@ -36,3 +41,32 @@ def daemon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scripted
     with scripted_daemon(tmp_path / "s.sock") as served:
         monkeypatch.setenv("KEYFOB_SOCKET", served.where)
         yield served
+
+
+@pytest.fixture
+def feed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Feed]:
+    """Put text on stdin."""
+
+    def put(text: str) -> None:
+        (tmp_path / "stdin").write_text(text)
+        opened.append((tmp_path / "stdin").open())
+        monkeypatch.setattr(sys, "stdin", opened[-1])
+
+    opened: list[TextIO] = []
+    yield put
+    for file in opened:
+        file.close()
+
+
+@pytest.fixture
+def terminal_with(monkeypatch: pytest.MonkeyPatch) -> Iterator[Feed]:
+    """Make stdin a terminal at which somebody types."""
+    ours, theirs = pty.openpty()
+
+    def put(text: str) -> None:
+        os.write(ours, text.encode())
+
+    with os.fdopen(theirs) as typed:
+        monkeypatch.setattr(sys, "stdin", typed)
+        yield put
+    os.close(ours)

@@ -7,18 +7,16 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TextIO
 
 import pytest
 
 from broker.cli.browser import open_in_browser, opener, web_address
 from broker.cli.main import main
 
+from .conftest import Feed
 from .scripted_daemon import ScriptedDaemon
 
-Feed = Callable[[str], None]
 KEYFOB = [sys.executable, "-m", "broker.cli"]
 START = "http://127.0.0.1:8400/login/L1"
 ACCOUNT = {"account": "work", "provider": "p", "state": "active", "identity": {"label": "Ada", "subject": "1"}}
@@ -48,6 +46,19 @@ def test_without_a_browser(logins: ScriptedDaemon, capsys: pytest.CaptureFixture
     assert "Logged in as Ada: account 'work'." in err
     assert logins.lines() == ["POST /v1/logins", POLL, POLL, "GET /v1/accounts/work"]
     assert logins.requests[0].body == {"account": "work", "provider": "p", "flow": "browser"}
+
+
+def test_without_a_browser_over_ssh(
+    logins: ScriptedDaemon, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whoever sits at another machine gets the whole command with which the login works from there."""
+    monkeypatch.setenv("SSH_CONNECTION", "192.0.2.1 1 192.0.2.2 22")
+
+    assert main(["login", "work", "--provider", "p", "--no-browser"]) == 0
+
+    said = "From another machine: keyfob login work --provider p --flow paste"
+    assert said in capsys.readouterr().err.splitlines()
+    assert logins.requests[0].body["flow"] == "browser"
 
 
 def test_json(logins: ScriptedDaemon, capsys: pytest.CaptureFixture[str]) -> None:
@@ -102,6 +113,31 @@ def test_login_fails(logins: ScriptedDaemon, capsys: pytest.CaptureFixture[str])
 
     err = capsys.readouterr().err
     assert err.endswith("keyfob: The login did not succeed: Bob logged in, not Ada.\n  Try again: keyfob login work\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "again"),
+    [
+        (["work"], "keyfob login work"),
+        (["work", "--provider", "https://id.example"], "keyfob login work --provider id-example"),
+        (["--provider", "https://id.example"], "keyfob login --provider id-example"),
+        (
+            ["work", "--provider", "p", "--scope", "a b", "c"],
+            "keyfob login work --provider id-example --scope a b c",
+        ),
+        (["work", "--client-id", "C D"], "keyfob login work --client-id 'C D'"),
+    ],
+)
+def test_next_try_works(
+    daemon: ScriptedDaemon, words: list[str], again: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The command for another try names the provider where no account knows it, and whatever else was asked for."""
+    daemon.answers("POST /v1/logins", {**PENDING, "provider": "id-example"}, status=201)
+    daemon.answers(POLL, {"state": "failed", "reason": "No.", "provider": "id-example"})
+
+    assert main(["login", *words, "--no-browser"]) == 1
+
+    assert capsys.readouterr().err.splitlines()[-1] == f"  Try again: {again}"
 
 
 def test_login_expires(daemon: ScriptedDaemon, capsys: pytest.CaptureFixture[str]) -> None:
@@ -166,41 +202,6 @@ def test_spinner_on_a_terminal_only(logins: ScriptedDaemon) -> None:
     assert process.returncode == 0
     assert json.loads(out) == ACCOUNT
     assert seen.index(b"\r\x1b[K") < seen.index(b"Logged in")
-
-
-@pytest.mark.parametrize(
-    ("pasted", "body"),
-    [
-        ("the-code", {"code": "the-code"}),
-        ("  the-code \n", {"code": "the-code"}),
-        ("http://127.0.0.1:8400/callback/p?code=x&state=y", {"url": "http://127.0.0.1:8400/callback/p?code=x&state=y"}),
-    ],
-)
-def test_paste(
-    logins: ScriptedDaemon, pasted: str, body: dict[str, str], capsys: pytest.CaptureFixture[str], feed: Feed
-) -> None:
-    """--flow paste shows the provider's address and hands on a code, or the whole address of the page."""
-    logins.forget("POST /v1/logins")
-    logins.answers("POST /v1/logins", {**PENDING, "authorization_url": "https://id.example/authorize?x"}, status=201)
-    logins.answers("POST /v1/logins/L1/finish", DONE)
-    feed(pasted)
-
-    assert main(["login", "work", "--flow", "paste"]) == 0
-
-    assert "https://id.example/authorize?x" in capsys.readouterr().err
-    assert logins.requests[-2].body == body
-
-
-def test_paste_nothing(logins: ScriptedDaemon, feed: Feed, capsys: pytest.CaptureFixture[str]) -> None:
-    """An empty paste cancels the login."""
-    logins.forget("POST /v1/logins")
-    logins.answers("POST /v1/logins", {**PENDING, "authorization_url": "https://id.example/authorize?x"}, status=201)
-    feed("")
-
-    assert main(["login", "work", "--flow", "paste"]) == 1
-
-    assert "Nothing was pasted" in capsys.readouterr().err
-    assert logins.lines()[-1] == "DELETE /v1/logins/L1"
 
 
 def test_token_flow(daemon: ScriptedDaemon, feed: Feed) -> None:
@@ -286,18 +287,3 @@ def test_no_browser_on_a_server(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "linux")
 
     assert opener({"BROWSER": "no-such-browser"}) is None
-
-
-@pytest.fixture
-def feed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Feed]:
-    """Put text on stdin."""
-
-    def put(text: str) -> None:
-        (tmp_path / "stdin").write_text(text)
-        opened.append((tmp_path / "stdin").open())
-        monkeypatch.setattr(sys, "stdin", opened[-1])
-
-    opened: list[TextIO] = []
-    yield put
-    for file in opened:
-        file.close()

@@ -15,7 +15,7 @@ from broker.cli import status
 from broker.cli.main import OVERVIEW, VERBS, main
 from broker.errors import CannotStart
 
-from .scripted_daemon import ScriptedDaemon
+from .scripted_daemon import ScriptedDaemon, scripted_daemon
 
 KEYFOB = [sys.executable, "-m", "broker.cli"]
 
@@ -71,7 +71,12 @@ def test_help_of_a_verb(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     ("argv", "guess"),
     [
         (["tokne", "work"], "'token'"),
+        (["tokn", "work"], "'token'"),
         (["acounts"], "'accounts'"),
+        (["acconuts"], "'accounts'"),
+        (["logn"], "'login'"),
+        (["lgoin"], "'login'"),
+        (["token", "work", "--scop", "a"], "'--scope'"),
         (["--verson"], "'--version'"),
         (["token", "work", "--headr"], "'--header'"),
         (["token", "work", "--min-tll=5"], "'--min-ttl'"),
@@ -87,6 +92,46 @@ def test_near_misses(argv: list[str], guess: str, capsys: pytest.CaptureFixture[
     out, err = capsys.readouterr()
     assert out == ""
     assert f"Did you mean {guess}?" in err
+
+
+@pytest.mark.parametrize(
+    "argv", [["users"], ["remove"], ["sasl"], ["doctor"], ["--verbose"], ["token", "work", "--quiet"], ["app", "audit"]]
+)
+def test_far_misses(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """A word that is like no other is not explained with something silly."""
+    assert main(argv) == 2
+
+    assert "Did you mean" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["frobnicate"], "There is no command 'frobnicate'."),
+        (["--frobnicate"], "There is no option '--frobnicate'."),
+        (["exec", "work"], "There is no command to run."),
+        (["show"], "The following arguments are required: ACCOUNT."),
+        (["show", "work", "--frob"], "Unrecognized arguments: --frob."),
+        (["login", "work", "--timeout", "x"], "Argument --timeout: 'x' is not a length of time such as"),
+    ],
+)
+def test_our_sentences_begin_with_a_capital(argv: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """What is wrong with a command line is said in a sentence."""
+    assert main(argv) == 2
+
+    assert capsys.readouterr().err.startswith(f"keyfob: {said}")
+
+
+@pytest.mark.parametrize("detail", ["c1 is busy.", "keyfob.sock is in the way.", "http://127.0.0.1:1 is busy."])
+def test_names_keep_their_letters(
+    detail: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A sentence that begins with a name shows it as it is: people copy it."""
+    _verb(monkeypatch, CannotStart(detail))
+
+    assert main(["status"]) == 2
+
+    assert capsys.readouterr().err == f"keyfob: {detail}\n"
 
 
 def test_abbreviations_are_refused() -> None:
@@ -133,6 +178,17 @@ def test_login_needed_names_the_way(daemon: ScriptedDaemon, capsys: pytest.Captu
     assert capsys.readouterr().err == f"keyfob: The login has ended.\n  Run: keyfob login work\n  Or open: {url}\n"
 
 
+def test_first_login_under_way(daemon: ScriptedDaemon, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where the first login is still open, its address is named once; the daemon knows the provider of the name."""
+    url = "http://127.0.0.1:8400/login/abc"
+    said = f"The first login is not finished. Finish it in a browser: {url}"
+    daemon.refuses("GET /v1/accounts/work/token", 409, "login_needed", said, login_url=url)
+
+    assert main(["token", "work"]) == 3
+
+    assert capsys.readouterr().err == (f"keyfob: {said}\n  Or begin it anew: keyfob login work\n")
+
+
 def test_not_granted_names_the_key(
     daemon: ScriptedDaemon, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -162,7 +218,36 @@ def test_daemon_not_running(capsys: pytest.CaptureFixture[str]) -> None:
 
     err = capsys.readouterr().err
     assert "keyfob serve" in err
-    assert "systemctl --user start keyfob.socket" in err
+    assert "keyfob service install" in err
+
+
+def test_browser_port_is_no_app_port(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whoever takes the browser port for the app port is told so, and where the right number stands."""
+    page = b"HTTP/1.1 404 Not Found\r\nContent-Type: text/html\r\nContent-Length: 6\r\n\r\n<html>"
+    only_get = b"HTTP/1.1 405 No\r\nContent-Type: text/plain\r\nContent-Length: 3\r\n\r\nNo."
+    with scripted_daemon(None) as browser_port:
+        browser_port.answers_raw("GET /v1/accounts/work/token", page)
+        browser_port.answers_raw("POST /v1/accounts/work/refresh", only_get)
+        monkeypatch.setenv("KEYFOB_URL", browser_port.where)
+        codes = [main(["token", "work"]), main(["refresh", "work"])]
+
+    assert codes == [1, 1]
+    problem, hint, *again = capsys.readouterr().err.splitlines()
+    assert problem == f"keyfob: What answers at {browser_port.where} is not Keyfob's app port."
+    assert "8401" in hint
+    assert "keyfob status" in hint
+    assert again == [problem, hint]
+
+
+def test_one_number_for_two_ports(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """The same number for both ports is a mistake of the person, not another program's."""
+    assert main(["serve", "--browser-port", "18000", "--app-port", "18000"]) == 2
+
+    assert capsys.readouterr().err == (
+        "keyfob: The browser port and the app port are both 18000.\n"
+        "  Give each a number of its own: --browser-port N --app-port N (0 takes any free port).\n"
+    )
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_control_characters_stay_outside(daemon: ScriptedDaemon, capsys: pytest.CaptureFixture[str]) -> None:
@@ -171,7 +256,7 @@ def test_control_characters_stay_outside(daemon: ScriptedDaemon, capsys: pytest.
 
     main(["token", "work"])
 
-    assert capsys.readouterr().err == "keyfob: A·[2Jb···c·31m\n  d·\n"
+    assert capsys.readouterr().err == "keyfob: a·[2Jb···c·31m\n  d·\n"
 
 
 def test_our_own_errors(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -190,7 +275,7 @@ def test_bug(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     assert main(["status"]) == 1
 
     err = capsys.readouterr().err
-    assert "this is a bug in Keyfob (ZeroDivisionError)" in err.replace("This", "this")
+    assert err.startswith("keyfob: This is a bug in Keyfob (ZeroDivisionError).\n")
     assert "KEYFOB_LOG=debug" in err
     assert "secret" not in err
     assert "Traceback" not in err

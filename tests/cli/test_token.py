@@ -151,6 +151,20 @@ def test_exec_with_another_variable(daemon: ScriptedDaemon) -> None:
     assert done.stdout == "tok-1 None\n"
 
 
+def test_exec_keeps_the_app_key(daemon: ScriptedDaemon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The app key, which opens more than this one token, is used and not handed on; other variables are."""
+    daemon.answers(ASK, TOKEN)
+    monkeypatch.setenv("KEYFOB_APP_KEY", "kf_secret")
+    monkeypatch.setenv("KEYFOB_APP_KEY_FILE", str(tmp_path / "key"))
+
+    done = _run("exec", "work", "--", "env")
+
+    assert "ACCESS_TOKEN=tok-1" in done.stdout.splitlines()
+    assert "kf_secret" not in done.stdout
+    assert f"KEYFOB_APP_KEY_FILE={tmp_path / 'key'}" in done.stdout.splitlines()
+    assert daemon.requests[0].headers["authorization"] == "Bearer kf_secret"
+
+
 def test_exec_leaves_signals_alone(daemon: ScriptedDaemon) -> None:
     """SIGPIPE, which Python ignores, does its work again in the command."""
     daemon.answers(ASK, TOKEN)

@@ -1,5 +1,6 @@
 """The verbs that show and change accounts, providers and apps."""
 
+import inspect
 import json
 import time
 from datetime import UTC, datetime
@@ -9,6 +10,7 @@ import pytest
 
 from broker.cli import healthcheck
 from broker.cli.main import main
+from broker.usecases import accounts
 
 from .scripted_daemon import ScriptedDaemon
 
@@ -62,6 +64,19 @@ def test_accounts(daemon: ScriptedDaemon, capsys: pytest.CaptureFixture[str]) ->
         "home     funkwhale-pod  needs-login  -         -          -             -",
     ]
     assert err == "home: the provider says that the login has ended  (keyfob login home)\n"
+
+
+def test_first_login_under_way(daemon: ScriptedDaemon, capsys: pytest.CaptureFixture[str]) -> None:
+    """What helps an account that does not exist yet names its provider: the name alone would not be enough."""
+    pending = {"account": "pod", "provider": "p-2", "state": "pending", "reason": "The first login is not finished."}
+    daemon.answers("GET /v1/accounts", {"accounts": [pending]})
+    daemon.answers("GET /v1/accounts/pod", pending)
+
+    assert main(["accounts"]) == 0
+    assert main(["show", "pod"]) == 0
+
+    advice = "pod: The first login is not finished.  (keyfob login pod --provider p-2)\n"
+    assert capsys.readouterr().err == advice * 2
 
 
 def test_accounts_json(daemon: ScriptedDaemon, capsys: pytest.CaptureFixture[str]) -> None:
@@ -162,63 +177,15 @@ def test_logout(
     assert said in capsys.readouterr().err
 
 
-def test_app_add(daemon: ScriptedDaemon, capsys: pytest.CaptureFixture[str]) -> None:
-    """The key is on stdout, alone; what was granted reaches the daemon under the API's names."""
-    daemon.answers("POST /v1/apps", {"name": "backup", "key": "kf_abc"}, status=201)
+def test_logout_of_a_login_under_way(daemon: ScriptedDaemon, capsys: pytest.CaptureFixture[str]) -> None:
+    """A logout before the first login has ended cancels that, and does not speak of an account."""
+    detail = "Its first login was cancelled; there was nothing to revoke."
+    assert detail in inspect.getsource(accounts.log_out)
+    daemon.answers("DELETE /v1/accounts/work", {"revoked": False, "detail": detail})
 
-    argv = ["app", "add", "backup", "--account", "work", "--account", "home", "--scope", "read", "--expires", "30d"]
-    assert main([*argv, "--resource", "https://r", "--proxy-only"]) == 0
+    assert main(["logout", "work"]) == 0
 
-    out, err = capsys.readouterr()
-    assert out == "kf_abc\n"
-    assert "kf_abc" not in err
-    same = {"mode": "proxy", "scope": ["read"], "resource": "https://r", "expires_at": _at(30 * 86_400)}
-    assert daemon.requests[0].body == {
-        "name": "backup",
-        "grants": [{"account": "work", **same}, {"account": "home", **same}],
-    }
-
-
-def test_app_add_json(daemon: ScriptedDaemon, capsys: pytest.CaptureFixture[str]) -> None:
-    """--json prints name and key."""
-    daemon.answers("POST /v1/apps", {"name": "backup", "key": "kf_abc"}, status=201)
-
-    assert main(["app", "add", "backup", "--account", "work", "--json"]) == 0
-
-    assert json.loads(capsys.readouterr().out) == {"name": "backup", "key": "kf_abc"}
-    assert daemon.requests[0].body["grants"] == [{"account": "work", "mode": "token"}]
-
-
-def test_app_list_and_show(daemon: ScriptedDaemon, capsys: pytest.CaptureFixture[str]) -> None:
-    """Apps are listed with their accounts, and shown with every grant."""
-    grants = [{"account": "work", "mode": "token"}, {"account": "home", "mode": "proxy"}]
-    app = {"name": "backup", "grants": grants, "created_at": _at(-60), "last_used_at": None}
-    daemon.answers("GET /v1/apps", {"apps": [app]})
-    daemon.answers("GET /v1/apps/backup", app)
-
-    assert main(["app", "list"]) == 0
-    assert main(["app", "show", "backup"]) == 0
-
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[:2] == ["APP     ACCOUNTS   CREATED   LAST USED", "backup  work home  60 s ago  -"]
-    assert "grants 2 account  home" in lines
-
-
-def test_app_changes(daemon: ScriptedDaemon, capsys: pytest.CaptureFixture[str]) -> None:
-    """Granting, revoking, rotating and removing go to the app's own addresses."""
-    daemon.answers("PUT /v1/apps/backup/grants/work", {})
-    daemon.answers("DELETE /v1/apps/backup/grants/work", status=204)
-    daemon.answers("POST /v1/apps/backup/rotate", {"name": "backup", "key": "kf_new"})
-    daemon.answers("DELETE /v1/apps/backup", status=204)
-
-    assert main(["app", "grant", "backup", "--account", "work", "--scope", "a", "b"]) == 0
-    assert main(["app", "revoke", "backup", "--account", "work"]) == 0
-    assert main(["app", "rotate", "backup"]) == 0
-    assert main(["app", "remove", "backup"]) == 0
-
-    assert capsys.readouterr().out == "kf_new\n"
-    assert daemon.requests[0].body == {"mode": "token", "scope": ["a", "b"]}
-    assert len(daemon.requests) == 4
+    assert capsys.readouterr().err == "The login of 'work' that was under way is cancelled; it had no account yet.\n"
 
 
 def test_provider_add(daemon: ScriptedDaemon, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -247,6 +214,7 @@ def test_provider_add(daemon: ScriptedDaemon, tmp_path: Path, capsys: pytest.Cap
 def test_provider_list_show_remove(daemon: ScriptedDaemon, capsys: pytest.CaptureFixture[str]) -> None:
     """Providers are listed with where they are, shown in full, and removed by name."""
     mine = {"name": "mine", "preset": "generic", "issuer": "https://id.example", "scopes": ["a", "b"], "private": False}
+    mine["refresh"] = {"reuse_grace_s": 0.0, "absolute_days": 0, "idle_days": None}
     daemon.answers("GET /v1/providers", {"providers": [mine]})
     daemon.answers("GET /v1/providers/mine", mine)
     daemon.answers("DELETE /v1/providers/mine", status=204)
@@ -257,7 +225,9 @@ def test_provider_list_show_remove(daemon: ScriptedDaemon, capsys: pytest.Captur
 
     lines = capsys.readouterr().out.splitlines()
     assert lines[1] == "mine      generic  https://id.example"
-    assert {"scopes   a b", "private  no"} <= set(lines)
+    assert {"scopes                 a b", "private                no", "refresh reuse grace s  0"} <= set(lines)
+    assert "refresh absolute days  0" in lines
+    assert not any(line.startswith("refresh idle") for line in lines)
 
 
 def test_presets(daemon: ScriptedDaemon, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from broker.cli.demo import own_command
 from tests.e2e.home import PATIENCE, Home, Running
 
 # The promise for a warm start: first token on the screen. A busy machine gets twice as long.
@@ -39,12 +40,12 @@ def taken_port() -> Iterator[int]:
 
 
 def shell(line: str, home: Home) -> str:
-    """Paste a line into a shell of another terminal and return what it prints."""
-    environ = {name: home.environ[name] for name in ("HOME", "PATH", "LANG")}
+    """Paste a line into a shell of another terminal, somewhere else, and return what it prints."""
+    environ = {"HOME": home.environ["HOME"], "PATH": "/usr/bin:/bin", "LANG": home.environ["LANG"]}
     done = subprocess.run(
         ["/bin/sh", "-c", line],
         env=environ,
-        cwd=home.place,
+        cwd="/",
         capture_output=True,
         text=True,
         timeout=PATIENCE,
@@ -95,6 +96,17 @@ def test_what_it_prints_works(home: Home, temporary: Path, taken_port: int) -> N
     demo.end(signal.SIGINT)
 
 
+def test_the_command_can_be_pasted_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command is told with its whole path, whatever the PATH and the directory of this terminal are."""
+    program = tmp_path / "bin dir/keyfob"
+    program.parent.mkdir()
+    program.touch(mode=0o700)
+    monkeypatch.setenv("PATH", str(program.parent))
+    monkeypatch.chdir(tmp_path)
+
+    assert own_command("bin dir/keyfob") == f"'{program}'"
+
+
 @pytest.mark.skipif(shutil.which("curl") is None, reason="the demo's curl line needs curl")
 def test_the_curl_line(home: Home, temporary: Path) -> None:
     """The curl line brings the whole answer of the API."""
@@ -110,9 +122,9 @@ def test_the_curl_line(home: Home, temporary: Path) -> None:
     demo.end(signal.SIGINT)
 
 
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_nothing_stays(home: Home, temporary: Path, signum: signal.Signals) -> None:
-    """Ctrl-C ends it well; no process, no file and no socket of it is left, and nothing was written to the home."""
+    """Ctrl-C, or closing the terminal, ends it well; no process, file or socket of it is left, nor anything at home."""
     demo, _, _ = begun(home)
     session = demo.process.pid
     assert in_session(session)

@@ -45,6 +45,19 @@ def test_help_lists_every_verb(home: Home) -> None:
     assert list(home.place.iterdir()) == []
 
 
+def test_help_puts_no_token_into_arguments(home: Home) -> None:
+    """The example of --help hands the token on through a pipe: every user of the machine can read arguments."""
+    said = home.run("--help").out
+
+    assert "keyfob token work --header | curl -H @- https://" in said
+    assert "$(keyfob token" not in said
+
+
+def test_defaults_are_shown_as_one_would_write_them(home: Home) -> None:
+    """A default of 600 seconds is shown as 600."""
+    assert "lifetime of access tokens (default: 600)" in " ".join(home.run("practice", "--help").out.split())
+
+
 @pytest.mark.parametrize("words", PROMISED)
 def test_help_of_a_verb(home: Home, words: str) -> None:
     """Every verb's --help ends well and names every flag that scripts rely on."""

@@ -104,6 +104,14 @@ def test_an_issuer_that_is_down_is_an_outage(server: Loopback, answer: bytes) ->
         ask(server.url)
 
 
+def test_an_issuer_that_wants_to_be_left_alone_says_for_how_long(server: Loopback) -> None:
+    """A throttle's wait is passed on, so that nobody has to guess when "later" is."""
+    server.default = http("429 Too Many Requests", Retry_After="70")
+    with pytest.raises(ProviderUnavailable) as caught:
+        ask(server.url)
+    assert caught.value.extra == {"retry_after": 70.0}
+
+
 def test_a_document_without_a_token_endpoint_is_not_enough(server: Loopback) -> None:
     """Without that nothing can be done."""
     server.routes = {OIDC: http("200 OK", {"issuer": server.url})}

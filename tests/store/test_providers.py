@@ -109,7 +109,7 @@ def test_a_client_is_changed_in_place(tmp_path: Path) -> None:
             made = await with_account(store, secret="first")
             [known] = await store.clients("example")
             again = await client(store, secret="second", at=NOW + 5.0)
-            assert (again.uuid, again.created_at, again.auth_method) == (known.uuid, NOW, "client_secret_post")
+            assert (again.uuid, again.created_at, again.auth_method) == (known.uuid, NOW + 5.0, "client_secret_post")
             assert reveal((await store.client_of(made))[1]) == "second"
             assert behind(tmp_path, "SELECT count(*) FROM secret WHERE kind = 'client_secret'") == [(1,)]
             public = await client(store)

@@ -9,8 +9,8 @@ from broker.core.account import Account
 from broker.core.policy import App, AppGrant, Denied, Owner
 from broker.core.secret import Secret
 from broker.core.timing import LEAST_BETWEEN_REFRESHES
-from broker.errors import ConfirmNeeded, InvalidRequest, TooManyRequests, UnknownAccount
-from broker.usecases import accounts, given, login
+from broker.errors import ConfirmNeeded, Conflict, TooManyRequests, UnknownAccount
+from broker.usecases import accounts, given, health, login
 from broker.usecases.accounts import PendingView, View
 from broker.usecases.get_token import MustLogin, Ready, Unavailable
 from broker.usecases.login import NewLogin
@@ -203,11 +203,11 @@ def test_what_cannot_be_refreshed_says_what_helps(tmp_path: Path) -> None:
             with pytest.raises(UnknownAccount):
                 await accounts.refresh_now(house.ctx, "me")
             access, _ = await house.secrets_of(await house.log_in())
-            with pytest.raises(InvalidRequest, match="keyfob login me"):
+            with pytest.raises(Conflict, match="keyfob login me"):
                 await accounts.refresh_now(house.ctx, "me")
             where = NewLogin("practice", "static", house.practice.url)
             await given.bring_token(house.ctx, where, Secret(access or ""), None)
-            with pytest.raises(InvalidRequest, match="keyfob login static --flow token"):
+            with pytest.raises(Conflict, match="keyfob login static --flow token"):
                 await accounts.refresh_now(house.ctx, "static")
             assert house.asked() == 0
 
@@ -323,7 +323,8 @@ def test_accounts_are_listed_with_those_that_are_to_come(tmp_path: Path) -> None
             await house.begin("")
             first, second = await accounts.listed(house.ctx)
             url = login.start_url(house.ctx, pending.id)
-            assert first == PendingView("a", pending.provider, house.clock(), url)
+            assert first == PendingView(pending, url)
+            assert (await health.report(house.ctx)).accounts == {"pending": 1, "active": 1}
             assert first == await accounts.shown(house.ctx, "a")
             assert isinstance(second, View)
             assert (second.account, second.login_url) == (await house.account("b"), "")

@@ -9,12 +9,12 @@ import pytest
 
 from broker.core.secret import Secret
 from broker.errors import InvalidRequest, KeyfobError, LoginFailed, ProviderUnavailable
-from broker.usecases import login, providers
+from broker.usecases import clients, login, providers
 from broker.usecases.login import NewLogin
 from broker.usecases.providers import NewProvider
 from tests.oauth.loopback import Loopback, http
 from tests.store import made
-from tests.usecases.house import opened
+from tests.usecases.house import DUE, opened
 
 APPS = "/api/v1/oauth/apps/"
 
@@ -144,31 +144,97 @@ def test_a_client_proves_itself_as_it_was_told(tmp_path: Path, method: str) -> N
     asyncio.run(story())
 
 
-def test_a_wrong_secret_is_mended_by_logging_in_with_the_right_one(tmp_path: Path) -> None:
-    """The same client id with another secret replaces it in place, for every account of that client."""
+def test_a_wrong_client_is_forgotten_with_its_login(tmp_path: Path) -> None:
+    """A mistyped client id stands in nobody's way: the next login uses the client that works, as it did before."""
 
     async def story() -> None:
         async with opened(tmp_path) as house:
-            wrong = await house.begin("me", client_id="keyfob-machine", client_secret=Secret("wrong"))
-            finished = await house.walk(wrong)
+            good = await house.log_in("me")
+            house.clock.forward(1)
+            finished = await house.walk(await house.begin("other", client_id="keyfob-machine"), "grace")
             assert finished.account is None
             assert "invalid_client" in finished.reason
-            right = await house.begin("me", client_id="keyfob-machine", client_secret=house.practice.client_secret)
-            assert right.client == wrong.client
-            assert (await house.walk(right)).account is not None
+            assert [known.client_id for known in await house.store.clients(good.provider)] == ["keyfob"]
+            assert (await house.begin("other")).destination.client_id == "keyfob"
+            assert (await login.begin(house.ctx, NewLogin("", "me"))).destination.client_id == "keyfob"
 
     asyncio.run(story())
 
 
-def test_a_client_that_nobody_knows_is_asked_for(tmp_path: Path) -> None:
-    """Where Keyfob would have to guess between clients it says what is missing."""
+def test_a_wrong_secret_does_not_take_the_place_of_the_right_one(tmp_path: Path) -> None:
+    """A login with a mistyped secret fails alone: accounts of the same client go on refreshing."""
+
+    async def story() -> None:
+        async with opened(tmp_path) as house:
+            secret = house.practice.client_secret
+            await house.log_in("me", client_id="keyfob-machine", client_secret=secret)
+            wrong = await house.begin("other", client_id="keyfob-machine", client_secret=Secret("mistyped"))
+            assert b"mistyped" not in made.stored_bytes(tmp_path)
+            assert "invalid_client" in (await house.walk(wrong)).reason
+            house.clock.forward(DUE)
+            await house.tick()
+            account = await house.account()
+            assert account.state.name == "active", account.state.reason
+            assert (await house.store.client_of(account))[1] == secret
+
+    asyncio.run(story())
+
+
+def test_a_new_secret_that_works_is_kept_for_every_account_of_the_client(tmp_path: Path) -> None:
+    """When a secret was changed at the provider, one login with the new one mends them all; it needs no client id."""
+
+    async def story() -> None:
+        async with opened(tmp_path) as house:
+            first = await house.log_in("me", client_id="keyfob-machine", client_secret=house.practice.client_secret)
+            second = await house.log_in("other", "grace")
+            changed = Secret("changed-at-the-provider")
+            house.practice.change_client_secret(changed)
+            begun = await login.begin(house.ctx, NewLogin("", "me", client_secret=changed))
+            again = (await house.walk(begun)).account
+            assert again is not None
+            for account in (first, second):
+                now = await house.account(account.name)
+                assert now.destination.client_id == "keyfob-machine"
+                assert (await house.store.client_of(now))[1] == changed
+            house.clock.forward(DUE)
+            await house.tick()
+            assert {(await house.account(name)).state.name for name in ("me", "other")} == {"active"}
+
+    asyncio.run(story())
+
+
+def test_a_client_is_named_again_without_its_secret(tmp_path: Path) -> None:
+    """A client id alone means the client that is kept, not one without a secret."""
+
+    async def story() -> None:
+        async with opened(tmp_path) as house:
+            secret = house.practice.client_secret
+            await house.log_in("me", client_id="keyfob-machine", client_secret=secret)
+            house.clock.forward(1)
+            await house.log_in("public", "linus", client_id="keyfob")
+            named = await house.log_in("other", "grace", client_id="keyfob-machine")
+            assert (await house.store.client_of(named))[1] == secret
+            # A new login goes by the newest, one of an account by its own.
+            assert (await house.begin("new")).destination.client_id == "keyfob"
+            assert (await login.begin(house.ctx, NewLogin("", "me"))).destination.client_id == "keyfob-machine"
+
+    asyncio.run(story())
+
+
+def test_what_is_said_of_a_client_has_to_make_sense(tmp_path: Path) -> None:
+    """An unknown client, a secret of nobody, and an unknown way to send it are told before anybody is asked."""
 
     async def story() -> None:
         async with opened(tmp_path) as house:
             provider = await house.add_provider()
             with pytest.raises(InvalidRequest, match="no client 'nobody'"):
-                await providers.client_for(house.ctx, provider, "http://127.0.0.1:8400/callback/x", "nobody")
+                await clients.kept(house.ctx, provider, "http://127.0.0.1:8400/callback/x", "nobody")
+            with pytest.raises(InvalidRequest, match="no client"):
+                await house.begin("me", client_secret=Secret("s"))
+            with pytest.raises(InvalidRequest, match="client_secret_jwt"):
+                await house.begin("me", client_id="x", auth_method="client_secret_jwt")
             assert await house.store.clients(provider.name) == []
+            assert await house.store.logins_pending() == []
 
     asyncio.run(story())
 

@@ -139,7 +139,7 @@ def test_an_app_without_a_grant_is_denied_before_anything_is_done_for_it(tmp_pat
             await house.log_in()
             house.clock.forward(TTL + 1)
             denied = await house.token(caller=STRANGER)
-            assert denied == Denied("app 'stranger' was not granted account 'me'")
+            assert denied == Denied("app 'stranger' was not granted account 'me'", "stranger", "me")
             wider = await get_token(house.ctx, GRANTED, Ask("me", ("write",)))
             assert isinstance(wider, Denied)
             other = await get_token(house.ctx, Owner(), Ask("me", resource="https://api.example.org"))

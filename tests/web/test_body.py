@@ -177,7 +177,11 @@ def test_largest_body() -> None:
         ("f=90", lambda query: query.seconds("f"), 90.0),
         ("f=0.5", lambda query: query.seconds("f"), 0.5),
         ("f=0", lambda query: query.seconds("f"), 0.0),
-        ("f=60", lambda query: query.seconds("f", 60), 60.0),
+        ("f=1000000000", lambda query: query.seconds("f"), 1e9),
+        ("f=1893499200", lambda query: query.time("f"), 1_893_499_200.0),
+        ("f=2030-01-31T11:00:00Z", lambda query: query.time("f"), 1_896_087_600.0),
+        ("f=2030-01-31T12:00:00%2B01:00", lambda query: query.time("f"), 1_896_087_600.0),
+        ("", lambda query: query.time("f"), None),
         ("", lambda query: query.seconds("f"), None),
         ("f=1", lambda query: query.count("f", 7, 9), 1),
         ("f=9", lambda query: query.count("f", 7, 9), 9),
@@ -215,7 +219,8 @@ NO_NUMBERS = [
 @pytest.mark.parametrize(
     ("take", "values"),
     [
-        (lambda query: query.seconds("f", 60), [*NO_NUMBERS, "61", "60.1", "9" * 400]),
+        (lambda query: query.seconds("f"), [*NO_NUMBERS, "1000000001", "1000000000.1", "9" * 400]),
+        (lambda query: query.time("f"), [*NO_NUMBERS, "yesterday", "2030-01-31T25:00:00Z"]),
         (
             lambda query: query.count("f", 7, 9),
             [*NO_NUMBERS, "0", "10", "1.0", "00000000019999", "9" * 400, "9" * 5000],

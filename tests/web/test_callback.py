@@ -9,7 +9,7 @@ import httpx2
 import pytest
 
 from broker.practice.server import PracticeServer
-from tests.web.house import running
+from tests.web.house import House, running
 from tests.web.walk import COOKIE, GUARDS, Walk, is_guarded_page
 
 # --- the callback -----------------------------------------------------------------------------------------------------
@@ -168,6 +168,21 @@ def test_refused_consent(walk: Walk, practice: PracticeServer, stranger: httpx2.
     assert "access was not allowed" in answer.text
     assert f"keyfob login --provider {walk.provider}" in re.sub("<[^>]+>", "", answer.text)
     assert walk.result(stranger).status_code == 404
+
+
+def test_refused_renewal(house: House, practice: PracticeServer, browser: httpx2.Client) -> None:
+    """Who had a login and wanted it anew still has it: the page does not say otherwise."""
+    house.log_in("mine", practice.url)
+    walk = Walk(house, practice, browser, "mine")
+    practice.set_faults(["authorize:deny"])
+    try:
+        answer = walk.browser.get(walk.answered(), follow_redirects=True)
+    finally:
+        practice.set_faults([])
+
+    assert "The login was not renewed" in answer.text
+    assert "You are not logged in" not in answer.text
+    assert house.owner.ask("GET", "/v1/accounts/{account}", 200, path={"account": "mine"})["state"] == "active"
 
 
 def test_providers_words_are_words(walk: Walk) -> None:

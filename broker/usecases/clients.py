@@ -1,0 +1,144 @@
+"""The client that Keyfob is at a provider: brought by a person, registered by itself, or the preset's own.
+
+Called by the logins and by ``providers``. A client that comes with a login is kept once that login has succeeded, so
+that a mistyped one neither stands in the way of the next login nor takes the place of one that works.
+"""
+
+import asyncio
+import re
+
+from broker.core.account import Account, Destination
+from broker.core.login import Client
+from broker.core.secret import Secret
+from broker.errors import InvalidRequest
+from broker.oauth import registration
+from broker.providers.model import Provider
+from broker.usecases.context import Context
+
+AUTH_METHODS = ("none", "client_secret_basic", "client_secret_post")
+Brought = tuple[Client, Secret | None]
+
+
+async def brought(
+    ctx: Context,
+    provider: Provider,
+    account: Account | None,
+    client_id: str,
+    client_secret: Secret | None,
+    auth_method: str,
+) -> Brought | None:
+    """Return the client that a person brings to a login, or None where it is one that is kept already.
+
+    Args:
+        ctx: the collaborators.
+        provider: where the login is.
+        account: the account that logs in again: a secret alone is one for its client.
+        client_id: as a person gave it, or empty.
+        client_secret: its secret, or None.
+        auth_method: how it authenticates, or empty.
+
+    Raises:
+        InvalidRequest: there is no such way to authenticate, or a secret of nobody.
+    """
+    if client_id and client_secret is None and not auth_method:
+        if any(client_id == known.client_id for known in await ctx.store.clients(provider.name)):
+            return None
+    elif not client_id and account is not None:
+        client_id = account.destination.client_id if client_secret is not None or auth_method else ""
+    return described(provider, client_id, client_secret, auth_method=auth_method, now=ctx.clock())
+
+
+def described(
+    provider: Provider, client_id: str, client_secret: Secret | None, *, auth_method: str, now: float
+) -> Brought | None:
+    """Return a client as a person describes it, not kept yet; None where nothing is said.
+
+    Raises:
+        InvalidRequest: as :func:`brought`.
+    """
+    if auth_method and auth_method not in AUTH_METHODS:
+        raise InvalidRequest(
+            f"'{auth_method}' is no client authentication method.", f"Use one of {', '.join(AUTH_METHODS)}."
+        )
+    if not client_id:
+        if client_secret is not None or auth_method:
+            raise InvalidRequest("There is a client secret and no client.", "Give the client id that it belongs to.")
+        return None
+    method = auth_method or _best_method(provider, has_secret=client_secret is not None)
+    return Client("", provider.name, client_id, method, "given", client_secret is not None, now), client_secret
+
+
+async def keep(ctx: Context, provider: Provider, client: Client, secret: Secret | None) -> Client:
+    """Keep a client; one of the same id takes on its secret, for every account that uses it."""
+    return await ctx.store.add_client(
+        provider=provider.name,
+        client_id=client.client_id,
+        secret=secret,
+        auth_method=client.auth_method,
+        origin=client.origin,
+        destination=destination(provider, client.client_id),
+        now=client.created_at,
+    )
+
+
+def destination(provider: Provider, client_id: str) -> Destination:
+    """Return where the secrets of a client and of its accounts may go, as the provider is known now."""
+    return Destination(provider.identity_issuer, provider.endpoints.token, client_id)
+
+
+async def kept(
+    ctx: Context, provider: Provider, redirect_uri: str, client_id: str = "", account: Account | None = None
+) -> Client:
+    """Return the client to log in with: the one named, else the account's own, the newest, or one registered now.
+
+    Raises:
+        InvalidRequest: there is none and the provider does not register one by itself.
+    """
+    client_id = client_id or (account.destination.client_id if account is not None else "")
+    async with ctx.registering.setdefault(provider.name, asyncio.Lock()):
+        for client in await ctx.store.clients(provider.name):
+            if client_id in ("", client.client_id):
+                return client
+        if client_id:
+            raise InvalidRequest(f"Provider '{provider.name}' has no client '{client_id}'.", "Give its secret too.")
+        if provider.client_id:
+            own = Client(
+                "", provider.name, provider.client_id, "none", "preset", has_secret=False, created_at=ctx.clock()
+            )
+            return await keep(ctx, provider, own, None)
+        if provider.registration is None:
+            where = f"Register one at {provider.register_url}" if provider.register_url else "Register one there"
+            raise InvalidRequest(
+                f"{provider.title} does not know Keyfob yet: a client id is needed.",
+                f"{where} with the redirect URI {redirect_uri} and give it with --client-id "
+                "(and --client-secret-file where it has a secret).",
+            )
+        registered = await registration.register(
+            ctx.http, provider, redirect_uris=_registered_uris(provider, redirect_uri), scope=provider.scopes
+        )
+        secret = registered.client_secret
+        new = Client(
+            "",
+            provider.name,
+            registered.client_id,
+            registered.auth_method,
+            "registered",
+            secret is not None,
+            ctx.clock(),
+        )
+        return await keep(ctx, provider, new, secret)
+
+
+def _registered_uris(provider: Provider, redirect_uri: str) -> list[str]:
+    """What to register: a loopback URI that outlives a change of port, and the out-of-band one where there is one."""
+    uri = re.sub(r"^(http://127\.0\.0\.1):\d+/", r"\1/", redirect_uri)
+    uris = [uri if provider.redirect.register_without_port else redirect_uri]
+    return uris + ([provider.redirect.out_of_band] if provider.redirect.out_of_band else [])
+
+
+def _best_method(provider: Provider, *, has_secret: bool) -> str:
+    if not has_secret:
+        return "none"
+    # client_secret_basic is what every server must support (RFC 6749 2.3.1).
+    known = [method for method in provider.auth_methods if method in AUTH_METHODS and method != "none"]
+    return "client_secret_basic" if not known or "client_secret_basic" in known else known[0]

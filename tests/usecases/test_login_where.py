@@ -1,0 +1,76 @@
+"""Which provider and which account a login is for: what a person need not say, and what Keyfob does not guess."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from broker.core.login import LOGIN_LIFETIME
+from broker.errors import InvalidRequest
+from broker.usecases import login, providers
+from broker.usecases.login import NewLogin
+from broker.usecases.providers import NewProvider
+from tests.usecases.house import opened
+
+
+def test_an_accounts_provider_may_be_named_by_its_preset(tmp_path: Path) -> None:
+    """``login work --provider funkwhale`` means the pod that the account is at, whatever that provider is called."""
+
+    async def story() -> None:
+        async with opened(tmp_path) as house:
+            account = await house.log_in("me")
+            begun = await login.begin(house.ctx, NewLogin("practice", "me", scope=("openid",)))
+            assert (begun.provider, begun.replaces) == (account.provider, account.uuid)
+            with pytest.raises(InvalidRequest, match="--base-url"):
+                await login.begin(house.ctx, NewLogin("practice", "somebody-else"))
+
+    asyncio.run(story())
+
+
+def test_a_login_under_way_is_begun_anew_by_its_name_alone(tmp_path: Path) -> None:
+    """The hint for a first login that nobody finished names the account only: that has to be enough."""
+
+    async def story() -> None:
+        async with opened(tmp_path) as house:
+            first = await house.begin("me")
+            again = await login.begin(house.ctx, NewLogin("", "me"))
+            assert (again.provider, again.replaces) == (first.provider, None)
+            await house.begin("")  # a login that will choose its own name is nobody's
+            with pytest.raises(InvalidRequest, match="Which provider"):
+                await login.begin(house.ctx, NewLogin("", ""))
+            house.clock.forward(LOGIN_LIFETIME)
+            with pytest.raises(InvalidRequest, match="Which provider"):
+                await login.begin(house.ctx, NewLogin("", "me"))
+
+    asyncio.run(story())
+
+
+def test_a_person_with_several_accounts_gets_another_one(tmp_path: Path) -> None:
+    """A login without a name renews the one account of that person; of several, none is replaced by a guess."""
+
+    async def story() -> None:
+        async with opened(tmp_path) as house:
+            mail = await house.log_in("mail")
+            assert (await house.log_in("")).uuid == mail.uuid
+            renewed = await house.account("mail")
+            calendar = await house.log_in("calendar")
+            third = await house.log_in("")
+            assert third.name not in ("mail", "calendar")
+            assert [await house.account("mail"), await house.account("calendar")] == [renewed, calendar]
+
+    asyncio.run(story())
+
+
+def test_no_provider_of_ones_own_is_called_like_a_preset(tmp_path: Path) -> None:
+    """A login that names the preset would go to the other one, with everything that is asked for there."""
+
+    async def story() -> None:
+        async with opened(tmp_path) as house:
+            issuer = house.practice.url
+            with pytest.raises(InvalidRequest, match="'funkwhale' is the name of a preset"):
+                await providers.add(house.ctx, NewProvider("funkwhale", issuer=issuer))
+            assert await providers.listed(house.ctx) == []
+            named = await providers.add(house.ctx, NewProvider("practice", "practice", house.practice.url))
+            assert named.name == "practice"
+
+    asyncio.run(story())

@@ -109,9 +109,11 @@ async def get_token(
     if isinstance(decision, Denied):
         return decision
     held = await _held(ctx, account, id_token=id_token)
-    stale = held is None or not timing.is_fresh(held.facts, ctx.clock(), min_ttl)
+    now = ctx.clock()
+    if held is not None and timing.is_fresh(held.facts, now, min_ttl) and _may_serve(account, held.facts, now, min_ttl):
+        return _handed_out(ctx, caller, account, held, now)
     # Where the last refresh brought no ID token, another one will not either.
-    if stale and (not id_token or account.id_token_generation == account.generation):
+    if not id_token or account.id_token_generation == account.generation:
         account = await _renewed(ctx, account)
         if account is None:
             return await _absent(ctx, caller, ask)
@@ -188,9 +190,7 @@ async def _answer(ctx: Context, caller: Caller, account: Account, min_ttl: float
         if held is not None:
             if not _may_serve(current, held.facts, now, min_ttl):
                 break
-            ctx.handouts.count(current, caller.name, now)
-            ctx.publish("handed-out", current.name, app=caller.name, generation=current.generation)
-            return Ready(current, held.secret, held.facts, now)
+            return _handed_out(ctx, caller, current, held, now)
         # No secret under that generation: either the row moved on between two reads, or there is none of that kind.
         seen, current = current, await ctx.store.account_by_uuid(current.uuid)
         if current is not None and current.generation == seen.generation:
@@ -198,6 +198,12 @@ async def _answer(ctx: Context, caller: Caller, account: Account, min_ttl: float
     if current is not None and id_token and (why := _no_id_token(current)):
         return MustLogin(current.name, why, await login.offer(ctx, current) if current.id_token_generation else "")
     return await refused(ctx, current or account)
+
+
+def _handed_out(ctx: Context, caller: Caller, account: Account, held: _Held, now: float) -> Ready:
+    ctx.handouts.count(account, caller.name, now)
+    ctx.publish("handed-out", account.name, app=caller.name, generation=account.generation)
+    return Ready(account, held.secret, held.facts, now)
 
 
 def _no_id_token(account: Account) -> str:

@@ -123,7 +123,7 @@ def play(session: Session) -> None:
     session.pause(0.8)
     session.type(second, "keyfob token demo")
     session.pause(2.5)
-    ask = f'curl -H "$(keyfob token demo --header)" {provider}/userinfo; echo'
+    ask = f"keyfob token demo --header | curl -sH @- {provider}/userinfo; echo"
     session.type(second, ask)
     session.await_text(second, r"preferred_username")
     session.pause(1.5)

@@ -7,6 +7,7 @@ import json
 import math
 import re
 import unicodedata
+from collections import Counter
 from typing import Any, NoReturn
 
 # Token replies are flat, metadata and key sets are three deep: more is an attack on the parser.
@@ -16,8 +17,9 @@ DIGITS_CAP = 40
 # What of an error description is shown (RFC 6749 5.2 sets no limit).
 SHOWN_CAP = 512
 
-# A whole string literal (so that brackets inside do not count), or one bracket.
-_STRUCTURE = re.compile(r'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]')
+# A string literal (so that brackets inside do not count), or one bracket. A literal that never ends counts to the end,
+# and nothing is given back (the possessive *+ and ++): looking again from every quote in it would take minutes.
+_STRUCTURE = re.compile(r'"(?:[^"\\]++|\\.)*+"?|[\[{]|[\]}]', re.DOTALL)
 # RFC 6749 appendix A: NQSCHAR, what error and error_description may hold.
 _NOT_NQSCHAR = re.compile(r"[^\x20-\x21\x23-\x5b\x5d-\x7e]+")
 # RFC 6749 appendix A: VSCHAR without the space; what a bearer token can hold without breaking a header.
@@ -128,5 +130,5 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    names = [name for name, _ in pairs]
-    return {name: value for name, value in pairs if names.count(name) == 1}
+    times = Counter(name for name, _ in pairs)
+    return {name: value for name, value in pairs if times[name] == 1}

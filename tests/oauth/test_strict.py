@@ -1,5 +1,8 @@
 """Strict JSON and words fit to be shown (security.md M21, R51)."""
 
+import contextlib
+import time
+
 import pytest
 
 from broker.oauth import strict
@@ -68,6 +71,27 @@ def test_a_peek_at_nonsense_sees_nothing(body: bytes) -> None:
 def test_a_peek_does_not_choose_between_two() -> None:
     """A refresh token that is named twice is not plainly there."""
     assert "refresh_token" not in (strict.peek(b'{"refresh_token": "a", "refresh_token": "b"}') or {})
+
+
+COSTLY = {
+    "a text that never ends, full of quotes": b'{"access_token":"' + rb"\"" * 32_000,
+    "texts that end in a backslash": b'{"a":"' + b"\\" * 65_001,
+    "many members": b"{" + b",".join(b'"%d":0' % number for number in range(6_000)) + b"}",
+    "many brackets": b'{"a":' + b"[]" * 32_000,
+    "a long number": b'{"a":' + b"9" * 64_000 + b"}",
+    "a long fraction": b'{"a":0.' + b"9" * 64_000 + b"}",
+    "blanks": b" " * 64_000 + b"{" + b"\n" * 64_000,
+}
+
+
+@pytest.mark.parametrize("body", COSTLY.values(), ids=COSTLY.keys())
+def test_no_reply_keeps_the_daemon_busy(body: bytes) -> None:
+    """A hostile reply or request of the largest size is read or refused at once: everybody else waits meanwhile."""
+    began = time.process_time()
+    strict.peek(body)
+    with contextlib.suppress(ValueError):
+        strict.loads(body)
+    assert time.process_time() - began < 0.25  # milliseconds; what is quadratic takes many times as long
 
 
 def test_an_error_text_is_cut_to_its_alphabet() -> None:

@@ -4,7 +4,7 @@ Called by the use cases before anything is handed out or changed. An empty list 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +40,17 @@ class AppGrant:
 
 @dataclass(frozen=True, slots=True)
 class App:
-    """A program that proved itself with an app key."""
+    """A program that proved itself with an app key.
+
+    Attributes:
+        name: unique.
+        grants: what it may have, as they were when it was asked who it is.
+        key_hash: of the key that it showed, by which the question can be asked again.
+    """
 
     name: str
     grants: tuple[AppGrant, ...]
+    key_hash: bytes = field(default=b"", repr=False, compare=False)
 
 
 Caller = Owner | App

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 from broker.core.secret import Secret
 
+# Seconds. A lifetime of centuries is a slip (seen: 1e308), and dates beyond the year 9999 cannot be written.
+LIFETIME_CAP = 2**33
+
 
 @dataclass(frozen=True, slots=True)
 class Token:

@@ -17,6 +17,7 @@ from joserfc.jwk import ECKey, OKPKey, RSAKey
 from joserfc.jws import JWSRegistry
 
 from broker.core.secret import Secret
+from broker.core.token import LIFETIME_CAP
 from broker.errors import LoginFailed, ProviderUnavailable
 from broker.oauth import strict
 from broker.oauth.http import AnswerLost, Http, NotSent
@@ -200,6 +201,8 @@ def _check_times(payload: Mapping[str, Any], now: float) -> None:
     expires, issued = _time(payload, "exp"), _time(payload, "iat")
     if now >= expires + LEEWAY:
         _refuse("it has expired by this machine's clock")
+    if expires - now > LIFETIME_CAP:
+        _refuse("it claims to live for centuries")
     if abs(now - issued) > ISSUED_WITHIN:
         _refuse("it was not made just now by this machine's clock")
     if "nbf" in payload and now < _time(payload, "nbf") - LEEWAY:

@@ -7,23 +7,22 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote_plus
+from urllib.parse import quote_plus, unquote
 
 from broker.core.login import Client
 from broker.core.secret import Secret
-from broker.core.token import Grant, Token
 from broker.errors import Misconfigured
 from broker.oauth import strict
 from broker.oauth.http import AnswerLost, Http, NotSent, Reply
 from broker.providers.model import Provider, ThrottleRules
 
-# A lifetime of centuries is a slip of the provider (seen: 1e308), and dates beyond the year 9999 cannot be written.
-LIFETIME_CAP = 2**33
-# Seconds as text, as some providers send them: "3600", "3599.9" - in ASCII, so no other script's digits.
-_SECONDS = re.compile(r"-?[0-9]{1,12}(\.[0-9]{1,12})?")
 # A token named as a JSON member, or as a form's field: not every endpoint answers in the form that it should.
 _ANY_TOKEN = re.compile(rb'"((?:access|refresh)_token)"\s*:|(?:^|&)\s*((?:access|refresh)_token)=')
 _REFRESH_TOKEN = re.compile(rb'"(refresh_token)"\s*:|(?:^|&)\s*(refresh_token)=')
+# What stands in an error text for a secret that it repeated; and what a piece of one looks like: long, without blanks.
+HIDDEN = "[hidden]"
+LEAST_SECRET = 8
+_RUN = re.compile(r"[A-Za-z0-9._~+/=%-]{12,}")
 # HTTP statuses (RFC 9110 15) by what they mean here; 408 and 425 say "later", not "no".
 _OK = range(200, 300)
 _CLIENT_ERRORS = range(400, 500)
@@ -85,14 +84,6 @@ class Lost:
 
 
 Outcome = Answered | Refused | Throttled | Unreachable | Faulty | Lost
-
-
-class BadReply(Exception):
-    """A token reply that is not usable; the text says why and holds nothing of it."""
-
-
-class Unreadable(BadReply):
-    """It is not even JSON: whatever else it brought, a new refresh token included, cannot be told."""
 
 
 async def exchange_code(  # noqa: PLR0913 -- one argument per parameter of RFC 6749 4.1.3
@@ -176,7 +167,7 @@ async def revoke(
         case Reply() as reply if reply.status in _OK:
             return None
         case Reply() as reply:
-            match read_reply(reply, provider.throttle):
+            match read_reply(reply, provider.throttle, _secrets(secret, form)):
                 case Refused(error=error, description=description):
                     return f"{error}: {description}" if description else error
                 case Throttled(reason=reason) | Faulty(reason=reason):
@@ -199,7 +190,7 @@ async def _ask(
     if resource is not None:
         form["resource"] = resource
     reply = await _send(http, provider, client, secret, endpoint, form)
-    return read_reply(reply, provider.throttle) if isinstance(reply, Reply) else reply
+    return read_reply(reply, provider.throttle, _secrets(secret, form)) if isinstance(reply, Reply) else reply
 
 
 async def _send(
@@ -235,23 +226,31 @@ async def _send(
 # --- reading ----------------------------------------------------------------------------------------------------------
 
 
-def read_reply(reply: Reply, throttle: ThrottleRules) -> Answered | Refused | Throttled | Faulty:
-    """Tell what an answer is, from its status first: a body cannot turn a refusal into a token."""
+def read_reply(
+    reply: Reply, throttle: ThrottleRules, sent: tuple[Secret, ...] = ()
+) -> Answered | Refused | Throttled | Faulty:
+    """Tell what an answer is, from its status first: a body cannot turn a refusal into a token.
+
+    Args:
+        reply: the answer.
+        throttle: what the provider says "too fast" with.
+        sent: the secrets of the request: some providers repeat them in their error texts.
+    """
     status = reply.status
     if status in _OK:
-        return _read_success(reply)
+        return _read_success(reply, sent)
     if status == _THROTTLED or (status == _UNAVAILABLE and "retry-after" in reply.headers):
         return Throttled(f"it answered HTTP {status}", reply.retry_after)
     if status in throttle.statuses and reply.headers.get(throttle.header.lower(), "").strip() == "0":
         return Throttled(f"it answered HTTP {status} and nothing is left of the allowance", reply.retry_after)
     if status in _CLIENT_ERRORS and status not in _TOO_EARLY:
-        refusal = _refusal(strict.peek(reply.body), status)
+        refusal = _refusal(strict.peek(reply.body), status, sent)
         if refusal is not None:
             return refusal
     return Faulty(_describe(reply))
 
 
-def _read_success(reply: Reply) -> Answered | Refused | Faulty:
+def _read_success(reply: Reply, sent: tuple[Secret, ...]) -> Answered | Refused | Faulty:
     fields = strict.peek(reply.body)
     # Whatever else is wrong with it: what speaks of a token may be the only copy of a rotated one, so it is kept.
     if (fields or {}).get("access_token") or (fields or {}).get("refresh_token") or _hides(_ANY_TOKEN, reply.body):
@@ -260,7 +259,7 @@ def _read_success(reply: Reply) -> Answered | Refused | Faulty:
         return Answered(raw, refresh_token_in(raw))
     if fields is None:
         return Faulty(_describe(reply))
-    return _refusal(fields, reply.status) or Faulty(f"HTTP {reply.status} with no token in it")
+    return _refusal(fields, reply.status, sent) or Faulty(f"HTTP {reply.status} with no token in it")
 
 
 def _hides(name: re.Pattern[bytes], body: bytes) -> bool:
@@ -285,11 +284,26 @@ def refresh_token_in(raw: Secret) -> Secret | None:
     return Secret(new) if isinstance(new, str) and strict.is_printable(new) else None
 
 
-def _refusal(fields: Mapping[str, Any] | None, status: int) -> Refused | None:
-    error = strict.clean(fields.get("error")) if fields is not None else ""
-    if fields is None or not error:
+def _refusal(fields: Mapping[str, Any] | None, status: int, sent: tuple[Secret, ...]) -> Refused | None:
+    if fields is None:
         return None
-    return Refused(error, strict.clean(fields.get("error_description")), status)
+    error, description = (strict.clean(_without(fields.get(name), sent)) for name in ("error", "error_description"))
+    return Refused(error, description, status) if error else None
+
+
+def _secrets(secret: Secret | None, form: Mapping[str, str | Secret]) -> tuple[Secret, ...]:
+    return tuple(value for value in (secret, *form.values()) if isinstance(value, Secret))
+
+
+def _without(text: object, secrets: tuple[Secret, ...]) -> object:
+    """Return an error text without the secrets that it repeats, whole, in parts or percent-encoded."""
+    if not isinstance(text, str):
+        return text
+    # No real secret is shorter than a password, and a shorter one would be found in innocent words.
+    plain = [value for secret in secrets if len(value := secret.reveal()) >= LEAST_SECRET]
+    for value in sorted(plain, key=len, reverse=True):
+        text = text.replace(value, HIDDEN)
+    return _RUN.sub(lambda run: HIDDEN if any(unquote(run[0]) in value for value in plain) else run[0], text)
 
 
 def _describe(reply: Reply) -> str:
@@ -301,85 +315,3 @@ def _describe(reply: Reply) -> str:
     if reply.body.lstrip()[:1] == b"<" or "html" in reply.headers.get("content-type", ""):
         return f"{text} with a web page instead of JSON"
     return text if reply.status in _SERVER_ERRORS else f"{text}, but not in OAuth's form"
-
-
-def read_grant(raw: Secret, *, provider: Provider, issued_at: float, asked_scope: tuple[str, ...]) -> Grant:
-    """Validate a token reply (RFC 6749 5.1). An ``id_token`` in it is *not* verified here.
-
-    Args:
-        raw: the reply.
-        provider: for its scope separator.
-        issued_at: when the request was sent, epoch seconds: life is counted from there.
-        asked_scope: what counts as granted where the reply names no scope: what the request asked for, or at a
-            refresh what the grant has.
-
-    Raises:
-        BadReply: it is not usable; refresh tokens in it are not judged here.
-    """
-    try:
-        fields = strict.loads(raw.reveal().encode())
-    except ValueError as exc:
-        raise Unreadable(str(exc)) from exc
-    access_token = fields.get("access_token")
-    if not isinstance(access_token, str) or not strict.is_printable(access_token):
-        raise BadReply("its access_token is missing, or not text that can be sent")
-    token_type = fields.get("token_type")
-    if token_type in (None, ""):
-        token_type = "Bearer"  # noqa: S105 -- RFC 6749 requires it; providers forget it, and mean this
-    if not isinstance(token_type, str) or token_type.lower() != "bearer":
-        raise BadReply("its token_type is not Bearer")
-    id_token = fields.get("id_token")
-    if id_token not in (None, "") and not strict.is_printable(id_token):
-        raise BadReply("its id_token is not text")
-    lifetime = _lifetime(fields.get("expires_in"))
-    return Grant(
-        token=Token(
-            token_type=token_type,
-            scope=_scope(fields.get("scope"), provider.scope_separator) or asked_scope,
-            issued_at=issued_at,
-            expires_at=None if lifetime is None else issued_at + max(0, lifetime),
-        ),
-        access_token=Secret(access_token),
-        refresh_token=refresh_token_in(raw),
-        id_token=Secret(id_token) if isinstance(id_token, str) and id_token else None,
-        refresh_expires_at=_refresh_expiry(fields, issued_at),
-    )
-
-
-def _lifetime(value: object) -> int | None:
-    """Return whole seconds, None where none are given; zero and less mean expired, never endless."""
-    if value is None:
-        return None
-    if isinstance(value, str) and _SECONDS.fullmatch(value):
-        value = float(value)
-    if isinstance(value, bool) or not isinstance(value, int | float) or abs(value) > LIFETIME_CAP:
-        raise BadReply("its expires_in is not a number of seconds")
-    return int(value // 1)
-
-
-def _scope(value: object, separator: str) -> tuple[str, ...]:
-    if value is None:
-        return ()
-    if isinstance(value, str):
-        value = value.replace(separator, " ").split(" ")
-    if not isinstance(value, list):
-        raise BadReply("its scope is neither text nor a list")
-    scopes = [item for item in value if item != ""]
-    if not all(strict.is_printable(item) for item in scopes):
-        raise BadReply("its scope holds something that is no scope")
-    return tuple(dict.fromkeys(scopes))
-
-
-def _refresh_expiry(fields: Mapping[str, Any], issued_at: float) -> float | None:
-    """When the refresh token dies, by either of the two names in use. Zero means never (Keycloak's offline tokens).
-
-    It is a convenience for the calendar, so nonsense in it is no reason to refuse a token.
-    """
-    for name in ("refresh_token_expires_in", "refresh_expires_in"):
-        try:
-            lifetime = _lifetime(fields.get(name))
-        except BadReply:
-            continue
-        if lifetime is not None and lifetime > 0:
-            return issued_at + lifetime
-    return None

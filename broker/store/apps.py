@@ -122,7 +122,7 @@ class Apps(Shelf):
             if row is None or (row.expires_at is not None and row.expires_at <= now):
                 return None
             grants = tx.execute(_GRANTS.where(t.app_grant.c.app == row.name)).mappings()
-            return App(row.name, _grants(grants, row.name))
+            return App(row.name, _grants(grants, row.name), key_hash)
 
         return await self._db.read(work)
 

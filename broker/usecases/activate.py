@@ -8,6 +8,7 @@ from broker.core.login import Login
 from broker.core.token import Grant
 from broker.errors import Conflict, LoginFailed, ProviderUnavailable
 from broker.oauth import wire
+from broker.oauth.grant import BadReply, read_grant
 from broker.providers.model import Provider
 from broker.usecases.context import Context
 
@@ -22,8 +23,8 @@ def read_answer(provider: Provider, outcome: wire.Outcome, sent_at: float, scope
     match outcome:
         case wire.Answered(raw=raw):
             try:
-                return wire.read_grant(raw, provider=provider, issued_at=sent_at, asked_scope=scope)
-            except wire.BadReply as exc:
+                return read_grant(raw, provider=provider, issued_at=sent_at, asked_scope=scope)
+            except BadReply as exc:
                 raise LoginFailed(f"{provider.title} gave a token that is not usable: {exc}.") from exc
         case wire.Refused(error=error, description=description):
             said = f"{error}: {description}" if description else error

@@ -8,7 +8,7 @@ import re
 import secrets
 from collections.abc import Sequence
 
-from broker.core.policy import App, AppGrant
+from broker.core.policy import App, AppGrant, Caller
 from broker.core.secret import Secret
 from broker.errors import Conflict, InvalidRequest, UnknownAccount, UnknownApp
 from broker.store.store import AppRow
@@ -31,6 +31,13 @@ async def identify(ctx: Context, key: str) -> App | None:
     if not key.startswith(KEY_PREFIX):
         return None
     return await ctx.store.app_by_key(hash_key(key), ctx.clock())
+
+
+async def still(ctx: Context, caller: Caller) -> Caller | None:
+    """Return what a caller may have now, after a wait; None for an app whose key has ended meanwhile."""
+    if not isinstance(caller, App) or not caller.key_hash:
+        return caller
+    return await ctx.store.app_by_key(caller.key_hash, ctx.clock())
 
 
 async def add(ctx: Context, name: str, grants: Sequence[AppGrant], expires_at: float | None) -> Secret:

@@ -23,7 +23,7 @@ from broker.core.secret import Secret
 from broker.core.token import Token
 from broker.errors import KeyfobError, UnknownAccount
 from broker.oauth import idtoken
-from broker.usecases import login, refresh
+from broker.usecases import apps, login, refresh
 from broker.usecases.context import Context
 
 # An app waits this long for a refresh: longer than one request to a provider may take (20 s), so that a slow answer
@@ -117,7 +117,7 @@ async def get_token(
         account = await _renewed(ctx, account)
         if account is None:
             return await _absent(ctx, caller, ask)
-    return await _answer(ctx, caller, account, min_ttl, id_token=id_token)
+    return await _answer(ctx, caller, ask, account, min_ttl, id_token=id_token)
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +181,9 @@ async def _renewed(ctx: Context, account: Account) -> Account | None:
     return await ctx.store.account_by_uuid(account.uuid)
 
 
-async def _answer(ctx: Context, caller: Caller, account: Account, min_ttl: float | None, *, id_token: bool) -> Outcome:
+async def _answer(
+    ctx: Context, caller: Caller, ask: Ask, account: Account, min_ttl: float | None, *, id_token: bool
+) -> Outcome:
     """Hand out what lives; otherwise say who can help."""
     current: Account | None = account
     while current is not None:
@@ -190,6 +192,13 @@ async def _answer(ctx: Context, caller: Caller, account: Account, min_ttl: float
         if held is not None:
             if not _may_serve(current, held.facts, now, min_ttl):
                 break
+            # What came of the wait may carry more than before, and the owner may have changed the grants meanwhile.
+            asking = await apps.still(ctx, caller)
+            if asking is None:
+                return Denied("this app was removed, or its key replaced, while it waited", caller.name, ask.account)
+            decision = policy.decide(asking, ask, current.scope, current.resource, now)
+            if isinstance(decision, Denied):
+                return decision
             return _handed_out(ctx, caller, current, held, now)
         # No secret under that generation: either the row moved on between two reads, or there is none of that kind.
         seen, current = current, await ctx.store.account_by_uuid(current.uuid)

@@ -18,6 +18,7 @@ from broker.core.token import Grant
 from broker.errors import InvalidRequest, KeyfobError, Misconfigured, StoreUnavailable, UnknownProvider
 from broker.events import Kind
 from broker.oauth import idtoken, wire
+from broker.oauth.grant import BadReply, Unreadable, read_grant
 from broker.providers.model import Provider
 from broker.usecases.context import Context
 from broker.usecases.providers import find, timing_policy
@@ -29,6 +30,10 @@ CLIENT_ERRORS = ("invalid_client", "unauthorized_client")
 # How often a commit of an answer that is already here is tried again: the answer is lost if we give up.
 KEEP_TRIES = 60
 KEEP_PAUSE = 1.0
+
+
+class _Foreign(Exception):
+    """A refresh brought a token of another person; the text says whose, and is safe to show."""
 
 
 def join(ctx: Context, account: Account) -> asyncio.Task[None]:
@@ -188,12 +193,16 @@ async def _keep(ctx: Context, account: Account, raw: Secret, refresh_token: Secr
 async def _judge(ctx: Context, account: Account, provider: Provider, raw: Secret, sent_at: float) -> None:
     """Validate the rest of an answer whose refresh token is already safe, then put the token to use."""
     try:
-        grant = wire.read_grant(raw, provider=provider, issued_at=sent_at, asked_scope=account.scope)
+        grant = read_grant(raw, provider=provider, issued_at=sent_at, asked_scope=account.scope)
         if not (provider.issuer and provider.endpoints.jwks):
             grant = replace(grant, id_token=None)  # nothing could verify it
         await _check_use(ctx, account, provider, grant)
-    except (wire.BadReply, KeyfobError) as exc:
-        gone = isinstance(exc, wire.Unreadable) or wire.hides_refresh_token(raw)
+    except _Foreign as exc:
+        # Whoever that is, nothing of it is handed out or sent again (OpenID Connect Core 12.2).
+        await _login_needed(ctx, account, str(exc))
+        return
+    except (BadReply, KeyfobError) as exc:
+        gone = isinstance(exc, Unreadable) or wire.hides_refresh_token(raw)
         if gone and wire.refresh_token_in(raw) is None:
             # Carried out, and the new refresh token is not to be found in it: as good as lost.
             await _lost(ctx, account, provider, sent_at, str(exc))
@@ -216,7 +225,7 @@ async def _check_use(ctx: Context, account: Account, provider: Provider, grant: 
     """A token must live, and an ID token that comes with it be for the same person (OpenID Connect Core 12.2)."""
     if grant.token.lifetime is not None and grant.token.lifetime <= 0:
         # It would be due again at once, and so would the next one, for ever.
-        raise wire.BadReply("it has expired already")
+        raise BadReply("it has expired already")
     if grant.id_token is None:
         return
     claims = await idtoken.verify(
@@ -233,7 +242,10 @@ async def _check_use(ctx: Context, account: Account, provider: Provider, grant: 
         account.identity.issuer,
         account.identity.subject,
     ):
-        raise wire.BadReply("it is for somebody else")
+        raise _Foreign(
+            f"{provider.title} answered a refresh for '{account.identity.label}' with a token of somebody else "
+            f"('{claims.label}')."
+        )
 
 
 async def _dead(ctx: Context, account: Account, provider: Provider, refusal: wire.Refused) -> None:
@@ -241,6 +253,10 @@ async def _dead(ctx: Context, account: Account, provider: Provider, refusal: wir
     reason = _said(provider, refusal.error, refusal.description)
     if _in_doubt(account):
         reason = f"An answer of {provider.title} was lost, and the refresh token from before is not accepted any more."
+    await _login_needed(ctx, account, reason)
+
+
+async def _login_needed(ctx: Context, account: Account, reason: str) -> None:
     if await _swap(ctx, account, lambda row: transitions.login_needed(row, ctx.clock(), reason)) is not None:
         ctx.publish("needs-login", account.name, detail=reason)
 

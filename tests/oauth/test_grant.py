@@ -8,7 +8,7 @@ import pytest
 
 from broker.core.secret import Secret
 from broker.core.token import Grant
-from broker.oauth import wire
+from broker.oauth.grant import BadReply, read_grant
 from broker.providers.model import Provider
 
 PROVIDER = Provider(name="p", title="P", preset="generic")
@@ -19,7 +19,7 @@ def grant(fields: dict[str, object] | str, **provider: str) -> Grant:
     """Read a token reply that was asked for at 1000."""
     raw = Secret(fields if isinstance(fields, str) else json.dumps(fields))
     asked = ("asked",)
-    return wire.read_grant(raw, provider=replace(PROVIDER, **provider), issued_at=1000.0, asked_scope=asked)  # type: ignore[arg-type]  # text fields only
+    return read_grant(raw, provider=replace(PROVIDER, **provider), issued_at=1000.0, asked_scope=asked)  # type: ignore[arg-type]  # text fields only
 
 
 def test_a_sound_reply_becomes_a_grant() -> None:
@@ -54,7 +54,7 @@ def test_a_lifetime_is_read_in_every_spelling_in_use(value: object, expires_at: 
 )
 def test_a_lifetime_that_is_none_is_refused(value: object) -> None:
     """Garbage, booleans, other scripts' digits and absurd numbers quarantine the token (M14, M15)."""
-    with pytest.raises(wire.BadReply, match="expires_in"):
+    with pytest.raises(BadReply, match="expires_in"):
         grant({**GOOD, "expires_in": value})
 
 
@@ -68,14 +68,14 @@ def test_an_expiry_date_of_the_provider_is_ignored() -> None:
 @pytest.mark.parametrize("value", ["a\r\nX: y", "", 5, None, [], True, "a b", "é", "a\0"])
 def test_an_access_token_that_cannot_be_sent_is_refused(value: object) -> None:
     """A token is visible ASCII text (M16)."""
-    with pytest.raises(wire.BadReply, match="access_token"):
+    with pytest.raises(BadReply, match="access_token"):
         grant({**GOOD, "access_token": value})
 
 
 @pytest.mark.parametrize("value", ["DPoP", "mac", "N_A", 5, ["Bearer"], "Bearer "])
 def test_another_kind_of_token_is_refused(value: object) -> None:
     """What was asked for is a bearer token (M16, R35)."""
-    with pytest.raises(wire.BadReply, match="token_type"):
+    with pytest.raises(BadReply, match="token_type"):
         grant({**GOOD, "token_type": value})
 
 
@@ -108,7 +108,7 @@ def test_a_provider_may_separate_scopes_with_commas() -> None:
 @pytest.mark.parametrize("value", [5, True, {"a": 1}, [1], "a\nb", ["a b"]])
 def test_a_scope_that_is_none_is_refused(value: object) -> None:
     """Guessing at rights is worse than refusing."""
-    with pytest.raises(wire.BadReply, match="scope"):
+    with pytest.raises(BadReply, match="scope"):
         grant({**GOOD, "scope": value})
 
 
@@ -130,18 +130,18 @@ def test_the_refresh_tokens_end_is_noted_where_it_is_told(fields: dict[str, obje
 @pytest.mark.parametrize("value", [5, {}, "a b"])
 def test_an_id_token_that_is_none_is_refused(value: object) -> None:
     """An ID token is text or absent."""
-    with pytest.raises(wire.BadReply, match="id_token"):
+    with pytest.raises(BadReply, match="id_token"):
         grant({**GOOD, "id_token": value})
 
 
 def test_a_refusal_to_read_quotes_nothing() -> None:
     """The reason is shown to people and logged: no part of the reply is in it."""
-    with pytest.raises(wire.BadReply) as caught:
+    with pytest.raises(BadReply) as caught:
         grant('{"access_token": "marker\\n", "token_type": "marker"}')
     assert "marker" not in str(caught.value)
 
 
 def test_infinity_is_refused_by_both_readers() -> None:
     """A reply with a number that is none is not usable, by whatever spelling (M14)."""
-    with pytest.raises(wire.BadReply, match="number"):
+    with pytest.raises(BadReply, match="number"):
         grant(json.dumps({**GOOD, "expires_in": math.inf}))

@@ -126,6 +126,8 @@ WRONG: dict[str, dict[str, Any]] = {
     "expired": {"exp": NOW - 61},
     "no expiry": {"exp": None},
     "expiry as text": {"exp": "2030"},
+    "an expiry beyond all dates": {"exp": 10**30},
+    "an expiry in centuries": {"exp": NOW + 2.0**33 + 1},
     "expiry as truth": {"exp": True},
     "issued long ago": {"iat": NOW - 601},
     "issued in future": {"iat": NOW + 601},

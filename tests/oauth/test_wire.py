@@ -4,7 +4,7 @@ import asyncio
 import json
 from base64 import b64encode
 from dataclasses import replace
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, quote
 
 import pytest
 
@@ -12,6 +12,7 @@ from broker.core.login import Client
 from broker.core.secret import Secret
 from broker.errors import Misconfigured
 from broker.oauth import wire
+from broker.oauth.grant import BadReply, read_grant
 from broker.oauth.http import Reply
 from broker.providers.model import Endpoints, Provider, ThrottleRules
 from tests.oauth.loopback import CLIENT, Loopback, headers_of, http
@@ -21,7 +22,13 @@ PUBLIC = Client("u", "p", "id", "none", "given", has_secret=False, created_at=0.
 GOOD = {"access_token": "at", "token_type": "Bearer", "expires_in": 3600, "refresh_token": "rt2"}
 
 
-def refresh(server: Loopback, *, client: Client = PUBLIC, secret: Secret | None = None) -> wire.Outcome:
+def refresh(
+    server: Loopback,
+    *,
+    client: Client = PUBLIC,
+    secret: Secret | None = None,
+    refresh_token: Secret = Secret("rt1"),  # noqa: B008 -- it never changes
+) -> wire.Outcome:
     """Refresh at the server."""
     return asyncio.run(
         wire.refresh(
@@ -30,7 +37,7 @@ def refresh(server: Loopback, *, client: Client = PUBLIC, secret: Secret | None 
             client,
             secret,
             token_endpoint=server.url + "/token",
-            refresh_token=Secret("rt1"),
+            refresh_token=refresh_token,
         )
     )
 
@@ -145,8 +152,8 @@ def test_a_new_refresh_token_survives_slips_beside_it(body: bytes) -> None:
     answer = outcome(http("200 OK", body))
     assert isinstance(answer, wire.Answered)
     assert answer.refresh_token == Secret("rt2")
-    with pytest.raises(wire.BadReply):
-        wire.read_grant(answer.raw, provider=PROVIDER, issued_at=0.0, asked_scope=())
+    with pytest.raises(BadReply):
+        read_grant(answer.raw, provider=PROVIDER, issued_at=0.0, asked_scope=())
 
 
 UNREADABLE = {
@@ -169,8 +176,8 @@ def test_what_speaks_of_a_token_is_kept_though_nobody_can_read_it(body: bytes) -
     answer = outcome(http("200 OK", body))
     assert isinstance(answer, wire.Answered)
     assert answer.refresh_token is None
-    with pytest.raises(wire.BadReply):
-        wire.read_grant(answer.raw, provider=PROVIDER, issued_at=0.0, asked_scope=())
+    with pytest.raises(BadReply):
+        read_grant(answer.raw, provider=PROVIDER, issued_at=0.0, asked_scope=())
 
 
 FAULTY = {
@@ -204,6 +211,29 @@ FAULTY = {
 def test_what_is_no_token_endpoint_in_its_right_mind_changes_nothing(answer: bytes) -> None:
     """None of these is a token (M12), and none means that the grant is dead."""
     assert isinstance(outcome(answer), wire.Faulty)
+
+
+TOKEN = "rt1-Zm9vYmFy/+=" + "x" * 20
+REPEATED = {
+    "whole": TOKEN,
+    "percent-encoded": quote(TOKEN, safe=""),
+    "its beginning": TOKEN[:20],
+    "its end": TOKEN[-16:],
+    "the client's secret": "the secret of this client",
+}
+
+
+@pytest.mark.parametrize("said", REPEATED.values(), ids=REPEATED.keys())
+def test_a_secret_that_the_provider_repeats_is_not_told(server: Loopback, said: str) -> None:
+    """Real servers write "Invalid refresh token: ..." with the token in full; texts end in logs and on screens."""
+    server.default = http("400 Bad Request", {"error": "invalid_grant", "error_description": f"Invalid ({said})!"})
+    client = replace(PUBLIC, auth_method="client_secret_post")
+    secret = Secret("the secret of this client")
+    answer = refresh(server, client=client, secret=secret, refresh_token=Secret(TOKEN))
+    assert answer == wire.Refused("invalid_grant", f"Invalid ({wire.HIDDEN})!", 400)
+    where = replace(PROVIDER, endpoints=Endpoints(revocation=server.url + "/revoke"))
+    told = asyncio.run(wire.revoke(CLIENT, where, client, secret, token=Secret(TOKEN), hint="refresh_token"))
+    assert told == f"invalid_grant: Invalid ({wire.HIDDEN})!"
 
 
 @pytest.mark.parametrize("status", ["400 Bad Request", "401 Unauthorized", "403 Forbidden", "200 OK"])

@@ -37,7 +37,7 @@ from tests.usecases.house import DUE, TTL, Clock, opened
         ("drop", "uncertain"),
         ("refuse", "uncertain"),
         ("token_type=DPoP", "refreshing-failed"),
-        ("wrong_sub", "refreshing-failed"),
+        ("wrong_sub", "needs-login"),
         ("bad_signature", "refreshing-failed"),
         ("alg_none", "refreshing-failed"),
     ],

@@ -15,8 +15,10 @@ from pathlib import Path
 from socket import socket as Socket  # noqa: N812 -- a type, named as one
 
 from broker import __version__, logs, sdnotify
+from broker.clock import SteadyClock, boottime
 from broker.errors import CannotStart, KeyfobError
 from broker.events import Events
+from broker.notify import Announcer
 from broker.oauth.http import Http
 from broker.oauth.idtoken import Jwks
 from broker.providers import catalog
@@ -25,7 +27,7 @@ from broker.settings import Settings
 from broker.store.files import StateLock, lock_state_directory, private_directory
 from broker.store.keys import key_source
 from broker.store.store import Store
-from broker.usecases import audit, health, refresh
+from broker.usecases import audit, backup, health, refresh
 from broker.usecases.context import Context
 from broker.web.asgi import app_door, browser_door
 from broker.web.doors import LOOPBACK, Door, bind_port, bind_socket
@@ -44,20 +46,26 @@ class Daemon:
     Args:
         settings: where and how.
         environ: for what systemd passes on (sockets, credentials); what is meant for this process alone is removed.
-        clock: the wall clock, epoch seconds.
+        wall: the machine's wall clock, epoch seconds.
+        boot: seconds that pass while the machine sleeps, too, and that nobody can set.
     """
 
     def __init__(
-        self, settings: Settings, environ: MutableMapping[str, str], clock: Callable[[], float] = time.time
+        self,
+        settings: Settings,
+        environ: MutableMapping[str, str],
+        wall: Callable[[], float] = time.time,
+        boot: Callable[[], float] = boottime,
     ) -> None:
         self._settings = settings
         self._environ = environ
-        self._clock = clock
+        self._wall, self._boot = wall, boot
         self._doors: list[Door] = []
         self._lock: StateLock | None = None
         self._scheduler: Scheduler | None = None
         self._ctx: Context | None = None
         self._audit: asyncio.Task[None] | None = None
+        self._announcer: Announcer | None = None
         self._own_socket: Path | None = None
 
     @property
@@ -98,6 +106,7 @@ class Daemon:
             sockets.append(local)
             self._own_socket = None if "app" in given else settings.socket
             store = await self._open_store()
+            clock = SteadyClock(self._wall, self._boot, await store.last_seen())
         except BaseException:
             for sock in sockets:
                 sock.close()
@@ -108,7 +117,9 @@ class Daemon:
             http=Http(ca_file=settings.ca_file, proxy=settings.http_proxy),
             jwks=Jwks(),
             events=Events(),
-            clock=self._clock,
+            clock=clock,
+            follow=clock.follow,
+            started_at=clock(),
             rng=random.SystemRandom(),
             browser_url=f"http://{LOOPBACK}:{browser_port}",
             presets_dir=settings.presets_dir,
@@ -119,6 +130,7 @@ class Daemon:
             },
         )
         self._audit = asyncio.create_task(audit.record(ctx), name="audit")
+        await backup.recognise_copy(ctx)
         if store.locked:
             log.warning("locked: %s %s", store.locked, store.locked_hint)
         else:
@@ -132,6 +144,9 @@ class Daemon:
             await door.open()
         self._scheduler = Scheduler(ctx)
         self._scheduler.start()
+        command, desktop = self._settings.notify_command, self._settings.notify_desktop == "on"
+        self._announcer = Announcer(ctx, command=command, desktop=desktop, environ=self._environ)
+        self._announcer.start()
         log.info("Keyfob %s: %s", __version__, ", ".join(f"{name} {where}" for name, where in ctx.doors.items()))
 
     async def _open_store(self) -> Store:
@@ -143,11 +158,13 @@ class Daemon:
             command=settings.key_command,
             credentials_dir=Path(credentials) if credentials else None,
         )
-        return await Store.open(settings.database_url, key=key, now=self._clock())
+        return await Store.open(settings.database_url, key=key, now=self._wall())
 
     async def stop(self) -> None:
         """Begin nothing, let refreshes land, close the doors, then the store."""
         ctx = self.ctx
+        if self._announcer is not None:
+            await self._announcer.stop()
         if self._scheduler is not None:
             await self._scheduler.stop()
         late = await ctx.flights.drain(DRAIN)
@@ -178,6 +195,10 @@ def _names(port: int) -> frozenset[str]:
     return frozenset({f"{LOOPBACK}:{port}", f"localhost:{port}"})
 
 
+# Three full doors, and as much again.
+FILES = 4096
+
+
 def on_stop(stop: Callable[[], None]) -> None:
     """Call ``stop`` at SIGTERM, Ctrl-C, and when the terminal goes away; under nohup it may go."""
     for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -194,6 +215,9 @@ async def serve(settings: Settings, environ: MutableMapping[str, str]) -> None:
     logs.set_up(settings.log, settings.log_format)
     # A core dump would hold every key and token.
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    # The usual soft limit of 1024 descriptors is less than full doors need; the database and the way out need some too.
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most if most == resource.RLIM_INFINITY else min(most, FILES), most))
     stopping = asyncio.Event()
     on_stop(stopping.set)
     # First of all: no child that the start may run (a key command) shall speak for the daemon.

@@ -19,11 +19,13 @@ Kind = Literal[
     "needs-login",
     "misconfigured",
     "uncertain",
+    "suspect",
     "handed-out",
     "rejected",
     "logged-out",
     "app-added",
     "app-removed",
+    "clock-set",
 ]
 
 # A listener that reads nothing for so many events is told that it missed some; nobody waits for it.
@@ -42,6 +44,7 @@ class Event:
         detail: safe words for people.
         login: id of the login it belongs to, or empty.
         generation: the token's generation, or 0.
+        retry_at: of a refresh that failed: when Keyfob will ask again by itself, or None.
     """
 
     kind: Kind
@@ -51,6 +54,7 @@ class Event:
     detail: str = ""
     login: str = ""
     generation: int = 0
+    retry_at: float | None = None
 
 
 class Subscription:

@@ -14,7 +14,7 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from broker.core.timing import next_wake
 from broker.errors import KeyfobError
-from broker.usecases import login, refresh
+from broker.usecases import login, refresh, steps
 from broker.usecases.context import Context
 from broker.usecases.handouts import FLUSH_EVERY
 
@@ -71,6 +71,7 @@ class Scheduler:
         """Look at what is due, begin it, and set the bell for the next look."""
         due = None
         try:
+            await steps.follow(self._ctx)
             self._ctx.schedule.last_tick_at = self._ctx.clock()
             self._ctx.schedule.last_tick = asyncio.get_running_loop().time()
             await login.expire(self._ctx)

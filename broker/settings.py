@@ -4,18 +4,20 @@ Read by ``daemon`` and ``cli`` only; the table below is also what ``docs/configu
 """
 
 import os
-import stat
+import shlex
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from broker.core.trust import distrust
 from broker.errors import CannotStart
 
 KEY_SOURCES = ("file", "systemd", "command")
 LOG_LEVELS = ("debug", "info", "warning", "error")
 LOG_FORMATS = ("text", "json")
+ON_OFF = ("on", "off")
 MAX_PORT = 65535
 
 
@@ -33,6 +35,11 @@ def _port(text: str) -> int:
     if not 0 <= port <= MAX_PORT:
         raise ValueError
     return port
+
+
+def _command(text: str) -> str:
+    shlex.split(text)  # a quote that is left open is told at the start, not when the command is needed
+    return text
 
 
 def _one_of(*allowed: str) -> Callable[[str], str]:
@@ -66,6 +73,12 @@ class Settings:
     key_command: str = setting(str, "a command that prints the key, for key_source = command; no shell", "a command")
     ca_file: Path | None = setting(_path, "extra CA certificates (PEM) for outgoing TLS", "a path")
     http_proxy: str = setting(str, "proxy for outgoing requests; no proxy variable is read", "http://HOST:PORT")
+    notify_command: str = setting(
+        _command, "a command that is run when an account needs a person, such as another login; no shell", "a command"
+    )
+    notify_desktop: str = setting(
+        _one_of(*ON_OFF), "tell it on the desktop too, where there is one", f"one of {', '.join(ON_OFF)}"
+    )
     log: str = setting(_one_of(*LOG_LEVELS), "how much is logged", f"one of {', '.join(LOG_LEVELS)}")
     log_format: str = setting(_one_of(*LOG_FORMATS), "how log lines look", f"one of {', '.join(LOG_FORMATS)}")
 
@@ -145,6 +158,9 @@ def _defaults(home: Path, environ: Mapping[str, str], state_dir: Path | None) ->
         "key_command": "",
         "ca_file": None,
         "http_proxy": "",
+        "notify_command": "",
+        # Whoever sits at a desktop wants to know: a login is needed rarely, and without it a program fails later.
+        "notify_desktop": "on",
         "log": "info",
         "log_format": "text",
     }
@@ -161,13 +177,9 @@ def _read_file(path: Path, *, must_exist: bool) -> dict[str, str]:
     try:
         with path.open("rb") as file:
             status = os.fstat(file.fileno())
-            if status.st_uid not in (os.getuid(), 0):
-                raise CannotStart(
-                    f"The configuration file {path} belongs to another user.",
-                    f"Make it yours (chown {os.getuid()}) or name another with --config.",
-                )
-            if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-                raise CannotStart(f"The configuration file {path} may be written by others.", f"Run: chmod go-w {path}")
+            why, mend = distrust(status.st_uid, status.st_mode, os.getuid())
+            if why:
+                raise CannotStart(f"The configuration file {path} {why}.", f"{mend} {path}")
             data = tomllib.load(file)
     except FileNotFoundError:
         if not must_exist:

@@ -229,6 +229,7 @@ def test_words_of_settings() -> None:
     told = {row[0]: row[4] for row in rows(section("configuration.md", "Settings of the daemon"))}
     for key, words in (
         ("key_source", settings.KEY_SOURCES),
+        ("notify_desktop", settings.ON_OFF),
         ("log", settings.LOG_LEVELS),
         ("log_format", settings.LOG_FORMATS),
     ):

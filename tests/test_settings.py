@@ -48,6 +48,8 @@ ROWS = [
     texts("key_command", "", "pass a", "pass b", "pass c"),
     paths("ca_file", None),
     texts("http_proxy", "", "http://a:1", "http://b:2", "http://c:3"),
+    texts("notify_command", "", "tell a", "tell b", "tell c"),
+    texts("notify_desktop", "on", "off", "on", "off"),
     texts("log", "info", "debug", "warning", "error"),
     texts("log_format", "text", "json", "text", "json"),
 ]

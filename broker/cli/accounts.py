@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     terminal.table(HEADER, [_row(account, now) for account in accounts])
     for account in accounts:
-        if advice := trouble(account):
+        if advice := trouble(account, now):
             terminal.say(advice)
     return 0
 
@@ -43,19 +43,23 @@ def identity(account: dict[str, Any]) -> str:
     return terminal.clean(who.get("label") or who.get("subject") or "")
 
 
-def trouble(account: dict[str, Any]) -> str:
-    """Return what is wrong with the account and what helps; nothing where all is well."""
-    if not account.get("reason"):
+def trouble(account: dict[str, Any], now: float) -> str:
+    """Return what is wrong with the account and what helps, in lines; nothing where all is well."""
+    reason, step = account.get("reason") or "", account.get("next_step") or ""
+    if not (reason or step):
         return ""
-    name = account["account"]
-    step = {
-        "needs-login": f"keyfob login {name}",
-        # There is no account yet that knows its provider.
-        "pending": f"keyfob login {name} --provider {account.get('provider')}",
-        "uncertain": f"keyfob refresh {name} --confirm",
-        "suspect": f"keyfob refresh {name} --confirm",
-    }.get(account["state"])
-    return terminal.clean(f"{name}: {account['reason']}{f'  ({step})' if step else ''}")
+    how = standing(account, now) if reason else ""
+    lines = [f"{account['account']}: {reason or step}", how, step if reason else ""]
+    return "\n  ".join(terminal.clean(line) for line in lines if line)
+
+
+def standing(account: dict[str, Any], now: float) -> str:
+    """Return an account's state, for how long it is in it, and when Keyfob asks again by itself, in one line."""
+    since, ahead = terminal.when(account.get("since"), now), terminal.when(account.get("next_refresh_at"), now)
+    # A clock that was set back makes "since" lie ahead: then for how long cannot be told.
+    long = f" for {since.removesuffix(' ago')}" if since.endswith(" ago") else ""
+    due = "now" if terminal.is_past(account.get("next_refresh_at"), now) else ahead
+    return f"{account['state']}{long}{f'; Keyfob asks again {due}' if ahead else ''}"
 
 
 def _row(account: dict[str, Any], now: float) -> tuple[str, ...]:

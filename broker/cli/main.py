@@ -31,7 +31,10 @@ VERBS = {
     "provider": ("providers", "the providers that accounts log in at"),
     "app": ("apps", "the programs that have a key of their own"),
     "status": ("status", "show how the daemon is"),
+    "doctor": ("doctor", "look at everything, and say what to do"),
     "healthcheck": ("healthcheck", "exit 0 while the daemon answers, else 1"),
+    "backup": ("backup", "copy the database, whether the daemon runs or not"),
+    "restore": ("restore", "put a backup in the place of the database"),
     "practice": ("practice", "a small real OAuth server, for tries and tests"),
     "completion": ("completion", "print a completion script for a shell"),
 }
@@ -63,7 +66,10 @@ Providers and programs
 
 Look after it
   status                   how the daemon is
+  doctor                   look at everything, and say what to do
   healthcheck              exit 0 while the daemon answers, else 1
+  backup FILE              copy the database, whether the daemon runs or not
+  restore FILE             put a backup in the place of the database
   practice                 a small real OAuth server, for tries and tests
   completion               a completion script for bash, zsh or fish
 

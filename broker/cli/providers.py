@@ -5,6 +5,7 @@ Called by ``main``.
 
 import argparse
 from typing import Any
+from urllib.parse import urlsplit
 
 from broker.cli import terminal
 from broker.cli.arguments import json_flag, name, secret_from, subverbs
@@ -79,11 +80,20 @@ def _add(args: argparse.Namespace) -> int:
         terminal.result_json(answer)
         return 0
     terminal.say(f"Provider '{args.provider}' is added. Log in: keyfob login --provider {args.provider}")
+    if foreign := _foreign_hosts(answer):
+        terminal.say(terminal.clean(f"It sends codes and tokens to another host as well: {', '.join(foreign)}."))
     if answer.get("redirect_uri"):
         terminal.say(
             f"Its redirect URI, for a client that is registered by hand: {terminal.clean(answer['redirect_uri'])}"
         )
     return 0
+
+
+def _foreign_hosts(provider: dict[str, Any]) -> list[str]:
+    """Return the hosts that get codes, tokens or the client secret, where they are not the provider's own."""
+    own = urlsplit(provider.get("issuer") or provider.get("base_url") or provider.get("token_endpoint") or "").netloc
+    ends = (urlsplit(provider.get(f"{name}_endpoint") or "").netloc for name in ("token", "revocation", "userinfo"))
+    return sorted({host for host in ends if host and host != own})
 
 
 def _body(args: argparse.Namespace) -> dict[str, Any]:

@@ -26,20 +26,21 @@ def run(args: argparse.Namespace) -> int:
     return show(f"/v1/accounts/{quote(args.account)}", as_json=args.json, advise=trouble)
 
 
-def show(path: str, *, as_json: bool, advise: Callable[[dict[str, Any]], str] | None = None) -> int:
+def show(path: str, *, as_json: bool, advise: Callable[[dict[str, Any], float], str] | None = None) -> int:
     """Print what is known about one thing of the daemon: one line per fact, or its JSON.
 
     Args:
         path: where the API has it.
         as_json: print it as it came.
-        advise: returns what a person should do about it, or empty text.
+        advise: returns what a person should do about it now (epoch seconds), or empty text.
     """
     with connect() as client:
         found = client.request("GET", path)
     if as_json:
         terminal.result_json(found)
         return 0
-    terminal.facts(found, time.time())
-    if advise is not None and (advice := advise(found)):
+    now = time.time()
+    terminal.facts(found, now)
+    if advise is not None and (advice := advise(found, now)):
         terminal.say(advice)
     return 0

@@ -164,6 +164,7 @@ class Account:
         last_used_at: when it was last handed out, or None.
         forced_at: when a refresh was last forced by a reported rejection, or None.
         id_token_generation: which generation brought the newest ID token, or None where none ever came.
+        logged_in_at: when the login was made that the tokens come from, or None where nobody wrote it down.
     """
 
     uuid: str
@@ -184,11 +185,12 @@ class Account:
     last_used_at: float | None = None
     forced_at: float | None = None
     id_token_generation: int | None = None
+    logged_in_at: float | None = None
 
     @property
     def scope(self) -> tuple[str, ...]:
         """What was granted; what was asked where the provider did not say (RFC 6749 5.1)."""
-        return self.token.scope if self.token is not None and self.token.scope else self.asked_scope
+        return self.token.scope if self.token is not None else self.asked_scope
 
 
 # --- the transitions -------------------------------------------------------------------------------------------------
@@ -235,6 +237,11 @@ def login_needed(account: Account, now: float, reason: str) -> Account:
 def misconfigured(account: Account, now: float, reason: str) -> Account:
     """The provider refuses the client."""
     return replace(account, state=Misconfigured(now, reason))
+
+
+def suspected(account: Account, now: float, reason: str) -> Account:
+    """The database is not the one that was last in use: its refresh token may have been spent elsewhere."""
+    return replace(account, state=Suspect(now, reason))
 
 
 def answer_lost(account: Account, now: float, reason: str, retry_at: float) -> Account:

@@ -35,6 +35,9 @@ BACKOFF_CAP = 1200.0
 LEAST_IN_GRACE = 5.0
 # A provider that says Retry-After: 1 day would park the account for a day; an hour, then ask again.
 RETRY_AFTER_CAP = 3600.0
+DAY = 86_400.0
+# A refresh token that lives for less is used by the ordinary refreshes, or dies whatever one does.
+KEEP_ALIVE_LEAST = 900.0
 # The longest sleep between two looks at the wall clock. Timers of the event loop stand still while the machine
 # sleeps (CLOCK_MONOTONIC), so after a resume a due refresh starts within this time. Prime, so that it does not fall
 # into step with anything that runs on the minute.
@@ -47,9 +50,11 @@ class Policy:
 
     Attributes:
         kills_old_access_token: a refresh makes the old access token invalid at once.
+        idle_days: a refresh token unused for so long dies; None where that is unknown or never.
     """
 
     kills_old_access_token: bool = False
+    idle_days: float | None = None
 
 
 def is_expired(token: Token, now: float) -> bool:
@@ -103,6 +108,27 @@ def due_at(token: Token, policy: Policy, seed: str) -> float | None:
     return token.expires_at - margin - jitter
 
 
+def dies_at(account: Account, policy: Policy) -> float | None:
+    """When the refresh token dies of not being used, in epoch seconds; None where that is unknown or never."""
+    if account.last_refresh_at is None or policy.idle_days is None:
+        return account.refresh_expires_at
+    idle_until = account.last_refresh_at + policy.idle_days * DAY
+    return idle_until if account.refresh_expires_at is None else min(idle_until, account.refresh_expires_at)
+
+
+def keep_alive_at(account: Account, policy: Policy) -> float | None:
+    """When a refresh token has to be used only to keep it alive: at two thirds of its life, whoever uses the account.
+
+    What is left then is long enough for an outage or a holiday with the machine switched off.
+    """
+    death = dies_at(account, policy)
+    if death is None or account.last_refresh_at is None:
+        return None
+    life = death - account.last_refresh_at
+    # A death that refreshes do not move would be met by more and more of them, at two thirds of ever less.
+    return None if life < KEEP_ALIVE_LEAST else death - life * SHORT_PART
+
+
 def next_refresh_at(account: Account, policy: Policy) -> float | None:
     """When Keyfob will next ask the provider by itself, or None where it will not."""
     if not account.has_refresh_token:
@@ -111,7 +137,9 @@ def next_refresh_at(account: Account, policy: Policy) -> float | None:
         case Active():
             if account.token is None:
                 return account.state.since
-            return due_at(account.token, policy, f"{account.uuid}/{account.generation}")
+            due = due_at(account.token, policy, f"{account.uuid}/{account.generation}")
+            alive = keep_alive_at(account, policy)
+            return due if alive is None else alive if due is None else min(due, alive)
         case RefreshingFailed(retry_at=retry_at, throttled_until=throttled_until):
             return max(retry_at, throttled_until)
         case Uncertain(retry_at=retry_at):

@@ -56,7 +56,8 @@ def read_grant(raw: Secret, *, provider: Provider, issued_at: float, asked_scope
     return Grant(
         token=Token(
             token_type=token_type,
-            scope=_scope(fields.get("scope"), provider.scope_separator) or asked_scope,
+            # Left out means "as asked" (RFC 6749 5.1); empty means that nothing was granted.
+            scope=asked_scope if fields.get("scope") is None else _scope(fields["scope"], provider.scope_separator),
             issued_at=issued_at,
             expires_at=None if lifetime is None else issued_at + max(0, lifetime),
         ),
@@ -79,8 +80,6 @@ def _lifetime(value: object) -> int | None:
 
 
 def _scope(value: object, separator: str) -> tuple[str, ...]:
-    if value is None:
-        return ()
     if isinstance(value, str):
         value = value.replace(separator, " ").split(" ")
     if not isinstance(value, list):

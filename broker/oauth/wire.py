@@ -83,7 +83,8 @@ class Lost:
     reason: str
 
 
-Outcome = Answered | Refused | Throttled | Unreachable | Faulty | Lost
+NoToken = Refused | Throttled | Unreachable | Faulty | Lost
+Outcome = Answered | NoToken
 
 
 async def exchange_code(  # noqa: PLR0913 -- one argument per parameter of RFC 6749 4.1.3

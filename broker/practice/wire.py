@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from broker.practice import sabotage
@@ -177,10 +177,13 @@ def json_response(payload: object, status: int = 200, headers: Mapping[str, str]
 
 
 async def _read(request: Request) -> bytes | None:
-    """Return the body, or None where it is too big to be honest."""
+    """Return the body, or None where it is too big to be honest, or breaks off: then nobody hears the answer."""
     body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > _BIGGEST_REQUEST:
-            return None
+    try:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > _BIGGEST_REQUEST:
+                return None
+    except ClientDisconnect:  # killed while it sent, as the crash lane does to Keyfob
+        return None
     return body

@@ -5,6 +5,7 @@ Called by ``usecases.providers`` and by the verbs and routes that list presets.
 
 import difflib
 import hashlib
+import os
 import re
 import tomllib
 from collections.abc import Mapping
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+from broker.core.trust import distrust
 from broker.errors import CannotStart, InvalidRequest, UnknownProvider
 from broker.providers.model import (
     Endpoints,
@@ -49,7 +51,7 @@ def presets(user_dir: Path | None = None) -> dict[str, Preset]:
     Raises:
         CannotStart: a file cannot be read, or holds a key or value that means nothing; file and key are named.
     """
-    return {**_read(SHIPPED), **(_read(user_dir) if user_dir is not None else {})}
+    return {**_read(SHIPPED), **(_read(user_dir, own=True) if user_dir is not None else {})}
 
 
 def preset(name: str, user_dir: Path | None = None) -> Preset:
@@ -93,7 +95,9 @@ def resolve(config: ProviderConfig, user_dir: Path | None = None) -> Provider:
     data = _filled(_merged(config, source), base_url)
     issuer = check_issuer(data["issuer"]) if data.get("issuer") else ""
     endpoints = {
-        name: check_endpoint(url, what=f"{name} endpoint") for name, url in data.get("endpoints", {}).items() if url
+        name: check_endpoint(url, what=f"{name} endpoint", private=config.private)
+        for name, url in data.get("endpoints", {}).items()
+        if url
     }
     if data.get("discovery") and not issuer and not endpoints.get("token"):
         raise InvalidRequest(
@@ -155,15 +159,22 @@ def _title(config: ProviderConfig, source: Preset, place: str) -> str:
 
 
 @lru_cache(maxsize=8)
-def _read(directory: Path) -> Mapping[str, Preset]:
-    """Read a directory of preset files; one that does not exist holds none."""
+def _read(directory: Path, *, own: bool = False) -> Mapping[str, Preset]:
+    """Read a directory of preset files; one that does not exist holds none.
+
+    A preset decides where codes, secrets and tokens go: a person's ``own`` has to be the person's alone to write.
+    """
     found = {}
+    if own and directory.is_dir():
+        _check_trust(directory)
     for path in sorted(directory.glob("*.toml")):
         if not _NAME.fullmatch(path.stem):
             raise CannotStart(
                 f"The preset file {path} has a name that no provider can have.",
                 "Use lower-case letters, digits and dashes.",
             )
+        if own:
+            _check_trust(path)
         try:
             data = tomllib.loads(path.read_text(encoding="utf-8"))
             check_shape(data, file=True)
@@ -179,6 +190,13 @@ def _read(directory: Path) -> Mapping[str, Preset]:
             sources=tuple(data.get("sources", ())),
         )
     return found
+
+
+def _check_trust(path: Path) -> None:
+    status = path.stat()
+    why, mend = distrust(status.st_uid, status.st_mode, os.getuid())
+    if why:
+        raise CannotStart(f"{path}, which holds presets, {why}.", f"{mend} {path}")
 
 
 def _merged(config: ProviderConfig, source: Preset) -> dict[str, Any]:

@@ -99,7 +99,7 @@ def _endpoints(issuer: str, document: Mapping[str, Any]) -> dict[str, str]:
             continue
         if not isinstance(url, str):
             raise InvalidRequest(f"The {field} of {issuer} is not a URL.", "Give the endpoints one by one.")
-        check_endpoint(url, what=f"{field} of {issuer}")
+        check_endpoint(url, what=f"{field} of {issuer}", private=True)  # whether it is, ``catalog`` decides
         if is_loopback(urlsplit(url).hostname or "") and not at_home:
             raise InvalidRequest(
                 f"The {field} of {issuer} points to this machine, which a server elsewhere has no reason to do.",

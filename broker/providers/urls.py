@@ -16,6 +16,8 @@ URL_CAP = 2048
 # Visible ASCII without the backslash, which browsers read as a slash and parsers do not.
 _TEXT = re.compile(r"[\x21-\x5b\x5d-\x7e]+")
 _HOST = re.compile(r"[a-z0-9]([a-z0-9._-]*[a-z0-9])?")
+# Schemes that carry content and name nothing that could be asked.
+_NO_RESOURCE = frozenset({"javascript", "data", "file", "about", "blob"})
 # The only part of the IPv6 space that is given out for global unicast (RFC 4291 2.4, IANA registry).
 _GLOBAL_V6 = ipaddress.IPv6Network("2000::/3")
 # RFC 9637: documentation. Older Pythons do not know it yet.
@@ -59,14 +61,38 @@ def split(url: str, *, what: str) -> SplitResult:
     return parts
 
 
-def check_endpoint(url: str, *, what: str) -> str:
+def check_endpoint(url: str, *, what: str, private: bool) -> str:
     """Return ``url`` as it is where it may serve as an endpoint.
 
+    Args:
+        url: the URL.
+        what: what it is for people.
+        private: special-purpose addresses are allowed.
+
     Raises:
-        InvalidRequest: see ``split``.
+        InvalidRequest: see ``split``; or it is a special-purpose address without ``private``.
     """
-    split(url, what=what)
+    _check_address(split(url, what=what).hostname or "", what, private=private)
     return url
+
+
+def check_resource(uri: str) -> str:
+    """Return an RFC 8707 resource as it is: an absolute URI without a fragment (section 2).
+
+    Raises:
+        InvalidRequest: it is none.
+    """
+    try:
+        parts = urlsplit(uri)
+    except ValueError:
+        parts = urlsplit("")
+    if not (_TEXT.fullmatch(uri) and len(uri) <= URL_CAP and parts.scheme and (parts.netloc or parts.path)):
+        raise InvalidRequest("The resource is not an absolute URI.", "Write it as https://host/path.")
+    if "#" in uri or parts.scheme in _NO_RESOURCE:
+        raise InvalidRequest(
+            "The resource cannot name one (RFC 8707 2).", "Write it as https://host/path, without a #."
+        )
+    return uri
 
 
 def check_issuer(url: str) -> str:
@@ -96,15 +122,19 @@ def check_url(url: str, *, what: str, private: bool) -> str:
     if "?" in url:
         raise InvalidRequest(f"The {what} has no query.", "Leave out the ? and what follows.")
     host = parts.hostname or ""
+    _check_address(host, what, private=private)
+    netloc = f"[{host}]" if ":" in host else host
+    if parts.port not in (None, 443 if parts.scheme == "https" else 80):
+        netloc += f":{parts.port}"
+    return f"{parts.scheme}://{netloc}{parts.path}".rstrip("/")
+
+
+def _check_address(host: str, what: str, *, private: bool) -> None:
     literal = _literal(host)
     if literal is not None and is_special(literal) and not is_loopback(host) and not private:
         raise InvalidRequest(
             f"The {what} is at the special-purpose address {literal}.", "Add --private if you trust that network."
         )
-    netloc = f"[{host}]" if ":" in host else host
-    if parts.port not in (None, 443 if parts.scheme == "https" else 80):
-        netloc += f":{parts.port}"
-    return f"{parts.scheme}://{netloc}{parts.path}".rstrip("/")
 
 
 def is_loopback(host: str) -> bool:

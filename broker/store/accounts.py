@@ -81,7 +81,9 @@ def token_columns(token: Token) -> dict[str, Any]:
 def _state(row: RowMapping) -> State:
     kind = _STATES.get(row["state"])
     if kind is None:
-        raise StoreUnavailable(f"The stored state of account '{row['name']}' is unknown.", "Put back a backup.")
+        raise StoreUnavailable(
+            f"The stored state of account '{row['name']}' is unknown.", "Put back a backup: keyfob restore FILE"
+        )
     kept = {"since": row["state_since"], "reason": row["state_reason"]}
     kept |= {name: row[name] for name in ("attempts", "retry_at", "throttled_until", "lost_at")}
     wanted = {field.name for field in fields(kind)}
@@ -111,6 +113,7 @@ def account_of(row: RowMapping) -> Account:
         last_used_at=row["last_used_at"],
         forced_at=row["forced_at"],
         id_token_generation=row["id_generation"],
+        logged_in_at=row["logged_in_at"],
     )
 
 
@@ -209,10 +212,13 @@ class Accounts(Shelf):
                     scope=[],
                     resource=resource,
                     created_at=now,
+                    logged_in_at=now if grant is not None else None,
                     **values,
                 )
             )
             if grant is not None:
+                if grant.refresh_token is not None:
+                    self._count(tx)
                 stowed = self._stow(tx, owner, client, destination, 1, grant)
                 tx.execute(update(t.account).where(t.account.c.uuid == owner).values(**stowed))
             return self._present(tx, owner)

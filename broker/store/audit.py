@@ -95,6 +95,22 @@ class Audit(Shelf):
         values = {"at": at, "action": action, "account": account, "app": app, "detail": detail}
         await self._db.write(lambda tx: tx.execute(insert(t.audit).values(account_uuid=known, **values)))
 
+    async def last_noted(self, account_uuid: str, action: str) -> tuple[float, str] | None:
+        """Return when an action was last recorded of an account, and its detail; None where it never was.
+
+        Args:
+            account_uuid: the account, whatever its name was then.
+            action: the word for it.
+        """
+        query = (
+            select(t.audit.c.at, t.audit.c.detail)
+            .where(t.audit.c.account_uuid == account_uuid, t.audit.c.action == action)
+            .order_by(t.audit.c.id.desc())
+            .limit(1)
+        )
+        row = await self._db.read(lambda tx: tx.execute(query).one_or_none())
+        return None if row is None else (row.at, row.detail)
+
     async def audit(
         self, *, account: str | None = None, app: str | None = None, since: float | None = None, limit: int = 100
     ) -> list[AuditEntry]:

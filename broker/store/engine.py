@@ -40,11 +40,15 @@ HINTS = {
     "full": "Free some space on its disk.",
     "readonly": "Let Keyfob's user write the database file and its directory.",
     "locked": "Another program holds the database; close it.",
-    "malformed": "Stop Keyfob, keep a copy of the database, and put back a backup.",
-    "not a database": "Stop Keyfob, keep a copy of the database, and put back a backup.",
+    "malformed": "Stop Keyfob and put back a backup: keyfob restore FILE (the damaged database is kept aside).",
+    "not a database": "Stop Keyfob and put back a backup: keyfob restore FILE (the damaged database is kept aside).",
     "unable to open": "See that the file and its directory exist and are Keyfob's user's own.",
     "disk I/O": "Look at the system log: the disk reports errors.",
 }
+
+
+# Where a transaction keeps what is to follow its commit.
+FOLLOWS = "follows"
 
 
 def unavailable(exc: Exception) -> StoreUnavailable:
@@ -180,9 +184,16 @@ class Database:
         return bool(row[0] == 0)
 
 
+def after_commit(tx: Connection, step: Callable[[], None]) -> None:
+    """Have ``step`` run as soon as this transaction is durable, and never if it is undone. It must not raise."""
+    tx.info[FOLLOWS].append(step)
+
+
 def _transaction(tx: Connection, work: Callable[[Connection], T]) -> T:
     # IMMEDIATE: what is read here cannot be changed by anybody before it is written.
     tx.exec_driver_sql("BEGIN IMMEDIATE")
+    steps: list[Callable[[], None]] = []
+    tx.info[FOLLOWS] = steps
     try:
         result = work(tx)
         tx.exec_driver_sql("COMMIT")
@@ -192,4 +203,6 @@ def _transaction(tx: Connection, work: Callable[[Connection], T]) -> T:
         if driver is not None and driver.in_transaction:
             tx.exec_driver_sql("ROLLBACK")
         raise
+    for step in steps:
+        step()
     return result

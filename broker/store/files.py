@@ -102,6 +102,15 @@ def _open_private(path: Path, *, create: bool) -> tuple[int, bool]:
     return os.open(path, flags), False
 
 
+def sync_file(path: Path) -> None:
+    """Make what was written to a file by others (SQLite, a copy) survive a power cut."""
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
 def sync_directory(path: Path) -> None:
     """Make the names of files just made in ``path`` survive a power cut."""
     handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -109,6 +118,10 @@ def sync_directory(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+class Held(CannotStart):
+    """Another process holds the lock of the state directory."""
 
 
 class StateLock:
@@ -136,7 +149,8 @@ def lock_state_directory(path: Path) -> StateLock:
     """Take the lock that makes this process the one daemon of the state directory ``path``.
 
     Raises:
-        CannotStart: another process holds it, or the lock file cannot be used.
+        Held: another process holds it.
+        CannotStart: the lock file cannot be used.
     """
     file = path / "lock"
     private_file(file, create=True)
@@ -148,7 +162,7 @@ def lock_state_directory(path: Path) -> StateLock:
     except BlockingIOError as exc:
         holder = os.read(handle, PID_BYTES).decode("ascii", "replace").strip()
         os.close(handle)
-        raise CannotStart(
+        raise Held(
             f"Another keyfob daemon (pid {holder or 'unknown'}) already uses {path}.",
             "Use that one (keyfob status), stop it, or set another KEYFOB_STATE_DIR.",
         ) from exc

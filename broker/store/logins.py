@@ -35,13 +35,11 @@ class TakenLogin:
     Attributes:
         login: what it was.
         verifier: the PKCE verifier; an empty one where the flow has none.
-        same_browser: whether the cookie shown is that of the browser that owns the login; False where none was shown.
         brought: the client that came with the login, with its secret; None where a kept one is used.
     """
 
     login: Login
     verifier: Secret
-    same_browser: bool
     brought: tuple[Client, Secret | None] | None
 
 
@@ -201,7 +199,6 @@ class Logins(Shelf):
         *,
         state: Secret | None = None,
         id: str | None = None,  # noqa: A002 -- as above
-        browser: Secret | None,
         now: float,
     ) -> TakenLogin | None:
         """Take a login for its only use; whatever comes next, it cannot be taken again.
@@ -209,7 +206,6 @@ class Logins(Shelf):
         Args:
             state: the OAuth state that came back, for a callback.
             id: the login's id, for a pasted answer. Where both are given, both must fit.
-            browser: the cookie of the browser that came, or None where none did.
             now: epoch seconds.
 
         Returns:
@@ -241,9 +237,8 @@ class Logins(Shelf):
         if rows is None:
             return None
         row, with_client = rows
-        same = browser is not None and hmac.compare_digest(row["browser_hash"] or b"", _hash(browser))
         brought = _read(row, self._open(with_client, CLIENT)) if with_client["secret_uuid"] is not None else None
-        return TakenLogin(_login(row, ""), self._open(row, VERIFIER), same, brought)
+        return TakenLogin(_login(row, ""), self._open(row, VERIFIER), brought)
 
     async def end_login(
         self,

@@ -13,13 +13,17 @@ from typing import TYPE_CHECKING
 
 from broker.errors import CannotStart
 from broker.store.engine import BUSY_TIMEOUT, PRAGMAS
-from broker.store.files import private_directory, private_file, sync_directory
+from broker.store.fence import beside
+from broker.store.files import private_directory, private_file, sync_directory, sync_file
 from broker.store.tables import REVISION
 
 if TYPE_CHECKING:
     from alembic.config import Config
 
-RESTORE = "Keep a copy of it, and put back a backup; Keyfob never replaces a database by itself."
+# What helps where a database is damaged, lost, or not what it should be.
+RESTORE = (
+    "Put back a backup: keyfob restore FILE (what is there now is kept aside). Keyfob never replaces it by itself."
+)
 
 
 def scripts_directory() -> Path:
@@ -42,17 +46,21 @@ def prepare(path: Path, now: float, *, scripts: Path | None = None, head: str = 
         The backup copy that was made of an older schema, or None.
 
     Raises:
-        CannotStart: the file is no Keyfob database, is damaged, newer than this program, or cannot be used.
+        CannotStart: the file is no Keyfob database, is damaged, lost, newer than this program, or cannot be used.
     """
     if not path.parent.exists():
         private_directory(path.parent)
+    if not (path.exists() and path.stat().st_size):  # looked at before SQLite, which would remove an orphaned log
+        _refuse_loss(path)
     if private_file(path, create=True):
         sync_directory(path.parent)
     for tail in ("-wal", "-shm", "-journal"):
         private_file(path.with_name(path.name + tail), create=False)
     try:
-        with contextlib.closing(_connect(path)) as connection:
+        with contextlib.closing(connect(path)) as connection:
             revision = _inspect(connection, path)
+            if revision is None:
+                _refuse_loss(path)
             connection.execute("PRAGMA journal_mode = WAL")  # only now: another program's database stays as it was
             if revision == head:
                 return None
@@ -61,7 +69,18 @@ def prepare(path: Path, now: float, *, scripts: Path | None = None, head: str = 
         raise CannotStart(f"The database {path} cannot be used: {exc}.", RESTORE) from exc
 
 
-def _connect(path: Path) -> sqlite3.Connection:
+def _refuse_loss(path: Path) -> None:
+    """Refuse to begin with an empty database where there was a full one; only its fence still knows."""
+    fence = beside(path)
+    if os.path.lexists(fence):
+        raise CannotStart(
+            f"The database {path} is gone or empty, but {fence.name} beside it tells of one.",
+            f"{RESTORE} Only if you mean to begin anew, without any login: remove {fence}.",
+        )
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """Open a database file, with the pragmas of every connection."""
     connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT / 1000, isolation_level=None)
     try:
         for pragma in PRAGMAS:
@@ -91,25 +110,36 @@ def _inspect(connection: sqlite3.Connection, path: Path) -> str | None:
 def _migrate(
     connection: sqlite3.Connection, path: Path, revision: str | None, now: float, scripts: Path, head: str
 ) -> Path | None:
-    from alembic.config import Config  # noqa: PLC0415 -- see the module's docstring
-    from alembic.script import ScriptDirectory  # noqa: PLC0415 -- the same
-    from alembic.util import CommandError  # noqa: PLC0415 -- the same
+    from alembic.util import CommandError  # noqa: PLC0415 -- see the module's docstring
     from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415 -- the same
 
-    config = Config()
-    config.set_main_option("script_location", str(scripts).replace("%", "%%"))
     try:
-        known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
-        if revision is not None and revision not in known:
+        if revision is not None and revision not in known_revisions(scripts):
             raise CannotStart(
                 f"The database {path} was written by a newer Keyfob (schema {revision}; this one knows {head}).",
                 f"Install the newer Keyfob again, or put back a backup copy ({path.name}.before-*).",
             )
         copy = None if revision is None else _backup(connection, path, head, now)
-        _upgrade(config, connection, path, head)
+        _upgrade(_config(scripts), connection, path, head)
     except (CommandError, SQLAlchemyError) as exc:
         raise CannotStart(f"The database {path} cannot be migrated: {exc}.", RESTORE) from exc
     return copy
+
+
+def known_revisions(scripts: Path | None = None) -> set[str]:
+    """Return every schema that this program can read or migrate."""
+    from alembic.script import ScriptDirectory  # noqa: PLC0415 -- see the module's docstring
+
+    directory = ScriptDirectory.from_config(_config(scripts or scripts_directory()))
+    return {script.revision for script in directory.walk_revisions()}
+
+
+def _config(scripts: Path) -> "Config":
+    from alembic.config import Config  # noqa: PLC0415 -- see the module's docstring
+
+    config = Config()
+    config.set_main_option("script_location", str(scripts).replace("%", "%%"))
+    return config
 
 
 def _upgrade(config: "Config", connection: sqlite3.Connection, path: Path, head: str) -> None:
@@ -153,10 +183,6 @@ def _backup(connection: sqlite3.Connection, path: Path, head: str, now: float) -
         raise CannotStart(f"The backup copy {copy} exists already.", "Move it away and start again.")
     with contextlib.closing(sqlite3.connect(copy, isolation_level=None)) as target:
         connection.backup(target)
-    handle = os.open(copy, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    sync_file(copy)
     sync_directory(copy.parent)
     return copy

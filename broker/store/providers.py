@@ -3,12 +3,14 @@
 Part of ``Store``.
 """
 
+import hmac
+import json
 import uuid
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection, delete, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.engine import RowMapping
 
@@ -18,14 +20,14 @@ from broker.core.secret import Secret
 from broker.errors import Conflict, UnknownProvider
 from broker.providers.model import ProviderConfig
 from broker.store import tables as t
-from broker.store.vault import SEALED, Shelf, Vault
+from broker.store.vault import SEALED, Shelf, Vault, changed
 
 KIND = "client_secret"
 GENERATION = 1  # a client has one secret at a time; what it replaces is deleted
 
 
 def _config(row: RowMapping) -> ProviderConfig:
-    return ProviderConfig(**row)
+    return ProviderConfig(**{name: value for name, value in row.items() if name != "binding"})
 
 
 def client_of(row: RowMapping) -> Client:
@@ -92,13 +94,46 @@ class Providers(Shelf):
         return [_config(row) for row in await self._db.read(lambda tx: tx.execute(query).mappings().all())]
 
     async def provider(self, name: str) -> ProviderConfig | None:
-        """Return the provider called ``name``, or None."""
+        """Return the provider called ``name``, or None.
+
+        Raises:
+            StoreUnavailable: where it is was changed behind Keyfob's back: codes, tokens and the client secret would
+                go to a stranger. While locked nothing is sent, and that cannot be told.
+        """
         query = select(t.provider).where(t.provider.c.name == name)
         row = await self._db.read(lambda tx: tx.execute(query).mappings().one_or_none())
-        return None if row is None else _config(row)
+        if row is None:
+            return None
+        config = _config(row)
+        if not self._vault.locked and not hmac.compare_digest(self._bound(config), row["binding"] or b""):
+            raise changed(f"provider '{name}'")
+        return config
+
+    async def bind_providers(self) -> None:
+        """Authenticate every provider as it stands: once, for a database from before that was done.
+
+        Raises:
+            Locked: there is no key.
+        """
+
+        def work(tx: Connection) -> None:
+            for row in tx.execute(select(t.provider)).mappings().all():
+                bound = self._bound(_config(row))
+                tx.execute(update(t.provider).where(t.provider.c.name == row["name"]).values(binding=bound))
+
+        await self._db.write(work)
+
+    def _bound(self, config: ProviderConfig) -> bytes:
+        """Authenticate everything that decides where a provider's secrets go."""
+        tables = json.dumps([_plain(config.overrides), _plain(config.discovered), config.private], sort_keys=True)
+        return self._vault.sealer.mac("provider|v1", config.name, config.preset, config.base_url, tables)
 
     async def put_provider(self, config: ProviderConfig) -> None:
-        """Store a provider, or replace the one of the same name, which keeps its ``created_at``."""
+        """Store a provider, or replace the one of the same name, which keeps its ``created_at``.
+
+        Raises:
+            Locked: there is no key to authenticate it with.
+        """
         values = {
             "name": config.name,
             "preset": config.preset,
@@ -107,6 +142,7 @@ class Providers(Shelf):
             "discovered": _plain(config.discovered),
             "private": config.private,
             "created_at": config.created_at,
+            "binding": self._bound(config),
         }
         changes = {name: value for name, value in values.items() if name not in ("name", "created_at")}
         statement = upsert(t.provider).values(**values).on_conflict_do_update(index_elements=["name"], set_=changes)

@@ -44,6 +44,7 @@ class Refreshes(Accounts):
             row = self._if_version(tx, account)
             if row is None:
                 return None
+            self._count(tx)
             intent = {"generation": row["generation"], "started_at": now}
             tx.execute(
                 upsert(t.refresh_intent)
@@ -83,6 +84,7 @@ class Refreshes(Accounts):
             self._vault.drop(tx, account.uuid, ANSWER)
             self._vault.put(tx, raw, owner=account.uuid, kind=ANSWER, generation=generation, **where)
             if refresh_token is not None:
+                self._count(tx)
                 self._retire(tx, row, brought=True)
                 self._vault.put(
                     tx, refresh_token, owner=account.uuid, kind="refresh_token", generation=generation, **where
@@ -127,6 +129,8 @@ class Refreshes(Accounts):
                 generation = row["generation"] + (row["access_generation"] == row["generation"])
                 held = row["refresh_generation"]
                 brought = grant.refresh_token is not None and held != generation
+                if brought:
+                    self._count(tx)
                 if brought or (held is not None and held < generation):
                     self._retire(tx, row, brought=brought)
                 client = row["client"] or ""
@@ -165,6 +169,7 @@ class Refreshes(Accounts):
             if row is None:
                 return None
             generation = row["generation"] + 1
+            self._count(tx)
             self._vault.forget(tx, account.uuid)
             self._close(tx, account.uuid)
             values = state_columns(state) | identity_columns(identity)
@@ -183,7 +188,7 @@ class Refreshes(Accounts):
                 "forced_at": None,
             }
             values |= self._stow(tx, account.uuid, client, destination, generation, grant)
-            return self._write(tx, row, values | {"last_refresh_at": now})
+            return self._write(tx, row, values | {"last_refresh_at": now, "logged_in_at": now})
 
         return await self._db.write(work)
 

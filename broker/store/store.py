@@ -8,7 +8,7 @@ import asyncio
 from pathlib import Path
 from typing import Self
 
-from sqlalchemy import Connection, insert, make_url, select
+from sqlalchemy import Connection, insert, make_url, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.exc import ArgumentError
 
@@ -17,12 +17,14 @@ from broker.store import tables as t
 from broker.store.apps import AppRow, Apps
 from broker.store.audit import Audit, AuditEntry, Handout
 from broker.store.engine import Database
+from broker.store.fence import Fence, why_copied
 from broker.store.keys import KeySource
 from broker.store.logins import Logins, TakenLogin
-from broker.store.migrate import prepare
+from broker.store.migrate import RESTORE, prepare
 from broker.store.providers import Providers
 from broker.store.refreshes import Refreshes
 from broker.store.seal import Broken, Record, key_id, new_record, open_record
+from broker.store.times import Times
 from broker.store.vault import Vault
 
 __all__ = ["AppRow", "AuditEntry", "Handout", "Store", "TakenLogin"]
@@ -45,12 +47,14 @@ def database_path(url: str) -> Path:
     return Path(name)
 
 
-class Store(Refreshes, Providers, Logins, Apps, Audit):
+class Store(Refreshes, Providers, Logins, Apps, Audit, Times):
     """Accounts, providers, clients, logins, apps and the record, in one SQLite file.
 
     Attributes:
         key_name: the kind of the key source.
         instance_id: tells this database from any other; empty while the first key is missing.
+        copied: why this is not the database that was last in use here; empty where it is. Then the refresh tokens in
+            it may have been spent, so what may be done with them is to be settled before :meth:`adopt`.
     """
 
     def __init__(self, database: Database, vault: Vault, key_name: str, instance_id: str) -> None:
@@ -58,6 +62,7 @@ class Store(Refreshes, Providers, Logins, Apps, Audit):
         self._vault = vault
         self.key_name = key_name
         self.instance_id = instance_id
+        self.copied = ""
 
     @property
     def locked(self) -> str:
@@ -92,13 +97,50 @@ class Store(Refreshes, Providers, Logins, Apps, Audit):
                 record, vault = await _begin(database, key, now)
             else:
                 vault = await _unlock(key, record)
+            store = cls(database, vault, key.name, record.instance_id if record else "")
+            if record is not None:
+                await store._look_at_fence()
         except StoreUnavailable as exc:
             await database.dispose()
             raise CannotStart(exc.detail, exc.hint) from exc
         except BaseException:
             await database.dispose()
             raise
-        return cls(database, vault, key.name, record.instance_id if record else "")
+        return store
+
+    async def adopt(self) -> None:
+        """Make this database the one in use here: it and its fence get a new line, which no other copy continues.
+
+        The fence comes first. Whatever ends between the two leaves a database that is a copy still.
+
+        Raises:
+            CannotStart: the fence cannot be written.
+            StoreUnavailable: the database cannot.
+        """
+        _, sequence = await self._db.read(_position)
+        fence = await asyncio.to_thread(Fence.build, self._db.path, sequence)
+        try:
+            await self._db.write(lambda tx: tx.execute(update(t.instance).values(line=fence.line)))
+        except BaseException:
+            fence.close()
+            raise
+        if self._fence is not None:
+            self._fence.close()
+        self._fence, self.copied = fence, ""
+
+    async def _look_at_fence(self) -> None:
+        line, sequence = await self._db.read(_position)
+        self.copied = await asyncio.to_thread(why_copied, self._db.path, line, sequence)
+        if self.copied:
+            return
+        if line is None and not self.locked:
+            # The first look after the first schema: what that did not authenticate is taken as it stands, once.
+            await self.bind_providers()
+            await self.adopt()
+        elif line is None:
+            return  # nothing can be sent, so nothing can be spent; the next start looks again
+        else:
+            self._fence = await asyncio.to_thread(Fence.take, self._db.path, line, sequence)
 
     async def close(self) -> None:
         """Finish what is under way, empty the write-ahead log and close the file.
@@ -106,7 +148,15 @@ class Store(Refreshes, Providers, Logins, Apps, Audit):
         Raises:
             StoreUnavailable: the log could not be emptied; it is complete, and the next start reads it.
         """
-        await self._db.close()
+        try:
+            await self._db.close()
+        finally:
+            if self._fence is not None:
+                self._fence.close()
+
+    async def last_seen(self) -> float:
+        """Return when the daemon last ran, as far as it wrote that down; epoch seconds, 0 where it never did."""
+        return await self._db.read(lambda tx: tx.execute(select(t.pulse.c.at)).scalar_one_or_none()) or 0.0
 
     async def ping(self, now: float) -> None:
         """Write and read back, as anything else would have to.
@@ -128,10 +178,16 @@ def _record(tx: Connection) -> Record | None:
     return None if row is None else Record(row.instance_id, row.key_id, row.master_generation, row.master)
 
 
+def _position(tx: Connection) -> tuple[str | None, int]:
+    """Return the database's line, and how far it has come."""
+    row = tx.execute(select(t.instance.c.line, t.instance.c.sequence)).one()
+    return row.line, row.sequence
+
+
 async def _begin(database: Database, key: KeySource, now: float) -> tuple[Record | None, Vault]:
     """Give a new database its instance record, making the key if the source can and has none."""
     if await database.read(lambda tx: tx.execute(select(t.data_key.c.owner).limit(1)).first()):
-        return None, Vault(None, "The database has secrets, but no record of their master key.", "Put back a backup.")
+        return None, Vault(None, "The database has secrets, but no record of their master key.", RESTORE)
     try:
         if await asyncio.to_thread(key.can_create):
             await asyncio.to_thread(key.create)
@@ -168,4 +224,4 @@ async def _unlock(key: KeySource, record: Record) -> Vault:
     try:
         return Vault(open_record(kek, record))
     except Broken:
-        return Vault(None, "The record of the master key was changed outside Keyfob.", "Put back a backup.")
+        return Vault(None, "The record of the master key was changed outside Keyfob.", RESTORE)

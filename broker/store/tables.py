@@ -20,7 +20,7 @@ from sqlalchemy import (
 
 # The newest migration. Compared with the database's own at every start, so that Alembic is imported only when there is
 # something to do; a test holds it equal to the newest file.
-REVISION = "0001"
+REVISION = "0002"
 
 metadata = MetaData()
 
@@ -33,6 +33,8 @@ instance = Table(
     Column("master_generation", Integer, nullable=False),
     Column("master", LargeBinary, nullable=False),
     Column("created_at", Float, nullable=False),
+    Column("sequence", Integer, nullable=False, server_default="0"),  # how often a refresh token was sent or replaced
+    Column("line", String),  # what the fence beside the database calls it; none before it has one: see fence.py
 )
 
 pulse = Table(
@@ -71,6 +73,7 @@ provider = Table(
     Column("discovered", JSON, nullable=False),
     Column("private", Boolean, nullable=False),
     Column("created_at", Float, nullable=False),
+    Column("binding", LargeBinary),  # authenticates where it is: see providers.py
 )
 
 client = Table(
@@ -122,6 +125,7 @@ account = Table(
     Column("expires_at", Float),
     Column("refresh_expires_at", Float),
     Column("created_at", Float, nullable=False),
+    Column("logged_in_at", Float),  # none: before schema 0002 nobody wrote it down
     Column("last_refresh_at", Float),
     Column("last_used_at", Float),
     Column("forced_at", Float),

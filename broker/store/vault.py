@@ -5,14 +5,15 @@ Used by the noun modules inside their transactions.
 
 import uuid
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, delete, insert, select, update
 from sqlalchemy.engine import RowMapping
 
 from broker.core.account import Destination
 from broker.core.secret import Secret
 from broker.errors import Locked, StoreUnavailable
 from broker.store import tables as t
-from broker.store.engine import Database
+from broker.store.engine import Database, after_commit
+from broker.store.fence import Fence
 from broker.store.seal import Binding, Broken, Sealer
 
 FIRST_KEY = 1
@@ -120,12 +121,23 @@ def changed(whose: str) -> StoreUnavailable:
     """A stored secret does not open although the master key does."""
     return StoreUnavailable(
         f"A stored secret of {whose} was changed outside Keyfob and does not open.",
-        "Nothing was sent. Put back a backup of the database, or log in again.",
+        "Nothing was sent. Put back a backup of the database (keyfob restore FILE), or log in again.",
     )
 
 
 class Shelf:
-    """What the noun modules have in common: the database, and the vault for what is sealed."""
+    """What the noun modules have in common: the database, the vault for what is sealed, and the fence.
+
+    There is no fence while the database has no key yet, or is a copy that nobody has adopted.
+    """
 
     _db: Database
     _vault: Vault
+    _fence: Fence | None = None
+
+    def _count(self, tx: Connection) -> None:
+        """Count that a refresh token is about to be sent or is replaced: an older copy does not know of it."""
+        tx.execute(update(t.instance).values(sequence=t.instance.c.sequence + 1))
+        fence, sequence = self._fence, tx.execute(select(t.instance.c.sequence)).scalar_one_or_none()
+        if fence is not None and sequence is not None:
+            after_commit(tx, lambda: fence.follow(sequence))

@@ -7,11 +7,11 @@ import asyncio
 import logging
 from dataclasses import dataclass, replace
 
-from broker.core import timing
+from broker.core import advice, timing
 from broker.core.account import Account, Active, Misconfigured, NeedsLogin, RefreshingFailed, Static, Suspect, Uncertain
 from broker.core.account import login_needed as needs_login
 from broker.core.login import Login
-from broker.core.policy import Ask, Caller, Denied, decide
+from broker.core.policy import Ask, Caller, Denied, Owner, decide
 from broker.core.secret import Secret
 from broker.errors import ConfirmNeeded, Conflict, ProviderUnavailable, TooManyRequests, UnknownAccount
 from broker.oauth import identity, wire
@@ -31,11 +31,13 @@ class View:
         account: the account.
         next_refresh_at: when Keyfob will ask by itself, or None.
         login_url: where a person can help, or empty.
+        next_step: what a person can do, in words; empty where all is well.
     """
 
     account: Account
     next_refresh_at: float | None
     login_url: str = ""
+    next_step: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +75,8 @@ async def shown(ctx: Context, name: str) -> View | PendingView:
 
 async def _view(ctx: Context, account: Account) -> View:
     url = await login.offer(ctx, account) if isinstance(account.state, NeedsLogin) else ""
-    return View(account, await refresh.next_refresh_at(ctx, account), url)
+    step = advice.next_step(account, ctx.clock())
+    return View(account, await refresh.next_refresh_at(ctx, account), url, step)
 
 
 def unknown(name: str) -> UnknownAccount:
@@ -100,7 +103,7 @@ async def refresh_now(ctx: Context, name: str, *, confirm: bool = False) -> Acco
                 account=name,
             )
         case NeedsLogin() | Misconfigured():
-            return await get_token.refused(ctx, account)
+            return await get_token.refused(ctx, account, Owner())
         case Uncertain(reason=reason) | Suspect(reason=reason) if not confirm:
             raise ConfirmNeeded(
                 reason, f"If you accept that this may end the login: keyfob refresh {name} --confirm", account=name
@@ -118,7 +121,7 @@ async def refresh_now(ctx: Context, name: str, *, confirm: bool = False) -> Acco
     if after is None:
         raise unknown(name)
     if not isinstance(after.state, Active):
-        return await get_token.refused(ctx, after)
+        return await get_token.refused(ctx, after, Owner())
     return after
 
 
@@ -224,7 +227,10 @@ async def _settled(ctx: Context, account: Account) -> Account:
             try:
                 await login.cancel(ctx, found.id)
             except Conflict:
-                await asyncio.wait(set(ctx.finishing))  # its code is being exchanged; what that brings is revoked too
+                # Its code is being exchanged; what that brings is revoked too. With nothing in the air, it was taken
+                # in an earlier life, and is over with the account.
+                if ctx.finishing:
+                    await asyncio.wait(set(ctx.finishing))
     flight = ctx.flights.tasks.get(account.uuid)
     if flight is not None:
         await asyncio.wait([flight])

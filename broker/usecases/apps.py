@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from broker.core.policy import App, AppGrant, Caller
 from broker.core.secret import Secret
 from broker.errors import Conflict, InvalidRequest, UnknownAccount, UnknownApp
+from broker.providers.urls import check_resource
 from broker.store.store import AppRow
 from broker.usecases.context import Context
 
@@ -130,6 +131,8 @@ async def _check(ctx: Context, given: AppGrant) -> None:
         raise InvalidRequest(f"'{given.mode}' is no grant mode.", f"Use one of {', '.join(MODES)}.")
     if given.expires_at is not None and given.expires_at <= ctx.clock():
         raise InvalidRequest("The grant would have expired already.", "Give a time that is still to come.")
+    if given.resource is not None:
+        check_resource(given.resource)
     account = await ctx.store.account(given.account)
     if account is None:
         raise UnknownAccount(f"No account is called '{given.account}'.", "See: keyfob accounts")

@@ -14,44 +14,8 @@ from broker.events import Event, Events, Kind
 from broker.oauth.http import Http
 from broker.oauth.idtoken import Jwks
 from broker.store.store import Store
+from broker.usecases.flights import Flights
 from broker.usecases.handouts import Handouts
-
-# At most this many refreshes at one issuer at a time: more looks like an attack to a small server.
-PER_ISSUER = 2
-# ... and this many in all: a resume from sleep must not become a stampede.
-IN_ALL = 8
-
-
-@dataclass(slots=True)
-class Flights:
-    """The refreshes that are under way: one shared task per account, and the gates they pass.
-
-    Attributes:
-        tasks: account uuid -> the one task that refreshes it.
-        grounded: no new flight begins; set when the daemon stops.
-        resting: account uuid -> when its next flight may begin by itself, after one that broke and left no trace in
-            the row; epoch seconds.
-        everywhere: the gate for all issuers together.
-        per_issuer: issuer -> its own gate.
-    """
-
-    tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict)
-    grounded: bool = False
-    resting: dict[str, float] = field(default_factory=dict)
-    everywhere: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(IN_ALL))
-    per_issuer: dict[str, asyncio.Semaphore] = field(default_factory=dict)
-
-    def gate(self, issuer: str) -> asyncio.Semaphore:
-        """Return the gate of one issuer."""
-        return self.per_issuer.setdefault(issuer, asyncio.Semaphore(PER_ISSUER))
-
-    async def drain(self, seconds: float) -> int:
-        """Begin nothing new, wait for what is in the air, and return how many did not land in time."""
-        self.grounded = True
-        if not self.tasks:
-            return 0
-        _, flying = await asyncio.wait(self.tasks.values(), timeout=seconds)
-        return len(flying)
 
 
 @dataclass(slots=True)
@@ -62,11 +26,13 @@ class Schedule:
         last_tick_at: when it last looked, epoch seconds; 0 before the first time.
         last_tick: the same by the event loop's clock, which stands still while the machine sleeps, as its timers do.
         next_tick_at: when it will look again.
+        moved: by how many seconds the clock was set since the start, all in all.
     """
 
     last_tick_at: float = 0.0
     last_tick: float = 0.0
     next_tick_at: float = 0.0
+    moved: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +44,9 @@ class Context:
         http: the way out to providers.
         jwks: the providers' public keys, cached.
         events: where news is published.
-        clock: the wall clock, epoch seconds.
+        clock: the wall clock held steady, epoch seconds.
+        follow: lets ``clock`` go by the machine's clock again, and tells by how many seconds that was set meanwhile.
+        started_at: when the daemon started, by ``clock``; what is older was written by another clock, perhaps.
         rng: for jitter only; secrets come from the system.
         browser_url: the browser door, ``http://127.0.0.1:PORT``.
         presets_dir: a person's own preset files.
@@ -101,6 +69,8 @@ class Context:
     rng: random.Random
     browser_url: str
     presets_dir: Path | None = None
+    follow: Callable[[], float] = lambda: 0.0
+    started_at: float = 0.0
     flights: Flights = field(default_factory=Flights)
     offers: dict[str, str] = field(default_factory=dict)
     offering: dict[str, asyncio.Lock] = field(default_factory=dict)
@@ -120,6 +90,7 @@ class Context:
         detail: str = "",
         login: str = "",
         generation: int = 0,
+        retry_at: float | None = None,
     ) -> None:
         """Publish an event that happened now."""
-        self.events.publish(Event(kind, self.clock(), account, app, detail, login, generation))
+        self.events.publish(Event(kind, self.clock(), account, app, detail, login, generation, retry_at))

@@ -18,7 +18,7 @@ from broker.core.account import (
     Suspect,
     Uncertain,
 )
-from broker.core.policy import Ask, Caller, Denied
+from broker.core.policy import Ask, Caller, Denied, Owner
 from broker.core.secret import Secret
 from broker.core.token import Token
 from broker.errors import KeyfobError, UnknownAccount
@@ -112,8 +112,7 @@ async def get_token(
     now = ctx.clock()
     if held is not None and timing.is_fresh(held.facts, now, min_ttl) and _may_serve(account, held.facts, now, min_ttl):
         return _handed_out(ctx, caller, account, held, now)
-    # Where the last refresh brought no ID token, another one will not either.
-    if not id_token or account.id_token_generation == account.generation:
+    if not id_token or _may_bring_id_token(account, now):
         account = await _renewed(ctx, account)
         if account is None:
             return await _absent(ctx, caller, ask)
@@ -205,8 +204,8 @@ async def _answer(
         if current is not None and current.generation == seen.generation:
             break
     if current is not None and id_token and (why := _no_id_token(current)):
-        return MustLogin(current.name, why, await login.offer(ctx, current) if current.id_token_generation else "")
-    return await refused(ctx, current or account)
+        return MustLogin(current.name, why, await _offer(ctx, current, caller) if current.id_token_generation else "")
+    return await refused(ctx, current or account, caller)
 
 
 def _handed_out(ctx: Context, caller: Caller, account: Account, held: _Held, now: float) -> Ready:
@@ -215,12 +214,18 @@ def _handed_out(ctx: Context, caller: Caller, account: Account, held: _Held, now
     return Ready(account, held.secret, held.facts, now)
 
 
+def _may_bring_id_token(account: Account, now: float) -> bool:
+    """Whether a refresh can help: not where the last one brought no ID token, or has just brought one that is stale."""
+    recent = account.token is not None and 0 <= now - account.token.issued_at < timing.LEAST_BETWEEN_REFRESHES
+    return account.id_token_generation == account.generation and not recent
+
+
 def _no_id_token(account: Account) -> str:
     """Return why there is no living ID token although the account is well; empty where the account says it itself."""
     if account.id_token_generation is None:
         return f"Account '{account.name}' has no ID token: its login did not ask for the scope 'openid'."
-    if isinstance(account.state, Active) and account.id_token_generation < account.generation:
-        return f"The ID token of account '{account.name}' has expired, and the provider gave no new one at a refresh."
+    if isinstance(account.state, Active):
+        return f"The ID token of account '{account.name}' has expired, and no refresh brought one that lives."
     return ""
 
 
@@ -231,22 +236,30 @@ def _may_serve(account: Account, token: Token, now: float, min_ttl: float | None
     return not isinstance(account.state, NeedsLogin) or timing.satisfies(token, now, min_ttl)
 
 
-async def refused(ctx: Context, account: Account) -> MustLogin | Unavailable:
+async def _offer(ctx: Context, account: Account, caller: Caller) -> str:
+    """Return where a login can be begun. Whoever opens that first finishes it, with whatever session it likes.
+
+    So an app is shown it only where the account knows its person, and anybody else who comes back is refused.
+    """
+    return await login.offer(ctx, account) if isinstance(caller, Owner) or account.identity is not None else ""
+
+
+async def refused(ctx: Context, account: Account, caller: Caller) -> MustLogin | Unavailable:
     """Say who can help an account that has no living token, or whose forced refresh did not succeed."""
     now = ctx.clock()
     match account.state:
         case Misconfigured(reason=reason):
             return MustLogin(account.name, reason, "", misconfigured=True)
         case NeedsLogin(reason=reason):
-            return MustLogin(account.name, reason, await login.offer(ctx, account))
+            return MustLogin(account.name, reason, await _offer(ctx, account, caller))
         case RefreshingFailed(reason=reason, retry_at=retry_at, throttled_until=until):
             wait = max(1.0, max(retry_at, until) - now)
             return Unavailable(account.name, reason, wait, own_pause=until <= now < retry_at)
         case Uncertain(reason=reason, retry_at=retry_at):
             return Unavailable(account.name, reason, max(1.0, retry_at - now))
         case Suspect(reason=reason):
-            return MustLogin(account.name, reason, await login.offer(ctx, account), confirm=True)
+            return MustLogin(account.name, reason, await _offer(ctx, account, caller), confirm=True)
     if account.has_refresh_token:
         return Unavailable(account.name, "A refresh is under way and takes long.", 5.0)
     reason = "The token has expired and the provider gave no refresh token."
-    return MustLogin(account.name, reason, await login.offer(ctx, account))
+    return MustLogin(account.name, reason, await _offer(ctx, account, caller))

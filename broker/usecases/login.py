@@ -6,7 +6,7 @@ which points a refused caller to a login.
 
 import asyncio
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from broker.core.account import ACCOUNT_NAME, Account
@@ -16,6 +16,7 @@ from broker.core.token import Grant
 from broker.errors import Conflict, InvalidRequest, KeyfobError, LoginFailed, UnknownLogin
 from broker.oauth import authcode, wire
 from broker.providers.model import Provider
+from broker.providers.urls import check_resource
 from broker.store.store import TakenLogin
 from broker.usecases import clients, providers
 from broker.usecases.activate import activate, read_answer
@@ -84,6 +85,8 @@ async def prepare(ctx: Context, new: NewLogin) -> tuple[Provider, Account | None
             f"'{new.account}' cannot be an account's name.",
             "Use letters, digits and . _ @ - (the first a letter or digit), 64 at the most.",
         )
+    if new.resource is not None:
+        check_resource(new.resource)
     account = await ctx.store.account(new.account) if new.account else None
     if account is not None and not new.base_url:
         known = await providers.find(ctx, account.provider)
@@ -127,6 +130,11 @@ async def begin(ctx: Context, new: NewLogin) -> Login:
     if new.flow == "paste" and provider.redirect.out_of_band:
         callback = provider.redirect.out_of_band
     scope = new.scope or (account.asked_scope if account is not None else ()) or provider.scopes
+    if "openid" in scope and not provider.endpoints.jwks:
+        raise InvalidRequest(
+            f"{provider.title} shows no keys, so an ID token of it cannot be checked.",
+            "Leave the scope 'openid' out (--scope ...), or configure the provider with its jwks_uri.",
+        )
     resource = new.resource if new.resource is not None else (account.resource if account is not None else None)
     request = authcode.begin(
         provider,
@@ -162,7 +170,7 @@ async def begin(ctx: Context, new: NewLogin) -> Login:
 
 
 async def finish(
-    ctx: Context, provider_name: str, params: Sequence[tuple[str, str]], browser: Secret | None
+    ctx: Context, provider_name: str, params: Sequence[tuple[str, str]], cookie_of: Callable[[str], Secret | None]
 ) -> Finished:
     """Finish a login at the callback. Whatever comes, the state is used up by it (RFC 9700 4.7.1).
 
@@ -170,17 +178,13 @@ async def finish(
         ctx: the collaborators.
         provider_name: from the redirect path.
         params: what the browser brought, in order.
-        browser: the cookie that the start page left, or None.
+        cookie_of: tells the cookie that the browser shows for a login id, or None where it shows none.
 
     Raises:
         LoginFailed: there is no live login for this, or it belongs to another browser or provider.
     """
     states = [value for name, value in params if name == "state"]
-    taken = (
-        await ctx.store.take_login(state=Secret(states[0]), browser=browser, now=ctx.clock())
-        if len(states) == 1
-        else None
-    )
+    taken = await ctx.store.take_login(state=Secret(states[0]), now=ctx.clock()) if states else None
     if taken is None:
         raise LoginFailed(
             "This answer belongs to no login that is under way: it was finished already, is too old, or was not "
@@ -191,7 +195,8 @@ async def finish(
         return await _fail(
             ctx, taken.login, "The answer came to the address of another provider. Nothing was sent to it."
         )
-    if not taken.same_browser:
+    browser = cookie_of(taken.login.id)
+    if browser is None or not await ctx.store.opened_by(taken.login.id, browser):
         return await _fail(ctx, taken.login, "The answer came in another browser than the one that began this login.")
     return await complete(ctx, taken, params)
 
@@ -215,10 +220,7 @@ async def cancel(ctx: Context, login_id: str) -> None:
         raise UnknownLogin("There is no such login.")
     if login.state != "pending":
         return
-    if (
-        login.expires_at > ctx.clock()
-        and await ctx.store.take_login(id=login_id, browser=None, now=ctx.clock()) is None
-    ):
+    if login.expires_at > ctx.clock() and await ctx.store.take_login(id=login_id, now=ctx.clock()) is None:
         raise Conflict("This login is being finished right now.", "See how it ends: keyfob accounts")
     await _fail(ctx, login, "The login was cancelled.")
 

@@ -31,7 +31,7 @@ async def finish(ctx: Context, login_id: str, *, url: str = "", code: Secret | N
         if state is None:
             raise InvalidRequest("The pasted address has no 'state'.", "Copy the whole address, to its very end.")
         # Both must fit: an address of another login must not use that one up.
-        taken = await ctx.store.take_login(state=state, id=login_id, browser=None, now=ctx.clock())
+        taken = await ctx.store.take_login(state=state, id=login_id, now=ctx.clock())
         if taken is None:
             raise InvalidRequest("The pasted address belongs to another login.", "Start this one again.")
     else:
@@ -43,7 +43,7 @@ async def finish(ctx: Context, login_id: str, *, url: str = "", code: Secret | N
         if not authcode.is_code(shown):
             raise InvalidRequest("That is no code.", "Copy the whole code that the provider shows, and nothing else.")
         params = [("code", shown)]
-        taken = await ctx.store.take_login(id=login_id, browser=None, now=ctx.clock())
+        taken = await ctx.store.take_login(id=login_id, now=ctx.clock())
         if taken is None:
             raise UnknownLogin("This login has just ended.", "Start it again.")
     return await complete(ctx, taken, params, pasted_code=not url)

@@ -68,7 +68,8 @@ async def listed(ctx: Context) -> list[Provider]:
 
 def timing_policy(provider: Provider) -> Policy:
     """Return what the schedule needs to know about a provider."""
-    return Policy(kills_old_access_token=provider.refresh.kills_old_access_token)
+    rules = provider.refresh
+    return Policy(kills_old_access_token=rules.kills_old_access_token, idle_days=rules.idle_days)
 
 
 async def add(ctx: Context, new: NewProvider) -> Provider:
@@ -110,7 +111,7 @@ async def _ensure(ctx: Context, new: NewProvider) -> Provider:
         )
         same_instance = bool(base_url) and (config.preset, config.base_url) == (new.preset, base_url)
         if same_issuer or same_instance:
-            return catalog.resolve(config, ctx.presets_dir)
+            return await find(ctx, config.name)
     config = await _describe(ctx, new)
     return await _keep(ctx, replace(config, name=await _free_name(ctx, config.name)), new)
 

@@ -3,7 +3,10 @@
 Put behind the browser door by ``asgi``. A token never leaves through here.
 """
 
+import os
+import re
 import secrets
+from functools import partial
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -13,13 +16,16 @@ from broker.core.secret import Secret
 from broker.errors import Conflict, LoginFailed, UnknownLogin
 from broker.usecases import login, providers
 from broker.usecases.context import Context
-from broker.web import pages
+from broker.web import pages, peers
 
-# Ties the browser that opened a start page to the answer that comes back (RFC 9700 4.7.1). Without the state, which is
-# in the provider's answer only, it is good for nothing: cookies of 127.0.0.1 reach every port of it.
-COOKIE = "kf_browser"
-# No parameter of an authorization response is longer; the state and any known code are far below.
-MOST_VALUE = 2048
+# Ties the browser that opened a start page to the answer that comes back (RFC 9700 4.7.1); one for each login, so that
+# two under way in two tabs do not meet. Without the state, which is in the provider's answer only, it is good for
+# nothing: cookies of 127.0.0.1 reach every port of it.
+COOKIE = "kf_login_"
+# So much of the login's id is in the cookie's name. It is no secret: the id alone opens nothing that is open already.
+ID_IN_NAME = 12
+# 256 bits as base64url: what this page itself makes, and nothing else is taken for it.
+_OURS = re.compile(r"[A-Za-z0-9_-]{43}")
 
 
 async def start(request: Request, ctx: Context) -> Response:
@@ -28,16 +34,22 @@ async def start(request: Request, ctx: Context) -> Response:
     if request.headers["host"] not in ours:
         # The answer comes to the redirect URI's host: a cookie for another name of this machine would not be there.
         return RedirectResponse(ours, 302, pages.HEADERS)
-    browser = Secret(request.cookies.get(COOKIE) or secrets.token_urlsafe(32))
+    if _is_foreign(request):
+        return pages.render(pages.OTHER_USER)
+    login_id = request.path_params["id"]
+    browser = _cookie(request, login_id)
+    if browser is None or not await ctx.store.opened_by(login_id, browser):
+        # A first visit, then; whatever cookie came along, another page of this machine may have left it.
+        browser = Secret(secrets.token_urlsafe(32))
     try:
-        found = await login.opened(ctx, request.path_params["id"], browser)
+        found = await login.opened(ctx, login_id, browser)
     except UnknownLogin:
         return pages.render(pages.LOGIN_GONE)
     except Conflict:
         return pages.render(pages.OTHER_BROWSER)
     response = RedirectResponse(found.authorization_url, 302, pages.HEADERS)
     response.set_cookie(
-        COOKIE,
+        COOKIE + login_id[:ID_IN_NAME],
         browser.reveal(),
         max_age=int(LOGIN_LIFETIME),
         httponly=True,
@@ -50,10 +62,8 @@ async def start(request: Request, ctx: Context) -> Response:
 async def callback(request: Request, ctx: Context) -> Response:
     """``GET /callback/{provider}``: pass on what came, and leave the address bar clean."""
     params = request.query_params.multi_items()
-    if any(len(value) > MOST_VALUE for _, value in params):
-        return pages.render(pages.NO_LIVE_LOGIN)
     try:
-        finished = await login.finish(ctx, request.path_params["provider"], params, _browser(request))
+        finished = await login.finish(ctx, request.path_params["provider"], params, partial(_cookie, request))
     except LoginFailed:
         return pages.render(pages.NO_LIVE_LOGIN)
     return RedirectResponse(f"/ui/logins/{finished.login.id}", 303, pages.HEADERS)
@@ -61,8 +71,8 @@ async def callback(request: Request, ctx: Context) -> Response:
 
 async def result(request: Request, ctx: Context) -> Response:
     """``GET /ui/logins/{id}``: how a login went. The address holds no code, and the page no token."""
-    browser = _browser(request)
     found = await ctx.store.login(request.path_params["id"])
+    browser = _cookie(request, request.path_params["id"])
     if found is None or browser is None or not await ctx.store.opened_by(found.id, browser):
         return pages.render(pages.LOGIN_GONE)
     return pages.render(await _result_page(ctx, found))
@@ -125,6 +135,13 @@ async def static(request: Request, ctx: Context) -> Response:
     return pages.static(request.path_params["name"])
 
 
-def _browser(request: Request) -> Secret | None:
-    value = request.cookies.get(COOKIE)
-    return Secret(value) if value else None
+def _cookie(request: Request, login_id: str) -> Secret | None:
+    value = request.cookies.get(COOKIE + login_id[:ID_IN_NAME], "")
+    return Secret(value) if _OURS.fullmatch(value) else None
+
+
+def _is_foreign(request: Request) -> bool:
+    """Whether the kernel says that the browser is another user's: the login's address was in a command line."""
+    uid = peers.uid_of(request.scope["client"], request.scope["server"])
+    # Root may do everything here anyway; where the kernel does not tell, the browser that comes first counts.
+    return uid not in (None, 0, os.getuid())

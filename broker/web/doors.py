@@ -21,8 +21,6 @@ BACKLOG = 1024
 KEEP_ALIVE = 75
 # What a stop waits for answers that are being written; refreshes are drained before the doors close.
 CLOSING = 2
-# More connections than a desktop's programs ever hold; beyond it 503 is better than running out of descriptors.
-MOST_CONNECTIONS = 512
 
 
 class Door(Server):
@@ -42,7 +40,6 @@ class Door(Server):
                 log_config=None,
                 timeout_keep_alive=KEEP_ALIVE,
                 timeout_graceful_shutdown=CLOSING,
-                limit_concurrency=MOST_CONNECTIONS,
                 backlog=BACKLOG,
             )
         )

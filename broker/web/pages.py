@@ -157,6 +157,15 @@ OTHER_BROWSER: Final = RefusalPage(
     verdict="Stopped to protect you",
     status=403,
 )
+OTHER_USER: Final = RefusalPage(
+    title="This login is another user’s",
+    what_happened="Keyfob runs as one user of this computer, and this browser as another. Whoever finishes a login "
+    "decides whose account it is, so only a browser of the same user may.",
+    next_step="As Keyfob’s user, log in without a browser of this user’s:",
+    command="keyfob login ACCOUNT --provider NAME --flow paste",
+    verdict="Stopped to protect you",
+    status=403,
+)
 NO_LIVE_LOGIN: Final = RefusalPage(
     title="No login is waiting for this answer",
     what_happened="Your browser brought an answer from a provider, but the login that it belongs to is already "

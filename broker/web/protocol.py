@@ -10,7 +10,7 @@ import struct
 from typing import Any
 
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 # A local program sends its request in one piece; ten seconds is a swapped-out laptop, not a network.
@@ -28,6 +28,9 @@ _UCRED = struct.Struct("3i")
 
 class GuardedProtocol(HttpToolsProtocol):
     """One connection. ``scope["state"]["peer"]`` is (pid, uid) on a Unix socket and None on TCP."""
+
+    # More than a desktop's programs ever hold; one more is hung up on, which is better than running out of descriptors.
+    most_connections = 512
 
     def __init__(
         self,
@@ -48,6 +51,9 @@ class GuardedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Note who is there, and expect a first request soon."""
         super().connection_made(transport)  # type: ignore[arg-type]  # uvicorn narrows it to Transport
+        if len(self.connections) > self.most_connections:
+            self.transport.abort()
+            return
         self._peer = _peer(transport)
         self._deadline = self.loop.call_later(RECEIVE_DEADLINE, self._too_slow)
 
@@ -64,9 +70,10 @@ class GuardedProtocol(HttpToolsProtocol):
             return
         if self._receiving and self._read_bytes > (MOST_HEAD_BYTES if self._in_head else MOST_REQUEST_BYTES):
             self.send_400_response("The request is too large.")
-        elif not self._receiving:
+        elif not self._receiving and self._answering():
             self._disarm()
         elif self._deadline is None:
+            # Also for what begins no request, such as empty lines: it has just ended uvicorn's own idle timer.
             self._deadline = self.loop.call_later(RECEIVE_DEADLINE, self._too_slow)
 
     def send_400_response(self, msg: str) -> None:
@@ -134,6 +141,11 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def _unsupported_upgrade_warning(self) -> None:
         """Say nothing: uvicorn would advise to install a WebSocket library, which is not missing but left out."""
+
+    def _answering(self) -> bool:
+        # uvicorn's hints say that there is always a cycle; before the first request there is none.
+        cycle: RequestResponseCycle | None = self.cycle
+        return cycle is not None and not cycle.response_complete
 
     def _too_slow(self) -> None:
         self._deadline = None

@@ -11,11 +11,12 @@ from typing import Any
 
 from starlette.responses import Response
 
+from broker.core import advice
 from broker.core.account import Account, Pending
 from broker.core.login import Login
 from broker.core.policy import AppGrant, Denied
 from broker.errors import ConfirmNeeded, KeyfobError, LoginNeeded, Misconfigured, NotGranted, ProviderUnavailable
-from broker.events import Event
+from broker.events import Event, Kind
 from broker.providers.model import Preset, Provider
 from broker.store.store import AppRow, AuditEntry
 from broker.usecases.accounts import PendingView, View
@@ -26,6 +27,14 @@ PROBLEM = "application/problem+json"
 ANSWER_HEADERS = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 # Problem types are names, not pages: they need no server (RFC 9457 3.1.1 allows any URI).
 PROBLEM_TYPE = "urn:keyfob:problem:"
+# The events that tell of trouble, and the state that the account is in from then on.
+STATE_OF: Mapping[Kind, str] = {
+    "refresh-failed": "refreshing-failed",
+    "needs-login": "needs-login",
+    "misconfigured": "misconfigured",
+    "uncertain": "uncertain",
+    "suspect": "suspect",
+}
 
 
 def answer(body: Mapping[str, Any], status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
@@ -129,6 +138,7 @@ def account(view: View | PendingView) -> dict[str, Any]:
             "client_id": begun.destination.client_id,
             "generation": 0,
             "login_url": view.login_url,
+            "next_step": advice.step(Pending.name, begun.account),
         }
     shown = view.account
     return {
@@ -156,6 +166,7 @@ def account(view: View | PendingView) -> dict[str, Any]:
         "client_id": shown.destination.client_id,
         "generation": shown.generation,
         "login_url": view.login_url or None,
+        "next_step": view.next_step or None,
     }
 
 
@@ -260,7 +271,14 @@ def audit_entry(entry: AuditEntry) -> dict[str, Any]:
 def event(shown: Event) -> dict[str, Any]:
     """Return one event."""
     body = {"kind": shown.kind, "at": timestamp(shown.at), "account": shown.account, "app": shown.app}
-    return {**body, "detail": shown.detail, "login": shown.login, "generation": shown.generation}
+    return {
+        **body,
+        "detail": shown.detail,
+        "login": shown.login,
+        "generation": shown.generation,
+        "next_refresh_at": timestamp(shown.retry_at),
+        "next_step": advice.step(STATE_OF.get(shown.kind, ""), shown.account) or None,
+    }
 
 
 def timestamp(seconds: float | None) -> str | None:

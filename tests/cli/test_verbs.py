@@ -40,8 +40,11 @@ HOME = {
     "provider": "funkwhale-pod",
     "state": "needs-login",
     "reason": "the provider says that the login has ended",
+    "since": _at(-7300),
     "identity": None,
     "expires_at": None,
+    "next_refresh_at": None,
+    "next_step": "Log in again: keyfob login home",
 }
 
 
@@ -63,19 +66,23 @@ def test_accounts(daemon: ScriptedDaemon, capsys: pytest.CaptureFixture[str]) ->
         "work     practice       active       Ada ·[2J  in 42 min  in 95 s       2 d ago",
         "home     funkwhale-pod  needs-login  -         -          -             -",
     ]
-    assert err == "home: the provider says that the login has ended  (keyfob login home)\n"
+    assert err.splitlines() == [
+        "home: the provider says that the login has ended",
+        "  needs-login for 2 h",
+        "  Log in again: keyfob login home",
+    ]
 
 
 def test_first_login_under_way(daemon: ScriptedDaemon, capsys: pytest.CaptureFixture[str]) -> None:
-    """What helps an account that does not exist yet names its provider: the name alone would not be enough."""
-    pending = {"account": "pod", "provider": "p-2", "state": "pending", "reason": "The first login is not finished."}
+    """The list and the single account say the same of a first login that is not finished."""
+    pending = {"account": "pod", "state": "pending", "reason": "Not finished.", "next_step": "Finish it."}
     daemon.answers("GET /v1/accounts", {"accounts": [pending]})
     daemon.answers("GET /v1/accounts/pod", pending)
 
     assert main(["accounts"]) == 0
     assert main(["show", "pod"]) == 0
 
-    advice = "pod: The first login is not finished.  (keyfob login pod --provider p-2)\n"
+    advice = "pod: Not finished.\n  pending\n  Finish it.\n"
     assert capsys.readouterr().err == advice * 2
 
 
@@ -120,8 +127,32 @@ def test_refresh(daemon: ScriptedDaemon, capsys: pytest.CaptureFixture[str]) -> 
 
     assert main(["refresh", "work"]) == 0
 
-    assert capsys.readouterr() == ("", "Account 'work' has a new token; it expires in 42 min.\n")
+    said = "Account 'work' has a new token; it expires in 42 min.\n  Keyfob renews it by itself in 95 s.\n"
+    assert capsys.readouterr() == ("", said)
     assert daemon.requests[0].body == {}
+
+
+def test_refresh_that_fails(daemon: ScriptedDaemon, capsys: pytest.CaptureFixture[str]) -> None:
+    """After a refresh that brought nothing, stderr tells the old token's end, the state and the next try."""
+    failing = WORK | {"state": "refreshing-failed", "reason": "No way.", "since": _at(-300)}
+    daemon.refuses("POST /v1/accounts/work/refresh", 503, "provider_unavailable", "No way.", retry_after=95)
+    daemon.answers("GET /v1/accounts/work", failing)
+    daemon.answers("GET /v1/accounts/work", failing | {"expires_at": _at(-180), "next_refresh_at": _at(-1)})
+
+    assert (main(["refresh", "work"]), main(["refresh", "work", "--json"])) == (5, 5)
+
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.splitlines() == [
+        "keyfob: No way.",
+        "  Try again in 95 s.",
+        "  The old token is served until it expires in 42 min.",
+        "  The account: refreshing-failed for 5 min; Keyfob asks again in 95 s.",
+        "keyfob: No way.",
+        "  Try again in 95 s.",
+        "  The old token expired 3 min ago.",
+        "  The account: refreshing-failed for 5 min; Keyfob asks again now.",
+    ]
 
 
 def test_refresh_needs_confirmation(daemon: ScriptedDaemon, capsys: pytest.CaptureFixture[str]) -> None:

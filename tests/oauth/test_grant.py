@@ -90,9 +90,9 @@ def test_a_missing_kind_means_bearer(reply: dict[str, object]) -> None:
     [
         ("a b a", ("a", "b")),
         (["a", "b"], ("a", "b")),
-        ("", ("asked",)),
+        ("", ()),
         (None, ("asked",)),
-        ([], ("asked",)),
+        ([], ()),
     ],
 )
 def test_scope_is_read_as_text_or_list(value: object, scope: tuple[str, ...]) -> None:

@@ -240,3 +240,17 @@ def test_the_model_has_a_place_for_every_value() -> None:
     assert catalog.resolve(config("practice", "http://127.0.0.1:1")) == catalog.resolve(
         config("practice", "http://127.0.0.1:1/")
     )
+
+
+@pytest.mark.parametrize("open_to_others", ["file", "directory"])
+def test_a_preset_that_others_could_have_written_is_refused(tmp_path: Path, open_to_others: str) -> None:
+    """It decides where codes, secrets and tokens go, so it has to be its owner's alone to write."""
+    file = tmp_path / "own.toml"
+    file.write_text('title = "Own"\n', encoding="utf-8")
+    file.chmod(0o666 if open_to_others == "file" else 0o600)
+    tmp_path.chmod(0o777 if open_to_others == "directory" else 0o700)
+    with pytest.raises(CannotStart, match="may be written by others"):
+        catalog.presets(tmp_path)
+    file.chmod(0o600)
+    tmp_path.chmod(0o700)
+    assert "own" in catalog.presets(tmp_path)

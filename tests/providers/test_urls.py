@@ -84,7 +84,31 @@ def test_an_issuer_stays_as_it_is() -> None:
 def test_an_endpoint_may_have_a_query_and_keeps_its_slash() -> None:
     """Endpoints are used as they were given (RFC 6749 3.1)."""
     url = "https://as.example/token/?tenant=1"
-    assert urls.check_endpoint(url, what="token endpoint") == url
+    assert urls.check_endpoint(url, what="token endpoint", private=False) == url
+
+
+def test_an_endpoint_at_a_special_address_needs_private() -> None:
+    """Metadata of a stranger must not send secrets into the machine's own network."""
+    url = "https://169.254.169.254/latest"
+    with pytest.raises(InvalidRequest, match=r"special-purpose address 169\.254\.169\.254"):
+        urls.check_endpoint(url, what="token endpoint", private=False)
+    assert urls.check_endpoint(url, what="token endpoint", private=True) == url
+
+
+@pytest.mark.parametrize("resource", ["https://api.example/mcp?x=1", "urn:example:api", "https://api.example"])
+def test_a_resource_is_an_absolute_uri(resource: str) -> None:
+    """RFC 8707 2 wants an absolute URI, and it is sent on as it was given."""
+    assert urls.check_resource(resource) == resource
+
+
+@pytest.mark.parametrize(
+    "resource",
+    ["", "api.example", "/path", "https://api.example/#x", "javascript:x", "https://[x", "https:", "a b:c", "é:x"],
+)
+def test_what_is_no_resource_is_refused(resource: str) -> None:
+    """Anything else is refused before it is kept or sent."""
+    with pytest.raises(InvalidRequest, match="resource"):
+        urls.check_resource(resource)
 
 
 @pytest.mark.parametrize(

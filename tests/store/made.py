@@ -24,6 +24,14 @@ PROVIDER = ProviderConfig(
     "example", "generic", "", {"scopes": ["read"]}, {"issuer": ISSUER}, private=False, created_at=NOW
 )
 ME = Identity(ISSUER, "sub-1", "Alice")
+# Makes of the present schema what the first one was.
+TO_0001 = (
+    "ALTER TABLE instance DROP COLUMN sequence",
+    "ALTER TABLE instance DROP COLUMN line",
+    "ALTER TABLE account DROP COLUMN logged_in_at",
+    "ALTER TABLE provider DROP COLUMN binding",
+    "UPDATE alembic_version SET version_num = '0001'",
+)
 
 
 def database(place: Path) -> Path:

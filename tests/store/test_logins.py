@@ -58,16 +58,14 @@ def test_a_callback_takes_the_login_once(tmp_path: Path) -> None:
             await begun(store)
             await begun(store, "login-2", Secret("state-2"))
             assert await store.claim_login("login-1", BROWSER)
-            answers = await asyncio.gather(
-                *(store.take_login(state=STATE, browser=BROWSER, now=NOW + 1.0) for _ in range(5))
-            )
+            answers = await asyncio.gather(*(store.take_login(state=STATE, now=NOW + 1.0) for _ in range(5)))
             [taken] = [answer for answer in answers if answer is not None]
             assert taken.login == replace(pending_login(), authorization_url="")
-            assert (reveal(taken.verifier), taken.same_browser) == ("verifier-login-1", True)
+            assert reveal(taken.verifier) == "verifier-login-1"
             assert behind(tmp_path, "SELECT DISTINCT owner FROM data_key") == [("login-2",)]
             assert behind(tmp_path, "SELECT state_hash FROM login WHERE id = 'login-1'") == [(None,)]
             assert await store.claim_login("login-1", BROWSER) is False
-            assert await store.take_login(id="login-1", browser=None, now=NOW) is None
+            assert await store.take_login(id="login-1", now=NOW) is None
             seen = await store.login("login-1")
             assert seen is not None
             assert (seen.state, seen.authorization_url) == ("pending", "")
@@ -75,23 +73,19 @@ def test_a_callback_takes_the_login_once(tmp_path: Path) -> None:
     asyncio.run(story())
 
 
-def test_another_browser_uses_the_login_up(tmp_path: Path) -> None:
-    """An answer from another browser, or one from a browser that nobody saw, is marked so, and is the only one."""
+def test_the_browser_that_opened_a_login_is_known_to_its_end(tmp_path: Path) -> None:
+    """Before, while and after a login is taken, one browser is told from another; one that nobody opened has none."""
 
     async def story() -> None:
         async with opened(tmp_path) as store:
             await begun(store)
-            await begun(store, "login-2", Secret("state-2"))
-            await begun(store, "login-3", Secret("state-3"))
+            assert await store.opened_by("login-1", BROWSER) is False
             assert await store.claim_login("login-1", BROWSER)
-            assert await store.claim_login("login-3", BROWSER)
-            foreign = await store.take_login(state=STATE, browser=OTHER, now=NOW)
-            unseen = await store.take_login(state=Secret("state-2"), browser=BROWSER, now=NOW)
-            without = await store.take_login(state=Secret("state-3"), browser=None, now=NOW)
-            for taken in (foreign, unseen, without):
-                assert taken is not None
-                assert taken.same_browser is False
-            assert await store.take_login(state=STATE, browser=BROWSER, now=NOW) is None
+            for _ in range(2):
+                assert await store.opened_by("login-1", BROWSER) is True
+                assert await store.opened_by("login-1", OTHER) is False
+                assert await store.opened_by("nobody", BROWSER) is False
+                await store.take_login(state=STATE, now=NOW)
 
     asyncio.run(story())
 
@@ -103,11 +97,11 @@ def test_a_pasted_answer_takes_the_login_by_id(tmp_path: Path) -> None:
         async with opened(tmp_path) as store:
             await begun(store)
             await begun(store, "login-2", Secret("state-2"))
-            assert await store.take_login(state=Secret("state-2"), id="login-1", browser=None, now=NOW) is None
-            assert await store.take_login(browser=None, now=NOW) is None
-            both = await store.take_login(state=Secret("state-2"), id="login-2", browser=None, now=NOW)
+            assert await store.take_login(state=Secret("state-2"), id="login-1", now=NOW) is None
+            assert await store.take_login(now=NOW) is None
+            both = await store.take_login(state=Secret("state-2"), id="login-2", now=NOW)
             assert both is not None
-            alone = await store.take_login(id="login-1", browser=None, now=NOW)
+            alone = await store.take_login(id="login-1", now=NOW)
             assert alone is not None
             assert (alone.login.id, reveal(alone.verifier)) == ("login-1", "verifier-login-1")
 
@@ -121,8 +115,8 @@ def test_logins_without_state_do_not_meet(tmp_path: Path) -> None:
         async with opened(tmp_path) as store:
             await begun(store, "login-1", Secret(""))
             await begun(store, "login-2", Secret(""))
-            assert await store.take_login(state=Secret(""), browser=None, now=NOW) is None
-            assert await store.take_login(id="login-2", browser=None, now=NOW) is not None
+            assert await store.take_login(state=Secret(""), now=NOW) is None
+            assert await store.take_login(id="login-2", now=NOW) is not None
 
     asyncio.run(story())
 
@@ -133,8 +127,8 @@ def test_an_expired_login_cannot_be_taken(tmp_path: Path) -> None:
     async def story() -> None:
         async with opened(tmp_path) as store:
             await begun(store)
-            assert await store.take_login(state=STATE, browser=None, now=NOW + 600.0) is None
-            assert await store.take_login(state=STATE, browser=None, now=NOW + 599.0) is not None
+            assert await store.take_login(state=STATE, now=NOW + 600.0) is None
+            assert await store.take_login(state=STATE, now=NOW + 599.0) is not None
 
     asyncio.run(story())
 
@@ -171,7 +165,7 @@ def test_the_first_end_stays(tmp_path: Path) -> None:
             done = await store.login("login-1")
             assert done is not None
             assert (done.state, done.account, done.reason) == ("done", "work", "")
-            assert await store.take_login(state=STATE, browser=None, now=NOW) is None
+            assert await store.take_login(state=STATE, now=NOW) is None
             await store.expire_logins(NOW + 600.0)
             await store.end_login("login-2", state="done", account="me", reason="")
             late = await store.login("login-2")
@@ -191,7 +185,7 @@ def test_a_verifier_that_was_changed_uses_the_login_up(tmp_path: Path) -> None:
             behind(tmp_path, "UPDATE secret SET sealed = zeroblob(300) WHERE kind = 'verifier'")
             for expected in ("StoreUnavailable", "None"):
                 try:
-                    answer = repr(await store.take_login(state=STATE, browser=None, now=NOW))
+                    answer = repr(await store.take_login(state=STATE, now=NOW))
                 except Exception as exc:  # noqa: BLE001 -- told apart by its name
                     answer = type(exc).__name__
                 assert answer == expected

@@ -16,18 +16,20 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine
 
-from broker.errors import CannotStart
+from broker.core.secret import Secret
+from broker.errors import CannotStart, StoreUnavailable
+from broker.store.fence import OLDER, Fence, beside
 from broker.store.migrate import prepare, scripts_directory
 from broker.store.store import database_path
 from broker.store.tables import REVISION, metadata
-from tests.store.made import NOW, behind, database, opened, reveal, with_account
+from tests.store.made import NOW, TO_0001, behind, database, opened, reveal, with_account
 
 NEXT = '''"""The next schema."""
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0002"
+revision = "next"
 down_revision = "{down}"
 
 
@@ -43,7 +45,7 @@ def upgrade() -> None:
 def next_scripts(place: Path, more: str = "") -> Path:
     """Copy the migrations and add one."""
     scripts = shutil.copytree(scripts_directory(), place / "100% migrations", ignore=shutil.ignore_patterns("__pyc*"))
-    (scripts / "versions" / "0002_next.py").write_text(NEXT.format(down=REVISION, more=more))
+    (scripts / "versions" / "9999_next.py").write_text(NEXT.format(down=REVISION, more=more))
     return scripts
 
 
@@ -92,18 +94,106 @@ def test_an_ordinary_start_does_not_import_alembic(tmp_path: Path) -> None:
 def test_an_older_schema_is_copied_and_migrated(tmp_path: Path) -> None:
     """The copy is complete, private and of the old schema; the migrated database keeps every row."""
     filled(tmp_path)
-    copy = prepare(database(tmp_path), NOW, scripts=next_scripts(tmp_path), head="0002")
-    assert copy == database(tmp_path).with_name("keyfob.db.before-0002-20231114T221320Z")
+    copy = prepare(database(tmp_path), NOW, scripts=next_scripts(tmp_path), head="next")
+    assert copy == database(tmp_path).with_name("keyfob.db.before-next-20231114T221320Z")
     assert copy.stat().st_mode & 0o7777 == 0o600
     with closing(sqlite3.connect(copy)) as connection:
         assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [(REVISION,)]
         assert connection.execute("SELECT name FROM account").fetchall() == [("me",)]
         assert connection.execute("SELECT name FROM sqlite_master WHERE name = 'addition'").fetchall() == []
-    assert behind(tmp_path, "SELECT version_num FROM alembic_version") == [("0002",)]
+    assert behind(tmp_path, "SELECT version_num FROM alembic_version") == [("next",)]
     assert behind(tmp_path, "SELECT name, addition FROM account") == [("me", None)]
     assert behind(tmp_path, "PRAGMA foreign_key_check") == []
     assert behind(tmp_path, "SELECT count(*) FROM secret") == [(3,)]
     assert not [path for path in database(tmp_path).parent.iterdir() if path.name.startswith(f"{copy.name}-")]
+
+
+def made_0001(place: Path) -> None:
+    """Turn the database of ``place`` into what the first schema's program would have written."""
+    for statement in TO_0001:
+        behind(place, statement)
+    beside(database(place)).unlink()
+
+
+def shape(path: Path) -> dict[str, set[tuple[object, ...]]]:
+    """Return every table with its columns, whatever their order."""
+    with closing(sqlite3.connect(path)) as connection:
+        tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        return {name: {tuple(row[1:]) for row in connection.execute(f"PRAGMA table_info({name})")} for name in tables}
+
+
+def test_a_database_of_the_first_schema(tmp_path: Path) -> None:
+    """Accounts, secrets and a refresh under way come through, nothing is suspected, and the login's time is unknown."""
+
+    async def before() -> None:
+        async with opened(tmp_path) as store:
+            account = await with_account(store, secret="client-secret")
+            assert account.logged_in_at == NOW
+            intended = await store.begin_refresh(account, NOW + 5.0)
+            assert intended is not None
+            await store.keep_answer(intended, Secret("{}"), Secret("refresh-2"))
+
+    async def after() -> None:
+        async with opened(tmp_path, NOW + 60.0) as store:
+            assert store.copied == ""
+            account = await store.account("me")
+            assert account is not None
+            assert account.logged_in_at is None
+            assert reveal(await store.access_token(account)) == "access-1"
+            assert reveal(await store.refresh_token(account)) == "refresh-2"
+            assert reveal((await store.client_of(account))[1]) == "client-secret"
+            assert [(found.name, at, kept) for found, at, kept in await store.open_intents()] == [
+                ("me", NOW + 5.0, True)
+            ]
+            assert reveal(await store.kept_answer(account)) == "{}"
+            assert await store.provider(account.provider) is not None
+
+    asyncio.run(before())
+    made_0001(tmp_path)
+    prepare(tmp_path / "first.db", NOW, head="0001")
+    assert shape(database(tmp_path)) == shape(tmp_path / "first.db")
+
+    asyncio.run(after())
+    asyncio.run(after())
+
+    (copy,) = database(tmp_path).parent.glob("keyfob.db.before-0002-*")
+    assert shape(copy) == shape(tmp_path / "first.db")
+    with closing(sqlite3.connect(copy)) as connection:
+        assert connection.execute("SELECT count(*) FROM secret").fetchone() == (
+            behind(tmp_path, "SELECT count(*) FROM secret")[0][0],
+        )
+
+
+def test_a_crash_right_after_the_migration(tmp_path: Path) -> None:
+    """A first schema's database whose new fence it has not learned of yet is still no copy."""
+    filled(tmp_path)
+    made_0001(tmp_path)
+    prepare(database(tmp_path), NOW)
+    Fence.build(database(tmp_path), 0).close()
+
+    async def story() -> str:
+        async with opened(tmp_path) as store:
+            return store.copied
+
+    assert asyncio.run(story()) == ""
+
+
+def test_the_copy_before_the_migration_in_its_place(tmp_path: Path) -> None:
+    """A first schema's database that somebody puts back by hand over a newer one is older, and is told so."""
+    filled(tmp_path)
+    made_0001(tmp_path)
+    saved = shutil.copy(database(tmp_path), tmp_path / "saved.db")
+
+    async def story(now: float) -> str:
+        async with opened(tmp_path, now) as store:
+            account = await store.account("me")
+            assert account is not None
+            await store.begin_refresh(account, now)
+            return store.copied
+
+    assert asyncio.run(story(NOW)) == ""
+    shutil.copy(saved, database(tmp_path))
+    assert asyncio.run(story(NOW + 1.0)) == OLDER
 
 
 @pytest.mark.parametrize(
@@ -118,9 +208,9 @@ def test_a_migration_that_fails_undoes_itself(tmp_path: Path, more: str) -> None
     filled(tmp_path)
     schema = behind(tmp_path, "SELECT sql FROM sqlite_master ORDER BY name")
     with pytest.raises(CannotStart, match="cannot be migrated"):
-        prepare(database(tmp_path), NOW, scripts=next_scripts(tmp_path, more), head="0002")
+        prepare(database(tmp_path), NOW, scripts=next_scripts(tmp_path, more), head="next")
     assert behind(tmp_path, "SELECT sql FROM sqlite_master ORDER BY name") == schema
-    assert database(tmp_path).with_name("keyfob.db.before-0002-20231114T221320Z").exists()
+    assert database(tmp_path).with_name("keyfob.db.before-next-20231114T221320Z").exists()
 
     async def story() -> None:
         async with opened(tmp_path) as store:
@@ -156,8 +246,27 @@ def test_a_damaged_database_is_refused_and_kept(tmp_path: Path, where: str) -> N
     database(tmp_path).write_bytes(damage)
     with pytest.raises(CannotStart, match=r"damaged|cannot be used") as caught:
         filled(tmp_path)
-    assert "backup" in caught.value.hint
+    assert "keyfob restore FILE" in caught.value.hint
     assert database(tmp_path).read_bytes() == damage
+
+
+def test_garbage_that_sqlite_does_not_see(tmp_path: Path) -> None:
+    """Bytes that changed inside a sealed value leave SQLite content; the value is refused all the same."""
+    filled(tmp_path)
+    whole = database(tmp_path).read_bytes()
+    ((sealed,),) = behind(tmp_path, "SELECT sealed FROM secret WHERE kind = 'access_token'")
+    assert whole.count(sealed[8:40]) == 1
+    database(tmp_path).write_bytes(whole.replace(sealed[8:40], bytes(32)))
+
+    async def story() -> None:
+        async with opened(tmp_path) as store:
+            account = await store.account("me")
+            assert account is not None
+            with pytest.raises(StoreUnavailable, match=r"does not open.*keyfob restore FILE"):
+                await store.access_token(account)
+            assert reveal(await store.refresh_token(account)) == "refresh-1"
+
+    asyncio.run(story())
 
 
 def test_another_programs_database_is_refused(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from broker.core.account import Destination
 from broker.core.login import Client
 from broker.core.secret import Secret
-from broker.errors import Conflict, UnknownProvider
+from broker.errors import Conflict, StoreUnavailable, UnknownProvider
 from broker.providers.model import ProviderConfig
 from broker.store.store import Store
 from tests.store.made import DESTINATION, NOW, PROVIDER, behind, opened, pending_login, reveal, with_account
@@ -149,5 +149,34 @@ def test_a_moved_token_endpoint_does_not_move_old_accounts(tmp_path: Path) -> No
             )
             assert reveal((await store.client_of(made))[1]) == "first"
             assert made.destination == DESTINATION
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "discovered = json_set(discovered, '$.endpoints.token', 'https://evil.example/')",
+        "overrides = json_set(overrides, '$.endpoints.revocation', 'https://evil.example/')",
+        "base_url = 'https://evil.example'",
+        "preset = 'practice'",
+        "private = NOT private",
+        "binding = NULL",
+        "binding = x'00'",
+    ],
+)
+def test_a_provider_that_was_moved_behind_keyfobs_back_is_not_used(tmp_path: Path, change: str) -> None:
+    """It decides where codes, tokens and client secrets go, so its row is authenticated as a whole."""
+
+    async def story() -> None:
+        async with opened(tmp_path) as store:
+            await store.put_provider(PROVIDER)
+            assert await store.provider(PROVIDER.name) == PROVIDER
+            behind(tmp_path, f"UPDATE provider SET {change}")  # noqa: S608 -- ours
+            with pytest.raises(StoreUnavailable, match="changed outside Keyfob"):
+                await store.provider(PROVIDER.name)
+        async with opened(tmp_path) as store:
+            with pytest.raises(StoreUnavailable, match="changed outside Keyfob"):
+                await store.provider(PROVIDER.name)
 
     asyncio.run(story())

@@ -55,7 +55,7 @@ def test_no_secret_stands_in_the_files(tmp_path: Path) -> None:
             first_look = stored_bytes(tmp_path)
             new = await store.swap(kept, grant=grant("y", refresh=marks["next"], id_token=marks["id"]))
             assert new is not None
-            assert await store.take_login(state=Secret(marks["state"]), browser=Secret(marks["access"]), now=NOW)
+            assert await store.take_login(state=Secret(marks["state"]), now=NOW)
             for look in (first_look, stored_bytes(tmp_path)):
                 assert b"client-1" in look, "the search itself must be able to find something"
                 assert not [name for name, mark in marks.items() if mark.encode() in look]
@@ -86,7 +86,7 @@ async def _login(store: Store, _account: Account, _client: Client) -> object:
 
 
 async def _take(store: Store, _account: Account, _client: Client) -> object:
-    return await store.take_login(id="login-1", browser=None, now=NOW)
+    return await store.take_login(id="login-1", now=NOW)
 
 
 TAMPERED = [
@@ -223,7 +223,7 @@ def test_without_the_key_the_store_is_locked(tmp_path: Path) -> None:
                 store.refresh_token(made),
                 store.client_of(made),
                 store.swap(made, grant=grant("2")),
-                store.take_login(id="login-1", browser=None, now=NOW),
+                store.take_login(id="login-1", now=NOW),
                 store.put_login(pending_login("login-2"), state=Secret("t"), verifier=Secret("v")),
                 with_account(store, "other"),
                 with_account(store, "other", secret="new-secret"),
@@ -236,7 +236,7 @@ def test_without_the_key_the_store_is_locked(tmp_path: Path) -> None:
         async with opened(tmp_path) as store:
             assert store.locked == ""
             assert reveal(await store.access_token(made)) == "access-1"
-            assert await store.take_login(id="login-1", browser=None, now=NOW) is not None
+            assert await store.take_login(id="login-1", now=NOW) is not None
 
     asyncio.run(story())
 

@@ -26,7 +26,7 @@ async def come_back(house: House, **new: Any) -> tuple[Login, str, Params]:  # n
 
 async def finish(house: House, provider: str, params: Sequence[tuple[str, str]]) -> Finished:
     """Arrive at the callback in the browser that began."""
-    return await login.finish(house.ctx, provider, params, MINE)
+    return await login.finish(house.ctx, provider, params, lambda _: MINE)
 
 
 async def assert_failed(house: House, finished: Finished) -> None:

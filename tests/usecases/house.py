@@ -105,7 +105,7 @@ class House:
         browser = Secret(secrets.token_urlsafe(16))
         opened_login = await login.opened(self.ctx, begun.id, browser)
         path, params = await self.consent(opened_login, user)
-        return await login.finish(self.ctx, path.rpartition("/")[2], params, browser)
+        return await login.finish(self.ctx, path.rpartition("/")[2], params, lambda _: browser)
 
     async def consent(self, begun: Login, user: str = "") -> tuple[str, list[tuple[str, str]]]:
         """Go to the provider, which says yes at once; return the callback's path and what the browser brings there."""

@@ -6,10 +6,12 @@ from pathlib import Path
 import pytest
 
 from broker.core.policy import App, AppGrant
+from broker.practice.server import practice_in_thread
+from broker.practice.settings import PracticeSettings
 from broker.usecases import get_token as story
 from broker.usecases.get_token import MustLogin, Ready, Unavailable
 from tests.store import made
-from tests.usecases.house import TTL, opened, ready
+from tests.usecases.house import TTL, Clock, opened, ready
 
 # The practice provider's ID tokens live for so long.
 ID_TTL = 300.0
@@ -57,6 +59,7 @@ def test_callers_of_different_accounts_do_not_wait_for_each_other(tmp_path: Path
 
     async def live() -> None:
         async with opened(tmp_path, "refresh:hold*1") as house:
+            await house.add_provider(refresh={"reuse_grace_s": 30})
             await house.log_in("slow")
             await house.log_in("quick")
             house.clock.forward(TTL + 1)
@@ -203,6 +206,25 @@ def test_a_stale_id_token_is_renewed(tmp_path: Path) -> None:
             assert outcome.facts.remaining(outcome.now) == ID_TTL
             assert outcome.access_token != (await house.store.access_token(outcome.account))
             assert house.asked() == 1
+
+    asyncio.run(live())
+
+
+def test_id_tokens_that_are_born_dead_do_not_cost_a_refresh_each(tmp_path: Path) -> None:
+    """A provider whose clock is slow sends ID tokens that are over by ours: that costs one refresh in 30 s."""
+
+    async def live() -> None:
+        clock, behind = Clock(), [0.0]
+        settings = PracticeSettings(auto_approve=True)
+        with practice_in_thread(settings, clock=lambda: clock() - behind[0]) as practice:
+            async with opened(tmp_path, practice=practice, clock=clock) as house:
+                await house.log_in()
+                clock.forward(ID_TTL)
+                behind[0] = ID_TTL + 20
+                for _ in range(15):
+                    assert isinstance(await house.token(id_token=True), MustLogin)
+                    clock.forward(1)
+                assert house.asked() == 1
 
     asyncio.run(live())
 

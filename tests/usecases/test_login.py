@@ -80,7 +80,7 @@ def test_the_file_knows_the_state_as_a_hash_and_no_verifier(tmp_path: Path) -> N
             begun = await house.begin("me")
             query = query_of(begun)
             raw = made.stored_bytes(tmp_path)
-            taken = await house.store.take_login(state=Secret(query["state"]), browser=None, now=house.clock())
+            taken = await house.store.take_login(state=Secret(query["state"]), now=house.clock())
             assert taken is not None
             verifier = taken.verifier.reveal()
             assert s256(verifier) == query["code_challenge"]
@@ -118,9 +118,9 @@ def test_an_answer_counts_once(tmp_path: Path) -> None:
         async with opened(tmp_path) as house:
             _, provider, params = await come_back(house)
             first = await finish(house, provider, params)
-            for browser in (MINE, OTHER, None):
+            for shown in ({provider: MINE}, {first.login.id: MINE}, {first.login.id: OTHER}):
                 with pytest.raises(LoginFailed):
-                    await login.finish(house.ctx, provider, params, browser)
+                    await login.finish(house.ctx, provider, params, shown.get)
             assert house.asked("code") == 1
             assert await house.store.accounts() == [first.account]
 
@@ -128,14 +128,14 @@ def test_an_answer_counts_once(tmp_path: Path) -> None:
 
 
 def test_a_forged_state_is_refused_and_the_true_one_still_works(tmp_path: Path) -> None:
-    """A guessed, empty, missing or doubled state touches no login; nothing is sent to the provider."""
+    """A guessed, empty or missing state touches no login; nothing is sent to the provider."""
 
     async def story() -> None:
         async with opened(tmp_path) as house:
             begun, provider, params = await come_back(house)
             rest = [pair for pair in params if pair[0] != "state"]
             state = dict(params)["state"]
-            for forged in (["x" * 43], [""], [], [state, "x" * 43], [state, state], [begun.id], ["\ud800"]):
+            for forged in (["x" * 43], [""], [], ["x" * 43, state], [begun.id], ["\ud800"]):
                 with pytest.raises(LoginFailed):
                     await finish(house, provider, [*rest, *(("state", value) for value in forged)])
             assert house.asked("code") == 0
@@ -148,12 +148,13 @@ def test_a_forged_state_is_refused_and_the_true_one_still_works(tmp_path: Path) 
     "extra",
     [
         [("code", "another-code")],
+        [("state", "another-state")],
         [("iss", "http://127.0.0.1:1")],
         [("error", "access_denied")],
         [("anything", "x" * 2049)],
         [(f"p{count}", "") for count in range(40)],
     ],
-    ids=["code twice", "iss twice", "code and error", "too long", "too many"],
+    ids=["code twice", "state twice", "iss twice", "code and error", "too long", "too many"],
 )
 def test_an_answer_that_says_too_much_is_not_believed(tmp_path: Path, extra: Params) -> None:
     """Doubled or oversized parameters end the login; its code is not sent on."""
@@ -174,7 +175,7 @@ def test_only_the_browser_that_began_may_finish(tmp_path: Path, browser: Secret 
     async def story() -> None:
         async with opened(tmp_path) as house:
             _, provider, params = await come_back(house)
-            await assert_failed(house, await login.finish(house.ctx, provider, params, browser))
+            await assert_failed(house, await login.finish(house.ctx, provider, params, lambda _: browser))
             assert house.asked("code") == 0
             with pytest.raises(LoginFailed):
                 await finish(house, provider, params)

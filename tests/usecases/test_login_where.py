@@ -61,6 +61,24 @@ def test_a_person_with_several_accounts_gets_another_one(tmp_path: Path) -> None
     asyncio.run(story())
 
 
+def test_what_cannot_be_checked_is_not_asked_for(tmp_path: Path) -> None:
+    """An ID token of a provider that shows no keys proves nothing: the login says so before it begins."""
+
+    async def story() -> None:
+        async with opened(tmp_path) as house:
+            ends = {name: f"{house.practice.url}/{name}" for name in ("token", "userinfo")}
+            ends["authorization"] = f"{house.practice.url}/authorize"
+            new = NewProvider("plain", overrides={"endpoints": ends}, client_id="keyfob")
+            await providers.add(house.ctx, new)
+            with pytest.raises(InvalidRequest, match="shows no keys"):
+                await login.begin(house.ctx, NewLogin("plain", "me", scope=("openid", "profile")))
+            with pytest.raises(InvalidRequest, match="resource"):
+                await login.begin(house.ctx, NewLogin("plain", "me", scope=("profile",), resource="not a uri"))
+            assert (await login.begin(house.ctx, NewLogin("plain", "me", scope=("profile",)))).nonce == ""
+
+    asyncio.run(story())
+
+
 def test_no_provider_of_ones_own_is_called_like_a_preset(tmp_path: Path) -> None:
     """A login that names the preset would go to the other one, with everything that is asked for there."""
 

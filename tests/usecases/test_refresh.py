@@ -9,10 +9,13 @@ from broker.core import timing
 from broker.practice.server import practice_in_thread
 from broker.practice.settings import PracticeSettings
 from broker.usecases import refresh
-from broker.usecases.context import IN_ALL, PER_ISSUER
+from broker.usecases.flights import IN_ALL, PER_ISSUER
 from broker.usecases.get_token import Ready
 from tests.store import made
 from tests.usecases.house import DUE, PATIENCE, TTL, Clock, opened, ready
+
+# Where a spent token is accepted for a while, an answer that is lost can be asked for again.
+GRACE = {"reuse_grace_s": 30}
 
 
 def test_the_scheduler_refreshes_when_due_and_not_before(tmp_path: Path) -> None:
@@ -82,6 +85,7 @@ def test_a_provider_sees_few_refreshes_at_a_time(tmp_path: Path) -> None:
 
     async def live() -> None:
         async with opened(tmp_path, "refresh:hold") as house:
+            await house.add_provider(refresh=GRACE)
             for number in range(5):
                 await house.log_in(f"a{number}")
             house.clock.forward(TTL)
@@ -104,6 +108,7 @@ def test_a_crowd_at_a_hanging_provider_does_not_hold_up_the_others(tmp_path: Pat
         well = practice_in_thread(PracticeSettings(auto_approve=True), clock=clock)
         async with opened(tmp_path, "refresh:hold", clock=clock) as house:
             with well as other:
+                await house.add_provider(refresh=GRACE)
                 for number in range(IN_ALL + 1):
                     await house.log_in(f"a{number}")
                 await house.log_in("elsewhere", base_url=other.url)
@@ -157,6 +162,7 @@ def test_a_stopping_daemon_lets_flights_land_and_starts_none(tmp_path: Path) -> 
 
     async def live() -> None:
         async with opened(tmp_path, "refresh:hold") as house:
+            await house.add_provider(refresh=GRACE)
             await house.log_in("one")
             await house.log_in("two")
             house.clock.forward(TTL)

@@ -131,6 +131,25 @@ def test_a_refused_client_keeps_the_login(tmp_path: Path) -> None:
     asyncio.run(live())
 
 
+def test_an_app_is_not_led_to_a_login_that_anybody_could_finish(tmp_path: Path) -> None:
+    """Where nobody knows whose account it is, whoever opens the address puts a login of their own into it."""
+
+    async def live() -> None:
+        async with opened(tmp_path, "userinfo:status=403") as house:
+            await house.log_in("anon", scope=("profile", "offline_access"))
+            await house.log_in("known", "grace")
+            assert [a.identity is None for a in await house.store.accounts()] == [True, False]
+            house.practice.revoke_grants()
+            house.clock.forward(TTL + 1)
+            app = App("backup", (AppGrant("anon"), AppGrant("known")))
+            for name, asking, led in (("anon", app, False), ("anon", Owner(), True), ("known", app, True)):
+                outcome = await house.token(name, caller=asking)
+                assert isinstance(outcome, MustLogin)
+                assert bool(outcome.login_url) is led, (name, asking)
+
+    asyncio.run(live())
+
+
 def test_an_app_without_a_grant_is_denied_before_anything_is_done_for_it(tmp_path: Path) -> None:
     """An app that was not granted the account gets no token and causes no refresh."""
 

@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -295,12 +295,10 @@ def test_one_account_that_cannot_be_settled_does_not_keep_the_others(world: Worl
             first, second = await house.log_in("first"), await house.log_in("second")
             for account in (first, second):
                 assert await house.store.begin_refresh(account, world.clock()) is not None
-        made.behind(tmp_path, "UPDATE provider SET preset = 'gone' WHERE name = ?", first.provider)
-        made.behind(
-            tmp_path,
-            "INSERT INTO provider SELECT 'second', 'practice', base_url, overrides, discovered, private, created_at"
-            " FROM provider",
-        )
+            config = await house.store.provider(first.provider)
+            assert config is not None
+            await house.store.put_provider(replace(config, name="second"))
+            await house.store.put_provider(replace(config, preset="gone"))
         made.behind(tmp_path, "UPDATE account SET provider = 'second' WHERE name = 'second'")
         async with world.opened() as house:
             await refresh.settle(house.ctx)

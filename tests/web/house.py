@@ -151,7 +151,7 @@ def running(home: Path, clock: Callable[[], float] = time.time) -> Iterator[Hous
             "app_port": "0",
             "http_proxy": f"http://127.0.0.1:{nobody.getsockname()[1]}",
         }
-        daemon = Daemon(settings.read({"HOME": str(home)}, flags), {}, clock)
+        daemon = Daemon(settings.read({"HOME": str(home)}, flags), {}, clock, clock)
         with _in_thread(daemon):
             house = House(daemon)
             with house.owner.http:

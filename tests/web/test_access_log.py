@@ -9,7 +9,7 @@ import pytest
 from broker import logs
 from broker.practice.server import PracticeServer
 from tests.web.house import House
-from tests.web.walk import COOKIE, Walk
+from tests.web.walk import Walk
 
 
 def test_log_has_templates_only(
@@ -49,5 +49,5 @@ def test_log_has_templates_only(
         assert any(found.startswith(line) for found in lines), (line, lines)
     assert not [line for line in lines if "privately-named" in line or "?" in line]
     given = parse_qs(urlsplit(arrival).query)
-    for secret in (*given["code"], *given["state"], browser.cookies[COOKIE], walk.id, token, key, "query-mark"):
+    for secret in (*given["code"], *given["state"], walk.cookie, walk.id, token, key, "query-mark"):
         assert secret not in caplog.text

@@ -189,6 +189,17 @@ def test_each_request_has_its_own_deadline(line: Line) -> None:
 
 
 @pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("nothing", [b"\r\n", b"\r\n\r\n", b"\n"])
+def test_empty_lines_keep_no_connection(line: Line, nothing: bytes) -> None:
+    """What begins no request is no reason to wait for ever: it ends the idle timer, so the deadline takes over."""
+    assert line.ask("GET", "/healthz").status == 200
+
+    line.send(nothing)
+
+    assert line.end() == b""
+
+
+@pytest.mark.usefixtures("impatient")
 def test_an_answer_may_take_its_time(house: House, line: Line) -> None:
     """The deadline is for requests: a stream, whose answer never ends, outlives it."""
     line.send(head("GET", "/v1/events", HOST))

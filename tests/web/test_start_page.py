@@ -5,7 +5,7 @@ import pytest
 
 from broker.practice.server import PracticeServer
 from tests.web.house import House
-from tests.web.walk import COOKIE, GUARDS, Walk, is_guarded_page
+from tests.web.walk import GUARDS, Walk, is_guarded_page
 
 # --- the start page ---------------------------------------------------------------------------------------------------
 
@@ -21,7 +21,7 @@ def test_start_page_ties_the_browser_and_sends_it_on(walk: Walk, practice: Pract
     pair, *attributes = answer.headers["set-cookie"].split("; ")
     assert {attribute.lower() for attribute in attributes} == {"httponly", "max-age=600", "path=/", "samesite=lax"}
     name, _, value = pair.partition("=")
-    assert name == COOKIE
+    assert name == walk.cookie_name
     assert len(value) >= 43  # 256 bits in base64url
     assert value not in answer.headers["location"]
 
@@ -31,7 +31,18 @@ def test_start_page_may_be_opened_again(walk: Walk) -> None:
     first, again = walk.browser.get(walk.start_url), walk.browser.get(walk.start_url)
 
     assert again.headers["location"] == first.headers["location"]
-    assert again.cookies[COOKIE] == first.cookies[COOKIE]
+    assert again.cookies[walk.cookie_name] == first.cookies[walk.cookie_name]
+
+
+def test_a_cookie_that_was_planted_is_not_taken_over(walk: Walk, stranger: httpx2.Client) -> None:
+    """Cookies of 127.0.0.1 come from every port of it: what another page left there does not own the login."""
+    planted = {"Cookie": f"{walk.cookie_name}={'known-to-others' + 'x' * 28}"}
+
+    answer = walk.browser.get(walk.start_url, headers=planted)
+
+    assert answer.status_code == 302
+    assert "known-to-others" not in answer.headers["set-cookie"]
+    assert stranger.get(walk.start_url, headers=planted).status_code == 403
 
 
 def test_two_logins_in_one_browser(house: House, practice: PracticeServer, browser: httpx2.Client) -> None:

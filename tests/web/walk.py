@@ -12,8 +12,6 @@ from broker.practice.server import PracticeServer
 from broker.practice.settings import PUBLIC_CLIENT
 from tests.web.house import PATIENCE, House
 
-# The cookie that ties a browser to its logins.
-COOKIE = "kf_browser"
 # What every answer with a page, or on the way to one, carries.
 GUARDS = {
     "cache-control": "no-store",
@@ -34,6 +32,16 @@ class Walk:
         self.id: str = begun["id"]
         self.provider: str = begun["provider"]
         self.start_url: str = begun["start_url"]
+
+    @property
+    def cookie(self) -> str:
+        """The cookie that ties this browser to this login."""
+        return self.browser.cookies[self.cookie_name]
+
+    @property
+    def cookie_name(self) -> str:
+        """What it is called: each login has its own."""
+        return f"kf_login_{self.id[:12]}"
 
     def answered(self) -> str:
         """Open the start page and let the provider say yes; return the address that it sends the browser to."""

@@ -1,0 +1,79 @@
+"""What a person can do about an account, and whether only a person can.
+
+Called by ``web.render`` for the API and the events, and by ``notify``. The command line repeats what the API says.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from broker.core.account import Account, Misconfigured, NeedsLogin, RefreshingFailed, Suspect
+from broker.core.timing import is_expired
+
+# State -> the next step. Those that are well have none.
+STEPS: Mapping[str, str] = {
+    "needs-login": "Log in again: keyfob login {name}",
+    "misconfigured": (
+        "Mend the client at the provider, then log in again: "
+        "keyfob login {name} --client-id ID --client-secret-file FILE"
+    ),
+    "refreshing-failed": "Nothing has to be done. To try at once: keyfob refresh {name}",
+    "uncertain": (
+        "Nothing has to be done: Keyfob asks again once nothing can be lost by it. "
+        "To find out now, which may end the login: keyfob refresh {name} --confirm"
+    ),
+    "suspect": "If no other copy of this database is in use: keyfob refresh {name} --confirm",
+    "pending": "Finish the login in a browser, or begin anew: keyfob login {name}",
+    "expired": "Nothing can renew this token. Log in again: keyfob login {name}",
+    "expired-static": "Bring a new token: keyfob login {name} --flow token --token-file FILE",
+}
+THROTTLED = "Nothing has to be done: the provider wants no request before the next try."
+EXPIRED = "The token has ended, and nothing can renew it."
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """Why an account waits for a person.
+
+    Attributes:
+        what: ``needs-login``, ``misconfigured``, ``suspect``, or ``expired`` for a token that nothing can renew.
+        since: since when, epoch seconds.
+        reason: what happened, for people.
+    """
+
+    what: str
+    since: float
+    reason: str
+
+
+def step(state: str, name: str) -> str:
+    """Return what a person can do about the account ``name`` in a state; empty where nothing has to be done."""
+    return STEPS.get(state, "").format(name=name)
+
+
+def next_step(account: Account, now: float) -> str:
+    """Return what a person can do about the account at ``now`` (epoch seconds); empty where all is well."""
+    state = account.state.name
+    if isinstance(account.state, RefreshingFailed) and account.state.throttled_until > now:
+        return THROTTLED
+    if state == "static":
+        return step("expired-static", account.name) if _has_ended(account, now) else ""
+    return step("expired" if state == "active" and _has_ended(account, now) else state, account.name)
+
+
+def need(account: Account, now: float) -> Need | None:
+    """Return why only a person can help the account; None while it is well or can still mend itself.
+
+    ``uncertain`` is not among it: Keyfob finds out by itself, and what it finds may be that all is well.
+    """
+    match account.state:
+        case NeedsLogin(since=since, reason=reason) | Misconfigured(since=since, reason=reason):
+            return Need(account.state.name, since, reason)
+        case Suspect(since=since, reason=reason):
+            return Need(account.state.name, since, reason)
+    if not _has_ended(account, now) or account.token is None or account.token.expires_at is None:
+        return None
+    return Need("expired", account.token.expires_at, EXPIRED)
+
+
+def _has_ended(account: Account, now: float) -> bool:
+    return not account.has_refresh_token and account.token is not None and is_expired(account.token, now)

@@ -1,0 +1,47 @@
+"""What a copied or older database means for its accounts.
+
+Called by ``daemon`` at every start, before anything is asked of a provider.
+"""
+
+import logging
+
+from broker.core import account as transitions
+from broker.core.account import Account, NeedsLogin, Suspect
+from broker.errors import InvalidRequest, UnknownProvider
+from broker.usecases.context import Context
+from broker.usecases.providers import find
+
+log = logging.getLogger(__name__)
+
+
+async def recognise_copy(ctx: Context) -> None:
+    """Suspect every account whose refresh token may have been spent elsewhere; nothing where the database is no copy.
+
+    A refresh that was under way in the copy is closed: what became of it, and what came after it, nobody here knows.
+    Works while locked. Only when all accounts are marked does the database become the one in use here, so a crash in
+    between begins this anew.
+
+    Raises:
+        CannotStart, StoreUnavailable: that cannot be written.
+    """
+    why = ctx.store.copied
+    if not why:
+        return
+    log.warning("%s", why)
+    for account in await ctx.store.accounts():
+        if isinstance(account.state, NeedsLogin | Suspect) or not await _may_be_spent(ctx, account):
+            continue
+        suspect = transitions.suspected(account, ctx.clock(), why)
+        if await ctx.store.swap(suspect, settled=True) is not None:
+            ctx.publish("suspect", account.name, detail=why)
+    await ctx.store.adopt()
+
+
+async def _may_be_spent(ctx: Context, account: Account) -> bool:
+    if not account.has_refresh_token:
+        return False
+    try:
+        provider = await find(ctx, account.provider)
+    except (UnknownProvider, InvalidRequest):
+        return True  # its preset was taken away; nobody knows its rules, so the strict ones hold
+    return provider.refresh.rotation != "never"

@@ -1,0 +1,122 @@
+"""The refreshes that are under way: one shared task per account, and the gates that they pass.
+
+Part of ``Context``; used by ``refresh``.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+
+# At most this many refreshes at one issuer at a time: more looks like an attack to a small server.
+PER_ISSUER = 2
+# ... and this many in all: a resume from sleep must not become a stampede.
+IN_ALL = 8
+
+
+class Gate:
+    """Lets so many pass at a time: the most urgent first, and equals in the order in which they came.
+
+    Args:
+        places: how many.
+        urgency: tells the urgency of an account's refresh, which may grow while it stands here.
+    """
+
+    def __init__(self, places: int, urgency: Callable[[str], int]) -> None:
+        self._free = places
+        self._urgency = urgency
+        self._queue: list[tuple[str, asyncio.Future[None]]] = []
+
+    @contextlib.asynccontextmanager
+    async def passing(self, uuid: str) -> AsyncIterator[None]:
+        """Wait for a place and hold it."""
+        await self._enter(uuid)
+        try:
+            yield
+        finally:
+            self._leave()
+
+    async def _enter(self, uuid: str) -> None:
+        if self._free > 0:
+            self._free -= 1
+            return
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        entry = (uuid, turn)
+        self._queue.append(entry)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self._leave()  # the place came together with the cancellation
+            else:
+                self._queue.remove(entry)
+            raise
+
+    def _leave(self) -> None:
+        if not self._queue:
+            self._free += 1
+            return
+        first = max(self._queue, key=lambda entry: self._urgency(entry[0]))  # of equals the first
+        self._queue.remove(first)
+        first[1].set_result(None)
+
+
+@dataclass(slots=True)
+class Flights:
+    """The refreshes that are under way.
+
+    Attributes:
+        per_issuer_places: how many may be at one issuer at a time.
+        in_all_places: how many may be under way in all.
+        tasks: account uuid -> the one task that refreshes it.
+        grounded: no new flight begins; set when the daemon stops.
+        resting: account uuid -> when its next flight may begin by itself, after one that broke and left no trace in
+            the row; epoch seconds.
+        throttled: issuer -> until when it wants to be left alone, whichever account was told so; epoch seconds.
+        awaited: uuids of the accounts that an app waits for now.
+        expiring: uuids of the accounts whose lost answer can be asked for again, but not for long.
+    """
+
+    per_issuer_places: int = PER_ISSUER
+    in_all_places: int = IN_ALL
+    tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict)
+    grounded: bool = False
+    resting: dict[str, float] = field(default_factory=dict)
+    throttled: dict[str, float] = field(default_factory=dict)
+    awaited: set[str] = field(default_factory=set)
+    expiring: set[str] = field(default_factory=set)
+    _everywhere: Gate | None = None
+    _per_issuer: dict[str, Gate] = field(default_factory=dict)
+
+    @contextlib.asynccontextmanager
+    async def cleared(self, uuid: str, issuer: str, *, one_by_one: bool) -> AsyncIterator[None]:
+        """Wait for a place at the issuer, then for one in all: a crowd at one issuer must not hold all the places.
+
+        Args:
+            uuid: the account.
+            issuer: whom the refresh will ask.
+            one_by_one: what is in the air when the machine stops is lost there, so it shall be one at the most.
+        """
+        if self._everywhere is None:
+            self._everywhere = Gate(self.in_all_places, self._urgency)
+        gate = self._per_issuer.setdefault(issuer, Gate(1 if one_by_one else self.per_issuer_places, self._urgency))
+        async with gate.passing(uuid), self._everywhere.passing(uuid):
+            yield
+
+    def _urgency(self, uuid: str) -> int:
+        # A login that is about to be lost goes before an app that waits, and that before what is only due.
+        return 2 * (uuid in self.expiring) + (uuid in self.awaited)
+
+    def move(self, seconds: float) -> None:
+        """The clock was set: move the times along."""
+        for times in (self.resting, self.throttled):
+            for key in times:
+                times[key] += seconds
+
+    async def drain(self, seconds: float) -> int:
+        """Begin nothing new, wait for what is in the air, and return how many did not land in time."""
+        self.grounded = True
+        if not self.tasks:
+            return 0
+        _, flying = await asyncio.wait(self.tasks.values(), timeout=seconds)
+        return len(flying)

@@ -1,0 +1,175 @@
+"""What it means when a refresh brought no token that can be used, and how that is written down.
+
+Part of the story in ``refresh``, which calls it; nothing here asks a provider.
+"""
+
+from collections.abc import Callable
+
+from broker.core import account as transitions
+from broker.core import timing
+from broker.core.account import Account, RefreshingFailed, Uncertain
+from broker.core.token import Grant
+from broker.events import Kind
+from broker.oauth import wire
+from broker.providers.model import Provider
+from broker.usecases.context import Context
+from broker.usecases.providers import timing_policy
+
+# The errors that say "I do not know this client": a matter of configuration, never a reason to drop a login.
+CLIENT_ERRORS = ("invalid_client", "unauthorized_client")
+# Seconds that a request may take until the provider looks at its own clock.
+ON_THE_WAY = 1.0
+
+
+async def receive(ctx: Context, account: Account, provider: Provider, outcome: wire.NoToken, sent_at: float) -> None:
+    """Match what came back in the place of a token, and write down what it means."""
+    match outcome:
+        case wire.Refused(error=error) if error in provider.refresh.dead_grant_errors:
+            await _dead(ctx, account, provider, outcome)
+        case wire.Refused(error=error, description=description) if error in CLIENT_ERRORS:
+            said = _said(provider, error, description)
+            await misconfigured(ctx, account, f"{said} The login is kept; check the client id and secret.")
+        case wire.Refused(error=error, description=description):
+            await failed(ctx, account, provider, _said(provider, error, description))
+        case wire.Throttled(reason=reason, retry_after=retry_after):
+            if retry_after is not None:
+                until = ctx.clock() + min(retry_after, timing.RETRY_AFTER_CAP)
+                ctx.flights.throttled[issuer_of(account)] = until
+            await failed(ctx, account, provider, f"{provider.title} is throttling: {reason}.", retry_after)
+        case wire.Unreachable(reason=reason):
+            await failed(ctx, account, provider, f"{provider.title} cannot be reached: {reason}.")
+        case wire.Faulty(reason=reason):
+            await failed(ctx, account, provider, f"{provider.title} gave no proper answer: {reason}.")
+        case wire.Lost(reason=reason):
+            await lost(ctx, account, provider, sent_at, reason)
+
+
+def issuer_of(account: Account) -> str:
+    """Return whom the account's refreshes ask: what is throttled, and gated, together."""
+    return account.destination.issuer or account.destination.token_endpoint
+
+
+async def _dead(ctx: Context, account: Account, provider: Provider, refusal: wire.Refused) -> None:
+    """The provider says that the grant is dead. Only the row that was sent may die: a lost race is not a death."""
+    reason = _said(provider, refusal.error, refusal.description)
+    if _in_doubt(account):
+        reason = f"An answer of {provider.title} was lost, and the refresh token from before is not accepted any more."
+    await login_needed(ctx, account, reason)
+
+
+async def login_needed(ctx: Context, account: Account, reason: str) -> None:
+    """Only a person can help from now on; the refresh token stays, and is not sent."""
+    if await swap(ctx, account, lambda row: transitions.login_needed(row, ctx.clock(), reason)) is not None:
+        ctx.publish("needs-login", account.name, detail=reason)
+
+
+async def misconfigured(ctx: Context, account: Account, reason: str) -> None:
+    """The client is wrong, not the login: stop asking, and keep the grant."""
+    if await swap(ctx, account, lambda row: transitions.misconfigured(row, ctx.clock(), reason)) is not None:
+        ctx.publish("misconfigured", account.name, detail=reason)
+
+
+async def failed(
+    ctx: Context, account: Account, provider: Provider, reason: str, retry_after: float | None = None
+) -> None:
+    """A passing failure: the token is served while it lives, and the next try is set."""
+    attempts = account.state.attempts if isinstance(account.state, RefreshingFailed) else 0
+    wait = timing.backoff(attempts + 1, ctx.rng)
+    if _in_doubt(account):
+        reason = f"An answer of {provider.title} was lost. Since then: {reason}"
+    await _put_off(ctx, account, provider, reason, wait, retry_after=retry_after, lost_since=lost_at(account))
+
+
+async def lost(ctx: Context, account: Account, provider: Provider, sent_at: float, reason: str) -> None:
+    """Sent, and no answer came. What that means depends on whether the refresh token could be spent by it."""
+    if provider.refresh.rotation == "never":
+        await failed(ctx, account, provider, f"The answer of {provider.title} was lost: {reason}.")
+        return
+    before = lost_at(account)
+    # The spent token still answers for a moment: asking again at once brings the same new token once more.
+    pause = max(timing.LEAST_IN_GRACE, provider.refresh.reuse_grace_s / 4)
+    wait = max(0.0, sent_at + pause - ctx.clock()) if before else 0.0
+    text = f"An answer of {provider.title} was lost ({reason}); its refresh tokens may be spent only once."
+    await _put_off(ctx, account, provider, text, wait, lost_since=before or sent_at)
+
+
+def lost_at(account: Account) -> float:
+    """When the request was sent whose answer was lost and may be had again within the grace; 0 where none was."""
+    return account.state.lost_at if isinstance(account.state, RefreshingFailed) else 0.0
+
+
+def is_too_late(account: Account, provider: Provider, now: float) -> bool:
+    """Whether the grace is over, or will be when a request arrives: sending the spent token would end the login."""
+    grace = provider.refresh.reuse_grace_s
+    return lost_at(account) > 0 and now + min(ON_THE_WAY, grace / 4) >= lost_at(account) + grace
+
+
+async def too_late(ctx: Context, account: Account, provider: Provider) -> None:
+    """The turn came after the grace: do not send, and wait until nothing can be lost by it."""
+    text = f"An answer of {provider.title} was lost; its refresh tokens may be spent only once."
+    await _put_off(ctx, account, provider, text, provider.refresh.reuse_grace_s, lost_since=lost_at(account))
+
+
+def _in_doubt(account: Account) -> bool:
+    return isinstance(account.state, Uncertain) or lost_at(account) > 0
+
+
+async def _put_off(
+    ctx: Context,
+    account: Account,
+    provider: Provider,
+    reason: str,
+    wait: float,
+    *,
+    retry_after: float | None = None,
+    lost_since: float = 0.0,
+) -> None:
+    """Set the next try: after ``wait`` seconds, or, once an answer was lost and the grace is over, when it is harmless.
+
+    Where the refresh token may be spent, sending it again can make the provider end the login, the living token
+    included. So not while that token lives.
+    """
+    now = ctx.clock()
+    pause = 0.0 if retry_after is None else min(retry_after, timing.RETRY_AFTER_CAP)
+    over = lost_since > 0 and now + max(wait, pause) >= lost_since + provider.refresh.reuse_grace_s
+    if isinstance(account.state, Uncertain) or over:
+        attempts = account.state.attempts if isinstance(account.state, Uncertain) else 0
+        lives_until = (account.token.expires_at or 0.0) if account.token is not None else 0.0
+        retry_at = max(now + max(timing.backoff(attempts + 1, ctx.rng), pause), lives_until)
+        kind: Kind = "uncertain"
+
+        def change(row: Account) -> Account:
+            return transitions.answer_lost(row, now, reason, retry_at)
+    else:
+        kind = "refresh-failed"
+
+        def change(row: Account) -> Account:
+            until = 0.0 if retry_after is None else now + pause
+            return transitions.refresh_failed(row, now, reason, now + wait, throttled_until=until, lost_at=lost_since)
+
+    swapped = await swap(ctx, account, change)
+    if swapped is not None:
+        coming = timing.next_refresh_at(swapped, timing_policy(provider))
+        ctx.publish(kind, swapped.name, detail=reason, retry_at=coming)
+
+
+async def swap(
+    ctx: Context, account: Account, change: Callable[[Account], Account], grant: Grant | None = None
+) -> Account | None:
+    """Close the intent with what the answer changes, and return the new account; None where it was superseded.
+
+    A row that changed meanwhile without a new generation (a new name, a reported rejection) is only read again. In
+    another generation the refresh token that was sent is not the account's any more, so its answer says nothing.
+    """
+    while True:
+        swapped = await ctx.store.swap(change(account), grant=grant, settled=True)
+        if swapped is not None:
+            return swapped
+        current = await ctx.store.account_by_uuid(account.uuid)
+        if current is None or current.generation != account.generation:
+            return None
+        account = current
+
+
+def _said(provider: Provider, error: str, description: str) -> str:
+    return f"{provider.title} answered {error}" + (f": {description}" if description else "") + "."

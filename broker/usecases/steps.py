@@ -1,0 +1,29 @@
+"""The machine's clock was set: the times that Keyfob wrote down by it move along.
+
+Called by the scheduler at every look.
+"""
+
+import logging
+
+from broker.usecases.context import Context
+
+log = logging.getLogger(__name__)
+
+
+async def follow(ctx: Context) -> None:
+    """Go by the machine's clock, and where that was set, keep every life and every wait as long as it was.
+
+    A token that lives for another hour does so whatever the wall clock says. Times from before this start may have
+    been written by another clock; those of tokens stay as they are.
+
+    Raises:
+        StoreUnavailable: nothing was moved along; the tokens' times are judged by the new clock as they stand.
+    """
+    seconds = ctx.follow()
+    if seconds == 0:
+        return
+    log.warning("the clock of this machine was set by %+.0f s; what was written by it is moved along", seconds)
+    ctx.schedule.moved += seconds
+    ctx.flights.move(seconds)
+    await ctx.store.move_times(seconds, since=ctx.started_at)
+    ctx.publish("clock-set", detail=f"by {seconds:+.0f} s")

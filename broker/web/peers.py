@@ -1,0 +1,45 @@
+"""Whose program is at the other end of a loopback connection, as the kernel's own table says.
+
+Called by ``callback`` for the browser door: a port is open to every user of the machine, a login is one user's.
+"""
+
+import ipaddress
+import sys
+from pathlib import Path
+
+# proc_pid_net(5): one line a socket; IPv4 programs are in the first, those that write 127.0.0.1 in IPv6 in the second.
+TABLES = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
+# The columns of a line.
+_LOCAL, _REMOTE, _UID = 1, 2, 7
+
+Address = tuple[str, int]
+
+
+def uid_of(client: Address | None, server: Address | None) -> int | None:
+    """Return the uid of the program that connected, or None where the kernel does not tell.
+
+    Args:
+        client: address and port at its end.
+        server: address and port at ours.
+    """
+    if client is None or server is None:
+        return None
+    for table, mapped in zip(TABLES, (False, True), strict=True):
+        wanted = _written(client, mapped=mapped), _written(server, mapped=mapped)
+        try:
+            lines = table.read_text(encoding="ascii").splitlines()[1:]
+        except OSError:
+            continue  # another system than Linux, or no IPv6
+        for line in lines:
+            fields = line.split()
+            if (fields[_LOCAL], fields[_REMOTE]) == wanted:
+                return int(fields[_UID])
+    return None
+
+
+def _written(address: Address, *, mapped: bool) -> str:
+    """Write an address as the kernel does: 32-bit words in its own byte order, in hexadecimal."""
+    host = ipaddress.IPv4Address(address[0])
+    packed = ipaddress.IPv6Address(f"::ffff:{host}").packed if mapped else host.packed
+    words = (int.from_bytes(packed[at : at + 4], sys.byteorder) for at in range(0, len(packed), 4))
+    return "".join(f"{word:08X}" for word in words) + f":{address[1]:04X}"

@@ -1,0 +1,72 @@
+"""Whose browser it is: the kernel's word for it, and what it decides."""
+
+import contextlib
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from broker.web import peers
+from tests.web.walk import Walk
+
+NOBODY = 65534
+
+
+@contextlib.contextmanager
+def connection(family: int, uid: int) -> Iterator[tuple[socket.socket, socket.socket]]:
+    """Yield both ends of a TCP connection on loopback, the first made by a program of that user."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        before = os.geteuid()
+        os.seteuid(uid)
+        try:
+            client = socket.socket(family, socket.SOCK_STREAM)
+        finally:
+            os.seteuid(before)
+        host = "::ffff:127.0.0.1" if family == socket.AF_INET6 else "127.0.0.1"
+        client.connect((host, listening.getsockname()[1]))
+        accepted, _ = listening.accept()
+        with client, accepted:
+            yield client, accepted
+
+
+@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6])
+def test_the_kernel_names_the_user(family: int) -> None:
+    """However a program writes 127.0.0.1, its user is found; for ends that nobody holds nobody is named."""
+    with connection(family, os.geteuid()) as (_, accepted):
+        client, server = accepted.getpeername(), accepted.getsockname()
+        assert peers.uid_of(client, server) == os.getuid()
+        assert peers.uid_of(client, ("127.0.0.2", server[1])) is None
+    assert peers.uid_of(None, ("127.0.0.1", 1)) is None
+
+
+def test_where_the_kernel_tells_nothing_nobody_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Systems without that table are served as before."""
+    monkeypatch.setattr(peers, "TABLES", (tmp_path / "tcp", tmp_path / "tcp6"))
+    with connection(socket.AF_INET, os.geteuid()) as (_, accepted):
+        assert peers.uid_of(accepted.getpeername(), accepted.getsockname()) is None
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can be two users")
+@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6])
+def test_another_user_cannot_open_a_login(walk: Walk, family: int) -> None:
+    """The address of a login stands in the command line of the browser, which everybody can read: it is not enough."""
+    where = urlsplit(walk.start_url)
+    before = os.geteuid()
+    os.seteuid(NOBODY)
+    try:
+        spy = socket.socket(family, socket.SOCK_STREAM)
+    finally:
+        os.seteuid(before)
+    with spy:
+        spy.connect(("::ffff:127.0.0.1" if family == socket.AF_INET6 else "127.0.0.1", where.port))
+        spy.sendall(f"GET {where.path} HTTP/1.1\r\nHost: {where.netloc}\r\nConnection: close\r\n\r\n".encode())
+        told = b"".join(iter(lambda: spy.recv(65536), b"")).decode()
+
+    assert told.startswith("HTTP/1.1 403 ")
+    assert "another user" in told or "another’s" in told or "user’s" in told
+    assert "set-cookie" not in told.lower()
+    assert walk.browser.get(walk.answered()).status_code == 303
+    assert walk.state() == "done"

@@ -29,6 +29,7 @@ from broker.store.keys import key_source
 from broker.store.store import Store
 from broker.usecases import audit, backup, health, refresh
 from broker.usecases.context import Context
+from broker.usecases.flights import Flights
 from broker.web.asgi import app_door, browser_door
 from broker.web.doors import LOOPBACK, Door, bind_port, bind_socket
 
@@ -123,6 +124,7 @@ class Daemon:
             rng=random.SystemRandom(),
             browser_url=f"http://{LOOPBACK}:{browser_port}",
             presets_dir=settings.presets_dir,
+            flights=Flights(settings.refreshes_per_issuer, settings.refreshes_in_all),
             doors={
                 "socket": str(local.getsockname()),
                 "app": f"http://{LOOPBACK}:{app_port}",

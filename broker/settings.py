@@ -19,6 +19,8 @@ LOG_LEVELS = ("debug", "info", "warning", "error")
 LOG_FORMATS = ("text", "json")
 ON_OFF = ("on", "off")
 MAX_PORT = 65535
+# More refreshes at a time than this are a stampede, whoever wishes for it.
+MAX_PLACES = 100
 
 
 def _path(text: str) -> Path:
@@ -35,6 +37,13 @@ def _port(text: str) -> int:
     if not 0 <= port <= MAX_PORT:
         raise ValueError
     return port
+
+
+def _places(text: str) -> int:
+    places = int(text)
+    if not 1 <= places <= MAX_PLACES:
+        raise ValueError
+    return places
 
 
 def _command(text: str) -> str:
@@ -73,6 +82,10 @@ class Settings:
     key_command: str = setting(str, "a command that prints the key, for key_source = command; no shell", "a command")
     ca_file: Path | None = setting(_path, "extra CA certificates (PEM) for outgoing TLS", "a path")
     http_proxy: str = setting(str, "proxy for outgoing requests; no proxy variable is read", "http://HOST:PORT")
+    refreshes_per_issuer: int = setting(
+        _places, "how many refreshes may be under way at one provider; one where a lost answer ends a login", "1 to 100"
+    )
+    refreshes_in_all: int = setting(_places, "how many refreshes may be under way in all", "1 to 100")
     notify_command: str = setting(
         _command, "a command that is run when an account needs a person, such as another login; no shell", "a command"
     )
@@ -158,6 +171,8 @@ def _defaults(home: Path, environ: Mapping[str, str], state_dir: Path | None) ->
         "key_command": "",
         "ca_file": None,
         "http_proxy": "",
+        "refreshes_per_issuer": 2,
+        "refreshes_in_all": 8,
         "notify_command": "",
         # Whoever sits at a desktop wants to know: a login is needed rarely, and without it a program fails later.
         "notify_desktop": "on",

@@ -48,6 +48,8 @@ ROWS = [
     texts("key_command", "", "pass a", "pass b", "pass c"),
     paths("ca_file", None),
     texts("http_proxy", "", "http://a:1", "http://b:2", "http://c:3"),
+    Row("refreshes_per_issuer", 2, ("1", 1), ("100", 100), ("3", 3)),
+    Row("refreshes_in_all", 8, ("1", 1), ("100", 100), ("9", 9)),
     texts("notify_command", "", "tell a", "tell b", "tell c"),
     texts("notify_desktop", "on", "off", "on", "off"),
     texts("log", "info", "debug", "warning", "error"),

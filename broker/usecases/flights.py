@@ -8,7 +8,8 @@ import contextlib
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
-# At most this many refreshes at one issuer at a time: more looks like an attack to a small server.
+# Unless the settings say otherwise, this many refreshes at one issuer at a time: more looks like an attack to a small
+# server.
 PER_ISSUER = 2
 # ... and this many in all: a resume from sleep must not become a stampede.
 IN_ALL = 8

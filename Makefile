@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help run dev test test-servers lint fmt bench clean
+.PHONY: help run dev test test-servers crash race sim lint fmt bench clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F'\t' '{printf "make %-14s %s\n", $$1, $$2}'
@@ -32,6 +32,16 @@ test: $(VENV)/dev ## the whole test suite but the foreign servers
 
 test-servers: $(VENV)/dev ## walk the real authorization servers (needs npm)
 	tests/servers/run
+
+crash: $(VENV)/dev ## kill the daemon 200 times while it refreshes 400 accounts, twice (10 minutes)
+	$(BIN)/python -m tests.lanes crash
+
+race: $(VENV)/dev ## 500 requests for one expired token; then 20 programs that share a login (11 minutes)
+	$(BIN)/python -m tests.lanes race
+	$(BIN)/python -m tests.lanes story
+
+sim: $(VENV)/dev ## 1,000 seeds x 72 simulated hours of faults; SEED=123 replays one
+	$(BIN)/python -m tests.sim $(if $(SEED),--seed $(SEED)) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(HOURS),--hours $(HOURS))
 
 lint: $(VENV)/dev ## ruff, mypy strict, import floors
 	$(BIN)/ruff check .

@@ -13,6 +13,7 @@ MOST_LINES = 400
 # The only places where a secret becomes text, each with its reason. A new one is a decision, not a detail.
 REVEALING = {
     "oauth/authcode.py": "state and code challenge go into the authorization URL (RFC 6749 4.1.1, 7636 4.3)",
+    "oauth/grant.py": "an answer is parsed into a grant",
     "oauth/http.py": "headers and forms become bytes on the wire",
     "oauth/identity.py": "the bearer token goes into the Authorization header, sealed again at once",
     "oauth/idtoken.py": "an ID token is taken apart, and at_hash is computed (OpenID Connect Core 3.1.3.6)",

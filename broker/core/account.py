@@ -246,8 +246,12 @@ def suspected(account: Account, now: float, reason: str) -> Account:
 
 def answer_lost(account: Account, now: float, reason: str, retry_at: float) -> Account:
     """The answer to a rotating refresh was lost."""
-    if isinstance(account.state, Uncertain):
-        lost = replace(account.state, reason=reason, retry_at=retry_at, attempts=account.state.attempts + 1)
-    else:
-        lost = Uncertain(now, reason, retry_at)
+    match account.state:
+        case Uncertain(attempts=attempts):
+            lost = replace(account.state, reason=reason, retry_at=retry_at, attempts=attempts + 1)
+        case RefreshingFailed(attempts=attempts):
+            # The same outage goes on: its back-off does not begin anew.
+            lost = Uncertain(now, reason, retry_at, attempts + 1)
+        case _:
+            lost = Uncertain(now, reason, retry_at)
     return replace(account, state=lost)

@@ -27,12 +27,22 @@ class Schedule:
         last_tick: the same by the event loop's clock, which stands still while the machine sleeps, as its timers do.
         next_tick_at: when it will look again.
         moved: by how many seconds the clock was set since the start, all in all.
+        unmoved: by how many of them the times in the store still have to be moved.
     """
 
     last_tick_at: float = 0.0
     last_tick: float = 0.0
     next_tick_at: float = 0.0
     moved: float = 0.0
+    unmoved: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A moment by the clock as it was then."""
+
+    at: float
+    moved: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +56,7 @@ class Context:
         events: where news is published.
         clock: the wall clock held steady, epoch seconds.
         follow: lets ``clock`` go by the machine's clock again, and tells by how many seconds that was set meanwhile.
-        started_at: when the daemon started, by ``clock``; what is older was written by another clock, perhaps.
+        started_at: when this start began to write times; what is older may have been written by another clock.
         rng: for jitter only; secrets come from the system.
         browser_url: the browser door, ``http://127.0.0.1:PORT``.
         presets_dir: a person's own preset files.
@@ -80,6 +90,14 @@ class Context:
     schedule: Schedule = field(default_factory=Schedule)
     doors: dict[str, str] = field(default_factory=dict)
     wake: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def sent(self) -> Moment:
+        """Return now, as a moment that can still be told when the clock has been set meanwhile."""
+        return Moment(self.clock(), self.schedule.moved)
+
+    def when(self, moment: Moment) -> float:
+        """Return by today's clock when a moment was, in epoch seconds."""
+        return moment.at + self.schedule.moved - moment.moved
 
     def publish(
         self,

@@ -60,7 +60,7 @@ async def bring_refresh_token(ctx: Context, new: NewLogin, refresh_token: Secret
     provider, account = await prepare(ctx, new)
     brought = await clients.brought(ctx, provider, account, new.client_id, new.client_secret, new.auth_method)
     client, secret = brought or await _kept_client(ctx, provider, account, new.client_id)
-    sent_at = ctx.clock()
+    sent = ctx.sent()
     outcome = await wire.refresh(
         ctx.http,
         provider,
@@ -70,7 +70,7 @@ async def bring_refresh_token(ctx: Context, new: NewLogin, refresh_token: Secret
         refresh_token=refresh_token,
         resource=new.resource,
     )
-    grant = read_answer(provider, outcome, sent_at, new.scope or provider.scopes)
+    grant = read_answer(provider, outcome, ctx.when(sent), new.scope or provider.scopes)
     if grant.refresh_token is None:
         grant = replace(grant, refresh_token=refresh_token)
     if brought is not None:

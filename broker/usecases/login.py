@@ -319,7 +319,7 @@ async def _exchange(ctx: Context, taken: TakenLogin, provider: Provider, code: S
     if used is None:
         raise LoginFailed("The client of this login was removed meanwhile.", "Start the login again.")
     client, secret = used
-    sent_at = ctx.clock()
+    sent = ctx.sent()
     outcome = await wire.exchange_code(
         ctx.http,
         provider,
@@ -331,7 +331,7 @@ async def _exchange(ctx: Context, taken: TakenLogin, provider: Provider, code: S
         redirect_uri=login.redirect_uri,
         resource=login.resource,
     )
-    return read_answer(provider, outcome, sent_at, login.scope)
+    return read_answer(provider, outcome, ctx.when(sent), login.scope)
 
 
 async def _fail(ctx: Context, login: Login, reason: str) -> Finished:

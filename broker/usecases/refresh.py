@@ -130,9 +130,10 @@ async def settle(ctx: Context) -> None:
             await _judge(ctx, account, provider, raw, started_at)
             continue
         await setbacks.lost(ctx, account, provider, started_at, "Keyfob was stopped while it waited for an answer")
-        unsettled = await ctx.store.account_by_uuid(account.uuid)
-        if unsettled is not None and setbacks.lost_at(unsettled):
-            join(ctx, unsettled, awaited=False)  # before anything else stands at the gate
+    # Before anything else stands at the gate. Also where the retry itself did not come as far as an intent of its own.
+    for account in await ctx.store.accounts():
+        if setbacks.lost_at(account) and not ctx.store.locked:
+            join(ctx, account, awaited=False)
 
 
 async def _fly(ctx: Context, seen: Account) -> None:
@@ -156,7 +157,8 @@ async def _fly(ctx: Context, seen: Account) -> None:
             return
         client, secret = await ctx.store.client_of(account)
         refresh_token = await ctx.store.refresh_token(account)
-        sent_at, moved = ctx.clock(), ctx.schedule.moved
+        sent = ctx.sent()
+        sent_at = sent.at
         intended = await ctx.store.begin_refresh(account, sent_at) if refresh_token is not None else None
         if intended is None or refresh_token is None:
             return  # The row has changed since it was read; the next look finds what it is now.
@@ -174,7 +176,7 @@ async def _fly(ctx: Context, seen: Account) -> None:
             # Nothing was sent, and nothing will be before a person has mended it.
             await setbacks.misconfigured(ctx, intended, str(exc))
             return
-        sent_at += ctx.schedule.moved - moved
+        sent_at = ctx.when(sent)
         if isinstance(outcome, wire.Answered):
             # Still at the gate: an answer that is not on the disk yet is in the air, as far as a crash is concerned.
             kept = await _keep(ctx, intended, outcome.raw, outcome.refresh_token)

@@ -17,13 +17,15 @@ async def follow(ctx: Context) -> None:
     been written by another clock; those of tokens stay as they are.
 
     Raises:
-        StoreUnavailable: nothing was moved along; the tokens' times are judged by the new clock as they stand.
+        StoreUnavailable: nothing in the store was moved along; the next look tries again.
     """
     seconds = ctx.follow()
-    if seconds == 0:
-        return
-    log.warning("the clock of this machine was set by %+.0f s; what was written by it is moved along", seconds)
-    ctx.schedule.moved += seconds
-    ctx.flights.move(seconds)
-    await ctx.store.move_times(seconds, since=ctx.started_at)
-    ctx.publish("clock-set", detail=f"by {seconds:+.0f} s")
+    if seconds:
+        log.warning("the clock of this machine was set by %+.0f s; what was written by it is moved along", seconds)
+        ctx.schedule.moved += seconds
+        ctx.schedule.unmoved += seconds
+        ctx.flights.move(seconds)
+        ctx.publish("clock-set", detail=f"by {seconds:+.0f} s")
+    if ctx.schedule.unmoved:
+        await ctx.store.move_times(ctx.schedule.unmoved, since=ctx.started_at)
+        ctx.schedule.unmoved = 0.0

@@ -171,3 +171,20 @@ def test_a_spent_token_is_not_sent_when_its_turn_comes_too_late(tmp_path: Path) 
             assert house.asked() == 1
 
     asyncio.run(live())
+
+
+def test_a_start_asks_at_once_for_every_answer_that_can_still_be_had(tmp_path: Path) -> None:
+    """Also where the retry itself was killed before it came to an intent: the grace does not wait for its turn."""
+
+    async def live() -> None:
+        async with opened(tmp_path, settings={"rotation": "single-use", "grace": 10}) as house:
+            await house.add_provider(refresh={"reuse_grace_s": 10})
+            await crowd(house, "a", "lost")
+            await lose_an_answer(house, "lost")
+            assert await house.store.open_intents() == []
+            await refresh.settle(house.ctx)
+            await house.landed()
+            assert (await house.account("lost")).state.name == "active"
+            assert house.asked() == 2
+
+    asyncio.run(live())

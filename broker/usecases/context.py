@@ -4,8 +4,9 @@ Built by ``daemon``; passed to each use case as its first argument.
 """
 
 import asyncio
+import contextlib
 import random
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,12 @@ from broker.usecases.flights import Flights
 from broker.usecases.handouts import Handouts
 
 
+def _set_event() -> asyncio.Event:
+    event = asyncio.Event()
+    event.set()
+    return event
+
+
 @dataclass(slots=True)
 class Schedule:
     """What the scheduler is up to, for health and status.
@@ -28,6 +35,8 @@ class Schedule:
         next_tick_at: when it will look again.
         moved: by how many seconds the clock was set since the start, all in all.
         unmoved: by how many of them the times in the store still have to be moved.
+        landing: how many answers are on their way into the store, with times by the clock as it is.
+        still: set while nobody moves the times in the store.
     """
 
     last_tick_at: float = 0.0
@@ -35,6 +44,8 @@ class Schedule:
     next_tick_at: float = 0.0
     moved: float = 0.0
     unmoved: float = 0.0
+    landing: int = 0
+    still: asyncio.Event = field(default_factory=_set_event)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +109,16 @@ class Context:
     def when(self, moment: Moment) -> float:
         """Return by today's clock when a moment was, in epoch seconds."""
         return moment.at + self.schedule.moved - moment.moved
+
+    @contextlib.asynccontextmanager
+    async def landing(self) -> AsyncIterator[None]:
+        """Hold the clock as it is, from the moment that an answer's times are told until they are written down."""
+        await self.schedule.still.wait()
+        self.schedule.landing += 1
+        try:
+            yield
+        finally:
+            self.schedule.landing -= 1
 
     def publish(
         self,

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from broker.core.account import ACCOUNT_NAME, Account
 from broker.core.login import LOGIN_LIFETIME, Flow, Login
 from broker.core.secret import Secret
-from broker.core.token import Grant
 from broker.errors import Conflict, InvalidRequest, KeyfobError, LoginFailed, UnknownLogin
 from broker.oauth import authcode, wire
 from broker.providers.model import Provider
@@ -20,7 +19,7 @@ from broker.providers.urls import check_resource
 from broker.store.store import TakenLogin
 from broker.usecases import clients, providers
 from broker.usecases.activate import activate, read_answer
-from broker.usecases.context import Context
+from broker.usecases.context import Context, Moment
 from broker.usecases.identify import identify
 from broker.usecases.providers import NewProvider
 
@@ -299,11 +298,13 @@ async def _complete(
         )
         if isinstance(answer, authcode.CallbackError):
             return await _fail(ctx, login, _consent_refused(provider, answer))
-        grant = await _exchange(ctx, taken, provider, answer.code)
-        grant, who = await identify(ctx, provider, grant, login.destination.client_id, login.scope, login.nonce)
-        if taken.brought is not None:
-            login = replace(login, client=(await clients.keep(ctx, provider, *taken.brought)).uuid)
-        account = await activate(ctx, login, provider, grant, who)
+        outcome, sent = await _exchange(ctx, taken, provider, answer.code)
+        async with ctx.landing():
+            grant = read_answer(provider, outcome, ctx.when(sent), login.scope)
+            grant, who = await identify(ctx, provider, grant, login.destination.client_id, login.scope, login.nonce)
+            if taken.brought is not None:
+                login = replace(login, client=(await clients.keep(ctx, provider, *taken.brought)).uuid)
+            account = await activate(ctx, login, provider, grant, who)
     except KeyfobError as exc:
         return await _fail(ctx, login, str(exc))
     await ctx.store.end_login(login.id, state="done", account=account.name, reason="")
@@ -312,8 +313,8 @@ async def _complete(
     return Finished(replace(login, state="done", account=account.name), account, provider)
 
 
-async def _exchange(ctx: Context, taken: TakenLogin, provider: Provider, code: Secret) -> Grant:
-    """Exchange the code at the endpoint that was fixed when the login began."""
+async def _exchange(ctx: Context, taken: TakenLogin, provider: Provider, code: Secret) -> tuple[wire.Outcome, Moment]:
+    """Exchange the code at the endpoint that was fixed when the login began; tell also when that was sent."""
     login = taken.login
     used = taken.brought or await ctx.store.client(login.client)
     if used is None:
@@ -331,7 +332,7 @@ async def _exchange(ctx: Context, taken: TakenLogin, provider: Provider, code: S
         redirect_uri=login.redirect_uri,
         resource=login.resource,
     )
-    return read_answer(provider, outcome, ctx.when(sent), login.scope)
+    return outcome, sent
 
 
 async def _fail(ctx: Context, login: Login, reason: str) -> Finished:

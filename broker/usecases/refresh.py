@@ -158,8 +158,7 @@ async def _fly(ctx: Context, seen: Account) -> None:
         client, secret = await ctx.store.client_of(account)
         refresh_token = await ctx.store.refresh_token(account)
         sent = ctx.sent()
-        sent_at = sent.at
-        intended = await ctx.store.begin_refresh(account, sent_at) if refresh_token is not None else None
+        intended = await ctx.store.begin_refresh(account, sent.at) if refresh_token is not None else None
         if intended is None or refresh_token is None:
             return  # The row has changed since it was read; the next look finds what it is now.
         try:
@@ -176,15 +175,14 @@ async def _fly(ctx: Context, seen: Account) -> None:
             # Nothing was sent, and nothing will be before a person has mended it.
             await setbacks.misconfigured(ctx, intended, str(exc))
             return
-        sent_at = ctx.when(sent)
         if isinstance(outcome, wire.Answered):
             # Still at the gate: an answer that is not on the disk yet is in the air, as far as a crash is concerned.
             kept = await _keep(ctx, intended, outcome.raw, outcome.refresh_token)
-    if isinstance(outcome, wire.Answered):
-        if kept is not None:
-            await _judge(ctx, kept, provider, outcome.raw, sent_at)
-    else:
-        await setbacks.receive(ctx, intended, provider, outcome, sent_at)
+    async with ctx.landing():
+        if not isinstance(outcome, wire.Answered):
+            await setbacks.receive(ctx, intended, provider, outcome, ctx.when(sent))
+        elif kept is not None:
+            await _judge(ctx, kept, provider, outcome.raw, ctx.when(sent))
 
 
 def _still_wanted(account: Account, seen: Account) -> bool:

@@ -19,6 +19,8 @@ async def follow(ctx: Context) -> None:
     Raises:
         StoreUnavailable: nothing in the store was moved along; the next look tries again.
     """
+    if ctx.schedule.landing:
+        return  # its times are by the clock as it is; until they are written, the clock stays so
     seconds = ctx.follow()
     if seconds:
         log.warning("the clock of this machine was set by %+.0f s; what was written by it is moved along", seconds)
@@ -27,5 +29,11 @@ async def follow(ctx: Context) -> None:
         ctx.flights.move(seconds)
         ctx.publish("clock-set", detail=f"by {seconds:+.0f} s")
     if ctx.schedule.unmoved:
-        await ctx.store.move_times(ctx.schedule.unmoved, since=ctx.started_at)
-        ctx.schedule.unmoved = 0.0
+        ctx.schedule.still.clear()
+        try:
+            # The start itself has moved along with what was written since.
+            since = ctx.started_at + ctx.schedule.moved - ctx.schedule.unmoved
+            await ctx.store.move_times(ctx.schedule.unmoved, since=since)
+            ctx.schedule.unmoved = 0.0
+        finally:
+            ctx.schedule.still.set()

@@ -43,6 +43,23 @@ def test_a_token_lives_as_long_as_before(tmp_path: Path) -> None:
     asyncio.run(live())
 
 
+def test_a_clock_that_is_set_again_and_again(tmp_path: Path) -> None:
+    """Set back before the very start, and set again: the second time moves what the first one moved."""
+
+    async def live() -> None:
+        async with opened(tmp_path) as house:
+            object.__setattr__(house.ctx, "started_at", house.clock())
+            token, _ = await house.secrets_of(await house.log_in())
+            for step in (-3600.0, -100.0, 5000.0, -1300.0):
+                await set_clock(house, step)
+            account = await house.account()
+            assert account.token is not None
+            assert account.token.remaining(house.clock()) == TTL
+            assert ready(await house.token()) == token
+
+    asyncio.run(live())
+
+
 def test_waits_and_logins_last_as_long_as_before(tmp_path: Path) -> None:
     """A back-off is not over because the clock was set forward, nor endless because it was set back."""
 

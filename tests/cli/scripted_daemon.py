@@ -3,6 +3,7 @@
 Used by the tests of ``broker.client`` and of the verbs.
 """
 
+import contextlib
 import json
 import socketserver
 import threading
@@ -91,7 +92,8 @@ class _Handler(BaseHTTPRequestHandler):
         while self.daemon.hang.is_set() and "?wait=" in self.path:
             time.sleep(0.01)
         raw = self.daemon.reply_to(request)
-        self.wfile.write(raw)
+        with contextlib.suppress(BrokenPipeError):  # whoever pressed Ctrl-C does not wait for the answer
+            self.wfile.write(raw)
         # "Connection: close" in some other header ends the connection without telling the client.
         framed = b"Content-Length" in raw or b"chunked" in raw
         self.close_connection = not framed or b"Connection: close" in raw

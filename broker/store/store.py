@@ -8,7 +8,7 @@ import asyncio
 from pathlib import Path
 from typing import Self
 
-from sqlalchemy import Connection, insert, make_url, select, update
+from sqlalchemy import Connection, func, insert, make_url, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.exc import ArgumentError
 
@@ -156,7 +156,13 @@ class Store(Refreshes, Providers, Logins, Apps, Audit, Times):
 
     async def last_seen(self) -> float:
         """Return when the daemon last ran, as far as it wrote that down; epoch seconds, 0 where it never did."""
-        return await self._db.read(lambda tx: tx.execute(select(t.pulse.c.at)).scalar_one_or_none()) or 0.0
+
+        def work(tx: Connection) -> float:
+            pulse = tx.execute(select(func.max(t.pulse.c.at))).scalar_one() or 0.0
+            # The pulse is written when somebody asks how the daemon is; a refresh is proof of life as well.
+            return max(pulse, tx.execute(select(func.max(t.account.c.last_refresh_at))).scalar_one() or 0.0)
+
+        return await self._db.read(work)
 
     async def ping(self, now: float) -> None:
         """Write and read back, as anything else would have to.

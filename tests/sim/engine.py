@@ -55,7 +55,8 @@ class Engine:
         """
         url = f"sqlite:///{place / 'keyfob.db'}"
         store = await Store.open(url, key=FileKey(place / "key"), now=clocks.wall())
-        clock = SteadyClock(clocks.wall, clocks.boottime, await store.last_seen())
+        last_seen = await store.last_seen()
+        clock = SteadyClock(clocks.wall, clocks.boottime, last_seen)
         ctx = Context(
             store=store,
             http=SimulatedHttp(network, lambda: not life.dead),
@@ -63,7 +64,7 @@ class Engine:
             events=Events(),
             clock=clock,
             follow=clock.follow,
-            started_at=clock(),
+            started_at=max(clock(), last_seen),
             rng=random.Random(rng.random()),  # noqa: S311 -- the same in every run
             browser_url=BROWSER_URL,
         )

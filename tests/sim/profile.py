@@ -12,9 +12,9 @@ from tests.sim.provider import Rules
 
 HOUR = 3600.0
 # Longer than most are: what goes wrong does so at a refresh, and faults are drawn to meet those.
-LIFETIMES = (HOUR, 2 * HOUR, 2 * HOUR, 4 * HOUR, 8 * HOUR, 24 * HOUR)
+LIFETIMES = (HOUR, 2 * HOUR, 4 * HOUR, 4 * HOUR, 8 * HOUR, 24 * HOUR)
 # Refreshes are what a simulated hour costs; so many a seed keep a thousand seeds within minutes.
-REFRESHES = 32
+REFRESHES = 30
 FATES = (*AFTER, *BEFORE)
 TROUBLES = ("locked", "full", "read-only", "failing")
 # What people, programs and the weather do: kind -> how many times in 72 hours, at the most.

@@ -1,5 +1,6 @@
 """The simulation in small: fifty seeds hold, and it is what it says it is: exact, and able to fail."""
 
+import gc
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,7 +21,9 @@ def base() -> Iterator[Path]:
     with TemporaryDirectory(prefix="keyfob-sim-", dir=in_memory()) as directory:
         (Path(directory) / "template").mkdir()
         make_template(Path(directory) / "template")
+        gc.freeze()  # pytest's own objects are many, and none of them is garbage of ours
         yield Path(directory)
+        gc.unfreeze()
 
 
 @pytest.mark.parametrize("seed", range(1, SEEDS + 1))
@@ -32,7 +35,7 @@ def test_a_seed_holds(base: Path, seed: int) -> None:
 
 def test_a_seed_is_one_story(base: Path) -> None:
     """Played twice, a seed with kills, faults and crowds is the same to the last line: what fails can be replayed."""
-    first, second = (play_one(8, HOURS, base) for _ in range(2))
+    first, second = (play_one(7, HOURS, base) for _ in range(2))
     assert first.counts["kills"] > 0
     assert (first.story, first.counts) == (second.story, second.counts)
 

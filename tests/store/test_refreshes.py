@@ -372,3 +372,17 @@ def test_two_stores_on_one_file_see_each_other(tmp_path: Path) -> None:
             assert made.destination == DESTINATION
 
     asyncio.run(story())
+
+
+def test_the_newest_time_that_was_written_is_known(tmp_path: Path) -> None:
+    """What stands in for a clock without a battery: the last pulse, or the last refresh where nobody felt the pulse."""
+
+    async def story() -> None:
+        async with opened(tmp_path) as store:
+            assert await store.last_seen() == 0
+            await with_account(store)
+            assert await store.last_seen() == NOW
+            await store.ping(NOW + 5)
+            assert await store.last_seen() == NOW + 5
+
+    asyncio.run(story())

@@ -19,12 +19,6 @@ from broker.usecases.flights import Flights
 from broker.usecases.handouts import Handouts
 
 
-def _set_event() -> asyncio.Event:
-    event = asyncio.Event()
-    event.set()
-    return event
-
-
 @dataclass(slots=True)
 class Schedule:
     """What the scheduler is up to, for health and status.
@@ -36,7 +30,7 @@ class Schedule:
         moved: by how many seconds the clock was set since the start, all in all.
         unmoved: by how many of them the times in the store still have to be moved.
         landing: how many answers are on their way into the store, with times by the clock as it is.
-        still: set while nobody moves the times in the store.
+        moving: held while the times in the store are moved.
     """
 
     last_tick_at: float = 0.0
@@ -45,7 +39,7 @@ class Schedule:
     moved: float = 0.0
     unmoved: float = 0.0
     landing: int = 0
-    still: asyncio.Event = field(default_factory=_set_event)
+    moving: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +107,8 @@ class Context:
     @contextlib.asynccontextmanager
     async def landing(self) -> AsyncIterator[None]:
         """Hold the clock as it is, from the moment that an answer's times are told until they are written down."""
-        await self.schedule.still.wait()
-        self.schedule.landing += 1
+        async with self.schedule.moving:
+            self.schedule.landing += 1
         try:
             yield
         finally:

@@ -70,21 +70,22 @@ async def bring_refresh_token(ctx: Context, new: NewLogin, refresh_token: Secret
         refresh_token=refresh_token,
         resource=new.resource,
     )
-    grant = read_answer(provider, outcome, ctx.when(sent), new.scope or provider.scopes)
-    if grant.refresh_token is None:
-        grant = replace(grant, refresh_token=refresh_token)
-    if brought is not None:
-        client = await clients.keep(ctx, provider, *brought)
-    login = _login(ctx, new, provider, "refresh-token", client)
-    # The token that was brought is spent by now: whatever comes, its successor must not be lost.
-    grant, claims = await checked(ctx, provider, grant, client.client_id)
-    who = Identity(claims.issuer, claims.subject, claims.label) if claims is not None else None
-    if who is None:
-        try:
-            who = await identity.who(ctx.http, provider, access_token=grant.access_token)
-        except (identity.IdentityRefused, ProviderUnavailable) as exc:
-            log.warning("%s did not say whose refresh token was brought: %s", provider.title, exc)
-    return await _finish(ctx, login, provider, grant, who, Active(ctx.clock()))
+    async with ctx.landing():
+        grant = read_answer(provider, outcome, ctx.when(sent), new.scope or provider.scopes)
+        if grant.refresh_token is None:
+            grant = replace(grant, refresh_token=refresh_token)
+        if brought is not None:
+            client = await clients.keep(ctx, provider, *brought)
+        login = _login(ctx, new, provider, "refresh-token", client)
+        # The token that was brought is spent by now: whatever comes, its successor must not be lost.
+        grant, claims = await checked(ctx, provider, grant, client.client_id)
+        who = Identity(claims.issuer, claims.subject, claims.label) if claims is not None else None
+        if who is None:
+            try:
+                who = await identity.who(ctx.http, provider, access_token=grant.access_token)
+            except (identity.IdentityRefused, ProviderUnavailable) as exc:
+                log.warning("%s did not say whose refresh token was brought: %s", provider.title, exc)
+        return await _finish(ctx, login, provider, grant, who, Active(ctx.clock()))
 
 
 async def _kept_client(

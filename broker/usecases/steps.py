@@ -29,11 +29,8 @@ async def follow(ctx: Context) -> None:
         ctx.flights.move(seconds)
         ctx.publish("clock-set", detail=f"by {seconds:+.0f} s")
     if ctx.schedule.unmoved:
-        ctx.schedule.still.clear()
-        try:
+        async with ctx.schedule.moving:
             # The start itself has moved along with what was written since.
             since = ctx.started_at + ctx.schedule.moved - ctx.schedule.unmoved
             await ctx.store.move_times(ctx.schedule.unmoved, since=since)
             ctx.schedule.unmoved = 0.0
-        finally:
-            ctx.schedule.still.set()

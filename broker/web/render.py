@@ -100,11 +100,7 @@ def refusal(outcome: MustLogin | Denied | Unavailable) -> KeyfobError:
                 reason, f"Try again later; the login is kept.{at_once}", retry_after=retry_after, account=account
             )
         case MustLogin(account=account, reason=reason, misconfigured=True):
-            return Misconfigured(
-                reason,
-                f"Mend the client, then log in again: keyfob login {account} --client-id ID --client-secret-file FILE",
-                account=account,
-            )
+            return Misconfigured(reason, advice.step("misconfigured", account), account=account)
         case MustLogin(account=account, reason=reason, login_url=url, confirm=True):
             return ConfirmNeeded(
                 reason, f"Confirm it: keyfob refresh {account} --confirm", login_url=url or None, account=account

@@ -12,7 +12,6 @@ from broker.core.account import (
     ACCOUNT_NAME,
     Account,
     Active,
-    Destination,
     Misconfigured,
     NeedsLogin,
     Pending,
@@ -23,8 +22,8 @@ from broker.core.account import (
     Uncertain,
 )
 from broker.core.token import Token
+from tests.core.made import ACCOUNT, HOUR, NOW
 
-NOW = 1_800_000_000.0
 LATER = NOW + 500
 
 STATES: list[State] = [
@@ -41,21 +40,14 @@ STATES: list[State] = [
 
 def an_account(state: State = STATES[1]) -> Account:
     """Make an account with everything in it."""
-    return Account(
-        uuid="u-1",
-        name="me",
-        provider="example",
-        destination=Destination("https://id.example.org", "https://id.example.org/token", "client-1"),
+    return replace(
+        ACCOUNT,
         version=7,
         generation=3,
-        identity=None,
         asked_scope=("read", "write"),
-        resource=None,
         state=state,
-        token=Token("Bearer", ("read",), NOW, NOW + 3600),
-        has_refresh_token=True,
-        refresh_expires_at=NOW + 86400,
-        created_at=NOW,
+        token=Token("Bearer", ("read",), NOW, NOW + HOUR),
+        refresh_expires_at=NOW + 24 * HOUR,
         forced_at=NOW - 1,
     )
 

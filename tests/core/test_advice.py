@@ -7,9 +7,7 @@ import pytest
 from broker.cli.main import load
 from broker.core import advice
 from broker.core.account import (
-    Account,
     Active,
-    Destination,
     Misconfigured,
     NeedsLogin,
     Pending,
@@ -19,26 +17,9 @@ from broker.core.account import (
     Suspect,
     Uncertain,
 )
-from broker.core.token import Token
+from tests.core.made import ACCOUNT, HOUR, NOW
 
-NOW = 1_800_000_000.0
-ENDS = NOW + 3600
-ACCOUNT = Account(
-    uuid="u-1",
-    name="me",
-    provider="example",
-    destination=Destination("https://id.example.org", "https://id.example.org/token", "client-1"),
-    version=1,
-    generation=1,
-    identity=None,
-    asked_scope=(),
-    resource=None,
-    state=Active(NOW),
-    token=Token("Bearer", (), NOW, ENDS),
-    has_refresh_token=True,
-    refresh_expires_at=None,
-    created_at=NOW,
-)
+ENDS = NOW + HOUR
 ALONE = replace(ACCOUNT, has_refresh_token=False)
 
 

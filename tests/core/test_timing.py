@@ -12,7 +12,6 @@ from broker.core import timing
 from broker.core.account import (
     Account,
     Active,
-    Destination,
     Misconfigured,
     NeedsLogin,
     Pending,
@@ -24,9 +23,8 @@ from broker.core.account import (
 )
 from broker.core.timing import Policy
 from broker.core.token import Token
+from tests.core.made import ACCOUNT, HOUR, NOW
 
-NOW = 1_800_000_000.0
-HOUR = 3600.0
 # The margins are sums of floats near 1.8e9, which are exact to a quarter of a microsecond.
 EXACT = 1e-6
 
@@ -48,22 +46,7 @@ def dice(seed: int) -> random.Random:
 
 def account(state: State, lifetime: float | None = HOUR, *, refreshable: bool = True) -> Account:
     """Make an account in a state."""
-    return Account(
-        uuid="u-1",
-        name="me",
-        provider="example",
-        destination=Destination("https://id.example.org", "https://id.example.org/token", "client-1"),
-        version=1,
-        generation=1,
-        identity=None,
-        asked_scope=(),
-        resource=None,
-        state=state,
-        token=token(lifetime),
-        has_refresh_token=refreshable,
-        refresh_expires_at=None,
-        created_at=NOW,
-    )
+    return replace(ACCOUNT, state=state, token=token(lifetime), has_refresh_token=refreshable)
 
 
 @pytest.mark.parametrize(

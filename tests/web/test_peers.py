@@ -15,18 +15,23 @@ from tests.web.walk import Walk
 NOBODY = 65534
 
 
+def connected(family: int, uid: int, port: int) -> socket.socket:
+    """Connect to a port of this machine as a program of that user."""
+    before = os.geteuid()
+    os.seteuid(uid)
+    try:
+        client = socket.socket(family, socket.SOCK_STREAM)
+    finally:
+        os.seteuid(before)
+    client.connect(("::ffff:127.0.0.1" if family == socket.AF_INET6 else "127.0.0.1", port))
+    return client
+
+
 @contextlib.contextmanager
 def connection(family: int, uid: int) -> Iterator[tuple[socket.socket, socket.socket]]:
     """Yield both ends of a TCP connection on loopback, the first made by a program of that user."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        before = os.geteuid()
-        os.seteuid(uid)
-        try:
-            client = socket.socket(family, socket.SOCK_STREAM)
-        finally:
-            os.seteuid(before)
-        host = "::ffff:127.0.0.1" if family == socket.AF_INET6 else "127.0.0.1"
-        client.connect((host, listening.getsockname()[1]))
+        client = connected(family, uid, listening.getsockname()[1])
         accepted, _ = listening.accept()
         with client, accepted:
             yield client, accepted
@@ -54,14 +59,7 @@ def test_where_the_kernel_tells_nothing_nobody_is_named(monkeypatch: pytest.Monk
 def test_another_user_cannot_open_a_login(walk: Walk, family: int) -> None:
     """The address of a login stands in the command line of the browser, which everybody can read: it is not enough."""
     where = urlsplit(walk.start_url)
-    before = os.geteuid()
-    os.seteuid(NOBODY)
-    try:
-        spy = socket.socket(family, socket.SOCK_STREAM)
-    finally:
-        os.seteuid(before)
-    with spy:
-        spy.connect(("::ffff:127.0.0.1" if family == socket.AF_INET6 else "127.0.0.1", where.port))
+    with connected(family, NOBODY, where.port or 0) as spy:
         spy.sendall(f"GET {where.path} HTTP/1.1\r\nHost: {where.netloc}\r\nConnection: close\r\n\r\n".encode())
         told = b"".join(iter(lambda: spy.recv(65536), b"")).decode()
 

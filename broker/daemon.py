@@ -107,8 +107,7 @@ class Daemon:
             sockets.append(local)
             self._own_socket = None if "app" in given else settings.socket
             store = await self._open_store()
-            last_seen = await store.last_seen()
-            clock = SteadyClock(self._wall, self._boot, last_seen)
+            clock = SteadyClock(self._wall, self._boot, await store.last_seen())
         except BaseException:
             for sock in sockets:
                 sock.close()
@@ -121,8 +120,6 @@ class Daemon:
             events=Events(),
             clock=clock,
             follow=clock.follow,
-            # A clock that is behind now was right before: what it wrote then is not to be moved when it is set right.
-            started_at=max(clock(), last_seen),
             rng=random.SystemRandom(),
             browser_url=f"http://{LOOPBACK}:{browser_port}",
             presets_dir=settings.presets_dir,

@@ -19,7 +19,8 @@ from broker.core.token import Grant, Token
 from broker.errors import Conflict, Misconfigured, StoreUnavailable, UnknownAccount, UnknownProvider
 from broker.store import tables as t
 from broker.store.providers import opened_client
-from broker.store.vault import SEALED, Shelf, changed
+from broker.store.shelf import Shelf
+from broker.store.vault import SEALED, changed
 
 # What each kind of secret is called in the table; the column says under which generation the one in force was sealed.
 IN_FORCE = {
@@ -27,6 +28,16 @@ IN_FORCE = {
     "refresh_token": t.account.c.refresh_generation,
     "id_token": t.account.c.id_generation,
 }
+# The times that tell how long something lives or lasts; they move when the clock is set.
+DATED = (
+    t.account.c.issued_at,
+    t.account.c.expires_at,
+    t.account.c.refresh_expires_at,
+    t.account.c.last_refresh_at,
+    t.account.c.state_since,
+    t.account.c.forced_at,
+    t.account.c.lost_at,
+)
 _STATES: dict[str, type[State]] = {kind.name: kind for kind in get_args(State)}
 
 
@@ -216,6 +227,7 @@ class Accounts(Shelf):
                     **values,
                 )
             )
+            self._date(tx, owner, *DATED)
             if grant is not None:
                 if grant.refresh_token is not None:
                     self._count(tx)

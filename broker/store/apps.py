@@ -14,7 +14,7 @@ from broker.core.policy import App, AppGrant
 from broker.errors import Conflict, UnknownApp
 from broker.store import tables as t
 from broker.store.accounts import uuid_of
-from broker.store.vault import Shelf
+from broker.store.shelf import Shelf
 
 
 @dataclass(frozen=True, slots=True)

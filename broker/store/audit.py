@@ -11,7 +11,7 @@ from sqlalchemy import Connection, case, func, insert, or_, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from broker.store import tables as t
-from broker.store.vault import Shelf
+from broker.store.shelf import Shelf
 
 HANDOUT = "handout"
 

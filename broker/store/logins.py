@@ -18,7 +18,8 @@ from broker.core.account import Destination
 from broker.core.login import Client, Login, LoginState
 from broker.core.secret import Secret
 from broker.store import tables as t
-from broker.store.vault import SEALED, Shelf
+from broker.store.shelf import Shelf
+from broker.store.vault import SEALED
 
 VERIFIER = "verifier"
 URL = "authorization_url"
@@ -146,6 +147,7 @@ class Logins(Shelf):
                     expires_at=login.expires_at,
                 )
             )
+            self._date(tx, login.id, t.login.c.created_at, t.login.c.expires_at)
             for kind, value in sealed.items():
                 self._vault.put(
                     tx,

@@ -20,7 +20,8 @@ from broker.core.secret import Secret
 from broker.errors import Conflict, UnknownProvider
 from broker.providers.model import ProviderConfig
 from broker.store import tables as t
-from broker.store.vault import SEALED, Shelf, Vault, changed
+from broker.store.shelf import Shelf
+from broker.store.vault import SEALED, Vault, changed
 
 KIND = "client_secret"
 GENERATION = 1  # a client has one secret at a time; what it replaces is deleted

@@ -14,7 +14,7 @@ from broker.core.account import Account, Destination, Identity, State
 from broker.core.secret import Secret
 from broker.core.token import Grant
 from broker.store import tables as t
-from broker.store.accounts import Accounts, account_of, find, identity_columns, state_columns
+from broker.store.accounts import DATED, Accounts, account_of, find, identity_columns, state_columns
 from broker.store.vault import SEALED
 
 ANSWER = "answer"
@@ -51,6 +51,7 @@ class Refreshes(Accounts):
                 .values(account=account.uuid, **intent)
                 .on_conflict_do_update(index_elements=["account"], set_=intent)
             )
+            self._date(tx, account.uuid, t.refresh_intent.c.started_at)
             return self._write(tx, row, {})
 
         return await self._db.write(work)
@@ -228,6 +229,9 @@ class Refreshes(Accounts):
     def _write(self, tx: Connection, row: RowMapping, values: dict[str, Any]) -> Account:
         """Set columns of a row that this transaction has read; the version grows."""
         version = row["version"] + 1
+        # A time that is only handed on is still by the clock that it was written by.
+        new = (column for column in DATED if values.get(column.name, row[column.name]) != row[column.name])
+        self._date(tx, row["uuid"], *new)
         tx.execute(update(t.account).where(t.account.c.uuid == row["uuid"]).values(version=version, **values))
         return self._present(tx, row["uuid"])
 

@@ -60,6 +60,7 @@ class Store(Refreshes, Providers, Logins, Apps, Audit, Times):
     def __init__(self, database: Database, vault: Vault, key_name: str, instance_id: str) -> None:
         self._db = database
         self._vault = vault
+        self._dated = {}
         self.key_name = key_name
         self.instance_id = instance_id
         self.copied = ""

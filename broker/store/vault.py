@@ -5,15 +5,13 @@ Used by the noun modules inside their transactions.
 
 import uuid
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, delete, insert, select
 from sqlalchemy.engine import RowMapping
 
 from broker.core.account import Destination
 from broker.core.secret import Secret
 from broker.errors import Locked, StoreUnavailable
 from broker.store import tables as t
-from broker.store.engine import Database, after_commit
-from broker.store.fence import Fence
 from broker.store.seal import Binding, Broken, Sealer
 
 FIRST_KEY = 1
@@ -123,21 +121,3 @@ def changed(whose: str) -> StoreUnavailable:
         f"A stored secret of {whose} was changed outside Keyfob and does not open.",
         "Nothing was sent. Put back a backup of the database (keyfob restore FILE), or log in again.",
     )
-
-
-class Shelf:
-    """What the noun modules have in common: the database, the vault for what is sealed, and the fence.
-
-    There is no fence while the database has no key yet, or is a copy that nobody has adopted.
-    """
-
-    _db: Database
-    _vault: Vault
-    _fence: Fence | None = None
-
-    def _count(self, tx: Connection) -> None:
-        """Count that a refresh token is about to be sent or is replaced: an older copy does not know of it."""
-        tx.execute(update(t.instance).values(sequence=t.instance.c.sequence + 1))
-        fence, sequence = self._fence, tx.execute(select(t.instance.c.sequence)).scalar_one_or_none()
-        if fence is not None and sequence is not None:
-            after_commit(tx, lambda: fence.follow(sequence))

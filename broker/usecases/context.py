@@ -61,7 +61,6 @@ class Context:
         events: where news is published.
         clock: the wall clock held steady, epoch seconds.
         follow: lets ``clock`` go by the machine's clock again, and tells by how many seconds that was set meanwhile.
-        started_at: when this start began to write times; what is older may have been written by another clock.
         rng: for jitter only; secrets come from the system.
         browser_url: the browser door, ``http://127.0.0.1:PORT``.
         presets_dir: a person's own preset files.
@@ -85,7 +84,6 @@ class Context:
     browser_url: str
     presets_dir: Path | None = None
     follow: Callable[[], float] = lambda: 0.0
-    started_at: float = 0.0
     flights: Flights = field(default_factory=Flights)
     offers: dict[str, str] = field(default_factory=dict)
     offering: dict[str, asyncio.Lock] = field(default_factory=dict)

@@ -30,7 +30,5 @@ async def follow(ctx: Context) -> None:
         ctx.publish("clock-set", detail=f"by {seconds:+.0f} s")
     if ctx.schedule.unmoved:
         async with ctx.schedule.moving:
-            # The start itself has moved along with what was written since.
-            since = ctx.started_at + ctx.schedule.moved - ctx.schedule.unmoved
-            await ctx.store.move_times(ctx.schedule.unmoved, since=since)
+            await ctx.store.move_times(ctx.schedule.unmoved)
             ctx.schedule.unmoved = 0.0

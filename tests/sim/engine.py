@@ -55,8 +55,7 @@ class Engine:
         """
         url = f"sqlite:///{place / 'keyfob.db'}"
         store = await Store.open(url, key=FileKey(place / "key"), now=clocks.wall())
-        last_seen = await store.last_seen()
-        clock = SteadyClock(clocks.wall, clocks.boottime, last_seen)
+        clock = SteadyClock(clocks.wall, clocks.boottime, await store.last_seen())
         ctx = Context(
             store=store,
             http=SimulatedHttp(network, lambda: not life.dead),
@@ -64,7 +63,6 @@ class Engine:
             events=Events(),
             clock=clock,
             follow=clock.follow,
-            started_at=max(clock(), last_seen),
             rng=random.Random(rng.random()),  # noqa: S311 -- the same in every run
             browser_url=BROWSER_URL,
         )

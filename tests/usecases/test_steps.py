@@ -3,11 +3,13 @@
 import asyncio
 from pathlib import Path
 
-from broker.core.account import RefreshingFailed
+import pytest
+
+from broker.core.account import Account, RefreshingFailed
 from broker.core.login import LOGIN_LIFETIME
 from broker.practice.server import practice_in_thread
 from broker.practice.settings import PracticeSettings
-from broker.usecases import steps
+from broker.usecases import refresh, steps
 from broker.usecases.context import Context
 from tests.usecases.house import DUE, TTL, Clock, House, opened, ready
 
@@ -48,7 +50,6 @@ def test_a_clock_that_is_set_again_and_again(tmp_path: Path) -> None:
 
     async def live() -> None:
         async with opened(tmp_path) as house:
-            object.__setattr__(house.ctx, "started_at", house.clock())
             token, _ = await house.secrets_of(await house.log_in())
             for step in (-3600.0, -100.0, 5000.0, -1300.0):
                 await set_clock(house, step)
@@ -112,16 +113,73 @@ def test_a_flight_in_the_air_lands_by_the_new_clock(tmp_path: Path) -> None:
     asyncio.run(live())
 
 
-def test_what_an_earlier_start_wrote_keeps_its_times(tmp_path: Path) -> None:
+def two_starts(tmp_path: Path, first: tuple[float, ...], second: tuple[float, ...]) -> list[Account]:
+    """Log in, set the clock, stop; start again, set the clock again; return the account after each of the two."""
+
+    async def live() -> list[Account]:
+        clock, found = Clock(), []
+        with practice_in_thread(PracticeSettings(auto_approve=True), clock=clock) as practice:
+            for number, sets in enumerate((first, second)):
+                async with opened(tmp_path, practice=practice, clock=clock) as house:
+                    if number == 0:
+                        await house.log_in()
+                    house.clock.forward(10)
+                    for seconds in sets:
+                        await set_clock(house, seconds)
+                    found.append(await house.account())
+        return found
+
+    return asyncio.run(live())
+
+
+@pytest.mark.parametrize("sets", [(50.0,), (-50.0,), (-3600.0, 3600.0), (86_400.0, -86_400.0, 20.0)])
+def test_what_an_earlier_start_wrote_keeps_its_times(tmp_path: Path, sets: tuple[float, ...]) -> None:
     """Its clock may have been right already: a token's end is not moved by a correction that was not its own."""
+    before, after = two_starts(tmp_path, (), sets)
+    assert before.token is not None
+    assert after.token == before.token
+    assert (after.last_refresh_at, after.state.since) == (before.last_refresh_at, before.state.since)
+
+
+def test_a_start_whose_clock_is_behind_moves_what_it_wrote(tmp_path: Path) -> None:
+    """What was refreshed since this start moves, however much later an earlier start believed it to be."""
 
     async def live() -> None:
-        async with opened(tmp_path) as house:
-            before = await house.log_in()
-            house.clock.forward(10)
-            object.__setattr__(house.ctx, "started_at", house.clock())
-            await set_clock(house, 50.0)
-            after = await house.account()
-            assert after.token == before.token
+        clock = Clock()
+        with practice_in_thread(PracticeSettings(auto_approve=True), clock=clock) as practice:
+            async with opened(tmp_path, practice=practice, clock=clock) as house:
+                await house.log_in()
+            clock.forward(-190_000)
+            async with opened(tmp_path, practice=practice, clock=clock) as house:
+                await refresh.join(house.ctx, await house.account())
+                clock.forward(100)
+                for seconds in (-44_000.0, 234_000.0):
+                    await set_clock(house, seconds)
+                    account = await house.account()
+                    assert account.token is not None
+                    assert account.token.remaining(clock()) == TTL - 100
+
+    asyncio.run(live())
+
+
+def test_a_time_that_is_only_handed_on_stays(tmp_path: Path) -> None:
+    """A refresh token's end as an earlier start wrote it is not moved because something else of its row is new."""
+
+    async def live() -> None:
+        clock = Clock()
+        with practice_in_thread(PracticeSettings(auto_approve=True), clock=clock) as practice:
+            async with opened(tmp_path, practice=practice, clock=clock) as house:
+                await house.log_in()
+                before = await house.account()
+            async with opened(tmp_path, practice=practice, clock=clock) as house:
+                practice.set_faults(["refresh:status=503*1"])
+                clock.forward(DUE)
+                await house.tick()
+                failed = await house.account()
+                assert isinstance(failed.state, RefreshingFailed)
+                await set_clock(house, 50.0)
+                after = await house.account()
+                assert after.state.since == failed.state.since + 50.0
+                assert after.token == before.token
 
     asyncio.run(live())

@@ -1,0 +1,43 @@
+"""What the noun modules of the store have in common: the database, the vault, the fence, and whose clock wrote a time.
+
+Inherited by each of them; ``Store`` is all of them together.
+"""
+
+from typing import Any
+
+from sqlalchemy import Column, Connection, select, update
+
+from broker.store import tables as t
+from broker.store.engine import Database, after_commit
+from broker.store.fence import Fence
+from broker.store.vault import Vault
+
+
+class Shelf:
+    """One part of ``Store``.
+
+    There is no fence while the database has no key yet, or is a copy that nobody has adopted.
+    """
+
+    _db: Database
+    _vault: Vault
+    _fence: Fence | None = None
+    # Column of a time -> keys of the rows in which this start wrote it. What an earlier start wrote may be by another
+    # clock, and by its value alone the two cannot be told apart.
+    _dated: dict[Column[Any], set[str]]
+
+    def _count(self, tx: Connection) -> None:
+        """Count that a refresh token is about to be sent or is replaced: an older copy does not know of it."""
+        tx.execute(update(t.instance).values(sequence=t.instance.c.sequence + 1))
+        fence, sequence = self._fence, tx.execute(select(t.instance.c.sequence)).scalar_one_or_none()
+        if fence is not None and sequence is not None:
+            after_commit(tx, lambda: fence.follow(sequence))
+
+    def _date(self, tx: Connection, key: str, *columns: Column[Any]) -> None:
+        """Remember, once this is durable, that these times of the row with that key were written by today's clock."""
+
+        def remember() -> None:
+            for column in columns:
+                self._dated.setdefault(column, set()).add(key)
+
+        after_commit(tx, remember)

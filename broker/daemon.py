@@ -16,7 +16,7 @@ from socket import socket as Socket  # noqa: N812 -- a type, named as one
 
 from broker import __version__, logs, sdnotify
 from broker.clock import SteadyClock, boottime
-from broker.errors import CannotStart, KeyfobError
+from broker.errors import CannotStart, KeyfobError, StoreUnavailable
 from broker.events import Events
 from broker.notify import Announcer
 from broker.oauth.http import Http
@@ -135,7 +135,11 @@ class Daemon:
         if store.locked:
             log.warning("locked: %s %s", store.locked, store.locked_hint)
         else:
-            await refresh.settle(ctx)
+            try:
+                await refresh.settle(ctx)
+            except StoreUnavailable as exc:
+                # A disk that is full now is no reason not to hand out what lives.
+                log.warning("what the last run left open cannot be settled yet: %s", exc)
         self._doors = [
             Door(app_door(ctx, "socket", None), local),
             Door(app_door(ctx, "app", _names(app_port)), app),

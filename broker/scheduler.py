@@ -70,10 +70,10 @@ class Scheduler:
     async def _look(self) -> None:
         """Look at what is due, begin it, and set the bell for the next look."""
         due = None
+        self._ctx.schedule.last_tick = asyncio.get_running_loop().time()
         try:
             await steps.follow(self._ctx)
             self._ctx.schedule.last_tick_at = self._ctx.clock()
-            self._ctx.schedule.last_tick = asyncio.get_running_loop().time()
             await login.expire(self._ctx)
             due = await refresh.refresh_due(self._ctx)
         except KeyfobError as exc:

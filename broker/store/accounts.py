@@ -6,8 +6,9 @@ accounts can be shown while the store is locked.
 
 import hmac
 import uuid
-from dataclasses import fields
-from typing import Any, get_args
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 from sqlalchemy import Connection, and_, bindparam, delete, insert, select, update
 from sqlalchemy.engine import RowMapping
@@ -15,30 +16,15 @@ from sqlalchemy.engine import RowMapping
 from broker.core.account import Account, Destination, Identity, State
 from broker.core.login import Client
 from broker.core.secret import Secret
-from broker.core.token import Grant, Token
+from broker.core.token import Grant
 from broker.errors import Conflict, Misconfigured, StoreUnavailable, UnknownAccount, UnknownProvider
 from broker.store import tables as t
+from broker.store.account_rows import DATED, IN_FORCE, account_of, identity_columns, state_columns, token_columns
+from broker.store.engine import after_commit
+from broker.store.memory import Row
 from broker.store.providers import opened_client
 from broker.store.shelf import Shelf
 from broker.store.vault import SEALED, changed
-
-# What each kind of secret is called in the table; the column says under which generation the one in force was sealed.
-IN_FORCE = {
-    "access_token": t.account.c.access_generation,
-    "refresh_token": t.account.c.refresh_generation,
-    "id_token": t.account.c.id_generation,
-}
-# The times that tell how long something lives or lasts; they move when the clock is set.
-DATED = (
-    t.account.c.issued_at,
-    t.account.c.expires_at,
-    t.account.c.refresh_expires_at,
-    t.account.c.last_refresh_at,
-    t.account.c.state_since,
-    t.account.c.forced_at,
-    t.account.c.lost_at,
-)
-_STATES: dict[str, type[State]] = {kind.name: kind for kind in get_args(State)}
 
 
 def _held(kind: str, generation: Any) -> Any:  # noqa: ANN401 -- a column or a bound value, as SQLAlchemy takes them
@@ -54,78 +40,6 @@ def _held(kind: str, generation: Any) -> Any:  # noqa: ANN401 -- a column or a b
 
 
 _HELD = {kind: _held(kind, column) for kind, column in IN_FORCE.items()}
-
-
-def state_columns(state: State) -> dict[str, Any]:
-    """Return the columns that hold ``state``."""
-    # States that ask again by themselves say when; the columns of the others are at rest.
-    return {
-        "state": state.name,
-        "state_since": state.since,
-        "state_reason": state.reason,
-        "attempts": getattr(state, "attempts", 0),
-        "retry_at": getattr(state, "retry_at", 0.0),
-        "throttled_until": getattr(state, "throttled_until", 0.0),
-        "lost_at": getattr(state, "lost_at", 0.0),
-    }
-
-
-def identity_columns(identity: Identity | None) -> dict[str, Any]:
-    """Return the columns that hold ``identity``."""
-    return {
-        "identity_issuer": identity.issuer if identity else None,
-        "identity_subject": identity.subject if identity else None,
-        "identity_label": identity.label if identity else None,
-    }
-
-
-def token_columns(token: Token) -> dict[str, Any]:
-    """Return the columns that hold what is known about an access token."""
-    return {
-        "token_type": token.token_type,
-        "scope": list(token.scope),
-        "issued_at": token.issued_at,
-        "expires_at": token.expires_at,
-    }
-
-
-def _state(row: RowMapping) -> State:
-    kind = _STATES.get(row["state"])
-    if kind is None:
-        raise StoreUnavailable(
-            f"The stored state of account '{row['name']}' is unknown.", "Put back a backup: keyfob restore FILE"
-        )
-    kept = {"since": row["state_since"], "reason": row["state_reason"]}
-    kept |= {name: row[name] for name in ("attempts", "retry_at", "throttled_until", "lost_at")}
-    wanted = {field.name for field in fields(kind)}
-    return kind(**{name: value for name, value in kept.items() if name in wanted})
-
-
-def account_of(row: RowMapping) -> Account:
-    """Read an account from its row."""
-    known = row["identity_subject"] is not None
-    held = row["access_generation"] is not None
-    return Account(
-        uuid=row["uuid"],
-        name=row["name"],
-        provider=row["provider"],
-        destination=Destination(row["issuer"], row["token_endpoint"], row["client_id"]),
-        version=row["version"],
-        generation=row["generation"],
-        identity=Identity(row["identity_issuer"], row["identity_subject"], row["identity_label"]) if known else None,
-        asked_scope=tuple(row["asked_scope"]),
-        resource=row["resource"],
-        state=_state(row),
-        token=Token(row["token_type"], tuple(row["scope"]), row["issued_at"], row["expires_at"]) if held else None,
-        has_refresh_token=row["refresh_generation"] is not None,
-        refresh_expires_at=row["refresh_expires_at"],
-        created_at=row["created_at"],
-        last_refresh_at=row["last_refresh_at"],
-        last_used_at=row["last_used_at"],
-        forced_at=row["forced_at"],
-        id_token_generation=row["id_generation"],
-        logged_in_at=row["logged_in_at"],
-    )
 
 
 def find(tx: Connection, account_uuid: str) -> RowMapping | None:
@@ -156,15 +70,29 @@ class Accounts(Shelf):
         return [account_of(row) for row in found]
 
     async def account(self, name: str) -> Account | None:
-        """Return the account called ``name``, or None. Works while locked."""
+        """Return the account called ``name``, or None. Works while locked, and from memory when it has to."""
         query = select(t.account).where(t.account.c.name == name)
-        row = await self._db.read(lambda tx: tx.execute(query).mappings().one_or_none())
-        return None if row is None else account_of(row)
+        epoch, row = self._memory.epoch, self._memory.account_named(name)
+        return await self._recalled(lambda tx: tx.execute(query).mappings().one_or_none(), row, epoch)
 
     async def account_by_uuid(self, uuid: str) -> Account | None:
-        """Return the account with that uuid, or None. Works while locked."""
-        row = await self._db.read(lambda tx: find(tx, uuid))
-        return None if row is None else account_of(row)
+        """Return the account with that uuid, or None. Works as :meth:`account` does."""
+        epoch, row = self._memory.epoch, self._memory.account(uuid)
+        return await self._recalled(lambda tx: find(tx, uuid), row, epoch)
+
+    async def _recalled(
+        self, query: Callable[[Connection], RowMapping | None], remembered: Row | None, epoch: int
+    ) -> Account | None:
+        try:
+            row = await self._db.read(query)
+        except StoreUnavailable:
+            if remembered is None:
+                raise
+            return account_of(remembered)
+        if row is None:
+            return None
+        self._memory.saw_account(row, epoch)
+        return account_of(row)
 
     async def create_account(  # noqa: PLR0913 -- an account is that much, and each part is named
         self,
@@ -309,6 +237,7 @@ class Accounts(Shelf):
         def work(tx: Connection) -> None:
             self._vault.forget(tx, account.uuid)
             tx.execute(delete(t.account).where(t.account.c.uuid == account.uuid))
+            after_commit(tx, lambda: self._memory.account_gone(account.uuid))
 
         await self._db.write(work)
         await self._db.truncate()
@@ -317,10 +246,25 @@ class Accounts(Shelf):
         # Locked is said even where there is nothing to open, so that the answer does not depend on the account.
         _ = self._vault.sealer
         values = {"owner": account.uuid, "present": account.generation}
-        row = await self._db.read(lambda tx: tx.execute(_HELD[kind], values).mappings().one_or_none())
+        epoch = self._memory.epoch
+        try:
+            row: Row | None = await self._db.read(lambda tx: tx.execute(_HELD[kind], values).mappings().one_or_none())
+        except StoreUnavailable:
+            row = self._remembered(account, kind)
+            if row is None:
+                raise
+        else:
+            if row is not None and kind != "refresh_token":  # none is sent without a word in the database
+                self._memory.saw_secret(account.uuid, kind, row, epoch)
         return None if row is None or row["held"] is None else self._opened(account, row, kind, row["held"])
 
-    def _opened(self, account: Account, row: RowMapping, kind: str, generation: int) -> Secret:
+    def _remembered(self, account: Account, kind: str) -> Row | None:
+        row = self._memory.account(account.uuid)
+        if row is None or row["generation"] != account.generation:
+            return None
+        return self._memory.secret(account.uuid, kind, row[IN_FORCE[kind].name])
+
+    def _opened(self, account: Account, row: Row, kind: str, generation: int) -> Secret:
         return self._vault.open(
             row,
             owner=account.uuid,
@@ -336,11 +280,12 @@ class Accounts(Shelf):
         there = destination
         return self._vault.sealer.mac("account|v1", owner, client, there.issuer, there.token_endpoint, there.client_id)
 
-    @staticmethod
-    def _present(tx: Connection, owner: str) -> Account:
+    def _present(self, tx: Connection, owner: str) -> Account:
+        """Return the account as this transaction leaves it."""
         row = find(tx, owner)
         if row is None:
             raise UnknownAccount("The account has been deleted meanwhile.", "See keyfob accounts.")
+        after_commit(tx, lambda: self._memory.account_changed(row))
         return account_of(row)
 
     def _stow(
@@ -355,12 +300,14 @@ class Accounts(Shelf):
         for kind, value in parts.items():
             if value is None:
                 continue
-            self._vault.put(
+            sealed = self._vault.put(
                 tx, value, owner=owner, kind=kind, generation=generation, destination=destination, client=client
             )
             columns[IN_FORCE[kind].name] = generation
             if kind != "refresh_token":
                 self._vault.drop(tx, owner, kind, t.secret.c.generation != generation)
+                known = {**sealed, "client": client, "held": generation}
+                after_commit(tx, partial(self._memory.secret_changed, owner, kind, known))
         if grant.refresh_token is not None or grant.refresh_expires_at is not None:
             columns["refresh_expires_at"] = grant.refresh_expires_at
         return columns

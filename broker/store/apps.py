@@ -3,7 +3,7 @@
 Part of ``Store``. Of a key only its hash is known here.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, delete, insert, select, update
@@ -11,9 +11,10 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.engine import RowMapping
 
 from broker.core.policy import App, AppGrant
-from broker.errors import Conflict, UnknownApp
+from broker.errors import Conflict, StoreUnavailable, UnknownApp
 from broker.store import tables as t
 from broker.store.accounts import uuid_of
+from broker.store.engine import after_commit
 from broker.store.shelf import Shelf
 
 
@@ -104,7 +105,7 @@ class Apps(Shelf):
             for grant in grants:
                 _put_grant(tx, name, grant)
 
-        await self._db.write(work)
+        await self._change(work)
 
     async def apps(self) -> list[AppRow]:
         """Return all apps by name."""
@@ -115,16 +116,27 @@ class Apps(Shelf):
         return next(iter(await self._rows(name)), None)
 
     async def app_by_key(self, key_hash: bytes, now: float) -> App | None:
-        """Return the app whose key has that hash, or None where there is none or its key has expired."""
+        """Return the app whose key has that hash, or None where there is none or its key has expired.
+
+        While nothing can be read, from memory.
+        """
+        epoch = self._memory.epoch
 
         def work(tx: Connection) -> App | None:
             row = tx.execute(select(t.app.c.name, t.app.c.expires_at).where(t.app.c.key_hash == key_hash)).one_or_none()
             if row is None or (row.expires_at is not None and row.expires_at <= now):
                 return None
             grants = tx.execute(_GRANTS.where(t.app_grant.c.app == row.name)).mappings()
-            return App(row.name, _grants(grants, row.name), key_hash)
+            app = App(row.name, _grants(grants, row.name), key_hash)
+            self._memory.saw_app(app, row.expires_at, epoch)
+            return app
 
-        return await self._db.read(work)
+        try:
+            return await self._db.read(work)
+        except StoreUnavailable:
+            if (app := self._memory.app(key_hash, now)) is not None:
+                return app
+            raise
 
     async def rotate_app(self, name: str, key_hash: bytes) -> None:
         """Give the app another key; the old one stops working at once.
@@ -137,7 +149,7 @@ class Apps(Shelf):
             _known(tx, name)
             tx.execute(update(t.app).where(t.app.c.name == name).values(key_hash=key_hash))
 
-        await self._db.write(work)
+        await self._change(work)
 
     async def delete_app(self, name: str) -> None:
         """Forget an app and its grants.
@@ -150,7 +162,7 @@ class Apps(Shelf):
             _known(tx, name)
             tx.execute(delete(t.app).where(t.app.c.name == name))
 
-        await self._db.write(work)
+        await self._change(work)
 
     async def put_grant(self, app: str, grant: AppGrant) -> None:
         """Let the app have what ``grant`` says of its account, in the place of what it had of it.
@@ -164,7 +176,7 @@ class Apps(Shelf):
             _known(tx, app)
             _put_grant(tx, app, grant)
 
-        await self._db.write(work)
+        await self._change(work)
 
     async def delete_grant(self, app: str, account: str) -> None:
         """Let the app have nothing of the account any more; no error where it had nothing.
@@ -179,7 +191,14 @@ class Apps(Shelf):
             owner = uuid_of(tx, account)
             tx.execute(delete(t.app_grant).where(t.app_grant.c.app == app, t.app_grant.c.account == owner))
 
-        await self._db.write(work)
+        await self._change(work)
+
+    async def _change(self, work: Callable[[Connection], None]) -> None:
+        def changing(tx: Connection) -> None:
+            after_commit(tx, self._memory.apps_changed)
+            work(tx)
+
+        await self._db.write(changing)
 
     async def _rows(self, name: str | None) -> list[AppRow]:
         query = select(t.app).order_by(t.app.c.name)

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from broker.errors import CannotStart, InvalidRequest, Locked, StoreUnavailable
+from broker.store import journal
 from broker.store.engine import BUSY_TIMEOUT
 from broker.store.fence import distrust
 from broker.store.files import FILE_MODE, private_file, sync_directory, sync_file
@@ -118,7 +119,7 @@ def put_back(
         aside = _keep_aside(database, now)
         distrust(database)
         # An old log beside the new file would be played into it. The copy that was just made has it.
-        for tail in TAILS:
+        for tail in (*TAILS, journal.TAIL):
             database.with_name(database.name + tail).unlink(missing_ok=True)
         draft.replace(database)
     return found, aside
@@ -241,7 +242,7 @@ def _check_key(file: Path, found: Contents, key: KeySource) -> None:
 
 
 def _keep_aside(database: Path, now: float) -> Path | None:
-    """Copy the database of before, sound or not, byte for byte under a dated name, its log beside it."""
+    """Copy the database of before, sound or not, byte for byte under a dated name, its log and journal too."""
     private_file(database, create=False)
     if not database.exists():
         return None
@@ -250,9 +251,11 @@ def _keep_aside(database: Path, now: float) -> Path | None:
     aside = next(path for path in map(database.with_name, names) if not os.path.lexists(path))
     made: list[Path] = []
     try:
-        for tail in ("", "-wal"):
+        for tail in ("", "-wal", journal.TAIL):
             source, target = (path.with_name(path.name + tail) for path in (database, aside))
-            if source.exists() and (not tail or source.stat().st_size):
+            if not source.exists() or (tail == journal.TAIL and journal.is_empty(source)):
+                continue
+            if not tail or source.stat().st_size:
                 private_file(target, create=True)
                 made.append(target)
                 shutil.copyfile(source, target)

@@ -4,6 +4,8 @@ Part of ``Store``. The order is the caller's: ``begin_refresh`` -> request -> ``
 durable transaction.
 """
 
+import asyncio
+import logging
 from typing import Any
 
 from sqlalchemy import Connection, and_, delete, exists, select, update
@@ -13,9 +15,14 @@ from sqlalchemy.engine import RowMapping
 from broker.core.account import Account, Destination, Identity, State
 from broker.core.secret import Secret
 from broker.core.token import Grant
+from broker.errors import StoreUnavailable
 from broker.store import tables as t
-from broker.store.accounts import DATED, Accounts, account_of, find, identity_columns, state_columns
+from broker.store.account_rows import DATED, account_of, identity_columns, state_columns
+from broker.store.accounts import Accounts, find
+from broker.store.shelf import Saved
 from broker.store.vault import SEALED
+
+log = logging.getLogger(__name__)
 
 ANSWER = "answer"
 
@@ -93,7 +100,67 @@ class Refreshes(Accounts):
                 values["refresh_generation"] = generation
             return self._write(tx, row, values)
 
-        return await self._db.write(work)
+        kept = await self._db.write(work)
+        await self._discard(account.uuid, account.generation)
+        return kept
+
+    async def save_answer(self, account: Account, raw: Secret, refresh_token: Secret | None) -> None:
+        """Put an answer that the database does not take now into the emergency journal, for the next start.
+
+        Takes what :meth:`keep_answer` takes, which is still to be called again and again; once it succeeds, the journal
+        is emptied.
+
+        Raises:
+            StoreUnavailable: the journal does not take it either.
+        """
+        if self._journal is None or self._fence is None:
+            raise StoreUnavailable("There is no emergency journal.", "See the log of the start.")
+        saved = Saved(account.uuid, account.generation, raw, refresh_token)
+        blob = self._vault.sealer.seal_entry(saved.written(), self._fence.line)
+        self._saved.append(saved)
+        try:
+            await asyncio.to_thread(self._journal.append, blob)
+        except OSError as exc:
+            raise StoreUnavailable(
+                f"The emergency journal cannot be written: {exc.strerror}.", "Look at its disk."
+            ) from exc
+        if saved not in self._saved:
+            await self._erase()  # the database took it meanwhile
+
+    @property
+    def unwritten(self) -> int:
+        """How many answers wait in the emergency journal for the database to take them."""
+        return len(self._saved)
+
+    async def recover(self) -> None:
+        """Take the answers over that an earlier process could only put into the emergency journal.
+
+        Raises:
+            StoreUnavailable: the database does not take them yet; they stay where they are.
+        """
+        for saved in list(self._saved):
+            account = await self.account_by_uuid(saved.owner)
+            if account is None or account.generation != saved.generation:
+                await self._discard(saved.owner, saved.generation)
+            elif await self.keep_answer(account, saved.raw, saved.refresh_token) is not None:
+                log.warning("the answer for '%s' was recovered from the emergency journal", account.name)
+
+    async def _discard(self, owner: str, generation: int) -> None:
+        """Forget a saved answer that is in the database now, or of no use any more."""
+        if not self._saved:
+            return
+        self._saved = [saved for saved in self._saved if (saved.owner, saved.generation) != (owner, generation)]
+        if not self._saved:
+            await self._erase()
+
+    async def _erase(self) -> None:
+        if self._journal is None:
+            return
+        try:
+            await asyncio.to_thread(self._journal.erase)
+        except OSError as exc:
+            # Harmless: a generation that has passed is not taken over.
+            log.warning("the emergency journal could not be emptied: %s", exc.strerror)
 
     async def swap(self, account: Account, *, grant: Grant | None = None, settled: bool = False) -> Account | None:
         """Write the account's state, identity and times, and what a grant brought, if nobody was faster.

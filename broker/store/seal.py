@@ -109,6 +109,18 @@ def _decrypt(key: bytes, blob: bytes, *fields: str) -> bytes:
         raise Broken("it was sealed with AES-GCM-SIV, which this OpenSSL does not have") from exc
 
 
+def _padded(value: Secret) -> bytes:
+    # A provider's reply is kept as it came, lone surrogates included.
+    text = value.reveal().encode("utf-8", "surrogatepass")
+    body = len(text).to_bytes(LENGTH_BYTES) + text
+    return body + bytes(-len(body) % PAD_STEP)
+
+
+def _unpadded(body: bytes) -> Secret:
+    length = int.from_bytes(body[:LENGTH_BYTES])
+    return Secret(body[LENGTH_BYTES : LENGTH_BYTES + length].decode("utf-8", "surrogatepass"))
+
+
 def key_id(kek: bytes, instance_id: str) -> str:
     """Return a fingerprint of the outside key that says nothing about it."""
     return _derive(kek, "broker/v1/key-id", instance_id)[:8].hex()
@@ -142,6 +154,7 @@ class Sealer:
         self._instance = instance_id
         self._wrapping = _derive(master, "broker/v1/data", instance_id)
         self._mac = _derive(master, "broker/v1/mac", instance_id)
+        self._journal = _derive(master, "broker/v1/journal", instance_id)
         self._algorithm = _algorithm()
 
     def new_data_key(self, owner: str, generation: int) -> bytes:
@@ -153,12 +166,8 @@ class Sealer:
 
     def seal(self, value: Secret, binding: Binding, key_generation: int, wrapped: bytes) -> bytes:
         """Seal ``value`` under the owner's data key, bound to ``binding``."""
-        # A provider's reply is kept as it came, lone surrogates included.
-        text = value.reveal().encode("utf-8", "surrogatepass")
-        body = len(text).to_bytes(LENGTH_BYTES) + text
-        body += bytes(-len(body) % PAD_STEP)
         key = self._data_key(binding.owner, key_generation, wrapped)
-        return _encrypt(self._algorithm, key, body, "tok|v1", self._instance, *binding.fields())
+        return _encrypt(self._algorithm, key, _padded(value), "tok|v1", self._instance, *binding.fields())
 
     def open(self, blob: bytes, binding: Binding, key_generation: int, wrapped: bytes) -> Secret:
         """Open what :meth:`seal` made.
@@ -167,9 +176,19 @@ class Sealer:
             Broken: the blob, its row, its data key or its destination is not what it was.
         """
         key = self._data_key(binding.owner, key_generation, wrapped)
-        body = _decrypt(key, blob, "tok|v1", self._instance, *binding.fields())
-        length = int.from_bytes(body[:LENGTH_BYTES])
-        return Secret(body[LENGTH_BYTES : LENGTH_BYTES + length].decode("utf-8", "surrogatepass"))
+        return _unpadded(_decrypt(key, blob, "tok|v1", self._instance, *binding.fields()))
+
+    def seal_entry(self, value: Secret, line: str) -> bytes:
+        """Seal an entry of the emergency journal, for the database that calls itself ``line``: no row is asked."""
+        return _encrypt(self._algorithm, self._journal, _padded(value), "jrn|v1", self._instance, line)
+
+    def open_entry(self, blob: bytes, line: str) -> Secret:
+        """Open what :meth:`seal_entry` made.
+
+        Raises:
+            Broken: it was cut off or changed, or is another database's.
+        """
+        return _unpadded(_decrypt(self._journal, blob, "jrn|v1", self._instance, line))
 
     def mac(self, *fields: str) -> bytes:
         """Return the HMAC-SHA256 that proves that plain columns are as Keyfob wrote them."""

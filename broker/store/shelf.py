@@ -3,25 +3,62 @@
 Inherited by each of them; ``Store`` is all of them together.
 """
 
-from typing import Any
+import json
+from dataclasses import dataclass
+from typing import Any, Self
 
 from sqlalchemy import Column, Connection, select, update
 
+from broker.core.secret import Secret
 from broker.store import tables as t
 from broker.store.engine import Database, after_commit
 from broker.store.fence import Fence
+from broker.store.journal import Journal
+from broker.store.memory import Memory
 from broker.store.vault import Vault
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """An answer that the database did not take, as the emergency journal has it.
+
+    Attributes:
+        owner: uuid of the account.
+        generation: the account's when the refresh began.
+        raw: the whole reply.
+        refresh_token: the new refresh token in it, if one is plainly there.
+    """
+
+    owner: str
+    generation: int
+    raw: Secret
+    refresh_token: Secret | None
+
+    def written(self) -> Secret:
+        """Return it as text."""
+        new = None if self.refresh_token is None else self.refresh_token.reveal()
+        return Secret(json.dumps([self.owner, self.generation, self.raw.reveal(), new]))
+
+    @classmethod
+    def read(cls, text: Secret) -> Self:
+        """Read what :meth:`written` wrote."""
+        owner, generation, raw, new = json.loads(text.reveal())
+        return cls(owner, generation, Secret(raw), None if new is None else Secret(new))
 
 
 class Shelf:
     """One part of ``Store``.
 
-    There is no fence while the database has no key yet, or is a copy that nobody has adopted.
+    There is no fence and no journal while the database has no key yet, or is a copy that nobody has adopted.
     """
 
     _db: Database
     _vault: Vault
     _fence: Fence | None = None
+    _journal: Journal | None = None
+    # What stands in the journal and is not in the database yet.
+    _saved: list[Saved]
+    _memory: Memory
     # Column of a time -> keys of the rows in which this start wrote it. What an earlier start wrote may be by another
     # clock, and by its value alone the two cannot be told apart.
     _dated: dict[Column[Any], set[str]]

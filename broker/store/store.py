@@ -5,6 +5,7 @@ raises. What SQLite refuses leaves as ``StoreUnavailable``.
 """
 
 import asyncio
+import logging
 from pathlib import Path
 from typing import Self
 
@@ -13,19 +14,25 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.exc import ArgumentError
 
 from broker.errors import CannotStart, Locked, StoreUnavailable
+from broker.store import journal
 from broker.store import tables as t
 from broker.store.apps import AppRow, Apps
 from broker.store.audit import Audit, AuditEntry, Handout
 from broker.store.engine import Database
 from broker.store.fence import Fence, why_copied
+from broker.store.journal import Journal
 from broker.store.keys import KeySource
 from broker.store.logins import Logins, TakenLogin
+from broker.store.memory import Memory
 from broker.store.migrate import RESTORE, prepare
 from broker.store.providers import Providers
 from broker.store.refreshes import Refreshes
 from broker.store.seal import Broken, Record, key_id, new_record, open_record
+from broker.store.shelf import Saved
 from broker.store.times import Times
 from broker.store.vault import Vault
+
+log = logging.getLogger(__name__)
 
 __all__ = ["AppRow", "AuditEntry", "Handout", "Store", "TakenLogin"]
 
@@ -60,7 +67,9 @@ class Store(Refreshes, Providers, Logins, Apps, Audit, Times):
     def __init__(self, database: Database, vault: Vault, key_name: str, instance_id: str) -> None:
         self._db = database
         self._vault = vault
+        self._memory = Memory()
         self._dated = {}
+        self._saved = []
         self.key_name = key_name
         self.instance_id = instance_id
         self.copied = ""
@@ -128,6 +137,7 @@ class Store(Refreshes, Providers, Logins, Apps, Audit, Times):
         if self._fence is not None:
             self._fence.close()
         self._fence, self.copied = fence, ""
+        await asyncio.to_thread(self._take_journal)
 
     async def _look_at_fence(self) -> None:
         line, sequence = await self._db.read(_position)
@@ -142,6 +152,29 @@ class Store(Refreshes, Providers, Logins, Apps, Audit, Times):
             return  # nothing can be sent, so nothing can be spent; the next start looks again
         else:
             self._fence = await asyncio.to_thread(Fence.take, self._db.path, line, sequence)
+            await asyncio.to_thread(self._take_journal)
+
+    def _take_journal(self) -> None:
+        """Open the emergency journal and read what is left in it. One that does not open is kept aside, not lost."""
+        if self.locked or self._fence is None:
+            return
+        if self._journal is not None:
+            self._journal.close()
+        path = journal.beside(self._db.path)
+        self._journal = Journal.open(path)
+        saved = {}
+        for blob in self._journal.entries:
+            try:
+                saved[blob] = Saved.read(self._vault.sealer.open_entry(blob, self._fence.line))
+            except Broken as exc:
+                log.warning("an entry of the emergency journal cannot be read: %s", exc)
+        self._saved = list(saved.values())
+        if len(saved) < len(self._journal.entries):
+            log.warning("the emergency journal is kept as %s", journal.keep_aside(path))
+            self._journal.close()
+            self._journal = Journal.open(path)
+            for blob in saved:
+                self._journal.append(blob)
 
     async def close(self) -> None:
         """Finish what is under way, empty the write-ahead log and close the file.
@@ -154,6 +187,8 @@ class Store(Refreshes, Providers, Logins, Apps, Audit, Times):
         finally:
             if self._fence is not None:
                 self._fence.close()
+            if self._journal is not None:
+                self._journal.close()
 
     async def last_seen(self) -> float:
         """Return when the daemon last ran, as far as it wrote that down; epoch seconds, 0 where it never did."""

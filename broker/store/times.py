@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import Column, Connection, bindparam, case, update
 
 from broker.store import tables as t
+from broker.store.engine import after_commit
 from broker.store.shelf import Shelf
 
 
@@ -35,6 +36,7 @@ class Times(Shelf):
         waits = {column.name: _later(column, seconds) for column in (a.retry_at, a.throttled_until)}
 
         def work(tx: Connection) -> None:
+            after_commit(tx, self._memory.accounts_changed)
             # The version grows: a change that was begun by the old times has to look again.
             tx.execute(update(t.account).values(version=a.version + 1, **waits))
             for column, keys in self._dated.items():

@@ -4,14 +4,15 @@ Used by the noun modules inside their transactions.
 """
 
 import uuid
+from typing import Any
 
 from sqlalchemy import Connection, delete, insert, select
-from sqlalchemy.engine import RowMapping
 
 from broker.core.account import Destination
 from broker.core.secret import Secret
 from broker.errors import Locked, StoreUnavailable
 from broker.store import tables as t
+from broker.store.memory import Row
 from broker.store.seal import Binding, Broken, Sealer
 
 FIRST_KEY = 1
@@ -58,8 +59,11 @@ class Vault:
         generation: int,
         destination: Destination,
         client: str,
-    ) -> None:
-        """Seal ``value`` into a row of its own, in the place of the one of the same owner, kind and generation."""
+    ) -> dict[str, Any]:
+        """Seal ``value`` into a row of its own, in the place of the one of the same owner, kind and generation.
+
+        Returns the columns :data:`SEALED` of it.
+        """
         key = tx.execute(
             select(t.data_key.c.generation, t.data_key.c.wrapped).where(t.data_key.c.owner == owner)
         ).one_or_none()
@@ -75,10 +79,11 @@ class Vault:
         )
         self.drop(tx, owner, kind, t.secret.c.generation == generation)
         tx.execute(insert(t.secret).values(uuid=row, owner=owner, kind=kind, generation=generation, sealed=sealed))
+        return {"secret_uuid": row, "sealed": sealed, "wrapped": wrapped, "key_generation": key_generation}
 
     def open(
         self,
-        row: RowMapping,
+        row: Row,
         *,
         owner: str,
         kind: str,

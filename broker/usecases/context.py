@@ -25,7 +25,8 @@ class Schedule:
 
     Attributes:
         last_tick_at: when it last looked, epoch seconds; 0 before the first time.
-        last_tick: the same by the event loop's clock, which stands still while the machine sleeps, as its timers do.
+        last_tick: when it last began to look, by the event loop's clock: it stands still while the machine sleeps, as
+            the timers do; 0 before the first time.
         next_tick_at: when it will look again.
         moved: by how many seconds the clock was set since the start, all in all.
         unmoved: by how many of them the times in the store still have to be moved.

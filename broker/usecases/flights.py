@@ -16,16 +16,16 @@ IN_ALL = 8
 
 
 class Gate:
-    """Lets so many pass at a time: the most urgent first, and equals in the order in which they came.
+    """Lets so many pass at a time.
 
     Args:
         places: how many.
-        urgency: tells the urgency of an account's refresh, which may grow while it stands here.
+        rank: tells where an account's refresh stands: the lowest goes first. It may change while it stands here.
     """
 
-    def __init__(self, places: int, urgency: Callable[[str], int]) -> None:
+    def __init__(self, places: int, rank: Callable[[str], tuple[int, int]]) -> None:
         self._free = places
-        self._urgency = urgency
+        self._rank = rank
         self._queue: list[tuple[str, asyncio.Future[None]]] = []
 
     @contextlib.asynccontextmanager
@@ -57,7 +57,7 @@ class Gate:
         if not self._queue:
             self._free += 1
             return
-        first = max(self._queue, key=lambda entry: self._urgency(entry[0]))  # of equals the first
+        first = min(self._queue, key=lambda entry: self._rank(entry[0]))
         self._queue.remove(first)
         first[1].set_result(None)
 
@@ -75,7 +75,10 @@ class Flights:
             the row; epoch seconds.
         throttled: issuer -> until when it wants to be left alone, whichever account was told so; epoch seconds.
         awaited: uuids of the accounts that an app waits for now.
+        begun: account uuid -> its place in the order in which all flights were begun.
         expiring: uuids of the accounts whose lost answer can be asked for again, but not for long.
+        unsettled: what the last run left open is not settled yet; until it is, no flight begins.
+        settling: held while it is being settled.
     """
 
     per_issuer_places: int = PER_ISSUER
@@ -85,7 +88,11 @@ class Flights:
     resting: dict[str, float] = field(default_factory=dict)
     throttled: dict[str, float] = field(default_factory=dict)
     awaited: set[str] = field(default_factory=set)
+    begun: dict[str, int] = field(default_factory=dict)
     expiring: set[str] = field(default_factory=set)
+    unsettled: bool = False
+    settling: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _count: int = 0
     _everywhere: Gate | None = None
     _per_issuer: dict[str, Gate] = field(default_factory=dict)
 
@@ -99,14 +106,27 @@ class Flights:
             one_by_one: what is in the air when the machine stops is lost there, so it shall be one at the most.
         """
         if self._everywhere is None:
-            self._everywhere = Gate(self.in_all_places, self._urgency)
-        gate = self._per_issuer.setdefault(issuer, Gate(1 if one_by_one else self.per_issuer_places, self._urgency))
+            self._everywhere = Gate(self.in_all_places, self._rank)
+        gate = self._per_issuer.setdefault(issuer, Gate(1 if one_by_one else self.per_issuer_places, self._rank))
         async with gate.passing(uuid), self._everywhere.passing(uuid):
             yield
 
-    def _urgency(self, uuid: str) -> int:
-        # A login that is about to be lost goes before an app that waits, and that before what is only due.
-        return 2 * (uuid in self.expiring) + (uuid in self.awaited)
+    def _rank(self, uuid: str) -> tuple[int, int]:
+        # A login that is about to be lost goes before an app that waits, and that before what is only due. Equals go in
+        # the order in which they were begun: not in that of their coming, because each reads its rows on the way.
+        return -2 * (uuid in self.expiring) - (uuid in self.awaited), self.begun.get(uuid, 0)
+
+    def add(self, uuid: str, task: asyncio.Task[None]) -> None:
+        """Take in a flight that begins."""
+        self._count += 1
+        self.begun[uuid] = self._count
+        self.tasks[uuid] = task
+
+    def remove(self, uuid: str) -> None:
+        """Forget a flight that has ended."""
+        del self.tasks[uuid], self.begun[uuid]
+        self.awaited.discard(uuid)
+        self.expiring.discard(uuid)
 
     def move(self, seconds: float) -> None:
         """The clock was set: move the times along."""

@@ -4,6 +4,7 @@ Called by the web API and by the watchdog.
 """
 
 import asyncio
+import contextlib
 from collections import Counter
 from dataclasses import dataclass
 from typing import Literal
@@ -43,6 +44,9 @@ async def report(ctx: Context) -> Report:
     due = 0
     try:
         await ctx.store.ping(now)
+    except StoreUnavailable as exc:
+        reasons.append(str(exc))
+    try:
         if begun := len(await login.first_logins(ctx)):
             states[Pending.name] = begun
         for account in await ctx.store.accounts():
@@ -50,9 +54,11 @@ async def report(ctx: Context) -> Report:
             at = await refresh.next_refresh_at(ctx, account)
             due += at is not None and at <= now
     except StoreUnavailable as exc:
-        reasons.append(str(exc))
-    # By the loop's clock: after a sleep of the machine the wall clock would call a living scheduler dead.
-    if ctx.schedule.last_tick_at and asyncio.get_running_loop().time() - ctx.schedule.last_tick > SILENT:
+        if not reasons:
+            reasons.append(str(exc))
+    if kept_back := ctx.store.unwritten:
+        reasons.append(f"The database has not taken the answers of {kept_back} refreshes yet; they are kept meanwhile.")
+    if _is_silent(ctx):
         reasons.append("The scheduler has not run for a while.")
     if ctx.store.locked:
         return Report("locked", (f"{ctx.store.locked} {ctx.store.locked_hint}", *reasons), dict(states), due)
@@ -60,5 +66,16 @@ async def report(ctx: Context) -> Report:
 
 
 async def is_alive(ctx: Context) -> bool:
-    """Whether the watchdog may be fed: the store answers and the scheduler runs. Locked is alive."""
-    return (await report(ctx)).state != "degraded"
+    """Whether the watchdog may be fed: the store answers and the scheduler runs.
+
+    Locked is alive. So is a store that refuses: a restart would not make room on the disk, and would end the hand-out
+    of tokens that live.
+    """
+    with contextlib.suppress(StoreUnavailable):
+        await ctx.store.ping(ctx.clock())
+    return not _is_silent(ctx)
+
+
+def _is_silent(ctx: Context) -> bool:
+    # By the loop's clock: after a sleep of the machine the wall clock would call a living scheduler dead.
+    return ctx.schedule.last_tick > 0 and asyncio.get_running_loop().time() - ctx.schedule.last_tick > SILENT

@@ -25,9 +25,10 @@ from broker.usecases.providers import find, timing_policy
 
 log = logging.getLogger(__name__)
 
-# How often a commit of an answer that is already here is tried again: the answer is lost if we give up.
-KEEP_TRIES = 60
+# Seconds between two tries to write down an answer that is already here: it is lost if we give up, so we never do.
 KEEP_PAUSE = 1.0
+# Seconds after which an answer that the database has not taken goes into the emergency journal meanwhile.
+KEEP_SOON = 0.5
 
 
 class _Foreign(Exception):
@@ -48,16 +49,14 @@ def join(ctx: Context, account: Account, *, awaited: bool = True) -> asyncio.Tas
     task = ctx.flights.tasks.get(account.uuid)
     if task is None or task.done():
         task = asyncio.create_task(_fly(ctx, account), name=f"refresh {account.name}")
-        ctx.flights.tasks[account.uuid] = task
+        ctx.flights.add(account.uuid, task)
         task.add_done_callback(lambda done: _landed(ctx, account.uuid, done))
     return task
 
 
 def _landed(ctx: Context, uuid: str, task: asyncio.Task[None]) -> None:
     if ctx.flights.tasks.get(uuid) is task:
-        del ctx.flights.tasks[uuid]
-        ctx.flights.awaited.discard(uuid)
-        ctx.flights.expiring.discard(uuid)
+        ctx.flights.remove(uuid)
     ctx.wake.set()
     broke = task.cancelled() or task.exception() is not None
     ctx.flights.resting.pop(uuid, None)
@@ -72,6 +71,7 @@ def _landed(ctx: Context, uuid: str, task: asyncio.Task[None]) -> None:
 
 async def refresh_due(ctx: Context) -> float | None:
     """Start a flight for every account that is due; return when the next one will be, in epoch seconds."""
+    await _settled(ctx)
     now = ctx.clock()
     coming: float | None = None
     overdue: list[tuple[float, Account]] = []
@@ -118,7 +118,29 @@ async def settle(ctx: Context) -> None:
 
     An answer that was kept needs no request. For an intent without an answer nobody knows whether the provider saw
     the request: within its grace the same token is sent again at once, before anything else.
+
+    Raises:
+        StoreUnavailable: not all of it could be written down. No refresh begins before that has been done: each
+            tries this again first.
     """
+    ctx.flights.unsettled = True
+    await _settled(ctx)
+
+
+async def _settled(ctx: Context) -> None:
+    async with ctx.flights.settling:
+        if not ctx.flights.unsettled:
+            return  # what is open now is in the air
+        await ctx.store.recover()
+        await _judge_the_open(ctx)
+        ctx.flights.unsettled = False
+    # Before anything else stands at the gate. Also where the retry itself did not come as far as an intent of its own.
+    for account in await ctx.store.accounts():
+        if setbacks.lost_at(account) and not ctx.store.locked:
+            join(ctx, account, awaited=False)
+
+
+async def _judge_the_open(ctx: Context) -> None:
     for account, started_at, answered in await ctx.store.open_intents():
         try:
             provider = await find(ctx, account.provider)
@@ -130,14 +152,11 @@ async def settle(ctx: Context) -> None:
             await _judge(ctx, account, provider, raw, started_at)
             continue
         await setbacks.lost(ctx, account, provider, started_at, "Keyfob was stopped while it waited for an answer")
-    # Before anything else stands at the gate. Also where the retry itself did not come as far as an intent of its own.
-    for account in await ctx.store.accounts():
-        if setbacks.lost_at(account) and not ctx.store.locked:
-            join(ctx, account, awaited=False)
 
 
 async def _fly(ctx: Context, seen: Account) -> None:
     """One refresh, from the row to the row."""
+    await _settled(ctx)
     provider = await find(ctx, seen.provider)
     issuer = setbacks.issuer_of(seen)
     rules = provider.refresh
@@ -195,16 +214,29 @@ def _still_wanted(account: Account, seen: Account) -> bool:
 
 
 async def _keep(ctx: Context, account: Account, raw: Secret, refresh_token: Secret | None) -> Account | None:
-    """Make the answer durable before anybody looks at it; a store that stumbles is tried again and again."""
-    for attempt in range(KEEP_TRIES):
+    """Make the answer durable before anybody looks at it; a store that stumbles is tried again and again.
+
+    Meanwhile the answer stands in the emergency journal: should this process end now, the next start finds it there.
+    """
+    saved = False
+    while True:
+        keeping = asyncio.create_task(ctx.store.keep_answer(account, raw, refresh_token))
+        done, _ = await asyncio.wait({keeping}, timeout=KEEP_SOON)
+        if not saved and (not done or keeping.exception() is not None):
+            saved = True
+            await _save(ctx, account, raw, refresh_token)
         try:
-            return await ctx.store.keep_answer(account, raw, refresh_token)
+            return await keeping
         except StoreUnavailable as exc:
-            if attempt == KEEP_TRIES - 1:
-                raise
             log.warning("the answer for '%s' could not be written yet: %s", account.name, exc)
-            await asyncio.sleep(KEEP_PAUSE)
-    return None
+        await asyncio.sleep(KEEP_PAUSE)
+
+
+async def _save(ctx: Context, account: Account, raw: Secret, refresh_token: Secret | None) -> None:
+    try:
+        await ctx.store.save_answer(account, raw, refresh_token)
+    except StoreUnavailable as exc:
+        log.error("the answer for '%s' is in memory only: %s", account.name, exc)  # noqa: TRY400 -- its text says it all
 
 
 async def _judge(ctx: Context, account: Account, provider: Provider, raw: Secret, sent_at: float) -> None:

@@ -78,7 +78,7 @@ def test_the_fence_is_private(tmp_path: Path) -> None:
     fence.chmod(0o644)
     at(tmp_path)
     assert fence.stat().st_mode & 0o7777 == 0o600
-    assert sorted(path.name for path in fence.parent.iterdir()) == ["keyfob.db", "keyfob.db.fence"]
+    assert sorted(path.name for path in fence.parent.iterdir()) == ["keyfob.db", "keyfob.db.answers", "keyfob.db.fence"]
 
 
 def test_every_change_of_a_refresh_token_counts(tmp_path: Path) -> None:

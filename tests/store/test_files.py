@@ -64,7 +64,7 @@ def test_a_private_file_is_no_link_and_no_pipe(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("umask", [0o000, 0o777])
 def test_the_database_is_private_whatever_the_umask(tmp_path: Path, umask: int) -> None:
-    """Database, write-ahead log, shared memory and fence are 0600 in a 0700 directory."""
+    """Database, write-ahead log, shared memory, fence and journal are 0600 in a 0700 directory."""
     before = os.umask(umask)
     try:
 
@@ -76,7 +76,9 @@ def test_the_database_is_private_whatever_the_umask(tmp_path: Path, umask: int) 
         modes = asyncio.run(story())
     finally:
         os.umask(before)
-    assert modes == dict.fromkeys(("keyfob.db", "keyfob.db-wal", "keyfob.db-shm", "keyfob.db.fence"), 0o600)
+    assert modes == dict.fromkeys(
+        ("keyfob.db", "keyfob.db-wal", "keyfob.db-shm", "keyfob.db.fence", "keyfob.db.answers"), 0o600
+    )
     assert database(tmp_path).parent.stat().st_mode & 0o7777 == 0o700
 
 

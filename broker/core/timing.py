@@ -51,10 +51,12 @@ class Policy:
     Attributes:
         kills_old_access_token: a refresh makes the old access token invalid at once.
         idle_days: a refresh token unused for so long dies; None where that is unknown or never.
+        least_between: seconds from one refresh of an account to the next, because of the provider's quota.
     """
 
     kills_old_access_token: bool = False
     idle_days: float | None = None
+    least_between: float = 0.0
 
 
 def is_expired(token: Token, now: float) -> bool:
@@ -129,10 +131,18 @@ def keep_alive_at(account: Account, policy: Policy) -> float | None:
     return None if life < KEEP_ALIVE_LEAST else death - life * SHORT_PART
 
 
+def allowed_at(account: Account, policy: Policy) -> float:
+    """From when on the provider's quota allows another refresh, in epoch seconds; 0 where it always does."""
+    return account.last_refresh_at + policy.least_between if account.last_refresh_at and policy.least_between else 0.0
+
+
 def next_refresh_at(account: Account, policy: Policy) -> float | None:
     """When Keyfob will next ask the provider by itself, or None where it will not."""
-    if not account.has_refresh_token:
-        return None
+    due = _due(account, policy) if account.has_refresh_token else None
+    return None if due is None else max(due, allowed_at(account, policy))
+
+
+def _due(account: Account, policy: Policy) -> float | None:
     match account.state:
         case Active():
             if account.token is None:

@@ -224,6 +224,9 @@ class GrantBook:
         """Answer a spent refresh token: inside the grace with the current one, outside by the rotation mode."""
         age = now - grant.previous_spent_at
         if digest(token) == grant.previous and 0 <= age < self.settings.grace:
+            if self.settings.grace_rotates and grant.current is not None:
+                grant.previous, grant.previous_spent_at = digest(grant.current.reveal()), now
+                self._new_refresh_token(grant)
             return Issued(grant, self._new_access_token(grant, scopes), scopes, grant.current, "grace")
         if self.settings.rotation == "single-use":
             grant.revoked = True

@@ -26,6 +26,7 @@ class PracticeSettings:
             and the old one just stops working; ``single-use``: the same, and reuse of an old one kills the whole
             grant, access tokens too (RFC 9700 4.14.2).
         grace: for so long after it was spent, the newest previous refresh token is answered with the current one.
+        grace_rotates: within the grace a spent token brings yet another new one, so that it is answered once only.
         kills_old_access_token: a refresh makes the grant's earlier access tokens invalid at once.
         idle: a refresh token unused for so long dies; None: never.
         absolute: a grant dies after so long, whatever one does; None: never.
@@ -41,6 +42,7 @@ class PracticeSettings:
     ttl: float = 600.0
     rotation: Rotation = "rotate"
     grace: float = 0.0
+    grace_rotates: bool = False
     kills_old_access_token: bool = False
     idle: float | None = None
     absolute: float | None = None

@@ -59,7 +59,13 @@ class RefreshPolicy:
     Attributes:
         rotation: ``never``: the refresh token stays; ``sometimes``; ``always``: each may be spent once.
         reuse_grace_s: seconds in which a spent refresh token is still accepted.
+        grace_depth: how many refreshes after it was spent a token is still accepted within that grace: 1 where only the
+            newest previous one is; None where any number, or always with the same answer.
         kills_old_access_token: a refresh makes the old access token invalid at once.
+        refreshes_per_10_min: so many access tokens of one login live in ten minutes, one more ends the oldest; None
+            where unknown or unlimited.
+        refresh_tokens_per_client: so many logins of one person with one client live, one more ends the oldest; None
+            where unknown or unlimited.
         idle_days: a refresh token unused for so long dies; None where unknown or never.
         absolute_days: a login dies after so long whatever one does; None where unknown or never.
         dead_grant_errors: the error codes that mean "log in again"; nothing else ends a login.
@@ -67,7 +73,10 @@ class RefreshPolicy:
 
     rotation: Literal["never", "sometimes", "always"] = "always"
     reuse_grace_s: float = 0.0
+    grace_depth: int | None = None
     kills_old_access_token: bool = False
+    refreshes_per_10_min: int | None = None
+    refresh_tokens_per_client: int | None = None
     idle_days: float | None = None
     absolute_days: float | None = None
     dead_grant_errors: tuple[str, ...] = ("invalid_grant",)

@@ -42,6 +42,7 @@ _text = Check("text", lambda value: isinstance(value, str))
 _flag = Check("true or false", lambda value: isinstance(value, bool))
 _seconds = Check("a number of seconds", _is_number)
 _days = Check("a number of days", lambda value: value is None or _is_number(value))
+_count = Check("a whole number from 1", lambda value: value is None or (type(value) is int and 1 <= value <= 10**9))
 _texts = Check("a list of texts", _are_texts)
 _statuses = Check("a list of HTTP statuses from 400 to 599", _are_statuses)
 _parameters = Check("a table of texts", _are_parameters)
@@ -85,7 +86,10 @@ _TABLES: Mapping[str, Mapping[str, Check]] = {
     "refresh": {
         "rotation": _one_of("never", "sometimes", "always"),
         "reuse_grace_s": _seconds,
+        "grace_depth": _count,
         "kills_old_access_token": _flag,
+        "refreshes_per_10_min": _count,
+        "refresh_tokens_per_client": _count,
         "idle_days": _days,
         "absolute_days": _days,
         "dead_grant_errors": _texts,

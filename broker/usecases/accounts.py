@@ -116,6 +116,8 @@ async def refresh_now(ctx: Context, name: str, *, confirm: bool = False) -> Acco
             f"Log in again: keyfob login {name}",
             account=name,
         )
+    if wait := await refresh.quota_wait(ctx, account):
+        return Unavailable(name, "The provider rations its access tokens; another one now could end one in use.", wait)
     await asyncio.shield(refresh.join(ctx, account))
     after = await ctx.store.account_by_uuid(account.uuid)
     if after is None:
@@ -132,7 +134,7 @@ async def rejected(ctx: Context, caller: Caller, name: str, token: Secret) -> De
 
     Raises:
         UnknownAccount: none has that name (for the owner; an app is told ``Denied``).
-        TooManyRequests: a refresh was forced less than 30 s ago.
+        TooManyRequests: a refresh was forced less than 30 s ago, or the provider's quota is used up.
     """
     account = await ctx.store.account(name)
     now = ctx.clock()
@@ -158,6 +160,12 @@ async def rejected(ctx: Context, caller: Caller, name: str, token: Secret) -> De
         raise TooManyRequests(
             f"The token of account '{name}' was renewed after a rejection less than 30 s ago.",
             "If the new one is refused too, it is not a matter of its age: look at its scope.",
+            retry_after=round(wait, 1),
+        )
+    if wait := await refresh.quota_wait(ctx, account):
+        raise TooManyRequests(
+            f"The provider of account '{name}' rations its access tokens; another one now could end one in use.",
+            "Ask again then. If the new token is refused too, it is not a matter of its age: look at its scope.",
             retry_after=round(wait, 1),
         )
     ctx.publish("rejected", name, app=caller.name, generation=account.generation)

@@ -167,6 +167,8 @@ async def _renewed(ctx: Context, account: Account) -> Account | None:
     if not account.has_refresh_token:
         return account
     try:
+        if not _is_over(account, now) and await refresh.quota_wait(ctx, account):
+            return account  # another one would end a token that somebody uses
         async with asyncio.timeout(PATIENCE):
             await asyncio.shield(refresh.join(ctx, account))
     except TimeoutError:
@@ -178,6 +180,10 @@ async def _renewed(ctx: Context, account: Account) -> Account | None:
             raise
         return current
     return await ctx.store.account_by_uuid(account.uuid)
+
+
+def _is_over(account: Account, now: float) -> bool:
+    return account.token is None or timing.is_expired(account.token, now)
 
 
 async def _answer(

@@ -19,6 +19,8 @@ from broker.usecases import clients
 from broker.usecases.context import Context
 
 # The name stands in the redirect path, which is registered at the provider: no escapes, no case folding.
+# What providers that ration access tokens count in: refreshes in ten minutes.
+QUOTA_SECONDS = 600.0
 PROVIDER_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
 
@@ -69,7 +71,11 @@ async def listed(ctx: Context) -> list[Provider]:
 def timing_policy(provider: Provider) -> Policy:
     """Return what the schedule needs to know about a provider."""
     rules = provider.refresh
-    return Policy(kills_old_access_token=rules.kills_old_access_token, idle_days=rules.idle_days)
+    return Policy(
+        kills_old_access_token=rules.kills_old_access_token,
+        idle_days=rules.idle_days,
+        least_between=QUOTA_SECONDS / rules.refreshes_per_10_min if rules.refreshes_per_10_min else 0.0,
+    )
 
 
 async def add(ctx: Context, new: NewProvider) -> Provider:

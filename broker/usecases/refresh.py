@@ -97,6 +97,12 @@ async def next_refresh_at(ctx: Context, account: Account) -> float | None:
     return None if policy is None else _next_refresh_at(ctx, account, policy)
 
 
+async def quota_wait(ctx: Context, account: Account) -> float:
+    """Seconds until the provider's quota allows another refresh; 0 where it does now."""
+    policy = await _policy(ctx, account)
+    return 0.0 if policy is None else max(0.0, timing.allowed_at(account, policy) - ctx.clock())
+
+
 async def _policy(ctx: Context, account: Account) -> timing.Policy | None:
     try:
         return timing_policy(await find(ctx, account.provider))

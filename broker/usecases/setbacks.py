@@ -86,11 +86,15 @@ async def lost(ctx: Context, account: Account, provider: Provider, sent_at: floa
         await failed(ctx, account, provider, f"The answer of {provider.title} was lost: {reason}.")
         return
     before = lost_at(account)
+    # Attempts count other failures, too, so after the second loss this is the most that it can be.
+    losses = account.state.attempts + 1 if before and isinstance(account.state, RefreshingFailed) else 1
+    depth = provider.refresh.grace_depth
     # The spent token still answers for a moment: asking again at once brings the same new token once more.
     pause = max(timing.LEAST_IN_GRACE, provider.refresh.reuse_grace_s / 4)
     wait = max(0.0, sent_at + pause - ctx.clock()) if before else 0.0
     text = f"An answer of {provider.title} was lost ({reason}); its refresh tokens may be spent only once."
-    await _put_off(ctx, account, provider, text, wait, lost_since=before or sent_at)
+    too_deep = depth is not None and losses > depth
+    await _put_off(ctx, account, provider, text, wait, lost_since=before or sent_at, graceless=too_deep)
 
 
 def lost_at(account: Account) -> float:
@@ -123,15 +127,18 @@ async def _put_off(
     *,
     retry_after: float | None = None,
     lost_since: float = 0.0,
+    graceless: bool = False,
 ) -> None:
     """Set the next try: after ``wait`` seconds, or, once an answer was lost and the grace is over, when it is harmless.
+
+    Where ``graceless``, the provider's grace does not cover another try, however soon.
 
     Where the refresh token may be spent, sending it again can make the provider end the login, the living token
     included. So not while that token lives.
     """
     now = ctx.clock()
     pause = 0.0 if retry_after is None else min(retry_after, timing.RETRY_AFTER_CAP)
-    over = lost_since > 0 and now + max(wait, pause) >= lost_since + provider.refresh.reuse_grace_s
+    over = graceless or (lost_since > 0 and now + max(wait, pause) >= lost_since + provider.refresh.reuse_grace_s)
     if isinstance(account.state, Uncertain) or over:
         attempts = account.state.attempts if isinstance(account.state, Uncertain | RefreshingFailed) else 0
         lives_until = (account.token.expires_at or 0.0) if account.token is not None else 0.0

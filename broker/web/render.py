@@ -208,7 +208,10 @@ def provider(shown: Provider, client_ids: list[str], redirect_uri: str) -> dict[
         "refresh": {
             "rotation": shown.refresh.rotation,
             "reuse_grace_s": shown.refresh.reuse_grace_s,
+            "grace_depth": shown.refresh.grace_depth,
             "kills_old_access_token": shown.refresh.kills_old_access_token,
+            "refreshes_per_10_min": shown.refresh.refreshes_per_10_min,
+            "refresh_tokens_per_client": shown.refresh.refresh_tokens_per_client,
             "idle_days": shown.refresh.idle_days,
             "absolute_days": shown.refresh.absolute_days,
             "dead_grant_errors": list(shown.refresh.dead_grant_errors),

@@ -78,6 +78,35 @@ def test_a_caller_within_the_grace_gets_the_token_that_was_on_its_way(tmp_path: 
     asyncio.run(live())
 
 
+@pytest.mark.parametrize("depth", [None, 1, 3])
+def test_a_grace_that_covers_one_more_try(tmp_path: Path, depth: int | None) -> None:
+    """Where only the newest spent token is answered, a second loss means: not again while a token lives."""
+
+    async def live() -> None:
+        settings = {"rotation": "single-use", "grace": 60.0, "grace_rotates": depth is not None}
+        async with opened(tmp_path, settings=settings) as house:
+            await house.add_provider(refresh={"reuse_grace_s": 60} | ({"grace_depth": depth} if depth else {}))
+            await house.log_in()
+            house.clock.forward(DUE)
+            house.practice.set_faults(["refresh:drop*2"])
+            await house.tick()
+            await house.tick()
+            account = await house.account()
+            if depth == 1:
+                assert isinstance(account.state, Uncertain)
+                assert account.token is not None
+                assert account.state.retry_at >= (account.token.expires_at or 0.0)
+                await live_on(house, 60)
+                assert results(house) == ["ok", "grace"]
+            else:
+                assert isinstance(account.state, RefreshingFailed)
+                await live_on(house, 60)
+                # A provider that is stricter than its preset says takes the third for theft.
+                assert results(house) == ["ok", "grace", "grace" if depth is None else "reuse"]
+
+    asyncio.run(live())
+
+
 def test_an_answer_lost_at_the_end_of_an_outage_is_asked_for_at_once(tmp_path: Path) -> None:
     """What failed before says nothing about the grace: that begins with the request whose answer was lost."""
 

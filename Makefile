@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help run dev test test-servers crash race sim lint fmt bench clean
+.PHONY: help run dev test test-servers crash race disk sim lint fmt bench clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F'\t' '{printf "make %-14s %s\n", $$1, $$2}'
@@ -39,6 +39,9 @@ crash: $(VENV)/dev ## kill the daemon 200 times while it refreshes 400 accounts,
 race: $(VENV)/dev ## 500 requests for one expired token; then 20 programs that share a login (11 minutes)
 	$(BIN)/python -m tests.lanes race
 	$(BIN)/python -m tests.lanes story
+
+disk: $(VENV)/dev ## lock, fill and damage the database under a running daemon (needs a C compiler)
+	$(BIN)/python -m tests.lanes disk
 
 sim: $(VENV)/dev ## 1,000 seeds x 72 simulated hours of faults; SEED=123 replays one
 	$(BIN)/python -m tests.sim $(if $(SEED),--seed $(SEED)) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(HOURS),--hours $(HOURS))

@@ -29,6 +29,8 @@ _CLIENT_ERRORS = range(400, 500)
 _TOO_EARLY = (408, 425)
 _THROTTLED = 429
 _UNAVAILABLE = 503
+# A gateway passed the request on and got no answer (520, 524: Cloudflare's): what came of it, it cannot say.
+_NO_WORD = (504, 520, 524)
 _SERVER_ERRORS = range(500, 600)
 
 
@@ -171,7 +173,7 @@ async def revoke(
             match read_reply(reply, provider.throttle, _secrets(secret, form)):
                 case Refused(error=error, description=description):
                     return f"{error}: {description}" if description else error
-                case Throttled(reason=reason) | Faulty(reason=reason):
+                case Throttled(reason=reason) | Faulty(reason=reason) | Lost(reason=reason):
                     return reason
                 case _:
                     return f"it answered with HTTP {reply.status}"
@@ -229,7 +231,7 @@ async def _send(
 
 def read_reply(
     reply: Reply, throttle: ThrottleRules, sent: tuple[Secret, ...] = ()
-) -> Answered | Refused | Throttled | Faulty:
+) -> Answered | Refused | Throttled | Faulty | Lost:
     """Tell what an answer is, from its status first: a body cannot turn a refusal into a token.
 
     Args:
@@ -248,7 +250,7 @@ def read_reply(
         refusal = _refusal(strict.peek(reply.body), status, sent)
         if refusal is not None:
             return refusal
-    return Faulty(_describe(reply))
+    return Lost(_describe(reply)) if status in _NO_WORD else Faulty(_describe(reply))
 
 
 def _read_success(reply: Reply, sent: tuple[Secret, ...]) -> Answered | Refused | Faulty:

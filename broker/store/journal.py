@@ -50,6 +50,8 @@ class Journal:
     def __init__(self, handle: int, entries: list[bytes], end: int) -> None:
         self._handle = handle
         self._end = end
+        # Up to here it may hold more than zeros: an entry that was not taken may stand in the file all the same.
+        self._touched = end
         self._turn = threading.Lock()
         self.entries = entries
 
@@ -80,6 +82,7 @@ class Journal:
         """
         entry = len(blob).to_bytes(LENGTH_BYTES) + blob
         with self._turn:
+            self._touched = max(self._touched, self._end + len(entry))
             self._write(entry, self._end)
             os.fsync(self._handle)
             self._end += len(entry)
@@ -91,9 +94,9 @@ class Journal:
             OSError: they may still be there.
         """
         with self._turn:
-            self._write(bytes(self._end - len(MAGIC)), len(MAGIC))
+            self._write(bytes(self._touched - len(MAGIC)), len(MAGIC))
             os.fsync(self._handle)
-            self._end = len(MAGIC)
+            self._end = self._touched = len(MAGIC)
             self.entries = []
 
     def close(self) -> None:

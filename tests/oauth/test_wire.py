@@ -207,6 +207,12 @@ FAULTY = {
 }
 
 
+@pytest.mark.parametrize("status", ["504 Gateway Timeout", "520 Unknown Error", "524 A Timeout Occurred"])
+def test_a_gateway_that_got_no_answer_does_not_know(status: str) -> None:
+    """It passed the request on: the provider may have carried it out, as with an answer that was lost on the way."""
+    assert isinstance(outcome(http(status, "<html>")), wire.Lost)
+
+
 @pytest.mark.parametrize("answer", FAULTY.values(), ids=FAULTY.keys())
 def test_what_is_no_token_endpoint_in_its_right_mind_changes_nothing(answer: bytes) -> None:
     """None of these is a token (M12), and none means that the grant is dead."""

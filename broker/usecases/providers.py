@@ -18,9 +18,9 @@ from broker.providers.model import Provider, ProviderConfig
 from broker.usecases import clients
 from broker.usecases.context import Context
 
-# The name stands in the redirect path, which is registered at the provider: no escapes, no case folding.
 # What providers that ration access tokens count in: refreshes in ten minutes.
 QUOTA_SECONDS = 600.0
+# The name stands in the redirect path, which is registered at the provider: no escapes, no case folding.
 PROVIDER_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
 

@@ -38,15 +38,23 @@ class SteadyClock:
         """Return the time."""
         return self._offset + self._boot()
 
-    def follow(self) -> float:
-        """Go by the wall clock again.
+    def ahead(self) -> float:
+        """Compare with the wall clock, and follow where that has only drifted.
 
         Returns:
-            By how many seconds it was set since the last time; 0 where it has only drifted, or cannot be right.
+            By how many seconds it was set since the last time; 0 where it was not, or cannot be right. To follow that
+            as well, :meth:`shift` by it.
         """
+        before = self()
         wall = self._wall()
-        if wall < EARLIEST:
-            return 0.0
-        ahead = wall - self()
+        if wall < EARLIEST or self() - before > STEP / 2:
+            return 0.0  # a machine that slept between two of these lines has not been set: the next look tells
+        ahead = wall - before
+        if abs(ahead) >= STEP:
+            return ahead
         self._offset += ahead
-        return ahead if abs(ahead) >= STEP else 0.0
+        return 0.0
+
+    def shift(self, seconds: float) -> None:
+        """Go by a wall clock that was set by so many seconds."""
+        self._offset += seconds

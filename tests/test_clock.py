@@ -28,20 +28,22 @@ def test_it_passes_as_time_does() -> None:
     clock = machine.clock()
     machine.forward(8 * 3600)
     assert clock() == NOW + 8 * 3600
-    assert clock.follow() == 0
+    assert clock.ahead() == 0
 
 
-def test_a_step_is_told_once_and_not_before_it_is_asked_for() -> None:
-    """Between two looks nothing jumps; then the step is there, in either direction."""
+def test_a_step_is_told_and_not_followed_before_it_is_asked_for() -> None:
+    """Nothing jumps by itself; the step is told, in either direction, and followed once the times have moved."""
     for step in (3600.0, -3600.0, STEP, -STEP):
         machine = Machine()
         clock = machine.clock()
         machine.wall += step
         machine.forward(10)
         assert clock() == NOW + 10
-        assert clock.follow() == step
+        assert clock.ahead() == step
+        assert clock() == NOW + 10
+        clock.shift(step)
         assert clock() == NOW + 10 + step
-        assert clock.follow() == 0
+        assert clock.ahead() == 0
 
 
 def test_drift_is_followed_in_silence() -> None:
@@ -49,7 +51,7 @@ def test_drift_is_followed_in_silence() -> None:
     machine = Machine()
     clock = machine.clock()
     machine.wall += STEP / 2
-    assert clock.follow() == 0
+    assert clock.ahead() == 0
     assert clock() == machine.wall
 
 
@@ -59,11 +61,27 @@ def test_a_machine_without_a_battery_goes_on_from_the_last_time_that_is_known() 
     clock = machine.clock(last_seen=NOW)
     machine.forward(30)
     assert clock() == NOW + 30
-    assert clock.follow() == 0
+    assert clock.ahead() == 0
     machine.wall = NOW + 90_000
-    assert clock.follow() == 90_000 - 30
+    assert clock.ahead() == 90_000 - 30
+    clock.shift(90_000 - 30)
     assert clock() == NOW + 90_000
     assert Machine(wall=12.0).clock()() == EARLIEST
+
+
+def test_a_sleep_between_two_readings_is_no_step() -> None:
+    """The machine falls asleep after the wall clock was read and before the boot clock is: nothing was set."""
+    machine = Machine()
+
+    def wall() -> float:
+        shown = machine.wall
+        machine.forward(8 * 3600)
+        return shown
+
+    clock = SteadyClock(wall, lambda: machine.boot)
+    before = clock()
+    assert clock.ahead() == 0
+    assert clock() == before + 8 * 3600
 
 
 def test_the_boot_clock_is_the_kernels() -> None:

@@ -3,6 +3,7 @@
 Part of ``Store``.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy import Column, Connection, bindparam, case, update
@@ -20,7 +21,7 @@ def _later(column: Column[Any], seconds: float) -> Any:  # noqa: ANN401 -- an ex
 class Times(Shelf):
     """The part of ``Store`` that follows the clock."""
 
-    async def move_times(self, seconds: float) -> None:
+    async def move_times(self, seconds: float, then: Callable[[], None]) -> None:
         """Move every life and every wait by so many seconds.
 
         Lives move where this start wrote them: the clock of an earlier one may have been right. Waits move wherever
@@ -28,6 +29,7 @@ class Times(Shelf):
 
         Args:
             seconds: by how much the clock was set.
+            then: runs as soon as the times have moved, before anybody is told; it must not raise.
 
         Raises:
             StoreUnavailable: nothing was changed.
@@ -37,6 +39,7 @@ class Times(Shelf):
 
         def work(tx: Connection) -> None:
             after_commit(tx, self._memory.accounts_changed)
+            after_commit(tx, then)
             # The version grows: a change that was begun by the old times has to look again.
             tx.execute(update(t.account).values(version=a.version + 1, **waits))
             for column, keys in self._dated.items():

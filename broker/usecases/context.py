@@ -29,7 +29,6 @@ class Schedule:
             the timers do; 0 before the first time.
         next_tick_at: when it will look again.
         moved: by how many seconds the clock was set since the start, all in all.
-        unmoved: by how many of them the times in the store still have to be moved.
         landing: how many answers are on their way into the store, with times by the clock as it is.
         moving: held while the times in the store are moved.
     """
@@ -38,7 +37,6 @@ class Schedule:
     last_tick: float = 0.0
     next_tick_at: float = 0.0
     moved: float = 0.0
-    unmoved: float = 0.0
     landing: int = 0
     moving: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -61,7 +59,8 @@ class Context:
         jwks: the providers' public keys, cached.
         events: where news is published.
         clock: the wall clock held steady, epoch seconds.
-        follow: lets ``clock`` go by the machine's clock again, and tells by how many seconds that was set meanwhile.
+        ahead: tells by how many seconds the machine's clock was set since ``clock`` last went by it.
+        shift: lets ``clock`` go by it again, that many seconds on.
         rng: for jitter only; secrets come from the system.
         browser_url: the browser door, ``http://127.0.0.1:PORT``.
         presets_dir: a person's own preset files.
@@ -84,7 +83,8 @@ class Context:
     rng: random.Random
     browser_url: str
     presets_dir: Path | None = None
-    follow: Callable[[], float] = lambda: 0.0
+    ahead: Callable[[], float] = lambda: 0.0
+    shift: Callable[[float], None] = lambda _: None
     flights: Flights = field(default_factory=Flights)
     offers: dict[str, str] = field(default_factory=dict)
     offering: dict[str, asyncio.Lock] = field(default_factory=dict)

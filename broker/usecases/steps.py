@@ -14,21 +14,22 @@ async def follow(ctx: Context) -> None:
     """Go by the machine's clock, and where that was set, keep every life and every wait as long as it was.
 
     A token that lives for another hour does so whatever the wall clock says. Times from before this start may have
-    been written by another clock; those of tokens stay as they are.
+    been written by another clock; those of tokens stay as they are. Before the times have moved, nobody sees the new
+    clock: what is left of a life would be wrong by the difference.
 
     Raises:
-        StoreUnavailable: nothing in the store was moved along; the next look tries again.
+        StoreUnavailable: nothing was moved along, and time goes on as before; the next look tries again.
     """
-    if ctx.schedule.landing:
-        return  # its times are by the clock as it is; until they are written, the clock stays so
-    seconds = ctx.follow()
-    if seconds:
-        log.warning("the clock of this machine was set by %+.0f s; what was written by it is moved along", seconds)
-        ctx.schedule.moved += seconds
-        ctx.schedule.unmoved += seconds
-        ctx.flights.move(seconds)
-        ctx.publish("clock-set", detail=f"by {seconds:+.0f} s")
-    if ctx.schedule.unmoved:
-        async with ctx.schedule.moving:
-            await ctx.store.move_times(ctx.schedule.unmoved)
-            ctx.schedule.unmoved = 0.0
+    async with ctx.schedule.moving:
+        if ctx.schedule.landing:
+            return  # its times are by the clock as it is; until they are written, the clock stays so
+        if seconds := ctx.ahead():
+            await ctx.store.move_times(seconds, lambda: _moved(ctx, seconds))
+
+
+def _moved(ctx: Context, seconds: float) -> None:
+    ctx.shift(seconds)
+    ctx.schedule.moved += seconds
+    ctx.flights.move(seconds)
+    log.warning("the clock of this machine was set by %+.0f s; what was written by it has moved along", seconds)
+    ctx.publish("clock-set", detail=f"by {seconds:+.0f} s")

@@ -62,7 +62,8 @@ class Engine:
             jwks=Jwks(),
             events=Events(),
             clock=clock,
-            follow=clock.follow,
+            ahead=clock.ahead,
+            shift=clock.shift,
             rng=random.Random(rng.random()),  # noqa: S311 -- the same in every run
             browser_url=BROWSER_URL,
         )

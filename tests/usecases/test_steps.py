@@ -7,19 +7,19 @@ import pytest
 
 from broker.core.account import Account, RefreshingFailed
 from broker.core.login import LOGIN_LIFETIME
+from broker.errors import StoreUnavailable
 from broker.practice.server import practice_in_thread
 from broker.practice.settings import PracticeSettings
 from broker.usecases import refresh, steps
-from broker.usecases.context import Context
 from tests.usecases.house import DUE, TTL, Clock, House, opened, ready
+from tests.usecases.test_store_faults import read_only
 
 
 async def set_clock(house: House, seconds: float) -> None:
     """Set the wall clock of the machine, and let Keyfob notice it."""
-    house.clock.forward(seconds)
-    object.__setattr__(house.ctx, "follow", lambda: seconds)
+    object.__setattr__(house.ctx, "ahead", lambda: seconds)
+    object.__setattr__(house.ctx, "shift", house.clock.forward)
     await steps.follow(house.ctx)
-    object.__setattr__(house.ctx, "follow", Context.__dataclass_fields__["follow"].default)
 
 
 def test_a_token_lives_as_long_as_before(tmp_path: Path) -> None:
@@ -109,6 +109,26 @@ def test_a_flight_in_the_air_lands_by_the_new_clock(tmp_path: Path) -> None:
                 assert account.token is not None
                 assert account.token.remaining(clock()) == TTL
                 assert await house.store.open_intents() == []
+
+    asyncio.run(live())
+
+
+def test_a_store_that_refuses_holds_the_clock(tmp_path: Path) -> None:
+    """Set back by a day while the disk is full: until the times have moved, a dead token is not taken for a living."""
+
+    async def live() -> None:
+        async with opened(tmp_path) as house:
+            token, _ = await house.secrets_of(await house.log_in())
+            async with read_only(house):
+                with pytest.raises(StoreUnavailable):
+                    await set_clock(house, -86_400.0)
+                house.clock.forward(TTL - 1)
+                assert ready(await house.token()) == token
+                house.clock.forward(2)
+                with pytest.raises(StoreUnavailable):
+                    await house.token()
+            await set_clock(house, -86_400.0)
+            assert ready(await house.token()) != token
 
     asyncio.run(live())
 

@@ -4,13 +4,14 @@ Called by ``keyfob serve`` and ``keyfob demo``. Reading it top to bottom is read
 """
 
 import asyncio
+import contextlib
 import logging
 import os
 import random
 import resource
 import signal
 import time
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, MutableMapping, Sequence
 from pathlib import Path
 from socket import socket as Socket  # noqa: N812 -- a type, named as one
 
@@ -24,7 +25,7 @@ from broker.oauth.idtoken import Jwks
 from broker.providers import catalog
 from broker.scheduler import Scheduler
 from broker.settings import Settings
-from broker.store.files import StateLock, lock_state_directory, private_directory
+from broker.store.files import lock_state_directory, private_directory
 from broker.store.keys import key_source
 from broker.store.store import Store
 from broker.usecases import audit, backup, health, refresh
@@ -61,13 +62,10 @@ class Daemon:
         self._settings = settings
         self._environ = environ
         self._wall, self._boot = wall, boot
-        self._doors: list[Door] = []
-        self._lock: StateLock | None = None
-        self._scheduler: Scheduler | None = None
         self._ctx: Context | None = None
-        self._audit: asyncio.Task[None] | None = None
-        self._announcer: Announcer | None = None
-        self._own_socket: Path | None = None
+        # What is to be undone, last things first. Each step is taken, whatever became of those before it: a store that
+        # stays open keeps its threads, and they keep the process.
+        self._undo = contextlib.AsyncExitStack()
 
     @property
     def ctx(self) -> Context:
@@ -86,36 +84,29 @@ class Daemon:
         catalog.presets(settings.presets_dir)  # one that cannot be read should be mended now, not at the next refresh
         os.umask(0o077)
         private_directory(settings.state_dir)
-        # The lock comes first: whoever holds it may replace a dead socket and open the database.
-        self._lock = lock_state_directory(settings.state_dir)
         try:
             await self._open()
         except BaseException:
-            self._lock.release()
+            await self.stop()
             raise
 
     async def _open(self) -> None:
-        settings = self._settings
+        settings, undo = self._settings, self._undo
+        # The lock comes first: whoever holds it may replace a dead socket and open the database.
+        undo.enter_context(lock_state_directory(settings.state_dir))
         given = sdnotify.listen_fds(self._environ, os.getpid())
-        sockets: list[Socket] = []
-        try:
-            browser = given.get("browser") or bind_port(settings.browser_port, "browser-port")
-            sockets.append(browser)
-            app = given.get("app-port") or bind_port(settings.app_port, "app-port")
-            sockets.append(app)
-            local = given.get("app") or _own_socket(settings.runtime_dir, settings.socket)
-            sockets.append(local)
-            self._own_socket = None if "app" in given else settings.socket
-            store = await self._open_store()
-            clock = SteadyClock(self._wall, self._boot, await store.last_seen())
-        except BaseException:
-            for sock in sockets:
-                sock.close()
-            raise
+        browser = undo.enter_context(given.get("browser") or bind_port(settings.browser_port, "browser-port"))
+        app = undo.enter_context(given.get("app-port") or bind_port(settings.app_port, "app-port"))
+        local = undo.enter_context(given.get("app") or self._own_socket())
+        store = await self._open_store()
+        undo.push_async_callback(_close, store)
+        clock = SteadyClock(self._wall, self._boot, await store.last_seen())
+        http = Http(ca_file=settings.ca_file, proxy=settings.http_proxy)
+        undo.push_async_callback(http.aclose)
         browser_port, app_port = browser.getsockname()[1], app.getsockname()[1]
         ctx = self._ctx = Context(
             store=store,
-            http=Http(ca_file=settings.ca_file, proxy=settings.http_proxy),
+            http=http,
             jwks=Jwks(),
             events=Events(),
             clock=clock,
@@ -131,7 +122,14 @@ class Daemon:
                 "browser": f"http://{LOOPBACK}:{browser_port}",
             },
         )
-        self._audit = asyncio.create_task(audit.record(ctx), name="audit")
+        undo.push_async_callback(_flush, ctx)
+        doors = (
+            Door(app_door(ctx, "socket", None), local),
+            Door(app_door(ctx, "app", _names(app_port)), app),
+            Door(browser_door(ctx, _names(browser_port)), browser),
+        )
+        undo.push_async_callback(_close_doors, doors)
+        undo.push_async_callback(_land, ctx, asyncio.create_task(audit.record(ctx), name="audit"))
         await backup.recognise_copy(ctx)
         if store.locked:
             log.warning("locked: %s %s", store.locked, store.locked_hint)
@@ -141,19 +139,22 @@ class Daemon:
             except StoreUnavailable as exc:
                 # A disk that is full now is no reason not to hand out what lives.
                 log.warning("what the last run left open cannot be settled yet: %s", exc)
-        self._doors = [
-            Door(app_door(ctx, "socket", None), local),
-            Door(app_door(ctx, "app", _names(app_port)), app),
-            Door(browser_door(ctx, _names(browser_port)), browser),
-        ]
-        for door in self._doors:
+        for door in doors:
             await door.open()
-        self._scheduler = Scheduler(ctx)
-        self._scheduler.start()
-        command, desktop = self._settings.notify_command, self._settings.notify_desktop == "on"
-        self._announcer = Announcer(ctx, command=command, desktop=desktop, environ=self._environ)
-        self._announcer.start()
+        scheduler = Scheduler(ctx)
+        scheduler.start()
+        undo.push_async_callback(scheduler.stop)
+        command, desktop = settings.notify_command, settings.notify_desktop == "on"
+        announcer = Announcer(ctx, command=command, desktop=desktop, environ=self._environ)
+        announcer.start()
+        undo.push_async_callback(announcer.stop)
         log.info("Keyfob %s: %s", __version__, ", ".join(f"{name} {where}" for name, where in ctx.doors.items()))
+
+    def _own_socket(self) -> Socket:
+        private_directory(self._settings.runtime_dir)
+        sock = bind_socket(self._settings.socket)
+        self._undo.callback(self._settings.socket.unlink, missing_ok=True)
+        return sock
 
     async def _open_store(self) -> Store:
         settings = self._settings
@@ -168,32 +169,36 @@ class Daemon:
 
     async def stop(self) -> None:
         """Begin nothing, let refreshes land, close the doors, then the store."""
-        ctx = self.ctx
-        if self._announcer is not None:
-            await self._announcer.stop()
-        if self._scheduler is not None:
-            await self._scheduler.stop()
-        late = await ctx.flights.drain(DRAIN)
-        if late:
-            log.warning("%d refreshes did not end in time; they are settled at the next start", late)
-        if ctx.finishing:
-            await asyncio.wait(set(ctx.finishing), timeout=DRAIN)
-        ctx.events.close()
-        if self._audit is not None:
-            await self._audit
-        await asyncio.gather(*(door.close() for door in self._doors))
-        if self._own_socket is not None:
-            self._own_socket.unlink(missing_ok=True)
+        await self._undo.aclose()
+
+
+async def _land(ctx: Context, recording: asyncio.Task[None]) -> None:
+    """Let refreshes and logins end, and with them what listens to events."""
+    late = await ctx.flights.drain(DRAIN)
+    if late:
+        log.warning("%d refreshes did not end in time; they are settled at the next start", late)
+    if ctx.finishing:
+        await asyncio.wait(set(ctx.finishing), timeout=DRAIN)
+    ctx.events.close()
+    await recording
+
+
+async def _close_doors(doors: Sequence[Door]) -> None:
+    await asyncio.gather(*(door.close() for door in doors))
+
+
+async def _flush(ctx: Context) -> None:
+    try:
         await ctx.handouts.flush(ctx.store)
-        await ctx.http.aclose()
-        await ctx.store.close()
-        if self._lock is not None:
-            self._lock.release()
+    except StoreUnavailable as exc:
+        log.warning("the last hand-outs are not in the audit: %s", exc)
 
 
-def _own_socket(directory: Path, path: Path) -> Socket:
-    private_directory(directory)
-    return bind_socket(path)
+async def _close(store: Store) -> None:
+    try:
+        await store.close()
+    except StoreUnavailable as exc:
+        log.warning("the database was closed as it is: %s", exc)
 
 
 def _names(port: int) -> frozenset[str]:

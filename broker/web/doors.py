@@ -52,7 +52,9 @@ class Door(Server):
         await self.startup(sockets=[self._socket])
 
     async def close(self) -> None:
-        """Accept nothing more, let answers end, and cut what hangs."""
+        """Accept nothing more, let answers end, and cut what hangs; nothing where it was never opened."""
+        if not self.started:
+            return
         # uvicorn says in its log at INFO and ERROR what a stop of ours says once; see daemon.
         await self.shutdown(sockets=[self._socket])
         for connection in list(self.server_state.connections):

@@ -1,8 +1,10 @@
 """The lives of a daemon: restarts and crashes, a second one, taken places, and a quick end."""
 
+import contextlib
 import os
 import signal
 import socket
+import sqlite3
 
 import pytest
 
@@ -74,6 +76,35 @@ def test_a_stop_waits_for_a_refresh(home: Home) -> None:
         assert home.run("refresh", "me").code == 0
         assert home.run("show", "me", "--json").json()["state"] == "active"
         assert practice.log.all("refresh", "reuse") == []
+
+
+def drop(home: Home, name: str) -> None:
+    """Take a table out of the database, as damage would."""
+    with contextlib.closing(sqlite3.connect(home.database, isolation_level=None)) as database:
+        database.execute(f"DROP TABLE {name}")
+
+
+def test_a_stop_ends_though_the_database_refuses(home: Home, practice: PracticeServer) -> None:
+    """Hand-outs that cannot be written down at the end are said to be missing; they do not keep the process."""
+    daemon = home.serve()
+    home.log_in(practice.url)
+    drop(home, "audit")
+    home.token()
+
+    assert daemon.stop() < QUICK
+    assert "the last hand-outs are not in the audit" in daemon.log
+
+
+def test_a_start_ends_though_the_database_is_open(home: Home) -> None:
+    """A start that cannot go on lets everything go: the process ends, and leaves no socket behind."""
+    home.serve().stop()
+    drop(home, "pulse")
+
+    refused = home.run("serve")
+
+    assert refused.code == 1, refused
+    assert "The database cannot be used: no such table: pulse" in refused.err
+    assert not home.socket.exists()
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])

@@ -84,7 +84,9 @@ class Subscription:
                 return None
             self._news.clear()
             try:
-                await asyncio.wait_for(self._news.wait(), timeout)
+                # Not wait_for: on Python 3.11 a cancellation that comes together with the news would be lost in it.
+                async with asyncio.timeout(timeout):
+                    await self._news.wait()
             except TimeoutError:
                 return None
         return self._queue.popleft()

@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 
+import pytest
+
 from broker.events import BACKLOG, Event, Events, Subscription
 
 PATIENCE = 10.0
@@ -111,6 +113,27 @@ def test_the_end_of_the_bus() -> None:
             assert [news.generation async for news in idle] == [2]
         with events.listen() as late:
             assert await asyncio.wait_for(late.next(), PATIENCE) is None
+
+    asyncio.run(walk())
+
+
+@pytest.mark.parametrize("turns", range(4))
+def test_who_is_cancelled_ends_though_news_comes_in_the_same_moment(turns: int) -> None:
+    """A listener that a stop cancels is cancelled, whatever was published just before."""
+
+    async def walk() -> None:
+        events = Events()
+        with events.listen() as listener:
+            waiting = asyncio.create_task(listener.next(PATIENCE))
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            events.publish(event(1))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            meant = waiting.cancel()
+            await asyncio.wait([waiting])
+
+            assert waiting.cancelled() == meant
 
     asyncio.run(walk())
 

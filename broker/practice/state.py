@@ -108,4 +108,5 @@ class Practice:
     async def pause(self, seconds: float) -> None:
         """Wait in real time, or until the provider stops."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self.stopping.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self.stopping.wait()

@@ -215,6 +215,8 @@ def _still_wanted(account: Account, seen: Account) -> bool:
     return (
         account.has_refresh_token
         and account.generation == seen.generation
+        # Seen between the two commits of an answer, it had the new generation and the old token still.
+        and account.token == seen.token
         and not isinstance(account.state, NeedsLogin | transitions.Misconfigured)
     )
 

@@ -3,6 +3,7 @@
 import asyncio
 from pathlib import Path
 
+from broker.core import timing
 from broker.usecases import refresh, setbacks
 from broker.usecases.get_token import Unavailable
 from tests.usecases.house import DUE, TTL, House, opened, ready
@@ -20,6 +21,29 @@ async def landed_in_order(house: House) -> list[str]:
     house.practice.set_faults([])
     await house.landed()
     return [event.account for event in await house.heard() if event.kind == "refreshed"]
+
+
+def test_a_look_in_the_middle_of_a_landing_asks_nobody_twice(tmp_path: Path) -> None:
+    """An account that is seen when its answer is kept and not yet in force is not refreshed again for that."""
+
+    async def live() -> None:
+        async with opened(tmp_path) as house:
+            await crowd(house, "me")
+            house.clock.forward(4000)  # the provider's keys are old as well, so that they are asked for
+            house.practice.set_faults(["jwks:hold"])
+            before = house.asked("jwks")
+            refresh.join(house.ctx, await house.account())
+            await house.until_asked("jwks", before + 1)
+            seen = await house.account()
+            assert seen.generation == 2
+            assert seen.token is not None
+            assert timing.is_expired(seen.token, house.clock())
+            house.practice.set_faults([])
+            await house.landed()
+            await refresh.join(house.ctx, seen)
+            assert house.asked() == 1
+
+    asyncio.run(live())
 
 
 async def until_awaited(house: House) -> None:

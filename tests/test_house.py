@@ -20,6 +20,7 @@ REVEALING = {
     "oauth/wire.py": "an answer is parsed, and a client secret is form-encoded for Basic (RFC 6749 2.3.1)",
     "store/logins.py": "a state is hashed, and a person's authorization URL is opened again",
     "store/seal.py": "what is to be sealed is encrypted",
+    "store/shelf.py": "an answer is written as an entry of the emergency journal, to be sealed",
     "usecases/apps.py": "a new app key is hashed",
     "usecases/given.py": "a brought token is checked for what no token can be",
     "usecases/paste.py": "a pasted code is put beside the parameters of a pasted URL",

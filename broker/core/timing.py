@@ -3,6 +3,7 @@
 Called by ``usecases.get_token`` and ``usecases.refresh``; every number of the schedule stands here with its reason.
 """
 
+import math
 import random
 from dataclasses import dataclass
 
@@ -31,6 +32,8 @@ REACHABLE_PART = 2 / 3
 # it. A draw never takes less than half of the window: so an outage's first hour costs an account 12 requests at most.
 BACKOFF_FIRST = 15.0
 BACKOFF_CAP = 1200.0
+# A wait is at the most so many times as long as the trouble has lasted; failures at the back-off's own pace stay below.
+OUTLASTED = 4.0
 # After a lost answer the same token is sent again at once, then so many seconds later, while the provider's grace runs.
 LEAST_IN_GRACE = 5.0
 # A provider that says Retry-After: 1 day would park the account for a day; an hour, then ask again.
@@ -158,9 +161,16 @@ def _due(account: Account, policy: Policy) -> float | None:
             return None
 
 
-def backoff(attempts: int, rng: random.Random) -> float:
-    """Seconds to wait after the ``attempts``-th failure in a row: jitter over a doubling window, with a floor."""
-    window = min(BACKOFF_CAP, BACKOFF_FIRST * 2.0 ** min(attempts - 1, 16))
+def backoff(attempts: int, rng: random.Random, lasted: float = math.inf) -> float:
+    """Seconds to wait after the ``attempts``-th failure in a row: jitter over a doubling window, with a floor.
+
+    Args:
+        attempts: failures in a row, with this one.
+        rng: for the jitter.
+        lasted: seconds since the first of them. Failures that came faster than this back-off makes them (a daemon that
+            is killed again and again) say little about how long the trouble will last.
+    """
+    window = min(BACKOFF_CAP, BACKOFF_FIRST * 2.0 ** min(attempts - 1, 16), max(BACKOFF_FIRST, OUTLASTED * lasted))
     return rng.uniform(window / 2, window)
 
 

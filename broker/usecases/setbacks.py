@@ -73,8 +73,9 @@ async def failed(
     ctx: Context, account: Account, provider: Provider, reason: str, retry_after: float | None = None
 ) -> None:
     """A passing failure: the token is served while it lives, and the next try is set."""
-    attempts = account.state.attempts if isinstance(account.state, RefreshingFailed) else 0
-    wait = timing.backoff(attempts + 1, ctx.rng)
+    before = account.state if isinstance(account.state, RefreshingFailed) else None
+    lasted = 0.0 if before is None else ctx.clock() - before.since
+    wait = timing.backoff(1 if before is None else before.attempts + 1, ctx.rng, lasted)
     if _in_doubt(account):
         reason = f"An answer of {provider.title} was lost. Since then: {reason}"
     await _put_off(ctx, account, provider, reason, wait, retry_after=retry_after, lost_since=lost_at(account))

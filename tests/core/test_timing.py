@@ -237,6 +237,23 @@ def test_an_outage_s_first_minute_is_not_slept_through() -> None:
         assert timing.backoff(1, rng) + timing.backoff(2, rng) <= 45.0
 
 
+def test_failures_that_came_fast_do_not_make_a_long_wait() -> None:
+    """A daemon that was killed five times in a second has not seen an outage of ten minutes."""
+    for seed in range(100):
+        assert timing.backoff(6, dice(seed), lasted=1.0) <= 15.0
+        assert timing.backoff(6, dice(seed), lasted=30.0) <= 120.0
+
+
+def test_the_length_of_an_outage_does_not_shorten_its_own_back_off() -> None:
+    """At the pace of the back-off itself, how long it lasted changes nothing: the shortest waits add up to enough."""
+    for seed in range(100):
+        lasted = 0.0
+        for attempts in range(1, 12):
+            wait = timing.backoff(attempts, dice(seed), lasted)
+            assert wait == timing.backoff(attempts, dice(seed))
+            lasted += wait
+
+
 def test_back_off_is_spread_so_that_accounts_do_not_come_back_together() -> None:
     """Two accounts that failed at the same moment come back at different ones."""
     waits = {timing.backoff(6, dice(seed)) for seed in range(20)}

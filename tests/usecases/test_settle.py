@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from broker.core import timing
 from broker.core.account import RefreshingFailed, Uncertain
 from broker.practice.grants import fingerprint
 from broker.practice.server import PracticeServer, practice_in_thread
@@ -181,6 +182,31 @@ def test_crash_after_crash_within_the_grace_still_saves_the_login(world: World) 
             await house.tick()
             assert (await house.account()).state.name == "active"
             assert [event.result for event in world.practice.log.all("refresh")] == ["ok", "grace", "grace", "grace"]
+
+    asyncio.run(live())
+
+
+def test_crashes_in_a_row_are_no_long_outage(world: World) -> None:
+    """Four kills within two seconds, then a useless token: the next try comes as soon as after a first failure."""
+
+    async def live() -> None:
+        await crash_while_the_request_is_out(world, reuse_grace_s=30)
+        for _ in range(3):
+            world.clock.forward(0.5)
+            world.practice.set_faults(["refresh:hold"])
+            async with world.opened() as house:
+                before = house.asked()
+                await refresh.settle(house.ctx)
+                await house.until_asked(count=before + 1)
+                await crash(house)
+        world.practice.set_faults(["refresh:token_type=DPoP*1"])
+        async with world.opened() as house:
+            await refresh.settle(house.ctx)
+            await house.landed()
+            state = (await house.account()).state
+            assert isinstance(state, RefreshingFailed)
+            assert "not usable" in state.reason
+            assert state.retry_at <= house.clock() + timing.BACKOFF_FIRST
 
     asyncio.run(live())
 

@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help run dev test test-servers crash race disk sim lint fmt bench clean
+.PHONY: help run dev test test-servers crash race disk wake drain sim mutants lint fmt bench clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F'\t' '{printf "make %-14s %s\n", $$1, $$2}'
@@ -42,6 +42,12 @@ race: $(VENV)/dev ## 500 requests for one expired token; then 20 programs that s
 
 disk: $(VENV)/dev ## lock, fill and damage the database under a running daemon (needs a C compiler)
 	$(BIN)/python -m tests.lanes disk
+
+wake: $(VENV)/dev ## 300 accounts whose tokens all end while the machine sleeps (2 minutes)
+	$(BIN)/python -m tests.lanes wake
+
+drain: $(VENV)/dev ## SIGTERM while 20 refreshes wait (2 minutes)
+	$(BIN)/python -m tests.lanes drain
 
 sim: $(VENV)/dev ## 1,000 seeds x 72 simulated hours of faults; SEED=123 replays one
 	$(BIN)/python -m tests.sim $(if $(SEED),--seed $(SEED)) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(HOURS),--hours $(HOURS))

@@ -1,4 +1,4 @@
-"""The lanes by name: ``python -m tests.lanes crash``, ``race`` or ``story``, with ``--help`` for their flags.
+"""The lanes by name: ``python -m tests.lanes crash`` (or any of ``LANES``), with ``--help`` for its flags.
 
 Called by the Makefile.
 """
@@ -6,7 +6,7 @@ Called by the Makefile.
 import importlib
 import sys
 
-LANES = ("crash", "race", "story")
+LANES = ("crash", "race", "story", "disk", "wake", "drain")
 
 
 def main() -> int:

@@ -31,6 +31,18 @@ class Journey:
         # Every token that this walk saw, to look for them later where they must not be.
         self.tokens: set[str] = set()
 
+    def add_provider(self, provider: str) -> None:
+        """Add the server under a name: by its issuer, or by a preset that knows its grace, where it has one."""
+        server = self.server
+        by = ("--issuer", server.issuer)
+        if server.grace:
+            by = ("--preset", provider)
+        self.keyfob.run("provider", "add", provider, *by, "--client-id", "native").exits(0)
+
+    def words(self, provider: str) -> tuple[str, ...]:
+        """Return what ``keyfob login`` is told beside the account's name."""
+        return ("--provider", provider, *(word for scope in self.server.scope for word in ("--scope", scope)))
+
     def browser(self, user: str, *, refuses: bool = False) -> Browser:
         """Return a fresh browser with somebody before it."""
         return Browser(self.server.base, user, refuses=refuses)

@@ -10,7 +10,9 @@ import shlex
 import signal
 import subprocess
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -146,6 +148,7 @@ class Keyfob:
     def __init__(self, home: Path, log: Path) -> None:
         self.home, self.log = home, log
         self.state, self.runtime = home / "state", home / "run"
+        self.socket, self.database = self.runtime / "keyfob.sock", self.state / "keyfob.db"
         self._daemon: subprocess.Popen[bytes] | None = None
         # Nothing of the environment is handed on: neither a proxy nor a setting of whoever runs the tests.
         self._environ = {
@@ -198,9 +201,43 @@ class Keyfob:
             daemon.wait()
             fail(f"after SIGTERM it went on for {STOP_SECONDS:.0f} s; its log ends:\n{self.tail()}")
 
+    def kill(self) -> float:
+        """End the daemon as a power cut would; return when, in epoch seconds.
+
+        Raises:
+            Unmet: it had ended by itself.
+        """
+        daemon, self._daemon = self._running(), None
+        expect(daemon.poll() is None, f"keyfob serve ended with exit {daemon.poll()}; its log ends:\n{self.tail()}")
+        at = time.time()
+        daemon.kill()
+        daemon.wait()
+        return at
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Stop the daemon in its tracks, as a machine does that is put to sleep, and let it go on."""
+        daemon = self._running()
+        daemon.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            daemon.send_signal(signal.SIGCONT)
+
+    def _running(self) -> subprocess.Popen[bytes]:
+        if self._daemon is None:
+            fail("no daemon was started")
+        return self._daemon
+
     def tail(self) -> str:
         """Return the end of the daemon's log."""
         return self.log.read_text(errors="replace")[-1500:]
+
+    def preset(self, name: str, content: str) -> None:
+        """Put a preset of the person's own where the daemon finds it at its start."""
+        presets = self.home / ".config/keyfob/presets"
+        presets.mkdir(parents=True, exist_ok=True)
+        (presets / f"{name}.toml").write_text(content)
 
     # --- the doors
 
@@ -208,7 +245,7 @@ class Keyfob:
         self, method: str, path: str, body: Mapping[str, object] | None = None, **params: str | float
     ) -> httpx2.Response:
         """Send one request to the app socket, as its owner."""
-        with httpx2.Client(transport=httpx2.HTTPTransport(uds=str(self.runtime / "keyfob.sock")), timeout=20) as door:
+        with httpx2.Client(transport=httpx2.HTTPTransport(uds=str(self.socket)), timeout=20) as door:
             return door.request(method, f"http://localhost{path}", json=body, params=params or None)
 
     def app_url(self) -> str:

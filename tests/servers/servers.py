@@ -3,16 +3,43 @@
 Everything here looks from the server's own side, never through Keyfob.
 """
 
+import hashlib
 import json
+import os
 import sqlite3
 import time
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx2
+
+# Users beside those who have a name: enough that at every moment somebody's refresh is near.
+PEOPLE = tuple(f"p{number}" for number in range(1, 9))
+
+
+def fingerprint(token: str) -> str:
+    """Return what stands for a refresh token in the servers' event logs."""
+    return hashlib.sha256(token.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Refresh:
+    """One refresh request as the server saw it.
+
+    Attributes:
+        at: when the server had carried it out or refused it, epoch seconds.
+        user: whose refresh token it was; empty where the server never issued it.
+        spent: fingerprint of the refresh token that was sent.
+        issued: fingerprint of the one that was given for it; empty where it was refused.
+    """
+
+    at: float
+    user: str
+    spent: str
+    issued: str
 
 
 @dataclass(frozen=True)
@@ -30,6 +57,7 @@ class Server:
         scope: what to ask for.
         kills_old_access_token: a refresh makes the old access token invalid at once.
         live_refresh_tokens: how many refresh tokens of a user could still be spent, as its own storage tells.
+        grace: seconds in which it answers a spent refresh token with the same new one again.
     """
 
     name: str
@@ -42,6 +70,7 @@ class Server:
     scope: tuple[str, ...]
     kills_old_access_token: bool
     live_refresh_tokens: Callable[[str], int]
+    grace: float = 0.0
 
     def granted(self, grant_type: str, since: float = 0.0) -> int:
         """Return how many token requests of a kind the server has answered with a token."""
@@ -49,6 +78,35 @@ class Server:
             event["event"] == "grant.success" and event["grant_type"] == grant_type and event["t"] >= since
             for event in self.events()
         )
+
+    def refreshes(self, since: float = 0.0) -> list[Refresh]:
+        """Return every refresh request that the server answered with a token or refused, oldest first."""
+        owners: dict[str, str] = {}
+        seen = []
+        for event in self.events():
+            owners |= {event["issued"]: event["user"]} if event.get("issued") else {}
+            if event["event"] in ("grant.success", "grant.error") and event["grant_type"] == "refresh_token":
+                spent = str(event.get("spent"))
+                seen.append(Refresh(event["t"], owners.get(spent, ""), spent, event.get("issued") or ""))
+        return [refresh for refresh in seen if refresh.at >= since]
+
+    @contextmanager
+    def answers_held(self, seconds: float) -> Iterator[None]:
+        """Let the answers of the token endpoint be on their way for so long; what they tell is carried out before."""
+        knob = self.state / "hold"
+        fresh = knob.with_suffix(".new")  # renamed, so that the server never reads half a number
+        fresh.write_text(f"{seconds:g}")
+        fresh.replace(knob)
+        try:
+            yield
+        finally:
+            knob.unlink()
+
+    def metadata(self) -> dict[str, Any]:
+        """Return its OpenID Connect metadata."""
+        url = f"{self.issuer}/.well-known/openid-configuration"
+        told: dict[str, Any] = httpx2.get(url, trust_env=False, timeout=20).raise_for_status().json()
+        return told
 
     def events(self) -> list[dict[str, Any]]:
         """Return all that the server saw, oldest first."""
@@ -78,7 +136,7 @@ def oidc_provider(base: str, state: Path) -> Server:
         issuer=base,
         userinfo=f"{base}/me",
         identity="sub",
-        subjects={user: user for user in ("alice", "bob", "carol")},
+        subjects={user: user for user in ("alice", "bob", "carol", *PEOPLE)},
         scope=("openid", "offline_access", "email", "api:read"),
         kills_old_access_token=False,
         live_refresh_tokens=live_refresh_tokens,
@@ -94,10 +152,11 @@ def django_oauth_toolkit(base: str, state: Path) -> Server:
         issuer=f"{base}/o",
         userinfo=f"{base}/o/userinfo/",
         identity="sub",
-        subjects={"alice": "1", "bob": "2"},
+        subjects={user: str(number) for number, user in enumerate(("alice", "bob", *PEOPLE), 1)},
         scope=("openid", "api:read"),
         kills_old_access_token=True,
         live_refresh_tokens=lambda user: _django_refresh_tokens(state, user),
+        grace=float(os.environ.get("GRACE", "0")),
     )
 
 

@@ -7,6 +7,8 @@ import os
 import signal
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from . import servers
@@ -15,9 +17,35 @@ from .keyfob import Keyfob
 from .steps import Steps, Stopped, say
 from .walk_funkwhale import FunkwhaleWalk
 from .walk_openid import OpenIDWalk
+from .walk_race import RaceWalk
+from .walk_restart import RestartWalk
 
 # Name at Keyfob of each server's provider; run registers http://127.0.0.1/callback/NAME at the server.
 PROVIDERS = {"oidc_provider": "op", "django_oauth_toolkit": "dot"}
+# What a person writes down who knows how the server treats a spent refresh token.
+GRACE_PRESET = """\
+title = "{server.name}"
+issuer = "{server.issuer}"
+discovery = true
+
+[refresh]
+rotation = "always"
+reuse_grace_s = {server.grace:g}
+kills_old_access_token = true
+"""
+
+
+@contextmanager
+def _journey(server: servers.Server, log: Path) -> Iterator[Journey]:
+    """Make a home for a daemon; at the end there is neither a daemon nor a home."""
+    log.unlink(missing_ok=True)
+    # A short path: a Unix socket's may have 107 bytes at the most.
+    with tempfile.TemporaryDirectory(prefix="kf-", ignore_cleanup_errors=True) as home:
+        keyfob = Keyfob(Path(home), log)
+        try:
+            yield Journey(keyfob, server)
+        finally:
+            keyfob.stop()
 
 
 def main(name: str) -> int:
@@ -26,24 +54,26 @@ def main(name: str) -> int:
     server = {**known, "funkwhale": servers.funkwhale}[name](os.environ["BASE"], Path(os.environ["STATE"]))
     artifacts = Path(os.environ.get("ARTIFACTS", "artifacts/servers")).absolute() / name
     artifacts.mkdir(parents=True, exist_ok=True)
-    log = artifacts / "daemon.log"
-    log.unlink(missing_ok=True)
     # Whoever ends this walk (a time limit, Ctrl-C in run) must not leave a daemon behind.
     signal.signal(signal.SIGTERM, lambda _signum, _frame: sys.exit(1))
     steps = Steps(name)
-    # A short path: a Unix socket's may have 107 bytes at the most.
-    with tempfile.TemporaryDirectory(prefix="kf-", ignore_cleanup_errors=True) as home:
-        keyfob = Keyfob(Path(home), log)
-        journey = Journey(keyfob, server)
-        try:
-            if name in PROVIDERS:
-                OpenIDWalk(journey, PROVIDERS[name], artifacts).walk(steps)
-            else:
+    log = artifacts / "daemon.log"
+    try:
+        if name in PROVIDERS:
+            provider = PROVIDERS[name]
+            with _journey(server, log) as journey:
+                OpenIDWalk(journey, provider, artifacts).walk(steps)
+            for walk in (RaceWalk, RestartWalk):
+                log = artifacts / f"daemon-{walk.__name__.removesuffix('Walk').lower()}.log"
+                with _journey(server, log) as journey:
+                    if server.grace:
+                        journey.keyfob.preset(provider, GRACE_PRESET.format(server=server))
+                    walk(journey, provider).walk(steps)
+        else:
+            with _journey(server, log) as journey:
                 FunkwhaleWalk(journey).walk(steps)
-        except Stopped:
-            say(f"INFO {name}: without that step no later one can pass; the daemon's log is {log}")
-        finally:
-            keyfob.stop()
+    except Stopped:
+        say(f"INFO {name}: without that step no later one can pass; the daemon's log is {log}")
     return steps.close()
 
 

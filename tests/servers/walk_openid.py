@@ -37,7 +37,7 @@ class OpenIDWalk:
     def __init__(self, journey: Journey, provider: str, artifacts: Path) -> None:
         self.journey, self.keyfob, self.server = journey, journey.keyfob, journey.server
         self.provider, self.artifacts = provider, artifacts
-        self.words = ("--provider", provider, *(word for scope in self.server.scope for word in ("--scope", scope)))
+        self.words = journey.words(provider)
         self.polling_since = 0.0
         self.last_page = Seen("")
 

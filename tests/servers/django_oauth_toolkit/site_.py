@@ -63,7 +63,7 @@ def seed():
     users, applications = get_user_model().objects, get_application_model().objects
     if users.filter(username="alice").exists():
         return
-    for name in ("alice", "bob"):
+    for name in ("alice", "bob", *(f"p{number}" for number in range(1, 9))):
         users.create_user(name, f"{name}@example.test", f"{name}-password")
     redirects = f"http://127.0.0.1/callback {os.environ.get('EXTRA_REDIRECTS', '')}".strip()
     code = {"authorization_grant_type": "authorization-code", "redirect_uris": redirects, "algorithm": "RS256"}

@@ -5,6 +5,7 @@
 Imported by django_oauth_toolkit/site_.py and funkwhale/pod.py. Settings come from the environment (see the READMEs).
 """
 
+import hashlib
 import json
 import os
 import socket
@@ -41,9 +42,31 @@ def log_event(event, **more):
 
 
 def log_token_answer(request, response):
-    """The same lines as ../oidc_provider writes for its token endpoint."""
+    """The same lines as ../oidc_provider writes for its token endpoint; then $STATE/hold, which is explained there."""
     error = None if response.status_code == 200 else response.content[:200].decode(errors="replace")
-    log_event("grant.error" if error else "grant.success", grant_type=request.POST.get("grant_type"), status=response.status_code, error=error)
+    issued = None if error else json.loads(response.content).get("refresh_token")
+    log_event(
+        "grant.error" if error else "grant.success",
+        grant_type=request.POST.get("grant_type"),
+        status=response.status_code,
+        error=error,
+        user=_whose(issued),
+        spent=_fingerprint(request.POST.get("refresh_token")),
+        issued=_fingerprint(issued),
+    )
+    if (STATE / "hold").exists():
+        time.sleep(float((STATE / "hold").read_text()))
+
+
+def _whose(refresh_token):
+    from oauth2_provider.models import get_refresh_token_model  # there is no such model before configure()
+
+    found = get_refresh_token_model().objects.filter(token=refresh_token).select_related("user").first()
+    return found and found.user.username
+
+
+def _fingerprint(token):
+    return hashlib.sha256(token.encode()).hexdigest()[:16] if token else None
 
 
 def configure(urlconf, provider, templates, first_middleware=(), login_url="/accounts/login/"):

@@ -3,6 +3,7 @@
 import * as fs from 'node:fs';
 import * as path from 'node:path';
 import * as crypto from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { pathToFileURL } from 'node:url';
 
 const env = process.env;
@@ -97,16 +98,25 @@ const provider = new Provider(issuer, {
   },
 });
 
-// ---- $STATE/events.jsonl: what the server itself saw
+// ---- $STATE/events.jsonl: what the server itself saw; a refresh token stands in it as its fingerprint only
+const fingerprint = (token) => (token ? crypto.createHash('sha256').update(token).digest('hex').slice(0, 16) : undefined);
 const log = (event, ctx, more) => fs.appendFileSync(file('events.jsonl'), `${JSON.stringify({
-  t: Date.now() / 1000, event, client: ctx?.oidc?.client?.clientId, grant_type: ctx?.oidc?.params?.grant_type, ...more })}\n`);
-for (const event of ['grant.success', 'authorization.success', 'registration_create.success']) {
+  t: Date.now() / 1000, event, client: ctx?.oidc?.client?.clientId, grant_type: ctx?.oidc?.params?.grant_type,
+  user: ctx?.oidc?.entities?.Account?.accountId, spent: fingerprint(ctx?.oidc?.params?.refresh_token), ...more })}\n`);
+provider.on('grant.success', (ctx) => log('grant.success', ctx, { issued: fingerprint(ctx.body.refresh_token) }));
+for (const event of ['authorization.success', 'registration_create.success']) {
   provider.on(event, (ctx) => log(event, ctx));
 }
 provider.on('grant.revoked', (ctx, grantId) => log('grant.revoked', ctx, { grantId }));
 for (const event of ['grant.error', 'authorization.error', 'revocation.error', 'registration_create.error', 'server_error']) {
   provider.on(event, (ctx, err) => log(event, ctx, { error: err?.error ?? err?.name, detail: err?.error_detail ?? err?.error_description ?? err?.message }));
 }
+
+// $STATE/hold: so many seconds an answer of the token endpoint is on its way, after everything was carried out and logged.
+provider.use(async (ctx, next) => {
+  await next();
+  if (ctx.path === '/token' && fs.existsSync(file('hold'))) await sleep(1000 * Number(fs.readFileSync(file('hold'))));
+});
 
 for (const signal of ['SIGTERM', 'SIGINT']) process.on(signal, () => { save(); process.exit(0); });
 provider.listen(port, '127.0.0.1', () => console.log(`READY ${issuer}`));

@@ -52,6 +52,9 @@ drain: $(VENV)/dev ## SIGTERM while 20 refreshes wait (2 minutes)
 sim: $(VENV)/dev ## 1,000 seeds x 72 simulated hours of faults; SEED=123 replays one
 	$(BIN)/python -m tests.sim $(if $(SEED),--seed $(SEED)) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(HOURS),--hours $(HOURS))
 
+mutants: $(VENV)/dev ## break the promise on purpose, one way after the other: a named test notices each (1 minute)
+	$(BIN)/python -m tests.mutants
+
 lint: $(VENV)/dev ## ruff, mypy strict, import floors
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

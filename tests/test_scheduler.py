@@ -21,6 +21,8 @@ from tests.store import made
 from tests.usecases.house import PATIENCE, House, opened
 
 HOUR = 3600.0
+# Longer than the second that APScheduler gives a late job unless it is told otherwise.
+STALL = 1.2
 
 
 @contextlib.asynccontextmanager
@@ -117,6 +119,24 @@ def test_renewal_by_the_wall_clock(tmp_path: Path) -> None:
                     await house.landed()
                     assert (await house.account()).generation == generation
             assert house.asked() == 2
+
+    asyncio.run(walk())
+
+
+@pytest.mark.usefixtures("short_looks")
+def test_a_bell_that_is_late_rings_all_the_same(tmp_path: Path) -> None:
+    """A process that stands still for longer than a second looks as soon as it goes on, and goes on looking."""
+
+    async def walk() -> None:
+        async with opened(tmp_path, settings={"ttl": HOUR}) as house:
+            await house.log_in()
+            async with ticking(house.ctx):
+                await next_tick(house)
+                for generation in (2, 3):
+                    house.clock.forward(HOUR)
+                    time.sleep(STALL)  # noqa: ASYNC251 -- not a wait for anything: that nothing runs is the experiment
+                    await house.until_asked(count=generation - 1)
+                    await house.landed()
 
     asyncio.run(walk())
 

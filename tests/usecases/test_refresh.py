@@ -220,6 +220,27 @@ def test_the_rotated_token_is_durable_before_the_new_token_is_handed_out(tmp_pat
     asyncio.run(live())
 
 
+def test_the_life_of_a_token_is_counted_from_its_request(tmp_path: Path) -> None:
+    """An answer that takes its time does not make the token live longer (security model, R53)."""
+
+    async def live() -> None:
+        async with opened(tmp_path) as house:
+            await house.log_in()
+            house.clock.forward(DUE)
+            sent_at = house.clock()
+            house.practice.set_faults(["refresh:hold"])
+            flight = refresh.join(house.ctx, await house.account())
+            await house.until_asked()
+            house.clock.forward(50)
+            house.practice.set_faults([])
+            await flight
+            token = (await house.account()).token
+            assert token is not None
+            assert (token.issued_at, token.expires_at) == (sent_at, sent_at + TTL)
+
+    asyncio.run(live())
+
+
 def test_a_store_that_stumbles_does_not_lose_the_answer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

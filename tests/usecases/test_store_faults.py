@@ -131,14 +131,17 @@ def test_it_strikes_between_the_request_and_the_answer(tmp_path: Path, fault: Fa
             async with opened(tmp_path, practice=practice, clock=clock) as house:
                 token, _ = await house.secrets_of(await house.log_in())
                 journal = beside(made.database(tmp_path))
+
+                async def written() -> bool:
+                    return not is_empty(journal)
+
                 clock.forward(DUE)
                 practice.set_faults(["refresh:hold"])
                 flight = refresh.join(house.ctx, await house.account())
                 await house.until_asked()
                 async with fault(house):
                     practice.set_faults([])
-                    while is_empty(journal):  # noqa: ASYNC110 -- the product has no event for what only a test looks for
-                        await asyncio.sleep(0.01)
+                    await house.until(written)
                     report = await health.report(house.ctx)
                     assert report.state == "degraded"
                     assert "the answers of 1 refreshes" in report.reasons[-1]

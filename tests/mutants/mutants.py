@@ -1,0 +1,163 @@
+"""The mutants: ways to break the promise on purpose, each with the tests that have to notice.
+
+Run by ``__main__``; that each still fits the code is checked by ``test_mutants``.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """One deliberate breakage.
+
+    Attributes:
+        name: what is broken, in words.
+        file: where, below the checkout.
+        old: the text that is replaced; it stands there exactly once.
+        new: what comes in its place.
+        caught_by: the test that has to fail.
+    """
+
+    name: str
+    file: str
+    old: str
+    new: str
+    caught_by: str
+
+    def applied(self, checkout: Path) -> str:
+        """Return the file's text with the breakage in it.
+
+        Raises:
+            ValueError: the text to be replaced is not there once, so the mutant has to be written anew.
+        """
+        text = (checkout / self.file).read_text()
+        if text.count(self.old) != 1:
+            raise ValueError(f"'{self.name}' does not fit {self.file} any more: {text.count(self.old)} places")
+        return text.replace(self.old, self.new)
+
+
+MUTANTS = (
+    Mutant(
+        "synchronous=NORMAL: a commit that was answered does not survive a power cut",
+        "broker/store/engine.py",
+        '"PRAGMA synchronous = FULL"',
+        '"PRAGMA synchronous = NORMAL"',
+        "tests/store/test_engine.py::test_every_connection_begins_with_the_pragmas",
+    ),
+    Mutant(
+        "hand-out before commit: the new token is in force before the rotated one is on the disk",
+        "broker/usecases/refresh.py",
+        "            kept = await _keep(ctx, intended, outcome.raw, outcome.refresh_token)\n",
+        "            await _judge(ctx, intended, provider, outcome.raw, ctx.when(sent))\n"
+        "            kept = await _keep(ctx, intended, outcome.raw, outcome.refresh_token)\n",
+        "tests/usecases/test_refresh.py::test_the_rotated_token_is_durable_before_the_new_token_is_handed_out",
+    ),
+    Mutant(
+        "no intent: nothing says that a refresh token was sent",
+        "broker/store/refreshes.py",
+        """            tx.execute(
+                upsert(t.refresh_intent)
+                .values(account=account.uuid, **intent)
+                .on_conflict_do_update(index_elements=["account"], set_=intent)
+            )
+""",
+        "            assert intent\n",
+        "tests/failpoints/test_steps_of_a_refresh.py::test_a_death_is_what_the_page_says",
+    ),
+    Mutant(
+        "sent although the intent could not be written",
+        "broker/usecases/refresh.py",
+        "        intended = await ctx.store.begin_refresh(account, sent.at) if refresh_token is not None else None\n",
+        "        try:\n"
+        "            intended = None if refresh_token is None else await ctx.store.begin_refresh(account, sent.at)\n"
+        "        except StoreUnavailable:\n"
+        "            intended = account\n",
+        "tests/usecases/test_get_token.py::test_a_store_that_cannot_note_the_intent_sends_nothing",
+    ),
+    Mutant(
+        "a lock for each caller: who comes while a refresh is under way begins another one",
+        "broker/usecases/refresh.py",
+        "    if task is None or task.done():\n",
+        "    if awaited or task is None or task.done():\n",
+        "tests/usecases/test_get_token.py::test_fifty_callers_of_a_stale_token_cost_one_request",
+    ),
+    Mutant(
+        "invalid_grant ends the login without reading the row again: a lost race is a death",
+        "broker/usecases/setbacks.py",
+        "        if current is None or current.generation != account.generation:\n            return None\n"
+        "        account = current\n",
+        "        if current is None:\n            return None\n        account = current\n",
+        "tests/usecases/test_meanwhile.py::test_a_new_login_during_a_flight_wins",
+    ),
+    Mutant(
+        "APScheduler's own misfire grace: a bell that is late does not ring",
+        "broker/scheduler.py",
+        'job_defaults={"misfire_grace_time": None, ',
+        'job_defaults={"misfire_grace_time": 1, ',
+        "tests/test_scheduler.py::test_a_bell_that_is_late_rings_all_the_same",
+    ),
+    Mutant(
+        "the grace is not used: a request without an answer waits for its turn after a crash",
+        "broker/usecases/refresh.py",
+        "        if setbacks.lost_at(account) and not ctx.store.locked:\n",
+        "        if setbacks.lost_at(account) and ctx.store.locked:\n",
+        "tests/usecases/test_herd.py::test_a_start_asks_at_once_for_every_answer_that_can_still_be_had",
+    ),
+    Mutant(
+        'an empty "refresh_token" overwrites the good one',
+        "broker/oauth/wire.py",
+        "    return Secret(new) if isinstance(new, str) and strict.is_printable(new) else None\n",
+        "    return Secret(str(new or '')) if fields and 'refresh_token' in fields else None\n",
+        "tests/oauth/test_wire.py::test_a_refresh_token_that_is_not_plainly_there_keeps_the_old_one",
+    ),
+    Mutant(
+        "invalid_client ends the login",
+        "broker/usecases/setbacks.py",
+        '            await misconfigured(ctx, account, f"{said} The login is kept; check the client id and secret.")\n',
+        "            await login_needed(ctx, account, said)\n",
+        "tests/usecases/test_outcomes.py::test_every_outcome_is_told_apart_and_ends_the_refresh",
+    ),
+    Mutant(
+        "expiry counted from the answer and not from the request",
+        "broker/usecases/refresh.py",
+        "            await _judge(ctx, kept, provider, outcome.raw, ctx.when(sent))\n",
+        "            await _judge(ctx, kept, provider, outcome.raw, ctx.clock())\n",
+        "tests/usecases/test_refresh.py::test_the_life_of_a_token_is_counted_from_its_request",
+    ),
+    Mutant(
+        "a Retry-After counts for one account only",
+        "broker/usecases/setbacks.py",
+        "                ctx.flights.throttled[issuer_of(account)] = until\n",
+        "                ctx.flights.throttled[account.uuid] = until\n",
+        "tests/usecases/test_herd.py::test_a_throttle_counts_for_every_account_of_the_issuer",
+    ),
+    Mutant(
+        "a copied or restored database is taken for the one in use",
+        "broker/usecases/backup.py",
+        "    why = ctx.store.copied\n",
+        '    why = ""\n',
+        "tests/usecases/test_backup.py::test_an_older_database",
+    ),
+    Mutant(
+        "a stop cuts off what is in the air",
+        "broker/usecases/flights.py",
+        "        _, flying = await asyncio.wait(self.tasks.values(), timeout=seconds)\n",
+        "        _, flying = await asyncio.wait(self.tasks.values(), timeout=0 * seconds)\n",
+        "tests/usecases/test_refresh.py::test_a_stopping_daemon_lets_flights_land_and_starts_none",
+    ),
+    Mutant(
+        "no emergency journal: an answer that the database refuses is in memory only",
+        "broker/usecases/refresh.py",
+        "        await ctx.store.save_answer(account, raw, refresh_token)\n",
+        "        pass\n",
+        "tests/usecases/test_store_faults.py::test_it_strikes_between_the_request_and_the_answer",
+    ),
+    Mutant(
+        "a clock that is set moves nothing: what is left of a token's life is wrong by that much",
+        "broker/usecases/steps.py",
+        "        if seconds := ctx.ahead():\n",
+        "        if seconds := 0 * ctx.ahead():\n",
+        "tests/usecases/test_steps.py::test_a_token_lives_as_long_as_before",
+    ),
+)

@@ -93,6 +93,26 @@ def account_name(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("account", metavar="ACCOUNT", type=name, help="name of the account (see: keyfob accounts)")
 
 
+def param_flag(parser: argparse.ArgumentParser) -> None:
+    """Add ``--param``, which may come several times."""
+    parser.add_argument(
+        "--param",
+        metavar="NAME=VALUE",
+        dest="params",
+        action="append",
+        default=[],
+        type=_pair,
+        help="what else its addresses need, such as tenant=contoso.com (see: keyfob provider presets)",
+    )
+
+
+def _pair(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not (key and equals and value):
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
+    return key, value
+
+
 def name(text: str) -> str:
     """Refuse an empty name: the path of its URL would be another's."""
     if not text.strip():

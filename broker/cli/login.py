@@ -13,7 +13,7 @@ from typing import Any
 
 from broker.cli import terminal
 from broker.cli.accounts import identity
-from broker.cli.arguments import STDIN, json_flag, name, seconds, secret_from
+from broker.cli.arguments import STDIN, json_flag, name, param_flag, seconds, secret_from
 from broker.cli.browser import open_in_browser
 from broker.cli.connect import connect
 from broker.cli.spinner import Spinner
@@ -38,6 +38,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("account", metavar="ACCOUNT", nargs="?", type=name, help=ACCOUNT_HELP)
     parser.add_argument("--provider", metavar="NAME|ISSUER-URL", help="where; needed unless ACCOUNT logs in again")
     parser.add_argument("--base-url", metavar="URL", help="the instance, for providers that are run by many")
+    param_flag(parser)
     parser.add_argument("--scope", metavar="S", nargs="+", action="extend", default=[], help="scopes to ask for")
     parser.add_argument("--flow", choices=FLOWS, default="browser", help=FLOW_HELP)
     parser.add_argument("--client-id", metavar="ID", help="OAuth client to use instead of the provider's own")
@@ -101,6 +102,7 @@ def _body(args: argparse.Namespace) -> dict[str, Any]:
         "account": args.account,
         "provider": args.provider,
         "base_url": args.base_url,
+        "parameters": dict(args.params) or None,
         "private": args.private or None,
         "scope": [scope for text in args.scope for scope in text.split()],
         "flow": args.flow,

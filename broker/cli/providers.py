@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from broker.cli import terminal
-from broker.cli.arguments import json_flag, name, secret_from, subverbs
+from broker.cli.arguments import json_flag, name, param_flag, secret_from, subverbs
 from broker.cli.connect import connect
 from broker.cli.show import show
 from broker.client import quote
@@ -45,6 +45,7 @@ def _configure_add(parser: argparse.ArgumentParser) -> None:
     source.add_argument("--preset", metavar="P", help="what Keyfob knows already (see: keyfob provider presets)")
     source.add_argument("--issuer", metavar="URL", help="issuer with OpenID Connect or RFC 8414 metadata")
     parser.add_argument("--base-url", metavar="URL", help="the instance, for presets that are run by many")
+    param_flag(parser)
     for endpoint in ENDPOINTS:
         parser.add_argument(_flag(endpoint), metavar="URL", help="where there is no metadata")
     parser.add_argument("--client-id", metavar="ID", help="the OAuth client that was registered by hand")
@@ -102,6 +103,7 @@ def _body(args: argparse.Namespace) -> dict[str, Any]:
     body = {"name": args.provider} | {key: getattr(args, key) for key in keys}
     body["scope"] = [scope for text in args.scope for scope in text.split()]
     body["private"] = args.private or None
+    body["parameters"] = dict(args.params) or None
     if args.client_secret_file:
         body["client_secret"] = secret_from(args.client_secret_file, "client secret")
     return {key: value for key, value in body.items() if value not in (None, [])}
@@ -145,9 +147,16 @@ def _presets(args: argparse.Namespace) -> int:
     if not presets:
         terminal.say(f"No preset has '{args.search}' in its name. Any issuer works: keyfob login --provider ISSUER-URL")
         return 0
-    rows = [(one["name"], one.get("title") or "", "--base-url" if one.get("needs_base_url") else "") for one in presets]
+    rows = [(one["name"], one.get("title") or "", _needs(one)) for one in presets]
     terminal.table(("PRESET", "TITLE", "NEEDS"), rows)
     return 0
+
+
+def _needs(preset: dict[str, Any]) -> str:
+    """Return what a login has to name beside the preset."""
+    needs = ["--base-url"] if preset.get("needs_base_url") else []
+    named = (one["name"] for one in preset.get("parameters", []) if not one["default"])
+    return " ".join([*needs, *(f"--param {name}=..." for name in named)])
 
 
 def _where(provider: dict[str, Any]) -> str:

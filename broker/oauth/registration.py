@@ -11,7 +11,8 @@ from broker.core.secret import Secret
 from broker.errors import InvalidRequest, LoginFailed, ProviderUnavailable
 from broker.oauth import strict
 from broker.oauth.http import AnswerLost, Http, NotSent, Reply
-from broker.providers.model import Provider, Registration
+from broker.providers.model import Provider
+from broker.providers.rules import Registration
 
 # What people see on the provider's consent page and in their list of applications.
 CLIENT_NAME = "Keyfob"

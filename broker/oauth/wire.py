@@ -14,7 +14,8 @@ from broker.core.secret import Secret
 from broker.errors import Misconfigured
 from broker.oauth import strict
 from broker.oauth.http import AnswerLost, Http, NotSent, Reply
-from broker.providers.model import Provider, ThrottleRules
+from broker.providers.model import Provider
+from broker.providers.rules import ThrottleRules
 
 # A token named as a JSON member, or as a form's field: not every endpoint answers in the form that it should.
 _ANY_TOKEN = re.compile(rb'"((?:access|refresh)_token)"\s*:|(?:^|&)\s*((?:access|refresh)_token)=')

@@ -16,18 +16,21 @@ from urllib.parse import urlsplit
 
 from broker.core.trust import distrust
 from broker.errors import CannotStart, InvalidRequest, UnknownProvider
-from broker.providers.model import (
+from broker.providers.model import Preset, Provider, ProviderConfig
+from broker.providers.rules import (
+    DeviceRules,
     Endpoints,
     IdentityRules,
-    Preset,
-    Provider,
-    ProviderConfig,
+    Parameter,
     Redirect,
     RefreshPolicy,
     Registration,
+    ReplyRules,
+    RevocationRules,
     ThrottleRules,
+    TokenRequest,
 )
-from broker.providers.shape import Misshapen, check_shape
+from broker.providers.shape import Misshapen, check_shape, line_of
 from broker.providers.urls import check_endpoint, check_issuer, check_url, host_of
 
 __all__ = ["check_issuer", "check_url", "needs_discovery", "preset", "presets", "provider_name", "resolve"]
@@ -40,7 +43,10 @@ _RESERVED = frozenset(
     {"response_type", "client_id", "redirect_uri", "scope", "state", "nonce", "code_challenge", "code_challenge_method"}
 )
 # Members of a preset file that describe the file; the others describe the provider.
-_ABOUT = frozenset({"needs_base_url", "unverified", "notes", "sources"})
+_ABOUT = frozenset({"needs_base_url", "parameters", "unverified", "notes", "sources"})
+_TEMPLATE = re.compile(r"\{([a-z_]+)\}")
+# A parameter's value stands in host names and paths.
+_VALUE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,127}")
 
 
 def presets(user_dir: Path | None = None) -> dict[str, Preset]:
@@ -92,7 +98,8 @@ def resolve(config: ProviderConfig, user_dir: Path | None = None) -> Provider:
             f"{source.title} runs at many addresses.", "Name yours with --base-url https://its.address."
         )
     base_url = check_url(config.base_url, what="base URL", private=config.private) if config.base_url else ""
-    data = _filled(_merged(config, source), base_url)
+    merged = _merged(config, source)
+    data = _filled(merged, {"base_url": base_url, **_values(source, merged.pop("values", {}))})
     issuer = check_issuer(data["issuer"]) if data.get("issuer") else ""
     endpoints = {
         name: check_endpoint(url, what=f"{name} endpoint", private=config.private)
@@ -116,34 +123,47 @@ def resolve(config: ProviderConfig, user_dir: Path | None = None) -> Provider:
         endpoints=Endpoints(**endpoints),
         scopes=tuple(data.get("scopes", ())),
         scope_separator=data.get("scope_separator", " "),
+        scope_parameter=data.get("scope_parameter", "scope"),
         authorize_params=dict(params),
+        pkce=data.get("pkce", "S256"),
+        grants=tuple(data.get("grants", ())),
         auth_methods=tuple(data.get("auth_methods", ())),
         client_id=data.get("client_id", ""),
         register_url=data.get("register_url", ""),
+        callback_checks=data.get("callback_checks", {}),
+        require_par=data.get("require_par", False),
+        client_id_metadata=data.get("client_id_metadata", False),
         iss_parameter=data.get("iss_parameter", False),
         id_token_algs=tuple(data.get("id_token_algs", ())),
         redirect=Redirect(**data.get("redirect", {})),
+        token=TokenRequest(**data.get("token", {})),
+        reply=ReplyRules(**data.get("reply", {})),
+        revocation=RevocationRules(**data.get("revocation", {})),
+        device=DeviceRules(**data.get("device", {})),
         registration=Registration(**data["registration"]) if data.get("registration") else None,
         refresh=RefreshPolicy(**_tuples(data.get("refresh", {}))),
         identity=IdentityRules(**_tuples(data.get("identity", {}))),
         throttle=ThrottleRules(**_tuples(data.get("throttle", {}))),
         api_base=data.get("api_base", ""),
+        api_scheme=data.get("api_scheme", "Bearer"),
+        api_headers=data.get("api_headers", {}),
         static_token_url=data.get("static_token_url", ""),
         private=config.private,
     )
 
 
-def provider_name(preset: str, base_url: str, issuer: str) -> str:
+def provider_name(preset: str, base_url: str, issuer: str, values: Mapping[str, str] | None = None) -> str:
     """Return a sane name for a provider: the preset's, and where that can be at many places, its place.
 
-    ``funkwhale-open-audio`` for an instance, ``example-com-8443`` for an issuer of one's own.
+    ``funkwhale-open-audio`` for an instance, ``microsoft-contoso-com`` for a tenant, ``example-com-8443`` for an
+    issuer of one's own.
     """
-    place = base_url or issuer
+    place = base_url or issuer or " ".join((values or {}).values())
     if not place:
         return preset
     parts = urlsplit(place)
     slug = re.sub(r"[^a-z0-9]+", "-", f"{parts.netloc}{parts.path}".lower()).strip("-")
-    name = f"{preset}-{slug}" if base_url else slug
+    name = slug if issuer and not base_url else f"{preset}-{slug}"
     if _NAME.fullmatch(name):
         return name
     # Cut, but still one's own: two long addresses that begin alike are two providers.
@@ -176,15 +196,22 @@ def _read(directory: Path, *, own: bool = False) -> Mapping[str, Preset]:
         if own:
             _check_trust(path)
         try:
-            data = tomllib.loads(path.read_text(encoding="utf-8"))
+            text = path.read_text(encoding="utf-8")
+            data = tomllib.loads(text)
             check_shape(data, file=True)
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, Misshapen) as exc:
+            _check_templates(data)
+        except Misshapen as exc:
+            line = line_of(text, exc.table, exc.key)
+            where = f"{path}, line {line}," if line else str(path)
+            raise CannotStart(f"The preset file {where} cannot be used: {exc}", "Mend it or move it away.") from exc
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as exc:
             raise CannotStart(f"The preset file {path} cannot be used: {exc}", "Mend it or move it away.") from exc
         found[path.stem] = Preset(
             name=path.stem,
             title=data.get("title", path.stem),
             data={key: value for key, value in data.items() if key not in _ABOUT},
             needs_base_url=data.get("needs_base_url", False),
+            parameters={name: Parameter(**_tuples(about)) for name, about in data.get("parameters", {}).items()},
             unverified=tuple(data.get("unverified", ())),
             notes=tuple(data.get("notes", ())),
             sources=tuple(data.get("sources", ())),
@@ -212,13 +239,58 @@ def _merged(config: ProviderConfig, source: Preset) -> dict[str, Any]:
     return merged
 
 
-def _filled(value: Any, base_url: str) -> Any:  # noqa: ANN401 -- a value of a preset file, whatever its shape
-    """Put the base URL into every text that asks for it."""
+def _values(source: Preset, given: Mapping[str, str]) -> dict[str, str]:
+    """Return the value of every parameter: the person's, or its default.
+
+    Raises:
+        InvalidRequest: one is missing, unknown, or cannot stand in an address.
+    """
+    if unknown := sorted(set(given) - set(source.parameters)):
+        known = f"Known there: {', '.join(source.parameters)}." if source.parameters else "It has none."
+        raise InvalidRequest(f"{source.title} has no parameter '{unknown[0]}'.", known)
+    values = {}
+    for name, parameter in source.parameters.items():
+        value = given.get(name) or parameter.default
+        if not value:
+            raise InvalidRequest(
+                f"{source.title} needs its {name}: {parameter.what}.", f"Name it: --param {name}=VALUE"
+            )
+        if parameter.choices and value not in parameter.choices:
+            raise InvalidRequest(
+                f"The {name} of {source.title} cannot be '{value}'.", f"Choose one of {', '.join(parameter.choices)}."
+            )
+        if not _VALUE.fullmatch(value):
+            raise InvalidRequest(
+                f"The {name} of {source.title} cannot be '{value}'.", "Use letters, digits, dots and dashes."
+            )
+        values[name] = value
+    return values
+
+
+def _check_templates(data: Mapping[str, Any]) -> None:
+    """See that every template in an address is one that will be filled.
+
+    Raises:
+        Misshapen: naming the key.
+    """
+    known = {"base_url", *data.get("parameters", {})}
+    places = [("", key, data[key]) for key in ("issuer", "api_base", "register_url", "static_token_url") if key in data]
+    places += [("endpoints", key, url) for key, url in data.get("endpoints", {}).items()]
+    places += [("identity", "url", data["identity"]["url"])] if data.get("identity", {}).get("url") else []
+    for table, key, text in places:
+        for name in _TEMPLATE.findall(text):
+            if name not in known:
+                where = f"{table}.{key}" if table else key
+                raise Misshapen(f"'{where}' holds {{{name}}}, and nothing says what that is.", table, key)
+
+
+def _filled(value: Any, values: Mapping[str, str]) -> Any:  # noqa: ANN401 -- a value of a preset file, whatever its shape
+    """Put base URL and parameters into every text that asks for them."""
     if isinstance(value, str):
-        return value.replace("{base_url}", base_url)
+        return _TEMPLATE.sub(lambda found: values.get(found[1], found[0]), value)
     if isinstance(value, Mapping):
-        return {key: _filled(item, base_url) for key, item in value.items()}
-    return [_filled(item, base_url) for item in value] if isinstance(value, list | tuple) else value
+        return {key: _filled(item, values) for key, item in value.items()}
+    return [_filled(item, values) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _tuples(table: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,123 +1,49 @@
-"""The named dimensions in which providers differ.
+"""A provider: what a preset file says, what the store keeps, and what becomes of both.
 
-A preset file fills some of them, discovery and the person fill others; ``catalog.resolve`` makes a ``Provider``.
+A preset file fills some of the dimensions of ``rules``, discovery and the person fill others; ``catalog.resolve`` makes
+a ``Provider``.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
-
-@dataclass(frozen=True, slots=True)
-class Endpoints:
-    """Where a provider listens. Empty text means that it has no such endpoint, or that it is not known yet."""
-
-    authorization: str = ""
-    token: str = ""
-    revocation: str = ""
-    userinfo: str = ""
-    jwks: str = ""
-    registration: str = ""
-    device_authorization: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Redirect:
-    """What redirect URIs the provider accepts.
-
-    Attributes:
-        out_of_band: the URI that makes the provider show the code to a person, or empty.
-        register_without_port: register ``http://127.0.0.1/callback/x``; such a one matches every port there
-            (RFC 8252 7.3).
-    """
-
-    out_of_band: str = ""
-    register_without_port: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Registration:
-    """How Keyfob registers itself, as names of form or JSON fields.
-
-    Attributes:
-        body: ``json`` or ``form``.
-        fields: request field -> value; ``{name}``, ``{redirect_uris}`` (space-separated) and ``{scope}`` are filled.
-        client_id: reply field.
-        client_secret: reply field.
-    """
-
-    body: Literal["json", "form"] = "json"
-    fields: Mapping[str, str] = field(default_factory=dict)
-    client_id: str = "client_id"
-    client_secret: str = "client_secret"  # noqa: S105 -- the name of a field
-
-
-@dataclass(frozen=True, slots=True)
-class RefreshPolicy:
-    """What a refresh does at this provider; unknown means rotating without grace.
-
-    Attributes:
-        rotation: ``never``: the refresh token stays; ``sometimes``; ``always``: each may be spent once.
-        reuse_grace_s: seconds in which a spent refresh token is still accepted.
-        grace_depth: how many refreshes after it was spent a token is still accepted within that grace: 1 where only the
-            newest previous one is; None where any number, or always with the same answer.
-        kills_old_access_token: a refresh makes the old access token invalid at once.
-        refreshes_per_10_min: so many access tokens of one login live in ten minutes, one more ends the oldest; None
-            where unknown or unlimited.
-        refresh_tokens_per_client: so many logins of one person with one client live, one more ends the oldest; None
-            where unknown or unlimited.
-        idle_days: a refresh token unused for so long dies; None where unknown or never.
-        absolute_days: a login dies after so long whatever one does; None where unknown or never.
-        dead_grant_errors: the error codes that mean "log in again"; nothing else ends a login.
-    """
-
-    rotation: Literal["never", "sometimes", "always"] = "always"
-    reuse_grace_s: float = 0.0
-    grace_depth: int | None = None
-    kills_old_access_token: bool = False
-    refreshes_per_10_min: int | None = None
-    refresh_tokens_per_client: int | None = None
-    idle_days: float | None = None
-    absolute_days: float | None = None
-    dead_grant_errors: tuple[str, ...] = ("invalid_grant",)
-
-
-@dataclass(frozen=True, slots=True)
-class IdentityRules:
-    """How to learn who is logged in where there is no ID token.
-
-    Attributes:
-        url: a GET with the bearer; empty where the provider has none.
-        subject: the reply's field that never changes for a person (dots step into objects).
-        label: fields to show to people, first present wins.
-    """
-
-    url: str = ""
-    subject: str = "sub"
-    label: tuple[str, ...] = ("preferred_username", "email", "name", "sub")
-
-
-@dataclass(frozen=True, slots=True)
-class ThrottleRules:
-    """Answers that mean "too fast" although their status says something else.
-
-    Attributes:
-        statuses: statuses that are a throttle when ``header`` reads ``"0"``.
-        header: name of the header that counts what is left.
-    """
-
-    statuses: tuple[int, ...] = ()
-    header: str = "X-RateLimit-Remaining"
+from broker.providers.rules import (
+    DeviceRules,
+    Endpoints,
+    IdentityRules,
+    Parameter,
+    Pkce,
+    Redirect,
+    RefreshPolicy,
+    Registration,
+    ReplyRules,
+    RevocationRules,
+    ThrottleRules,
+    TokenRequest,
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """One preset file, checked but not resolved: endpoint values may still hold ``{base_url}``."""
+    """One preset file, checked but not resolved: its texts may still hold ``{base_url}`` and its parameters.
+
+    Attributes:
+        name: of the file.
+        title: for people.
+        data: what describes the provider.
+        needs_base_url: it runs at many addresses.
+        parameters: what else a person may have to name.
+        unverified: the keys whose values nobody has seen confirmed by the provider.
+        notes: for people.
+        sources: where the values are from.
+    """
 
     name: str
     title: str
     data: Mapping[str, Any]
     needs_base_url: bool
+    parameters: Mapping[str, Parameter]
     unverified: tuple[str, ...]
     notes: tuple[str, ...]
     sources: tuple[str, ...]
@@ -131,7 +57,8 @@ class ProviderConfig:
         name: also the last part of its redirect path; ``[a-z0-9][a-z0-9-]{0,62}``.
         preset: the preset it follows.
         base_url: instance URL without a trailing slash, or empty.
-        overrides: values in the shape of a preset file that the person gave (endpoints, issuer, scopes, refresh ...).
+        overrides: values in the shape of a preset file that the person gave (endpoints, issuer, scopes, refresh ...);
+            ``values`` among them holds the parameters.
         discovered: values in the shape of a preset file that discovery pinned; overrides win over them.
         private: special-purpose addresses are allowed for this provider.
         created_at: epoch seconds.
@@ -158,19 +85,34 @@ class Provider:
         issuer: issuer identifier (RFC 8414 2), or empty where the provider has none.
         endpoints: where it listens.
         scopes: asked for when the person names none.
-        scope_separator: between scopes in requests and replies.
+        scope_separator: between scopes in requests.
+        scope_parameter: name of the parameter that holds them.
         authorize_params: extra parameters of the authorization request.
+        pkce: which proof it takes: ``S256`` always, ``S256-public`` from clients without a secret only, ``plain`` where
+            it knows nothing better, or ``none``.
+        grants: the grant types that it announces; empty means unknown.
         auth_methods: client authentication methods it accepts, best first; empty means unknown.
-        client_id: a public client that comes with the preset, or empty.
+        client_id: a public client that comes with the preset, or empty. In it ``{origin}`` is the address of
+            Keyfob's browser port, for providers whose client ids are addresses.
         register_url: where a person registers a client by hand, or empty.
+        callback_checks: parameter of the authorization response -> what it has to hold where it is there: a login that
+            belongs to another place of the same provider is told from it.
+        require_par: it takes pushed authorization requests only (RFC 9126 5).
+        client_id_metadata: it takes the URL of a client's metadata as client id.
         iss_parameter: it promises ``iss`` in authorization responses (RFC 9207 3).
         id_token_algs: the signing algorithms it announces; empty means RS256 (OpenID Connect Core 15.1).
         redirect: redirect URI rules.
+        token: how it wants to be asked for tokens.
+        reply: how it answers.
+        revocation: how tokens are revoked.
+        device: how the device flow is spoken.
         registration: how to self-register, or None.
         refresh: refresh policy.
         identity: identity rules.
         throttle: throttle rules.
         api_base: base of the API that its tokens are for, or empty.
+        api_scheme: what stands before the token in the ``Authorization`` header of that API.
+        api_headers: further headers that the API wants; in them ``{client_id}`` is filled in.
         static_token_url: where a person makes a token by hand, or empty.
         private: special-purpose addresses are allowed.
     """
@@ -183,18 +125,30 @@ class Provider:
     endpoints: Endpoints = field(default_factory=Endpoints)
     scopes: tuple[str, ...] = ()
     scope_separator: str = " "
+    scope_parameter: str = "scope"
     authorize_params: Mapping[str, str] = field(default_factory=dict)
+    pkce: Pkce = "S256"
+    grants: tuple[str, ...] = ()
     auth_methods: tuple[str, ...] = ()
     client_id: str = ""
     register_url: str = ""
+    callback_checks: Mapping[str, str] = field(default_factory=dict)
+    require_par: bool = False
+    client_id_metadata: bool = False
     iss_parameter: bool = False
     id_token_algs: tuple[str, ...] = ()
     redirect: Redirect = field(default_factory=Redirect)
+    token: TokenRequest = field(default_factory=TokenRequest)
+    reply: ReplyRules = field(default_factory=ReplyRules)
+    revocation: RevocationRules = field(default_factory=RevocationRules)
+    device: DeviceRules = field(default_factory=DeviceRules)
     registration: Registration | None = None
     refresh: RefreshPolicy = field(default_factory=RefreshPolicy)
     identity: IdentityRules = field(default_factory=IdentityRules)
     throttle: ThrottleRules = field(default_factory=ThrottleRules)
     api_base: str = ""
+    api_scheme: str = "Bearer"
+    api_headers: Mapping[str, str] = field(default_factory=dict)
     static_token_url: str = ""
     private: bool = False
 

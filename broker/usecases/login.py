@@ -6,8 +6,8 @@ which points a refused caller to a login.
 
 import asyncio
 import secrets
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from broker.core.account import ACCOUNT_NAME, Account
 from broker.core.login import LOGIN_LIFETIME, Flow, Login
@@ -32,6 +32,7 @@ class NewLogin:
         provider: name of a provider or preset, or an issuer URL.
         account: the name to give, or empty for a sane default.
         base_url: the instance, where the preset needs one.
+        parameters: what else stands in the preset's addresses, such as a tenant.
         scope: what to ask; empty for the provider's default.
         flow: how the person logs in.
         client_id: a client registered by hand, or empty.
@@ -44,6 +45,7 @@ class NewLogin:
     provider: str
     account: str = ""
     base_url: str = ""
+    parameters: Mapping[str, str] = field(default_factory=dict)
     scope: tuple[str, ...] = ()
     flow: Flow = "browser"
     client_id: str = ""
@@ -87,7 +89,7 @@ async def prepare(ctx: Context, new: NewLogin) -> tuple[Provider, Account | None
     if new.resource is not None:
         check_resource(new.resource)
     account = await ctx.store.account(new.account) if new.account else None
-    if account is not None and not new.base_url:
+    if account is not None and not new.base_url and not new.parameters:
         known = await providers.find(ctx, account.provider)
         if new.provider in ("", known.name, known.preset):
             return known, account
@@ -103,6 +105,7 @@ async def prepare(ctx: Context, new: NewLogin) -> tuple[Provider, Account | None
             preset="" if is_url else new.provider,
             issuer=new.provider if is_url else "",
             base_url=new.base_url,
+            parameters=new.parameters,
             private=new.private,
         ),
     )

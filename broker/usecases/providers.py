@@ -33,6 +33,7 @@ class NewProvider:
         preset: the preset to follow, or empty for ``generic``.
         base_url: instance URL, or empty.
         issuer: issuer URL for discovery, or empty.
+        parameters: what else stands in the preset's addresses, such as a tenant.
         overrides: values in the shape of a preset file.
         client_id: the client registered by hand, or empty.
         client_secret: its secret, or None.
@@ -44,6 +45,7 @@ class NewProvider:
     preset: str = ""
     base_url: str = ""
     issuer: str = ""
+    parameters: Mapping[str, str] = field(default_factory=dict)
     overrides: Mapping[str, Any] = field(default_factory=dict)
     client_id: str = ""
     client_secret: Secret | None = None
@@ -105,7 +107,7 @@ async def ensure(ctx: Context, new: NewProvider) -> Provider:
 
 
 async def _ensure(ctx: Context, new: NewProvider) -> Provider:
-    if new.preset and not new.base_url and not new.issuer:
+    if new.preset and not new.base_url and not new.issuer and not new.parameters:
         config = await ctx.store.provider(new.preset)
         if config is not None:
             return catalog.resolve(config, ctx.presets_dir)
@@ -115,7 +117,8 @@ async def _ensure(ctx: Context, new: NewProvider) -> Provider:
             config.overrides.get("issuer"),
             config.discovered.get("issuer"),
         )
-        same_instance = bool(base_url) and (config.preset, config.base_url) == (new.preset, base_url)
+        named = bool(base_url or new.parameters) and (config.preset, config.base_url) == (new.preset, base_url)
+        same_instance = named and config.overrides.get("values", {}) == dict(new.parameters)
         if same_issuer or same_instance:
             return await find(ctx, config.name)
     config = await _describe(ctx, new)
@@ -140,11 +143,13 @@ async def _describe(ctx: Context, new: NewProvider) -> ProviderConfig:
     """Turn what a person says into a configuration, asking the issuer for the rest."""
     preset = catalog.preset(new.preset or "generic", ctx.presets_dir)
     overrides = dict(new.overrides)
+    if new.parameters:
+        overrides["values"] = dict(new.parameters)
     if new.issuer:
         catalog.check_url(new.issuer, what="issuer", private=new.private)
         overrides["issuer"] = catalog.check_issuer(new.issuer)
     base_url = catalog.check_url(new.base_url, what="base URL", private=new.private) if new.base_url else ""
-    name = new.name or catalog.provider_name(preset.name, base_url, overrides.get("issuer", ""))
+    name = new.name or catalog.provider_name(preset.name, base_url, overrides.get("issuer", ""), new.parameters)
     if not PROVIDER_NAME.fullmatch(name):
         raise InvalidRequest(
             f"'{name}' cannot be a provider's name.", "Use lower-case letters, digits and dashes, 63 at the most."

@@ -109,6 +109,7 @@ async def start_login(request: Request, ctx: Context) -> Response:
         provider=body.text("provider"),
         account=body.text("account"),
         base_url=body.text("base_url"),
+        parameters=body.texts("parameters"),
         scope=body.words("scope"),
         flow=flow,
         client_id=body.text("client_id"),

@@ -131,6 +131,13 @@ class Fields:
             raise InvalidRequest(f"'{name}' must be an object.")
         return value
 
+    def texts(self, name: str) -> dict[str, str]:
+        """Take an object of texts."""
+        table = self.table(name)
+        if not all(isinstance(value, str) for value in table.values()):
+            raise InvalidRequest(f"'{name}' must be an object of texts.")
+        return table
+
     def end(self) -> None:
         """Refuse what nobody read.
 

@@ -60,6 +60,7 @@ async def add_provider(request: Request, ctx: Context) -> Response:
         name=body.text("name"),
         preset=body.text("preset"),
         base_url=body.text("base_url"),
+        parameters=body.texts("parameters"),
         issuer=body.text("issuer"),
         overrides={name: value for name, value in overrides.items() if value},
         client_id=body.text("client_id"),

@@ -225,6 +225,10 @@ def preset(shown: Preset) -> dict[str, Any]:
         "name": shown.name,
         "title": shown.title,
         "needs_base_url": shown.needs_base_url,
+        "parameters": [
+            {"name": name, "what": one.what, "default": one.default, "choices": list(one.choices)}
+            for name, one in shown.parameters.items()
+        ],
         "unverified": list(shown.unverified),
         "notes": list(shown.notes),
     }

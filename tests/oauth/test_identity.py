@@ -9,7 +9,8 @@ from broker.core.account import Identity
 from broker.core.secret import Secret
 from broker.errors import ProviderUnavailable
 from broker.oauth import identity
-from broker.providers.model import Endpoints, IdentityRules, Provider
+from broker.providers.model import Provider
+from broker.providers.rules import Endpoints, IdentityRules
 from tests.oauth.loopback import CLIENT, Loopback, headers_of, http
 
 RULES = IdentityRules(url="", subject="id", label=("display.name", "username"))

@@ -19,7 +19,8 @@ from broker.core.secret import Secret
 from broker.errors import LoginFailed, ProviderUnavailable
 from broker.oauth import idtoken
 from broker.oauth.idtoken import Claims, Jwks
-from broker.providers.model import Endpoints, Provider
+from broker.providers.model import Provider
+from broker.providers.rules import Endpoints
 from tests.oauth.loopback import CLIENT, Loopback, http
 
 Signer = RSAKey | ECKey | OKPKey

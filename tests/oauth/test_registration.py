@@ -11,7 +11,8 @@ from broker.core.secret import Secret
 from broker.errors import InvalidRequest, KeyfobError, LoginFailed, ProviderUnavailable
 from broker.oauth.registration import Registered, register
 from broker.providers.catalog import resolve
-from broker.providers.model import Provider, ProviderConfig, Registration
+from broker.providers.model import Provider, ProviderConfig
+from broker.providers.rules import Registration
 from tests.oauth.loopback import CLIENT, Loopback, headers_of, http
 
 URIS = ("http://127.0.0.1/callback/pod", "urn:ietf:wg:oauth:2.0:oob")

@@ -14,7 +14,8 @@ from broker.errors import Misconfigured
 from broker.oauth import wire
 from broker.oauth.grant import BadReply, read_grant
 from broker.oauth.http import Reply
-from broker.providers.model import Endpoints, Provider, ThrottleRules
+from broker.providers.model import Provider
+from broker.providers.rules import Endpoints, ThrottleRules
 from tests.oauth.loopback import CLIENT, Loopback, headers_of, http
 
 PROVIDER = Provider(name="p", title="P", preset="generic", throttle=ThrottleRules(statuses=(500,)))

@@ -7,7 +7,8 @@ import pytest
 
 from broker.errors import CannotStart, InvalidRequest, UnknownProvider
 from broker.providers import catalog
-from broker.providers.model import Endpoints, Provider, ProviderConfig
+from broker.providers.model import Provider, ProviderConfig
+from broker.providers.rules import Endpoints
 
 
 def config(preset: str, base_url: str = "", **layers: Any) -> ProviderConfig:  # noqa: ANN401 -- layers in a preset file's shape
@@ -175,6 +176,11 @@ def test_an_unknown_preset_is_answered_with_near_names() -> None:
         ("endpoints = 5", "endpoints"),
         ("needs_base_url = 'yes'", "needs_base_url"),
         ("title = ", "mine.toml"),
+        ("[endpoints]\ntoken = 'https://{place}.example/t'", "{place}"),
+        ("[parameters.tenant]\ndefault = 'x'", "parameters.tenant"),
+        ("[reply]\nsuccess_value = [1]", "reply.success_value"),
+        ("[token.params]\na = 1", "token.params"),
+        ("[values]\ntenant = 'x'", "values"),
     ],
 )
 def test_a_preset_file_with_a_slip_stops_the_start(tmp_path: Path, content: str, key: str) -> None:
@@ -183,6 +189,73 @@ def test_a_preset_file_with_a_slip_stops_the_start(tmp_path: Path, content: str,
     with pytest.raises(CannotStart, match=r"mine\.toml") as caught:
         catalog.presets(tmp_path)
     assert key in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        ('titel = "x"', 1),
+        ('title = "x"\n\n[endpoints]\n# why\ntokn = "https://x.example"', 5),
+        ('title = "x"\n[token]\nbody = "form"\n[refresh]\nbody = "form"', 5),
+        ("title = 'x'\n[endpints]\ntoken = 'https://x.example'", 2),
+        ("title = 'x'\n[parameters.dc]\nwhat = 'a place'\nchoice = ['a']", 4),
+    ],
+)
+def test_a_slip_is_told_with_its_line(tmp_path: Path, content: str, line: int) -> None:
+    """File, line, and what would be known there."""
+    (tmp_path / "mine.toml").write_text(content)
+    with pytest.raises(CannotStart, match=rf"mine\.toml, line {line}, ") as caught:
+        catalog.presets(tmp_path)
+    assert "known are: " in str(caught.value)
+
+
+TENANT = """
+title = "Somewhere"
+api_base = "https://{tenant}.api.example/{dc}"
+[parameters.tenant]
+what = "the name of your organisation"
+[parameters.dc]
+what = "where your data is"
+default = "eu"
+choices = ["eu", "com"]
+[endpoints]
+authorization = "https://{tenant}.example.{dc}/authorize"
+token = "https://{tenant}.example.{dc}/token"
+[identity]
+body = '{"query": "{ viewer { id } }"}'
+"""
+
+
+def test_parameters_stand_in_addresses(tmp_path: Path) -> None:
+    """A person's value, or the default; text that only looks like a template stays."""
+    (tmp_path / "somewhere.toml").write_text(TENANT)
+    filled = catalog.resolve(config("somewhere", overrides={"values": {"tenant": "me"}}), tmp_path)
+    assert filled.endpoints.token == "https://me.example.eu/token"
+    other = catalog.resolve(config("somewhere", overrides={"values": {"tenant": "me", "dc": "com"}}), tmp_path)
+    assert (other.endpoints.authorization, other.api_base) == (
+        "https://me.example.com/authorize",
+        "https://me.api.example/com",
+    )
+    assert other.identity.body == '{"query": "{ viewer { id } }"}'
+    assert catalog.provider_name("somewhere", "", "", {"tenant": "Me.example"}) == "somewhere-me-example"
+
+
+@pytest.mark.parametrize(
+    ("values", "said", "hint"),
+    [
+        ({}, "needs its tenant: the name of your organisation", "--param tenant=VALUE"),
+        ({"tenant": "me", "dc": "moon"}, "dc of Somewhere cannot be 'moon'", "eu, com"),
+        ({"tenant": "me/../you"}, "cannot be", "letters, digits"),
+        ({"tenant": "evil.example/x#"}, "cannot be", "letters, digits"),
+        ({"tenant": "me", "tennant": "x"}, "no parameter 'tennant'", "tenant, dc"),
+    ],
+)
+def test_a_parameter_that_cannot_be_is_told(tmp_path: Path, values: dict[str, str], said: str, hint: str) -> None:
+    """Missing, unknown, not among the choices, or nothing that can stand in an address."""
+    (tmp_path / "somewhere.toml").write_text(TENANT)
+    with pytest.raises(InvalidRequest, match=said) as caught:
+        catalog.resolve(config("somewhere", overrides={"values": values}), tmp_path)
+    assert hint in caught.value.hint
 
 
 def test_a_preset_file_has_a_name_that_a_provider_can_have(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ Bring = Callable[[House, str], Awaitable[object]]
 
 def new(house: House, account: str = "me", *, scope: tuple[str, ...] = ()) -> NewLogin:
     """Describe an account at the practice provider."""
-    return NewLogin("practice", account, house.practice.url, scope)
+    return NewLogin("practice", account, house.practice.url, scope=scope)
 
 
 async def made_by_hand(house: House, user: str = "ada") -> tuple[str, str]:

@@ -24,6 +24,7 @@ def begin(provider: Provider = PROVIDER, **changes: object) -> authcode.AuthRequ
         "resource": None,
         "authorization_endpoint": "https://as.example/authorize?tenant=a%20b",
         "openid": False,
+        "public": True,
         **changes,
     }
     return authcode.begin(provider, **given)  # type: ignore[arg-type]  # keyword arguments by name
@@ -81,16 +82,18 @@ def test_a_preset_adds_its_own_parameters() -> None:
 
 def test_a_code_comes_out() -> None:
     """The plain case, with and without an issuer."""
-    answer = authcode.read_callback([("code", "c"), ("state", "s"), ("iss", ISSUER)], issuer=ISSUER, iss_required=True)
+    answer = authcode.read_callback(
+        [("code", "c"), ("state", "s"), ("iss", ISSUER)], issuer=ISSUER, iss_required=True, checks={}
+    )
     assert isinstance(answer, authcode.Code)
     assert answer.code.reveal() == "c"
-    assert isinstance(authcode.read_callback([("code", "c")], issuer="", iss_required=False), authcode.Code)
+    assert isinstance(authcode.read_callback([("code", "c")], issuer="", iss_required=False, checks={}), authcode.Code)
 
 
 def test_an_error_comes_out_cleaned() -> None:
     """What the provider says is text for people: no markup quotes, no controls (R51)."""
     params = [("error", "access_denied"), ("error_description", 'no\x1b "<script>"'), ("state", "s")]
-    answer = authcode.read_callback(params, issuer=ISSUER, iss_required=False)
+    answer = authcode.read_callback(params, issuer=ISSUER, iss_required=False, checks={})
     assert answer == authcode.CallbackError("access_denied", "no  '<script>'")
 
 
@@ -119,20 +122,20 @@ BAD = {
 def test_an_answer_that_is_not_believed_ends_the_login(params: list[tuple[str, str]]) -> None:
     """Hostile input ends the login with no request to anybody (R06, R15)."""
     with pytest.raises(LoginFailed):
-        authcode.read_callback(params, issuer=ISSUER, iss_required=False)
+        authcode.read_callback(params, issuer=ISSUER, iss_required=False, checks={})
 
 
 @pytest.mark.parametrize("params", [[("code", "a")], [("error", "access_denied")]])
 def test_a_promised_issuer_has_to_be_there(params: list[tuple[str, str]]) -> None:
     """A server that announces iss sends it in every answer, errors included (RFC 9207 2.4)."""
     with pytest.raises(LoginFailed, match="does not say which server"):
-        authcode.read_callback(params, issuer=ISSUER, iss_required=True)
+        authcode.read_callback(params, issuer=ISSUER, iss_required=True, checks={})
 
 
 def test_a_person_still_reads_what_an_unbelieved_error_says() -> None:
     """Some servers forget iss in errors: the login ends all the same, and the person learns why."""
     with pytest.raises(LoginFailed, match="access_denied"):
-        authcode.read_callback([("error", "access_denied")], issuer=ISSUER, iss_required=True)
+        authcode.read_callback([("error", "access_denied")], issuer=ISSUER, iss_required=True, checks={})
 
 
 def test_a_request_does_not_print_its_secrets() -> None:

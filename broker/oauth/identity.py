@@ -75,13 +75,22 @@ async def who(http: Http, provider: Provider, *, access_token: Secret, client_id
             retry_after=reply.retry_after if reply.status >= _TOO_MANY else None,
         )
     try:
-        fields = strict.loads(reply.body)
+        return read(provider, reply.body)
     except ValueError as exc:
         raise ProviderUnavailable(f"{provider.title} did not tell who is logged in: {exc}.", _LATER) from exc
-    subject = shapes.text_of(shapes.at(fields, rules.subject))
+
+
+def read(provider: Provider, body: bytes) -> Identity | None:
+    """Read who it is from an answer, or None where it names no usable subject.
+
+    Raises:
+        ValueError: it is no JSON object; the message is safe to show.
+    """
+    fields = strict.loads(body)
+    subject = shapes.text_of(shapes.at(fields, provider.identity.subject))
     if not subject or len(subject) > SUBJECT_CAP:
         return None
-    return Identity(provider.identity_issuer, subject, label_of(fields, rules.label) or subject)
+    return Identity(provider.identity_issuer, subject, label_of(fields, provider.identity.label) or subject)
 
 
 def in_reply(provider: Provider, fields: Mapping[str, Any]) -> tuple[str, str] | None:

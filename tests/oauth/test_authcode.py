@@ -7,9 +7,11 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from broker.core.secret import Secret
 from broker.errors import LoginFailed
 from broker.oauth import authcode
 from broker.providers.model import Provider
+from broker.providers.rules import Pkce
 
 PROVIDER = Provider(name="p", title="P", preset="generic")
 ISSUER = "https://as.example"
@@ -68,6 +70,45 @@ def test_openid_gets_a_nonce_and_asks_for_consent_to_stay() -> None:
     assert query(request)["nonce"] == [request.nonce]
     assert query(request)["prompt"] == ["consent"]
     assert "prompt" not in query(begin(openid=True, scope=("openid",)))
+
+
+@pytest.mark.parametrize(("pkce", "public", "method"), [
+    ("S256", True, "S256"), ("S256", False, "S256"),
+    ("S256-public", True, "S256"), ("S256-public", False, None),
+    ("plain", True, "plain"), ("plain", False, "plain"),
+    ("none", True, None), ("none", False, None),
+])  # fmt: skip
+def test_pkce_is_as_the_preset_says_and_never_less(pkce: Pkce, public: bool, method: str | None) -> None:  # noqa: FBT001 -- a case
+    """S256 unless a preset says otherwise in so many words (R02, R03); without PKCE it is the state that protects."""
+    request = begin(replace(PROVIDER, pkce=pkce), public=public)
+    sent = query(request)
+    assert sent.get("code_challenge_method") == (None if method is None else [method])
+    assert bool(request.verifier) == ("code_challenge" in sent) == (method is not None)
+    assert (request.verifier.reveal() in request.url) == (method != "S256"), "only plain shows it; empty is in all"
+    assert sent["state"] == [request.state.reveal()]
+    assert len(request.state.reveal()) == 43
+
+
+def test_scopes_go_under_the_name_that_the_provider_has_for_them() -> None:
+    """Slack's person is asked for ``user_scope``; where none is asked for, none is named."""
+    provider = replace(PROVIDER, scope_parameter="user_scope", scope_separator=",")
+    assert query(begin(provider))["user_scope"] == ["read,write"]
+    assert "scope" not in query(begin(provider))
+    assert not {"scope", "user_scope"} & query(begin(provider, scope=())).keys()
+
+
+def test_an_account_at_another_place_of_the_provider_is_told_so() -> None:
+    """A parameter that is there has to hold what belongs to this login; the code is not read, let alone sent."""
+    checks = {"accounts-server": "https://accounts.zoho.eu"}
+    here, there = ("accounts-server", "https://accounts.zoho.eu"), ("accounts-server", "https://accounts.zoho.com\r\n")
+    for params in ([("code", "c")], [("code", "c"), here]):
+        assert authcode.read_callback(params, issuer="", iss_required=False, checks=checks) == authcode.Code(
+            Secret("c")
+        )
+    with pytest.raises(LoginFailed, match=r"another data centre.*accounts\.zoho\.com'.*accounts\.zoho\.eu") as caught:
+        authcode.read_callback([("code", "marker"), there], issuer="", iss_required=False, checks=checks)
+    assert "marker" not in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_preset_adds_its_own_parameters() -> None:

@@ -1,4 +1,4 @@
-"""Logging out in each provider's own way, and what is said of it: revoked there, forgotten here, or which half failed."""
+"""Logging out in each provider's own way, and what is said of it: revoked, forgotten here, or which half failed."""
 
 import asyncio
 from pathlib import Path

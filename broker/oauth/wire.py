@@ -155,6 +155,8 @@ async def revoke(
     rules = provider.revocation
     if not provider.endpoints.revocation:
         return "the provider has no way to revoke a token"
+    if rules.auth == "basic" and secret is None:
+        return "only a client with a secret may revoke there"
     form: dict[str, str | Secret] = {}
     if rules.body != "none":  # a token never stands in an address (RFC 6750 2.3)
         form |= rules.params

@@ -200,7 +200,7 @@ class Shape:
         token = dict(answer)
         lifetime = token.pop("expires_in", None)
         if self.expires_in and lifetime is not None:
-            exact = isinstance(lifetime, int) and not self.endless
+            exact = type(lifetime) is int and not self.endless  # a fault may have put anything there
             token[self.expires_in] = lifetime * self.expires_factor if exact else 0 if self.endless else lifetime
         if isinstance(token.get("scope"), str):
             token["scope"] = self.reply_scope_separator.join(token["scope"].split())
@@ -234,7 +234,8 @@ class Shape:
             put(body, self.success_field, failure)
         by_number = self.success_field == self.error
         put(body, self.error, (int(own) if own.isdigit() else _NO_CODE) if by_number else own)
-        put(body, self.description, description)
+        if self.description != self.error:
+            put(body, self.description, description)
         return status, body
 
 

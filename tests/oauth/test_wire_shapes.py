@@ -260,6 +260,15 @@ def test_the_client_stands_in_the_address_escaped(server: Loopback) -> None:
     assert server.head().startswith("POST /applications/id%2F1/token ")
 
 
+def test_who_has_no_secret_is_not_sent_where_one_is_needed(server: Loopback) -> None:
+    """The token stays here, and why is said."""
+    endpoints = Endpoints(revocation=server.url)
+    provider = replace(PROVIDER, endpoints=endpoints, revocation=RevocationRules(auth="basic"))
+    said = asyncio.run(wire.revoke(CLIENT, provider, POST, None, token=Secret("tt"), hint="access_token"))
+    assert said == "only a client with a secret may revoke there"
+    assert not server.requests
+
+
 def test_a_revocation_that_says_it_failed_did(server: Loopback) -> None:
     """A good status is not enough where the provider is known to lie with it; the token is not in what is told."""
     server.default = http("200 OK", {"ok": False, "error": "token 0123456789abcdef unknown"})

@@ -66,7 +66,7 @@ async def kept(place: Path, presets_dir: Path, contract: Contract, method: str, 
         if contract.refreshes:
             await check_refresh(house, contract)
             await check_death(house, provider)
-        await check_logout(house, contract, provider)
+        await check_logout(house, contract, provider, method)
 
 
 async def configured(house: House, contract: Contract, method: str) -> Provider:
@@ -111,7 +111,8 @@ async def check_login(house: House, contract: Contract, provider: Provider) -> N
         assert account.identity is not None
         assert account.identity.subject == User(USER).sub
         assert account.identity.issuer == provider.identity_issuer
-        if (rules.reply_subject and rules.reply_label) or (rules.url and rules.label[0] != rules.subject):
+        told = (rules.reply_subject, *rules.reply_label) if rules.reply_subject else (rules.subject, *rules.label)
+        if (rules.reply_subject or rules.url) and told[1:] and told[0] != told[1]:
             assert account.identity.label == USER
     assert ready(await house.token()).startswith("practice_at_")
 
@@ -132,7 +133,10 @@ async def check_refresh(house: House, contract: Contract) -> None:
 
 
 async def check_death(house: House, provider: Provider) -> None:
-    """A grant that died at the provider ends in needs-login, whatever that calls it; a new login mends it."""
+    """A grant that died at the provider ends in needs-login, whatever that calls it; a new login mends it.
+
+    Where it does not, the preset names no error by which a dead grant is told from a passing trouble.
+    """
     house.practice.revoke_grants()
     house.clock.forward(700.0)
     await accounts.refresh_now(house.ctx, "me")
@@ -143,7 +147,7 @@ async def check_death(house: House, provider: Provider) -> None:
     assert (await house.account()).state.name == "active"
 
 
-async def check_logout(house: House, contract: Contract, provider: Provider) -> None:
+async def check_logout(house: House, contract: Contract, provider: Provider, method: str) -> None:
     """The provider is told as it wants to be, and nothing lives there any more where it says so."""
     done = await accounts.log_out(house.ctx, "me")
     asked = house.practice.log.all("revoke")
@@ -153,7 +157,8 @@ async def check_logout(house: House, contract: Contract, provider: Provider) -> 
         assert (done.revoked, asked) == (False, [])
         assert "no revocation endpoint" in done.detail
         return
-    takes = {"refresh": contract.refreshes, "access": True, "both": True}[provider.revocation.which]
+    takes = contract.refreshes or provider.revocation.which != "refresh"
+    takes = takes and (method != "none" or provider.revocation.auth != "basic")
     assert bool(asked) == takes
     whole = provider.revocation.ends_login or provider.revocation.which != "access" or not contract.refreshes
     assert done.revoked == (takes and whole), done.detail

@@ -49,8 +49,8 @@ __all__ = [
     "revoke",
 ]
 
-# User and password of HTTP Basic, encoded.
-Basic = tuple[str, str | Secret]
+# User and password of HTTP Basic, encoded; None where the client proves itself otherwise.
+Basic = tuple[str, str | Secret] | None
 
 
 async def exchange_code(  # noqa: PLR0913 -- one argument per parameter of RFC 6749 4.1.3
@@ -164,14 +164,14 @@ async def revoke(
         form |= {"token_type_hint": hint} if rules.hint else {}
     sent = _secrets(secret, {**form, "": token})
     headers: dict[str, str | Secret] = {}
-    basic: Basic | None = None
+    basic: Basic = None
     match rules.auth:
         case "bearer":
             headers["Authorization"] = Secret(f"Bearer {token.reveal()}")
         case "basic":
-            form, basic = _authenticated(provider, replace(client, auth_method="client_secret_basic"), secret, form)
+            form, basic = _proven(provider, replace(client, auth_method="client_secret_basic"), secret, form)
         case "client":
-            form, basic = _authenticated(provider, client, secret, form)
+            form, basic = _proven(provider, client, secret, form)
         case "none":
             pass
     url = provider.endpoints.revocation.replace("{client_id}", quote(client.client_id, safe=""))
@@ -231,15 +231,15 @@ async def _send(
     form: Mapping[str, str | Secret],
 ) -> Reply | Unreachable | Lost:
     """Send a token request with the client's authentication, in the provider's shape."""
-    form, basic = _authenticated(provider, client, secret, form)
+    form, basic = _proven(provider, client, secret, form)
     return await _deliver(
         http, provider, endpoint, form, body=provider.token.body, headers=provider.token.headers, basic=basic
     )
 
 
-def _authenticated(
+def _proven(
     provider: Provider, client: Client, secret: Secret | None, form: Mapping[str, str | Secret]
-) -> tuple[dict[str, str | Secret], Basic | None]:
+) -> tuple[dict[str, str | Secret], Basic]:
     """Add the client's authentication: in the header or in the body, never both (RFC 6749 2.3)."""
     named = {**form, provider.token.client_id_field: client.client_id}
     if client.auth_method == "client_secret_basic" and secret is not None:
@@ -264,7 +264,7 @@ async def _deliver(
     method: str = "POST",
     body: Literal["form", "json", "none"],
     headers: Mapping[str, str | Secret],
-    basic: Basic | None,
+    basic: Basic,
 ) -> Reply | Unreachable | Lost:
     try:
         return await http.send(

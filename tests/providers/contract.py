@@ -26,6 +26,8 @@ PLACES = {
 }
 METHODS = ("client_secret_basic", "client_secret_post")
 NOWHERE = "http://127.0.0.1:9"
+# Presets of providers that do not exist: between them they have every dimension that is odd.
+ODD = Path(__file__).parent / "odd"
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,10 +21,9 @@ from broker.providers.model import Provider
 from broker.usecases import accounts, login, providers
 from broker.usecases.login import NewLogin
 from broker.usecases.providers import NewProvider
-from tests.providers.contract import CLIENT_ID, Contract, contract_of, methods_of, moved, settings_of
+from tests.providers.contract import CLIENT_ID, ODD, Contract, contract_of, methods_of, moved, settings_of
 from tests.usecases.house import House, opened, ready
 
-ODD = Path(__file__).parent / "odd"
 SECRET = Secret("made by hand, too")
 USER = "grace"
 
@@ -34,18 +33,6 @@ def cases() -> list[tuple[str, str]]:
     shipped = {preset.name: preset.data for preset in catalog.presets().values()}
     odd = {path.stem: tomllib.loads(path.read_text(encoding="utf-8")) for path in sorted(ODD.glob("*.toml"))}
     return [(name, method) for name, data in {**shipped, **odd}.items() for method in methods_of(data)]
-
-
-@pytest.fixture
-def presets_dir(tmp_path: Path) -> Path:
-    """Return a directory with the odd presets that nobody else can write to, whatever the checkout looks like."""
-    place = tmp_path / "presets"
-    place.mkdir(0o700)
-    for path in ODD.glob("*.toml"):
-        copy = place / path.name
-        copy.touch(0o600)
-        copy.write_bytes(path.read_bytes())
-    return place
 
 
 @pytest.mark.parametrize(("name", "method"), cases())

@@ -137,7 +137,7 @@ def resolve(config: ProviderConfig, user_dir: Path | None = None) -> Provider:
         id_token_algs=tuple(data.get("id_token_algs", ())),
         redirect=Redirect(**data.get("redirect", {})),
         token=TokenRequest(**data.get("token", {})),
-        reply=ReplyRules(**data.get("reply", {})),
+        reply=ReplyRules(**_tuples(data.get("reply", {}))),
         revocation=RevocationRules(**data.get("revocation", {})),
         device=DeviceRules(**data.get("device", {})),
         registration=Registration(**data["registration"]) if data.get("registration") else None,
@@ -279,7 +279,7 @@ def _check_templates(data: Mapping[str, Any]) -> None:
     places += [("identity", "url", data["identity"]["url"])] if data.get("identity", {}).get("url") else []
     for table, key, text in places:
         for name in _TEMPLATE.findall(text):
-            if name not in known:
+            if name not in known and (key, name) != ("revocation", "client_id"):
                 where = f"{table}.{key}" if table else key
                 raise Misshapen(f"'{where}' holds {{{name}}}, and nothing says what that is.", table, key)
 

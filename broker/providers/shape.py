@@ -3,6 +3,7 @@
 Called by ``catalog`` for preset files and for what people and discovery say in the same shape.
 """
 
+import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
@@ -45,6 +46,13 @@ def _are_texts(value: object) -> bool:
     return isinstance(value, list | tuple) and all(isinstance(item, str) for item in value)
 
 
+def _is_json(value: object) -> bool:
+    try:
+        return value == "" or (isinstance(value, str) and json.loads(value) is not None)
+    except ValueError:
+        return False
+
+
 def _are_parameters(value: object) -> bool:
     return isinstance(value, Mapping) and all(isinstance(k, str) and isinstance(v, str) for k, v in value.items())
 
@@ -57,6 +65,7 @@ _count = Check("a whole number from 1", lambda value: value is None or (type(val
 _texts = Check("a list of texts", _are_texts)
 _statuses = Check("a list of HTTP statuses from 400 to 599", _are_statuses)
 _pairs = Check("a table of texts", _are_parameters)
+_json = Check("JSON, or empty text", _is_json)
 _scalar = Check("true, false, a whole number or text", lambda value: isinstance(value, bool | int | str))
 
 
@@ -125,11 +134,13 @@ _TABLES: Mapping[str, Mapping[str, Check]] = {
     "reply": {
         "codec": _one_of("json", "form"),
         "path": _text,
+        "refresh_path": _text,
         "expires_in": _text,
         "expires_unit": _one_of("s", "ms"),
         "assumed_lifetime_s": _seconds,
         "zero_is_endless": _flag,
         "scope_separator": _text,
+        "bearer_names": _texts,
         "error": _text,
         "description": _text,
         "success_field": _text,
@@ -163,7 +174,7 @@ _TABLES: Mapping[str, Mapping[str, Check]] = {
     "identity": {
         "url": _text,
         "method": _one_of("GET", "POST"),
-        "body": _text,
+        "body": _json,
         "subject": _text,
         "label": _texts,
         "reply_subject": _text,

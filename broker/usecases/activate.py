@@ -11,6 +11,7 @@ from broker.oauth import wire
 from broker.oauth.grant import BadReply, read_grant
 from broker.providers.model import Provider
 from broker.usecases.context import Context
+from broker.usecases.revoke import revoke
 
 
 def read_answer(provider: Provider, outcome: wire.Outcome, sent_at: float, scope: tuple[str, ...]) -> Grant:
@@ -150,8 +151,13 @@ async def _give_back(ctx: Context, login: Login, provider: Provider, grant: Gran
     if login.flow not in ("browser", "paste"):
         return
     kept = await ctx.store.client(login.client)
-    if kept is not None and provider.endpoints.revocation:
-        token, hint = (
-            (grant.refresh_token, "refresh_token") if grant.refresh_token else (grant.access_token, "access_token")
+    if kept is not None:
+        client, secret = kept
+        await revoke(
+            ctx,
+            provider,
+            client,
+            secret,
+            refresh_token=grant.refresh_token,
+            access_token=grant.access_token,
         )
-        await wire.revoke(ctx.http, provider, *kept, token=token, hint=hint)

@@ -63,6 +63,8 @@ class Context:
         shift: lets ``clock`` go by it again, that many seconds on.
         rng: for jitter only; secrets come from the system.
         browser_url: the browser door, ``http://127.0.0.1:PORT``.
+        localhost_squatted: another program listens at the browser door's port on [::1], so that a browser may find it
+            there under the name ``localhost``.
         presets_dir: a person's own preset files.
         flights: the refreshes under way.
         offers: account uuid -> id of the login that a refused caller was last pointed to and nobody has opened yet.
@@ -82,6 +84,7 @@ class Context:
     clock: Callable[[], float]
     rng: random.Random
     browser_url: str
+    localhost_squatted: bool = False
     presets_dir: Path | None = None
     ahead: Callable[[], float] = lambda: 0.0
     shift: Callable[[float], None] = lambda _: None

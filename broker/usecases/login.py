@@ -8,6 +8,7 @@ import asyncio
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from urllib.parse import urlsplit
 
 from broker.core.account import ACCOUNT_NAME, Account
 from broker.core.login import LOGIN_LIFETIME, Flow, Login
@@ -70,9 +71,19 @@ def start_url(ctx: Context, login_id: str) -> str:
     return f"{ctx.browser_url}/login/{login_id}"
 
 
-def redirect_uri(ctx: Context, provider: str) -> str:
-    """Return the redirect URI of a provider: an address of ours, and a path of its own (RFC 9700 4.4.2.2)."""
-    return f"{ctx.browser_url}/callback/{provider}"
+def start_url_of(ctx: Context, begun: Login) -> str:
+    """Return the same page under the name at which the answer comes in: only there will a cookie of it be shown."""
+    host = urlsplit(begun.redirect_uri).hostname
+    return start_url(ctx, begun.id).replace("127.0.0.1", "localhost" if host == "localhost" else "127.0.0.1")
+
+
+def redirect_uri(ctx: Context, provider: Provider) -> str:
+    """Return the redirect URI of a provider: an address of ours, and a path of its own (RFC 9700 4.4.2.2).
+
+    It is what a client made by hand is registered with, and what a refresh repeats where a provider wants that.
+    """
+    origin = ctx.browser_url.replace("127.0.0.1", provider.redirect.host)
+    return f"{origin}/callback/{provider.name}"
 
 
 async def prepare(ctx: Context, new: NewLogin) -> tuple[Provider, Account | None]:
@@ -126,11 +137,13 @@ async def begin(ctx: Context, new: NewLogin) -> Login:
     provider, account = await prepare(ctx, new)
     if not provider.endpoints.authorization:
         raise InvalidRequest(f"{provider.title} has no authorization endpoint.", "Use another --flow.")
-    callback = redirect_uri(ctx, provider.name)
+    callback = redirect_uri(ctx, provider)
     brought = await clients.brought(ctx, provider, account, new.client_id, new.client_secret, new.auth_method)
     client = brought[0] if brought else await clients.kept(ctx, provider, callback, new.client_id, account)
     if new.flow == "paste" and provider.redirect.out_of_band:
         callback = provider.redirect.out_of_band
+    if urlsplit(callback).hostname == "localhost":
+        _check_localhost(ctx, provider)
     scope = new.scope or (account.asked_scope if account is not None else ()) or provider.scopes
     if "openid" in scope and not provider.endpoints.jwks:
         raise InvalidRequest(
@@ -146,6 +159,7 @@ async def begin(ctx: Context, new: NewLogin) -> Login:
         resource=resource,
         authorization_endpoint=provider.endpoints.authorization,
         openid="openid" in scope,
+        public=not client.has_secret,
     )
     now = ctx.clock()
     login = Login(
@@ -169,6 +183,16 @@ async def begin(ctx: Context, new: NewLogin) -> Login:
     await ctx.store.put_login(login, state=request.state, verifier=request.verifier, brought=brought)
     ctx.publish("login-started", login.account, detail=provider.title, login=login.id)
     return login
+
+
+def _check_localhost(ctx: Context, provider: Provider) -> None:
+    """Refuse a login whose code could come to another program: ``localhost`` is 127.0.0.1 and ::1 (RFC 8252 8.3)."""
+    if ctx.localhost_squatted:
+        raise InvalidRequest(
+            f"{provider.title} sends the answer to http://localhost, and another program listens there on [::1].",
+            f"See which: ss -ltnp 'sport = :{urlsplit(ctx.browser_url).port}' - stop it and restart Keyfob, or move "
+            "Keyfob with --browser-port (and register the new address).",
+        )
 
 
 async def finish(
@@ -298,6 +322,7 @@ async def _complete(
             params,
             issuer=login.destination.issuer if provider.issuer else "",
             iss_required=provider.iss_parameter and not pasted_code,
+            checks=provider.callback_checks,
         )
         if isinstance(answer, authcode.CallbackError):
             return await _fail(ctx, login, _consent_refused(provider, answer))

@@ -30,7 +30,8 @@ _OURS = re.compile(r"[A-Za-z0-9_-]{43}")
 
 async def start(request: Request, ctx: Context) -> Response:
     """``GET /login/{id}``: tie this browser to the login, then send it to the provider."""
-    ours = login.start_url(ctx, request.path_params["id"])
+    begun = await ctx.store.login(request.path_params["id"])
+    ours = login.start_url(ctx, request.path_params["id"]) if begun is None else login.start_url_of(ctx, begun)
     if request.headers["host"] not in ours:
         # The answer comes to the redirect URI's host: a cookie for another name of this machine would not be there.
         return RedirectResponse(ours, 302, pages.HEADERS)

@@ -138,7 +138,7 @@ class House:
 
 
 @contextlib.contextmanager
-def running(home: Path, clock: Callable[[], float] = time.time) -> Iterator[House]:
+def running(home: Path, clock: Callable[[], float] = time.time, *, browser_port: int = 0) -> Iterator[House]:
     """Run a daemon in a thread, by the wall clock or by one that the test moves.
 
     It cannot get at the Internet: all but loopback goes to a proxy that is not there, and looking up names is its part.
@@ -147,7 +147,7 @@ def running(home: Path, clock: Callable[[], float] = time.time) -> Iterator[Hous
         nobody.bind(("127.0.0.1", 0))
         flags: dict[str, str | None] = {
             "runtime_dir": str(home / "run"),
-            "browser_port": "0",
+            "browser_port": str(browser_port),
             "app_port": "0",
             "http_proxy": f"http://127.0.0.1:{nobody.getsockname()[1]}",
         }

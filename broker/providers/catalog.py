@@ -43,7 +43,7 @@ _RESERVED = frozenset(
     {"response_type", "client_id", "redirect_uri", "scope", "state", "nonce", "code_challenge", "code_challenge_method"}
 )
 # Members of a preset file that describe the file; the others describe the provider.
-_ABOUT = frozenset({"needs_base_url", "parameters", "unverified", "notes", "sources"})
+_ABOUT = frozenset({"needs_base_url", "base_url", "parameters", "unverified", "notes", "sources"})
 _TEMPLATE = re.compile(r"\{([a-z_]+)\}")
 # A parameter's value stands in host names and paths.
 _VALUE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,127}")
@@ -97,7 +97,8 @@ def resolve(config: ProviderConfig, user_dir: Path | None = None) -> Provider:
         raise InvalidRequest(
             f"{source.title} runs at many addresses.", "Name yours with --base-url https://its.address."
         )
-    base_url = check_url(config.base_url, what="base URL", private=config.private) if config.base_url else ""
+    place = config.base_url or source.base_url
+    base_url = check_url(place, what="base URL", private=config.private) if place else ""
     merged = _merged(config, source)
     data = _filled(merged, {"base_url": base_url, **_values(source, merged.pop("values", {}))})
     issuer = check_issuer(data["issuer"]) if data.get("issuer") else ""
@@ -137,7 +138,7 @@ def resolve(config: ProviderConfig, user_dir: Path | None = None) -> Provider:
         id_token_algs=tuple(data.get("id_token_algs", ())),
         redirect=Redirect(**data.get("redirect", {})),
         token=TokenRequest(**data.get("token", {})),
-        reply=ReplyRules(**data.get("reply", {})),
+        reply=ReplyRules(**_tuples(data.get("reply", {}))),
         revocation=RevocationRules(**data.get("revocation", {})),
         device=DeviceRules(**data.get("device", {})),
         registration=Registration(**data["registration"]) if data.get("registration") else None,
@@ -211,6 +212,7 @@ def _read(directory: Path, *, own: bool = False) -> Mapping[str, Preset]:
             title=data.get("title", path.stem),
             data={key: value for key, value in data.items() if key not in _ABOUT},
             needs_base_url=data.get("needs_base_url", False),
+            base_url=data.get("base_url", ""),
             parameters={name: Parameter(**_tuples(about)) for name, about in data.get("parameters", {}).items()},
             unverified=tuple(data.get("unverified", ())),
             notes=tuple(data.get("notes", ())),
@@ -273,13 +275,14 @@ def _check_templates(data: Mapping[str, Any]) -> None:
     Raises:
         Misshapen: naming the key.
     """
-    known = {"base_url", *data.get("parameters", {})}
+    parameters = data.get("parameters", {})
+    known = {*parameters, *(("base_url",) if data.get("needs_base_url") or data.get("base_url") else ())}
     places = [("", key, data[key]) for key in ("issuer", "api_base", "register_url", "static_token_url") if key in data]
     places += [("endpoints", key, url) for key, url in data.get("endpoints", {}).items()]
     places += [("identity", "url", data["identity"]["url"])] if data.get("identity", {}).get("url") else []
     for table, key, text in places:
         for name in _TEMPLATE.findall(text):
-            if name not in known:
+            if name not in known and (key, name) != ("revocation", "client_id"):
                 where = f"{table}.{key}" if table else key
                 raise Misshapen(f"'{where}' holds {{{name}}}, and nothing says what that is.", table, key)
 

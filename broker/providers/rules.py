@@ -14,7 +14,8 @@ Pkce = Literal["S256", "S256-public", "plain", "none"]
 class Endpoints:
     """Where a provider listens. Empty text means that it has no such endpoint, or that it is not known yet.
 
-    ``refresh`` and ``device_token`` are for providers that want these requests elsewhere than at ``token``.
+    ``refresh`` and ``device_token`` are for providers that want these requests elsewhere than at ``token``. In
+    ``revocation``, ``{client_id}`` is filled in when it is used.
     """
 
     authorization: str = ""
@@ -120,11 +121,13 @@ class ReplyRules:
     Attributes:
         codec: JSON, or a form.
         path: the object that holds the token; empty where that is the reply itself.
+        refresh_path: the same in the reply to a refresh; None where it does not differ.
         expires_in: field of the lifetime.
         expires_unit: seconds or milliseconds.
         assumed_lifetime_s: lifetime of a token of which the reply tells none, or None where it then does not end.
         zero_is_endless: a lifetime of 0 means that the token does not end.
         scope_separator: between scopes in a reply; empty where it is the same as in requests.
+        bearer_names: what it calls a bearer token beside ``Bearer`` (RFC 6749 7.1).
         error: path of the error code.
         description: path of its description.
         success_field: path of a field that tells success from failure where the status does not; empty where none.
@@ -135,11 +138,13 @@ class ReplyRules:
 
     codec: Literal["json", "form"] = "json"
     path: str = ""
+    refresh_path: str | None = None
     expires_in: str = "expires_in"
     expires_unit: Literal["s", "ms"] = "s"
     assumed_lifetime_s: float | None = None
     zero_is_endless: bool = False
     scope_separator: str = ""
+    bearer_names: tuple[str, ...] = ()
     error: str = "error"
     description: str = "error_description"
     success_field: str = ""
@@ -233,8 +238,9 @@ class IdentityRules:
         body: its JSON body, or empty.
         subject: what never changes for a person.
         label: what to show to people, first present wins.
-        reply_subject: the same in the token reply, for providers that tell it there; empty where they do not.
-        reply_label: what to show of the token reply.
+        reply_subject: the same in the token reply, for providers that tell it there; empty where they do not. It starts
+            at the reply itself, whatever ``ReplyRules.path`` says.
+        reply_label: what to show of the token reply, likewise.
     """
 
     url: str = ""

@@ -91,7 +91,7 @@ async def bring_refresh_token(ctx: Context, new: NewLogin, refresh_token: Secret
 async def _kept_client(
     ctx: Context, provider: Provider, account: Account | None, client_id: str
 ) -> tuple[Client, Secret | None]:
-    client = await clients.kept(ctx, provider, redirect_uri(ctx, provider.name), client_id, account)
+    client = await clients.kept(ctx, provider, redirect_uri(ctx, provider), client_id, account)
     return await ctx.store.client(client.uuid) or (client, None)
 
 

@@ -70,9 +70,13 @@ def start_url(ctx: Context, login_id: str) -> str:
     return f"{ctx.browser_url}/login/{login_id}"
 
 
-def redirect_uri(ctx: Context, provider: str) -> str:
-    """Return the redirect URI of a provider: an address of ours, and a path of its own (RFC 9700 4.4.2.2)."""
-    return f"{ctx.browser_url}/callback/{provider}"
+def redirect_uri(ctx: Context, provider: Provider) -> str:
+    """Return the redirect URI of a provider: an address of ours, and a path of its own (RFC 9700 4.4.2.2).
+
+    It is what a client made by hand is registered with, and what a refresh repeats where a provider wants that.
+    """
+    origin = ctx.browser_url.replace("127.0.0.1", provider.redirect.host)
+    return f"{origin}/callback/{provider.name}"
 
 
 async def prepare(ctx: Context, new: NewLogin) -> tuple[Provider, Account | None]:
@@ -126,7 +130,7 @@ async def begin(ctx: Context, new: NewLogin) -> Login:
     provider, account = await prepare(ctx, new)
     if not provider.endpoints.authorization:
         raise InvalidRequest(f"{provider.title} has no authorization endpoint.", "Use another --flow.")
-    callback = redirect_uri(ctx, provider.name)
+    callback = redirect_uri(ctx, provider)
     brought = await clients.brought(ctx, provider, account, new.client_id, new.client_secret, new.auth_method)
     client = brought[0] if brought else await clients.kept(ctx, provider, callback, new.client_id, account)
     if new.flow == "paste" and provider.redirect.out_of_band:

@@ -218,7 +218,7 @@ async def openapi(_: Request, ctx: Context) -> Response:
 
 async def _provider(ctx: Context, found: Provider) -> dict[str, Any]:
     clients = [client.client_id for client in await ctx.store.clients(found.name)]
-    return render.provider(found, clients, login.redirect_uri(ctx, found.name))
+    return render.provider(found, clients, login.redirect_uri(ctx, found))
 
 
 def _grant(body: Fields, account: str = "") -> AppGrant:

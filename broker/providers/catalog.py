@@ -9,6 +9,7 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
@@ -33,7 +34,17 @@ from broker.providers.rules import (
 from broker.providers.shape import Misshapen, check_shape, line_of
 from broker.providers.urls import check_endpoint, check_issuer, check_url, host_of
 
-__all__ = ["check_issuer", "check_url", "needs_discovery", "preset", "presets", "provider_name", "resolve"]
+__all__ = [
+    "background",
+    "check_issuer",
+    "check_url",
+    "described",
+    "needs_discovery",
+    "preset",
+    "presets",
+    "provider_name",
+    "resolve",
+]
 
 SHIPPED: Final = Path(__file__).parent / "presets"
 # The name stands in URLs and in the redirect path.
@@ -112,12 +123,53 @@ def resolve(config: ProviderConfig, user_dir: Path | None = None) -> Provider:
             "Nothing says where this provider is.",
             "Give its issuer URL, or its authorization and token endpoints.",
         )
-    params = data.get("authorize_params", {})
-    if reserved := _RESERVED & params.keys():
+    if reserved := _RESERVED & data.get("authorize_params", {}).keys():
         raise InvalidRequest(f"authorize_params must not set {min(reserved)}.", "Leave it out: Keyfob sets it.")
+    title = _title(config, source, base_url or issuer or endpoints.get("token", ""))
+    return _built(config, data, title=title, base_url=base_url, issuer=issuer, endpoints=endpoints)
+
+
+def described(source: Preset) -> Provider:
+    """Return what a preset says, as a provider to look at: what a person has to name still stands in braces."""
+    values = {name: parameter.default for name, parameter in source.parameters.items() if parameter.default}
+    data = _filled(source.data, {**values, **({"base_url": source.base_url} if source.base_url else {})})
+    config = ProviderConfig(source.name, source.name, source.base_url, {}, {}, private=False, created_at=0.0)
+    return _built(
+        config,
+        data,
+        title=source.title,
+        base_url=source.base_url,
+        issuer=data.get("issuer", ""),
+        endpoints=data.get("endpoints", {}),
+    )
+
+
+def background(config: ProviderConfig, user_dir: Path | None = None) -> Preset:
+    """Return the preset that a provider follows, without the doubts about what discovery or the person says instead.
+
+    Raises:
+        UnknownProvider: its preset is gone.
+    """
+    source = preset(config.preset, user_dir)
+    said = set()
+    for layer in (config.discovered, config.overrides):
+        for key, value in layer.items():
+            said |= {f"{key}.{inner}" for inner in value} if isinstance(value, Mapping) else {key}
+    return replace(source, unverified=tuple(dotted for dotted in source.unverified if dotted not in said))
+
+
+def _built(
+    config: ProviderConfig,
+    data: Mapping[str, Any],
+    *,
+    title: str,
+    base_url: str,
+    issuer: str,
+    endpoints: Mapping[str, str],
+) -> Provider:
     return Provider(
         name=config.name,
-        title=_title(config, source, base_url or issuer or endpoints.get("token", "")),
+        title=title,
         preset=config.preset,
         base_url=base_url,
         issuer=issuer,
@@ -125,7 +177,7 @@ def resolve(config: ProviderConfig, user_dir: Path | None = None) -> Provider:
         scopes=tuple(data.get("scopes", ())),
         scope_separator=data.get("scope_separator", " "),
         scope_parameter=data.get("scope_parameter", "scope"),
-        authorize_params=dict(params),
+        authorize_params=dict(data.get("authorize_params", {})),
         pkce=data.get("pkce", "S256"),
         grants=tuple(data.get("grants", ())),
         auth_methods=tuple(data.get("auth_methods", ())),

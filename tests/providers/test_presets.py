@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from broker.providers import catalog, rules, shape
+from broker.providers import catalog, rules, shape, words
 from broker.providers.model import Preset, Provider, ProviderConfig
 from broker.usecases import login
 from broker.usecases.context import Context
@@ -224,6 +224,15 @@ def test_what_is_not_verified_is_a_key_with_a_value(name: str) -> None:
         or not preset.data.get("register_url")
         or name in {"myanimelist", "fastmail"}
     )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_can_be_told_in_words(name: str) -> None:
+    """Each sentence stands for one key, so that a doubt about that key marks it, and no template is left in it."""
+    told = words.rules(catalog.described(SHIPPED[name]))
+    assert all(shape.is_key(key) for key, _ in told)
+    assert len({key for key, _ in told}) == len(told)
+    assert words.flows(sample(SHIPPED[name]))[0] == "browser"
 
 
 @pytest.mark.parametrize("name", NAMES)

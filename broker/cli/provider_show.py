@@ -108,7 +108,9 @@ def _by_hand(one: dict[str, Any], unverified: list[str], *, configured: bool) ->
     facts = {
         "where": f"{where}{_mark('register_url', unverified)}" if where else "",
         # Where the login has to say which of many it means, the address comes of that: the refused login tells it.
-        "redirect URI": one.get("redirect_uri") or f"run this, and it is told: {command}",
+        "redirect URI": f"{one['redirect_uri']}{_mark('redirect.host', unverified)}"
+        if one.get("redirect_uri")
+        else f"run this, and it is told: {command}",
         "then": f"{command} --client-id ID{secret.get(one.get('client_secret', ''), '')}",
         "token by hand": f"{one['static_token_url']}{_mark('static_token_url', unverified)}"
         if one.get("static_token_url")

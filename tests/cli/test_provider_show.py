@@ -15,7 +15,7 @@ from .scripted_daemon import ScriptedDaemon
 
 ABOUT: dict[str, Any] = {
     "flows": ["browser", "paste", "token"],
-    "unverified": ["scopes", "endpoints.revocation", "refresh"],
+    "unverified": ["scopes", "redirect", "endpoints.revocation", "refresh"],
     "notes": ["Untick 'Confidential' there."],
     "sources": ["forge.example: its page"],
     "register_url": "https://forge.example/apps",
@@ -68,7 +68,7 @@ def test_presets_are_searched(daemon: ScriptedDaemon, capsys: pytest.CaptureFixt
     assert main(["provider", "presets", "pod", "--json"]) == 0
 
     lines = capsys.readouterr().out.splitlines()
-    assert lines[:2] == ["PRESET  TITLE  LOG IN WITH    NEEDS  UNSURE", "forge   Forge  browser token  -      3"]
+    assert lines[:2] == ["PRESET  TITLE  LOG IN WITH    NEEDS  UNSURE", "forge   Forge  browser token  -      4"]
     assert lines[3] == f"pod     {POD['title']}  browser device  --base-url  0"
     assert json.loads("\n".join(lines[4:])) == {"presets": [POD]}
 
@@ -133,7 +133,7 @@ def test_a_preset_is_shown_in_full(daemon: ScriptedDaemon, capsys: pytest.Captur
         "",
         "To register a client by hand",
         "  where          https://forge.example/apps",
-        "  redirect URI   http://127.0.0.1:8400/callback/forge",
+        "  redirect URI   http://127.0.0.1:8400/callback/forge (not verified)",
         "  then           keyfob login --provider forge --client-id ID",
         "                 --client-secret-file FILE",
         "  token by hand  https://forge.example/tokens",
@@ -145,7 +145,7 @@ def test_a_preset_is_shown_in_full(daemon: ScriptedDaemon, capsys: pytest.Captur
         "  - forge.example: its page",
         "",
         "NOT VERIFIED with the provider, and so perhaps wrong",
-        "  scopes, endpoints.revocation, refresh",
+        "  scopes, redirect, endpoints.revocation, refresh",
     ]
 
 

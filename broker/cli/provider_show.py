@@ -25,6 +25,7 @@ ADDRESSES = {
     "registration_endpoint": ("registration", "endpoints.registration"),
     "jwks_uri": ("keys", "endpoints.jwks"),
     "api_base": ("API", "api_base"),
+    "static_token_url": ("token by hand", "static_token_url"),
 }
 
 
@@ -112,9 +113,6 @@ def _by_hand(one: dict[str, Any], unverified: list[str], *, configured: bool) ->
         if one.get("redirect_uri")
         else f"run this, and it is told: {command}",
         "then": f"{command} --client-id ID{secret.get(one.get('client_secret', ''), '')}",
-        "token by hand": f"{one['static_token_url']}{_mark('static_token_url', unverified)}"
-        if one.get("static_token_url")
-        else "",
     }
     return _facts(facts, "  ")
 

@@ -155,11 +155,14 @@ def test_providers_are_data() -> None:
     """No provider's name decides anything in code, and those of real ones do not even appear: differences are data."""
     presets = {path.stem for path in (ROOT / "broker/providers/presets").glob("*.toml")}
     ours = {"practice", "generic"}
+    # One name is a letter, too; the comparisons below count for it as well. Others begin words of ours: oura, box.
+    names = "|".join(map(re.escape, sorted(presets - ours - {"x"})))
+    foreign = re.compile(rf"(?<![a-z])({names})(?![a-z])")
     assert len(presets - ours) >= 1
     for path in python("broker"):
         for node in without_docstrings(tree(path)):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
-                assert not any(name in node.value.lower() for name in presets - ours), f"{short(path)}:{node.lineno}"
+                assert not foreign.search(node.value.lower()), f"{short(path)}:{node.lineno}"
             sides = [node.left, *node.comparators] if isinstance(node, ast.Compare) else []
             sides += [node.value] if isinstance(node, ast.MatchValue) else []
             named = [side.value for side in sides if isinstance(side, ast.Constant)]

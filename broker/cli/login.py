@@ -60,7 +60,12 @@ def run(args: argparse.Namespace) -> int:
     """
     _check(args)
     with connect() as client:
-        login = client.request("POST", "/v1/logins", _body(args), STEP_TIMEOUT)
+        try:
+            login = client.request("POST", "/v1/logins", _body(args), STEP_TIMEOUT)
+        except ClientError as exc:
+            if not exc.problem.get("redirect_uri"):
+                raise
+            return _client_needed(exc, args)
         path = f"/v1/logins/{quote(login['id'])}"
         try:
             if login["state"] == "pending":
@@ -155,6 +160,23 @@ def _again(args: argparse.Namespace, login: dict[str, Any], flow: str) -> str:
     if flow != "browser":
         words += ["--flow", flow]
     return shlex.join(words)
+
+
+def _client_needed(exc: ClientError, args: argparse.Namespace) -> int:
+    """Say how a client is made by hand: where, what to paste there, and the command to run then."""
+    provider = str(exc.problem.get("provider") or args.provider)
+    where = exc.problem.get("register_url") or "in the provider's settings for developers"
+    command = f"{_again(args, {'provider': provider}, args.flow)} --client-id ID"
+    needed = exc.problem.get("client_secret")
+    terminal.fail(
+        f"Provider '{provider}' does not know Keyfob yet: make a client there, once.",
+        f"1. Make one: {where}",
+        f"2. Give it exactly this redirect URI: {exc.problem['redirect_uri']}",
+        f"3. Run: {command}{' --client-secret-file FILE' if needed == 'needed' else ''}",
+        "   If it has a secret, add: --client-secret-file FILE" if needed == "optional" else "",
+        f"What to choose there: keyfob provider show {provider}",
+    )
+    return exc.exit_code
 
 
 def _paste(client: Client, path: str, login: dict[str, Any]) -> dict[str, Any]:

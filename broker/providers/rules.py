@@ -242,8 +242,9 @@ class IdentityRules:
         body: its JSON body, or empty.
         subject: what never changes for a person.
         label: what to show to people, first present wins.
-        reply_subject: the same in the token reply, for providers that tell it there; empty where they do not.
-        reply_label: what to show of the token reply.
+        reply_subject: the same in the token reply, for providers that tell it there; empty where they do not. It starts
+            at the reply itself, whatever ``ReplyRules.path`` says.
+        reply_label: what to show of the token reply, likewise.
     """
 
     url: str = ""

@@ -78,6 +78,7 @@ _KEY = re.compile(r"\s*([A-Za-z0-9_-]+|\"[^\"]*\"|'[^']*')\s*[.=]")
 # What describes the file, beside what describes the provider.
 _FILE: Mapping[str, Check] = {
     "needs_base_url": _flag,
+    "base_url": _text,
     "unverified": _texts,
     "notes": _texts,
     "sources": _texts,
@@ -204,6 +205,28 @@ def check_shape(data: Mapping[str, Any], *, file: bool) -> None:
             _check_parameters(value)
         elif not _pairs.fits(value):
             raise Misshapen(f"'{key}' has a value that does not fit: it has to be {_pairs.what}.", "", key)
+    for doubted in data.get("unverified", ()):
+        if not is_key(doubted):
+            raise Misshapen(f"'unverified' names '{doubted}', which is no key of a preset file.", "", "unverified")
+
+
+def keys() -> dict[str, str]:
+    """Return every key that a preset file may hold, with its table before it, and what its value has to be.
+
+    A table whose keys are anybody's stands under its own name.
+    """
+    found = {name: check.what for name, check in (*_TOP.items(), *_FILE.items())}
+    found |= dict.fromkeys(_OPEN, _pairs.what)
+    found |= {f"{table}.{name}": check.what for table, known in _TABLES.items() for name, check in known.items()}
+    return found | {f"parameters.NAME.{name}": check.what for name, check in _PARAMETER.items()}
+
+
+def is_key(dotted: str) -> bool:
+    """Whether a dotted name is a key of the description of a provider, one of its tables, or a key of such a table."""
+    table, dot, key = dotted.partition(".")
+    if not dot:
+        return table in (*_TOP, *_TABLES, *_OPEN, "parameters", "base_url")
+    return key in _TABLES.get(table, ()) or (bool(key) and table in (*_OPEN, "parameters"))
 
 
 def _check_parameters(table: Mapping[str, Any]) -> None:

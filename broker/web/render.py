@@ -17,6 +17,8 @@ from broker.core.login import Login
 from broker.core.policy import AppGrant, Denied
 from broker.errors import ConfirmNeeded, KeyfobError, LoginNeeded, Misconfigured, NotGranted, ProviderUnavailable
 from broker.events import Event, Kind
+from broker.providers import catalog, words
+from broker.providers.discovery import ENDPOINTS
 from broker.providers.model import Preset, Provider
 from broker.store.store import AppRow, AuditEntry
 from broker.usecases.accounts import PendingView, View
@@ -188,23 +190,60 @@ def login(shown: Login, start_url: str, account: Account | None = None) -> dict[
     return body
 
 
-def provider(shown: Provider, client_ids: list[str], redirect_uri: str) -> dict[str, Any]:
-    """Return a configured provider."""
+def provider(shown: Provider, client_ids: list[str], redirect_uri: str, about: Preset) -> dict[str, Any]:
+    """Return a configured provider, with what its preset says about itself."""
     return {
         "name": shown.name,
-        "title": shown.title,
         "preset": shown.preset,
-        "base_url": shown.base_url,
-        "issuer": shown.issuer,
-        "authorization_endpoint": shown.endpoints.authorization,
-        "token_endpoint": shown.endpoints.token,
-        "revocation_endpoint": shown.endpoints.revocation,
-        "userinfo_endpoint": shown.endpoints.userinfo,
-        "jwks_uri": shown.endpoints.jwks,
-        "scope": list(shown.scopes),
         "clients": client_ids,
         "redirect_uri": redirect_uri,
         "private": shown.private,
+        **_description(shown),
+        **_background(about),
+    }
+
+
+def preset(shown: Preset) -> dict[str, Any]:
+    """Return a preset as it stands in a list."""
+    described = catalog.described(shown)
+    return {
+        "name": shown.name,
+        "title": shown.title,
+        "needs_base_url": shown.needs_base_url,
+        "base_url": shown.base_url,
+        "parameters": [
+            {"name": name, "what": one.what, "default": one.default, "choices": list(one.choices)}
+            for name, one in shown.parameters.items()
+        ],
+        "flows": list(words.flows(described)),
+        "register_url": described.register_url,
+        **_background(shown),
+    }
+
+
+def preset_in_full(shown: Preset, redirect_uri: str) -> dict[str, Any]:
+    """Return a preset with all that it says about the provider; in braces, what a login has to name."""
+    return {**preset(shown), **_description(catalog.described(shown)), "redirect_uri": redirect_uri}
+
+
+def _background(about: Preset) -> dict[str, Any]:
+    return {"unverified": list(about.unverified), "notes": list(about.notes), "sources": list(about.sources)}
+
+
+def _description(shown: Provider) -> dict[str, Any]:
+    """Return what is known about a provider, configured or not."""
+    return {
+        "title": shown.title,
+        "base_url": shown.base_url,
+        "issuer": shown.issuer,
+        **{member: getattr(shown.endpoints, ours) for member, ours in ENDPOINTS.items()},
+        "api_base": shown.api_base,
+        "register_url": shown.register_url,
+        "static_token_url": shown.static_token_url,
+        "scope": list(shown.scopes),
+        "flows": list(words.flows(shown)),
+        "client_secret": words.client_secret(shown),
+        "rules": [{"key": key, "text": text} for key, text in words.rules(shown)],
         "refresh": {
             "rotation": shown.refresh.rotation,
             "reuse_grace_s": shown.refresh.reuse_grace_s,
@@ -216,21 +255,6 @@ def provider(shown: Provider, client_ids: list[str], redirect_uri: str) -> dict[
             "absolute_days": shown.refresh.absolute_days,
             "dead_grant_errors": list(shown.refresh.dead_grant_errors),
         },
-    }
-
-
-def preset(shown: Preset) -> dict[str, Any]:
-    """Return a preset."""
-    return {
-        "name": shown.name,
-        "title": shown.title,
-        "needs_base_url": shown.needs_base_url,
-        "parameters": [
-            {"name": name, "what": one.what, "default": one.default, "choices": list(one.choices)}
-            for name, one in shown.parameters.items()
-        ],
-        "unverified": list(shown.unverified),
-        "notes": list(shown.notes),
     }
 
 

@@ -140,6 +140,36 @@ def test_next_try_works(
     assert capsys.readouterr().err.splitlines()[-1] == f"  Try again: {again}"
 
 
+@pytest.mark.parametrize(
+    ("secret", "said"),
+    [
+        ("needed", ["--client-id ID --client-secret-file FILE"]),
+        ("optional", ["--client-id ID", "   If it has a secret, add: --client-secret-file FILE"]),
+        ("none", ["--client-id ID"]),
+    ],
+)
+def test_a_client_has_to_be_made_by_hand(
+    daemon: ScriptedDaemon, capsys: pytest.CaptureFixture[str], secret: str, said: list[str]
+) -> None:
+    """Where to make it, what to paste there, and the command to run then, with all that was asked for."""
+    uri = "http://127.0.0.1:8400/callback/forge-host"
+    members = {"provider": "forge-host", "register_url": "https://forge.example/apps", "redirect_uri": uri}
+    daemon.refuses("POST /v1/logins", 400, "invalid_request", **members, client_secret=secret)
+
+    assert (
+        main(["login", "work", "--provider", "forge", "--base-url", "https://forge.example", "--scope", "a", "b"]) == 2
+    )
+
+    assert capsys.readouterr().err.splitlines() == [
+        "keyfob: Provider 'forge-host' does not know Keyfob yet: make a client there, once.",
+        "  1. Make one: https://forge.example/apps",
+        f"  2. Give it exactly this redirect URI: {uri}",
+        f"  3. Run: keyfob login work --provider forge-host --scope a b {said[0]}",
+        *(f"  {line}" for line in said[1:]),
+        "  What to choose there: keyfob provider show forge-host",
+    ]
+
+
 def test_login_expires(daemon: ScriptedDaemon, capsys: pytest.CaptureFixture[str]) -> None:
     """A login that nobody finished ends with 1."""
     daemon.answers("POST /v1/logins", PENDING, status=201)

@@ -47,11 +47,16 @@ def resolved(node: Any) -> Any:  # noqa: ANN401 -- any part of the document
 
 
 def _strict_components() -> dict[str, Any]:
-    """Return the schemas with every answer closed: a member that the document does not name is an error here."""
+    """Return the schemas with every answer closed: a member that the document does not name is an error here.
+
+    An object that is put together from parts is closed as a whole, and a part by what it is a part of.
+    """
     components: dict[str, Any] = copy.deepcopy(SPEC["components"])
-    for schema in components["schemas"].values():
-        if schema.get("type") == "object":
-            schema.setdefault("additionalProperties", False)
+    objects = {name: schema for name, schema in components["schemas"].items() if schema.get("type") == "object"}
+    parts = {part.get("$ref", "").rpartition("/")[2] for schema in objects.values() for part in schema.get("allOf", ())}
+    for name, schema in objects.items():
+        if name not in parts:
+            schema.setdefault("unevaluatedProperties" if "allOf" in schema else "additionalProperties", False)
     return components
 
 

@@ -15,9 +15,11 @@ from broker.usecases.context import Context
 
 
 async def identify(
-    ctx: Context, provider: Provider, grant: Grant, client_id: str, scope: tuple[str, ...], nonce: str
+    ctx: Context, provider: Provider, grant: Grant, client_id: str, scope: tuple[str, ...], nonce: str | None
 ) -> tuple[Grant, Identity | None]:
     """Learn who logged in. Until the ID token's checks pass, nothing of the answer is used (RFC 9700 4.5.3.2).
+
+    ``nonce`` is None where the flow carries none: what a device asks for does not pass through a browser.
 
     Returns:
         The grant, without an ID token that nobody asked for and that is not in order; and who it is, where known.

@@ -17,6 +17,7 @@ from broker.core.login import Login
 from broker.core.policy import AppGrant, Denied
 from broker.errors import ConfirmNeeded, KeyfobError, LoginNeeded, Misconfigured, NotGranted, ProviderUnavailable
 from broker.events import Event, Kind
+from broker.providers.flows import offered
 from broker.providers.model import Preset, Provider
 from broker.store.store import AppRow, AuditEntry
 from broker.usecases.accounts import PendingView, View
@@ -183,6 +184,11 @@ def login(shown: Login, start_url: str, account: Account | None = None) -> dict[
         if shown.flow == "paste":
             body["authorization_url"] = shown.authorization_url
             body["redirect_uri"] = shown.redirect_uri
+        if shown.device is not None:
+            body["user_code"] = shown.device.user_code
+            body["verification_uri"] = shown.device.verification_uri
+            body["verification_uri_complete"] = shown.device.verification_uri_complete
+            body["interval"] = shown.device.interval
     if account is not None and account.identity is not None:
         body["identity"] = account.identity.label
     return body
@@ -197,6 +203,7 @@ def provider(shown: Provider, client_ids: list[str], redirect_uri: str) -> dict[
         "base_url": shown.base_url,
         "issuer": shown.issuer,
         "authorization_endpoint": shown.endpoints.authorization,
+        "device_authorization_endpoint": shown.endpoints.device_authorization,
         "token_endpoint": shown.endpoints.token,
         "revocation_endpoint": shown.endpoints.revocation,
         "userinfo_endpoint": shown.endpoints.userinfo,
@@ -204,6 +211,7 @@ def provider(shown: Provider, client_ids: list[str], redirect_uri: str) -> dict[
         "scope": list(shown.scopes),
         "clients": client_ids,
         "redirect_uri": redirect_uri,
+        "flows": list(offered(shown)),
         "private": shown.private,
         "refresh": {
             "rotation": shown.refresh.rotation,

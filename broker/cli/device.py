@@ -1,0 +1,108 @@
+"""What a person sees of a device login: the code, where to type it, and a QR code of that address.
+
+Called by ``login``. On a terminal the code stands in a frame; elsewhere there are plain lines. Nothing is opened here:
+the person has to go there and type.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import textwrap
+from typing import Any
+
+from broker.cli import terminal
+
+# Whoever is talked into typing a code lets the one who talked in (RFC 8628 5.4).
+WARNING = (
+    "Only type a code that you asked for yourself, here. Whoever gets you to type theirs is let in to your account."
+)
+# Modules of white around a QR code: the standard wants four, cameras are content with two, terminals are small.
+QUIET = 2
+# A pair of modules, one above the other, as one character, where True is dark.
+PAIRS = {(False, False): " ", (True, False): "▀", (False, True): "▄", (True, True): "█"}
+# Black on white whatever the terminal's own colours are: that is what cameras expect.
+BLACK_ON_WHITE, AS_BEFORE = "\x1b[38;5;16;48;5;231m", "\x1b[0m"
+# What stands below the QR code: it must not push the code off the screen.
+LINES_BELOW = 14
+
+
+def show(login: dict[str, Any]) -> None:
+    """Tell the person where to go and what to type there."""
+    code, where = terminal.clean(login["user_code"]), terminal.clean(login["verification_uri"])
+    if not terminal.is_terminal(sys.stderr):
+        terminal.say(f"On any device, open {where} and type the code {code}")
+        terminal.say(WARNING)
+        return
+    columns, lines = terminal.size()
+    width = min(columns, 100)
+    drawn = qr(str(login.get("verification_uri_complete") or login["verification_uri"]), columns, lines)
+    if drawn:
+        terminal.say()
+        for line in drawn:
+            terminal.say(line)
+    terminal.say()
+    terminal.say("Scan this, or open on any device:" if drawn else "On any device, open:")
+    terminal.say(f"  {where}")
+    terminal.say("and type this code there:")
+    terminal.say()
+    for line in framed(code, width, unicode=_unicode()):
+        terminal.say(line)
+    terminal.say()
+    for line in textwrap.wrap(WARNING, width - 1):
+        terminal.say(line)
+    terminal.say()
+
+
+def framed(code: str, width: int, *, unicode: bool) -> list[str]:
+    """Return the code in a frame, its characters spaced out where there is room for that.
+
+    Args:
+        code: the user code, cleaned.
+        width: columns of the terminal.
+        unicode: the terminal can draw lines.
+    """
+    spaced = " ".join(code)
+    shown = spaced if len(spaced) + 8 <= width else code
+    if len(shown) + 8 > width:
+        return [f"  {terminal.paint(code)}"]
+    corners, across, down = ("╭╮╰╯", "─", "│") if unicode else ("++++", "-", "|")
+    inner = len(shown) + 4
+    blank = f" {down}{' ' * inner}{down}"
+    lines = [
+        f" {corners[0]}{across * inner}{corners[1]}",
+        blank,
+        f" {down}  {terminal.paint(shown)}  {down}",
+        blank,
+        f" {corners[2]}{across * inner}{corners[3]}",
+    ]
+    # What is spaced out cannot be copied.
+    return [*lines, f" To copy: {code}"] if shown != code else lines
+
+
+def qr(address: str, columns: int, lines: int) -> list[str]:
+    """Return an address as a QR code in half blocks; nothing where the terminal cannot show one that a camera reads."""
+    if not _unicode():
+        return []
+    import segno
+
+    try:
+        code = segno.make_qr(address, error="l")
+    except segno.DataOverflowError:
+        return []
+    rows = [[bool(module) for module in row] for row in code.matrix_iter(border=QUIET)]
+    if len(rows[0]) > columns or (len(rows) + 1) // 2 + LINES_BELOW > lines:
+        return []
+    if len(rows) % 2:
+        rows.append([False] * len(rows[0]))
+    # Without colours the ink is the terminal's own, and most terminals write light on dark.
+    dark = not os.environ.get("NO_COLOR")
+    drawn = [
+        "".join(PAIRS[upper is dark, lower is dark] for upper, lower in zip(first, second, strict=True))
+        for first, second in zip(rows[::2], rows[1::2], strict=True)
+    ]
+    return [f"{BLACK_ON_WHITE}{line}{AS_BEFORE}" for line in drawn] if dark else drawn
+
+
+def _unicode() -> bool:
+    return (sys.stderr.encoding or "").lower().replace("-", "") == "utf8"

@@ -7,8 +7,10 @@ the person has to go there and type.
 from __future__ import annotations
 
 import os
+import re
 import sys
 import textwrap
+from itertools import zip_longest
 from typing import Any
 
 from broker.cli import terminal
@@ -17,14 +19,16 @@ from broker.cli import terminal
 WARNING = (
     "Only type a code that you asked for yourself, here. Whoever gets you to type theirs is let in to your account."
 )
+SCAN, OPEN = "Scan this, or open on any device:", "On any device, open:"
 # Modules of white around a QR code: the standard wants four, cameras are content with two, terminals are small.
 QUIET = 2
 # A pair of modules, one above the other, as one character, where True is dark.
 PAIRS = {(False, False): " ", (True, False): "▀", (False, True): "▄", (True, True): "█"}
 # Black on white whatever the terminal's own colours are: that is what cameras expect.
 BLACK_ON_WHITE, AS_BEFORE = "\x1b[38;5;16;48;5;231m", "\x1b[0m"
-# What stands below the QR code: it must not push the code off the screen.
-LINES_BELOW = 14
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+# Lines for the warning and the waiting below: nothing may push the code off the screen.
+BELOW = 6
 
 
 def show(login: dict[str, Any]) -> None:
@@ -35,23 +39,33 @@ def show(login: dict[str, Any]) -> None:
         terminal.say(WARNING)
         return
     columns, lines = terminal.size()
-    width = min(columns, 100)
-    drawn = qr(str(login.get("verification_uri_complete") or login["verification_uri"]), columns, lines)
-    if drawn:
-        terminal.say()
-        for line in drawn:
-            terminal.say(line)
-    terminal.say()
-    terminal.say("Scan this, or open on any device:" if drawn else "On any device, open:")
-    terminal.say(f"  {where}")
-    terminal.say("and type this code there:")
-    terminal.say()
-    for line in framed(code, width, unicode=_unicode()):
+    drawn = qr(str(login.get("verification_uri_complete") or login["verification_uri"]))
+    frame = framed(code, columns, unicode=_unicode())
+    scan, plain = ([first, f"  {where}", "and type this code there:", "", *frame] for first in (SCAN, OPEN))
+    for line in beside(drawn, scan, columns, lines) or stacked(drawn, scan, columns, lines) or ["", *plain]:
         terminal.say(line)
     terminal.say()
-    for line in textwrap.wrap(WARNING, width - 1):
+    for line in textwrap.wrap(WARNING, min(columns, 100) - 1):
         terminal.say(line)
     terminal.say()
+
+
+def beside(drawn: list[str], words: list[str], columns: int, lines: int) -> list[str]:
+    """Return a QR code with words to its right; nothing where there is no room for that."""
+    width = _width(drawn) + 2
+    if not drawn or width + max(map(_columns, words)) > columns or max(len(drawn), len(words)) + BELOW > lines:
+        return []
+    # In the middle of the height, as far as it goes.
+    above = max(0, (len(drawn) - len(words)) // 2)
+    both = zip_longest(drawn, [*[""] * above, *words], fillvalue="")
+    return ["", *(f"{left or ' ' * (width - 2)}  {right}".rstrip() for left, right in both)]
+
+
+def stacked(drawn: list[str], words: list[str], columns: int, lines: int) -> list[str]:
+    """Return a QR code with words below it; nothing where there is no room for that."""
+    if not drawn or _width(drawn) > columns or len(drawn) + len(words) + BELOW > lines:
+        return []
+    return ["", *drawn, "", *words]
 
 
 def framed(code: str, width: int, *, unicode: bool) -> list[str]:
@@ -80,8 +94,8 @@ def framed(code: str, width: int, *, unicode: bool) -> list[str]:
     return [*lines, f" To copy: {code}"] if shown != code else lines
 
 
-def qr(address: str, columns: int, lines: int) -> list[str]:
-    """Return an address as a QR code in half blocks; nothing where the terminal cannot show one that a camera reads."""
+def qr(address: str) -> list[str]:
+    """Return an address as a QR code in half blocks; nothing where the terminal or the code cannot do that."""
     if not _unicode():
         return []
     import segno
@@ -91,8 +105,6 @@ def qr(address: str, columns: int, lines: int) -> list[str]:
     except segno.DataOverflowError:
         return []
     rows = [[bool(module) for module in row] for row in code.matrix_iter(border=QUIET)]
-    if len(rows[0]) > columns or (len(rows) + 1) // 2 + LINES_BELOW > lines:
-        return []
     if len(rows) % 2:
         rows.append([False] * len(rows[0]))
     # Without colours the ink is the terminal's own, and most terminals write light on dark.
@@ -102,6 +114,14 @@ def qr(address: str, columns: int, lines: int) -> list[str]:
         for first, second in zip(rows[::2], rows[1::2], strict=True)
     ]
     return [f"{BLACK_ON_WHITE}{line}{AS_BEFORE}" for line in drawn] if dark else drawn
+
+
+def _width(drawn: list[str]) -> int:
+    return _columns(drawn[0]) if drawn else 0
+
+
+def _columns(text: str) -> int:
+    return len(_COLOUR.sub("", text))
 
 
 def _unicode() -> bool:

@@ -81,6 +81,8 @@ def run(args: argparse.Namespace) -> int:
             raise
         if login["state"] != "done":
             why = login.get("reason") or f"the login has {login['state']}"
+            if login["state"] == "expired" and login.get("user_code"):
+                why = "the code expired before anybody allowed it"
             raise LoginFailed(
                 f"The login did not succeed: {why.rstrip('.')}.", f"Try again: {_again(args, login, args.flow)}"
             )

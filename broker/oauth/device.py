@@ -96,9 +96,13 @@ async def authorize(
         scope: what is asked; empty asks for the provider's default.
         resource: RFC 8707, or None.
     """
-    form: dict[str, str | Secret] = {}
+    # Needed only of who does not authenticate (3.1), but some servers look for it all the same.
+    form: dict[str, str | Secret] = {provider.token.client_id_field: client.client_id}
     if scope:
         form[provider.scope_parameter] = provider.scope_separator.join(scope)
+    if {"openid", "offline_access"} <= set(scope):
+        # OpenID Connect Core 11, as in ``authcode``: without it the refresh token is silently left out.
+        form["prompt"] = "consent"
     if resource is not None:
         form["resource"] = resource
     endpoint = provider.endpoints.device_authorization

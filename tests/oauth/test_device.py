@@ -78,7 +78,15 @@ def test_a_request_for_codes(server: Loopback) -> None:
     asked = device.authorize(CLIENT, by, PUBLIC, None, scope=("a", "b"), resource="https://api.example")
     assert isinstance(asyncio.run(asked), device.Codes)
     assert server.head().startswith("POST /device_authorization ")
-    assert parse_qsl(server.form()) == [("scopes", "a,b"), ("resource", "https://api.example"), ("client_id", "id")]
+    assert parse_qsl(server.form()) == [("client_id", "id"), ("scopes", "a,b"), ("resource", "https://api.example")]
+
+
+def test_offline_access_needs_consent(server: Loopback) -> None:
+    """OpenID Connect Core 11: without prompt=consent the refresh token is left out, and nobody is told."""
+    server.default = http("200 OK", CODES)
+    asked = device.authorize(CLIENT, provider(server), PUBLIC, None, scope=("openid", "offline_access"), resource=None)
+    asyncio.run(asked)
+    assert ("prompt", "consent") in parse_qsl(server.form())
 
 
 def test_a_poll(server: Loopback) -> None:
@@ -117,7 +125,7 @@ def test_a_confidential_client(server: Loopback, sends_secret: bool) -> None:  #
     poll(server, by, BASIC, Secret("s3cret-of-it"))
     for number in (0, 1):
         assert ("authorization" in headers_of(server.head(number))) is sends_secret
-        assert (("client_id", "id") in parse_qsl(server.form(number))) is not sends_secret
+        assert (("client_id", "id") in parse_qsl(server.form(number))) is (number == 0 or not sends_secret)
         assert b"s3cret" not in server.requests[number]
 
 

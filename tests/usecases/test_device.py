@@ -1,15 +1,11 @@
 """A device login: polls by the clock, back-off, every way that it ends, and a restart in the middle."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any
 
-import httpx2
 import pytest
 
-from broker.core.login import DevicePrompt, Login
 from broker.core.secret import Secret
 from broker.errors import InvalidRequest, LoginFailed, ProviderUnavailable
 from broker.practice.server import practice_in_thread
@@ -17,64 +13,8 @@ from broker.practice.settings import PracticeSettings
 from broker.usecases import begin, device, login
 from broker.usecases.login import NewLogin
 from tests.store import made
-from tests.usecases.house import NO_TLS, PATIENCE, Clock, House, opened
-
-Story = Callable[[House], Awaitable[None]]
-INTERVAL = 5.0
-
-
-def told(place: Path, story: Story, *faults: str, **settings: Any) -> None:  # noqa: ANN401 -- PracticeSettings' fields
-    """Tell a story in a house of its own."""
-
-    async def whole() -> None:
-        async with opened(place, *faults, settings=settings) as house:
-            await story(house)
-
-    asyncio.run(whole())
-
-
-async def start(house: House, account: str = "me", **new: Any) -> Login:  # noqa: ANN401 -- NewLogin's fields
-    """Begin a device login at the practice provider."""
-    where = {"provider": "practice", "base_url": house.practice.url, "flow": "device"}
-    begun = await device.begin(house.ctx, NewLogin(**{"account": account, **where, **new}))
-    await device.poll_due(house.ctx)  # as the bell does that a beginning rings
-    return begun
-
-
-def prompt(begun: Login) -> DevicePrompt:
-    """Return what the person of a device login is shown."""
-    assert begun.device is not None
-    return begun.device
-
-
-async def allow(begun: Login) -> None:
-    """Open the address with the code in it; the provider says yes at once."""
-    async with httpx2.AsyncClient(trust_env=False, timeout=PATIENCE, verify=NO_TLS) as person:
-        assert (await person.get(prompt(begun).verification_uri_complete or "")).status_code == 200
-
-
-async def deny(begun: Login) -> None:
-    """Enter the code, and say no."""
-    async with httpx2.AsyncClient(trust_env=False, timeout=PATIENCE, verify=NO_TLS) as person:
-        form = {"ticket": prompt(begun).user_code, "decision": "deny"}
-        assert (await person.post(prompt(begun).verification_uri, data=form)).status_code == 200
-
-
-async def tick(house: House, after: float = 0.0) -> float | None:
-    """Let time pass, do what one look of the scheduler does, wait for the polls, and look when the next one is due."""
-    house.clock.forward(after)
-    await device.poll_due(house.ctx)
-    if house.ctx.finishing:
-        await asyncio.wait(set(house.ctx.finishing), timeout=PATIENCE)
-    due = await device.poll_due(house.ctx)
-    return None if due is None else due - house.clock()
-
-
-async def ended(house: House, begun: Login) -> tuple[str, str]:
-    """Return state and reason of a login."""
-    found = await house.store.login(begun.id)
-    assert found is not None
-    return found.state, found.reason
+from tests.usecases.codes import INTERVAL, allow, deny, ended, prompt, start, tick, told
+from tests.usecases.house import Clock, House, opened
 
 
 def test_the_account_is_there_once_the_person_allowed(tmp_path: Path) -> None:
@@ -99,6 +39,22 @@ def test_the_account_is_there_once_the_person_allowed(tmp_path: Path) -> None:
         assert [event.kind for event in await house.heard()] == ["login-started", "logged-in"]
         await tick(house, 60)
         assert house.asked("device_code") == 2
+
+    told(tmp_path, story)
+
+
+def test_an_id_token_is_not_promised_to_a_device(tmp_path: Path) -> None:
+    """Where none comes, UserInfo tells who it is; one that comes and is not in order ends the login."""
+
+    async def story(house: House) -> None:
+        for fault, state, label in (("no_id_token", "done", "ada"), ("bad_signature", "failed", "")):
+            house.practice.set_faults([f"device_code:{fault}"])
+            begun = await start(house, fault)
+            await allow(begun)
+            await tick(house, INTERVAL)
+            assert (await ended(house, begun))[0] == state
+            account = await house.store.account(fault)
+            assert (account.identity.label if account is not None and account.identity is not None else "") == label
 
     told(tmp_path, story)
 

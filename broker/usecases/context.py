@@ -14,6 +14,7 @@ from typing import Any
 from broker.events import Event, Events, Kind
 from broker.oauth.http import Http
 from broker.oauth.idtoken import Jwks
+from broker.oauth.wire import Answered
 from broker.store.store import Store
 from broker.usecases.flights import Flights
 from broker.usecases.handouts import Handouts
@@ -55,15 +56,19 @@ class Poll:
 
     Attributes:
         since: when the last poll was over, or the waiting began.
-        wait: seconds from then to the next one.
+        interval: seconds between two polls while all is well.
+        wait: seconds from ``since`` to the next one.
         failures: how many polls in a row brought no proper answer.
         flying: one is under way.
+        answer: the token that came, and when it was asked for, while the database does not take it.
     """
 
     since: Moment
+    interval: float
     wait: float
     failures: int = 0
     flying: bool = False
+    answer: tuple[Answered, Moment] | None = None
 
 
 @dataclass(frozen=True, slots=True)

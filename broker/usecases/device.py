@@ -93,7 +93,8 @@ async def poll_due(ctx: Context) -> float | None:
         if begun.device is None:
             continue
         # A first poll at once would find nobody, and after a restart come too soon after the last one.
-        poll = ctx.polls.setdefault(begun.id, Poll(ctx.sent(), begun.device.interval))
+        interval = begun.device.interval
+        poll = ctx.polls.setdefault(begun.id, Poll(ctx.sent(), interval, interval))
         if poll.flying:
             continue
         at = ctx.when(poll.since) + poll.wait
@@ -151,6 +152,9 @@ async def _ask(ctx: Context, waiting: TakenLogin, prompt: DevicePrompt, poll: Po
     if used is None:
         await _end(ctx, begun, "failed", "the client of this login was removed meanwhile")
         return
+    if poll.answer is not None:
+        await _take(ctx, waiting, provider, poll, *poll.answer)
+        return
     sent = ctx.sent()
     outcome = await device.poll(
         ctx.http,
@@ -162,14 +166,14 @@ async def _ask(ctx: Context, waiting: TakenLogin, prompt: DevicePrompt, poll: Po
     )
     match outcome:
         case wire.Answered():
-            await _take(ctx, waiting, provider, outcome, sent)
+            await _take(ctx, waiting, provider, poll, outcome, sent)
         case device.Undecided():
-            poll.failures, poll.wait = 0, prompt.interval
+            poll.failures, poll.wait = 0, poll.interval
         case device.TooFast():
             # It counts for all polls that follow (RFC 8628 3.5), those after a restart as well.
-            slower = replace(prompt, interval=prompt.interval + SLOWER)
-            poll.failures, poll.wait = 0, slower.interval
-            await ctx.store.put_prompt(replace(begun, device=slower))
+            poll.interval += SLOWER
+            poll.failures, poll.wait = 0, poll.interval
+            await ctx.store.put_prompt(replace(begun, device=replace(prompt, interval=poll.interval)))
         case device.Denied():
             await _end(ctx, begun, "failed", f"{provider.title} says that access was refused there")
         case device.CodeExpired():
@@ -184,15 +188,23 @@ async def _ask(ctx: Context, waiting: TakenLogin, prompt: DevicePrompt, poll: Po
             _back_off(poll)
 
 
-async def _take(ctx: Context, waiting: TakenLogin, provider: Provider, outcome: wire.Answered, sent: Moment) -> None:
-    """The person said yes: make the account, unless the login was given up while the answer was on its way."""
+async def _take(
+    ctx: Context, waiting: TakenLogin, provider: Provider, poll: Poll, outcome: wire.Answered, sent: Moment
+) -> None:
+    """The person said yes: make the account, unless the login was given up while the answer was on its way.
+
+    The code is spent now. While the database refuses, the answer is kept in memory and the next turn tries again.
+    """
     begun = waiting.login
+    poll.answer = outcome, sent
     if await ctx.store.take_login(id=begun.id, now=ctx.clock()) is None:
         known = await ctx.store.login(begun.id)
         # One whose time ran out meanwhile was still allowed in time; one that somebody took is being given up.
         if known is None or known.state == "failed" or known.expires_at > ctx.clock():
+            poll.answer = None
             await _return(ctx, begun, provider, outcome, sent)
             return
+    poll.answer = None
     await login.land(ctx, waiting, provider, outcome, sent)
 
 

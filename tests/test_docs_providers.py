@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
+from broker.cli.providers import ways
 from broker.providers import catalog, model, rules, shape, words
+from broker.web import render
 from tests.test_docs import ROOT, rows, section, text_of
 
 TABLES: dict[str, Any] = {
@@ -54,7 +56,7 @@ def test_the_table_of_presets() -> None:
         expected[name] = [
             preset.title,
             (", ".join(names) or "-").strip("`"),
-            " ".join(words.flows(described)),
+            ways(render.preset(preset)),
             words.client_secret(described),
             "none" if endless else described.refresh.rotation,
             str(len(preset.unverified)),

@@ -161,7 +161,7 @@ def _presets(args: argparse.Namespace) -> int:
         terminal.say("Any issuer works as well: keyfob login --provider ISSUER-URL")
         return 0
     header = ("PRESET", "TITLE", "LOG IN WITH", "NEEDS", "UNSURE")
-    rows = [(one["name"], one["title"], _ways(one), _needs(one), str(len(one["unverified"]))) for one in presets]
+    rows = [(one["name"], one["title"], ways(one), _needs(one), str(len(one["unverified"]))) for one in presets]
     terminal.table(header, _fitting(header, rows, title=1))
     terminal.say("UNSURE: how many of its values nobody has verified yet. More: keyfob provider show PRESET")
     return 0
@@ -171,9 +171,11 @@ def _searched(preset: dict[str, Any]) -> str:
     return " ".join((preset["name"], preset["title"], *preset["notes"])).lower()
 
 
-def _ways(preset: dict[str, Any]) -> str:
+def ways(preset: dict[str, Any]) -> str:
     """Return how a person logs in; a paste login goes wherever a browser does."""
-    return " ".join(flow for flow in preset["flows"] if flow not in ("paste", "client-credentials"))
+    # A token made by hand is a way where the provider has a page to make one.
+    shown = ("browser", "device", *(("token",) if preset["static_token_url"] else ()))
+    return " ".join(flow for flow in preset["flows"] if flow in shown)
 
 
 def _fitting(header: Row, rows: Sequence[Row], *, title: int) -> Sequence[Row]:

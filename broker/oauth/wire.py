@@ -1,6 +1,6 @@
 """The token endpoint: one call per function, and every answer told apart.
 
-Called by ``usecases.login``, ``usecases.refresh`` and ``usecases.accounts``.
+Called by ``usecases.login``, ``usecases.refresh``, ``usecases.accounts`` and ``device``.
 """
 
 from collections.abc import Mapping
@@ -140,6 +140,24 @@ async def client_credentials(
     if scope:
         form["scope"] = provider.scope_separator.join(scope)
     return await _ask(http, provider, client, secret, token_endpoint, form, resource)
+
+
+async def ask(
+    http: Http,
+    provider: Provider,
+    client: Client,
+    secret: Secret | None,
+    endpoint: str,
+    form: dict[str, str | Secret],
+) -> tuple[Reply | None, Outcome]:
+    """Send the form of another grant with the client's authentication; return the reply, if one came, and what it is.
+
+    For grants with answers of their own: see ``device``.
+    """
+    reply = await _send(http, provider, client, secret, endpoint, form)
+    if not isinstance(reply, Reply):
+        return None, reply
+    return reply, read_reply(reply, provider, _secrets(secret, form))
 
 
 async def revoke(

@@ -190,13 +190,14 @@ class DeviceRules:
     Attributes:
         grant: value of the grant parameter when polling; empty where none is sent.
         code_field: name of the parameter with the device code when polling.
-        client_secret: a confidential client sends its secret with both requests.
+        client_secret: a confidential client authenticates at both requests as at the token endpoint (RFC 8628 3.1,
+            3.4); where not, its id alone is sent.
         status_errors: status of a poll's answer -> OAuth's name for that error.
     """
 
     grant: str = "urn:ietf:params:oauth:grant-type:device_code"
     code_field: str = "device_code"
-    client_secret: bool = False
+    client_secret: bool = True
     status_errors: Mapping[str, str] = field(default_factory=dict)
 
 

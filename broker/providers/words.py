@@ -11,20 +11,6 @@ ClientSecret = Literal["needed", "optional", "none"]
 _HOUR, _MINUTE = 3600, 60
 
 
-def flows(provider: Provider) -> tuple[str, ...]:
-    """Return the ways to log in that the data knows of, as the API calls them."""
-    # Where no endpoint is known yet, the issuer tells them; each such server has a browser's way at the least.
-    browser = bool(provider.endpoints.authorization) or not provider.endpoints.token
-    offered = {
-        "browser": browser,
-        "paste": browser,
-        "device": bool(provider.endpoints.device_authorization),
-        "client-credentials": "client_credentials" in provider.grants,
-        "token": bool(provider.static_token_url),
-    }
-    return tuple(flow for flow, is_offered in offered.items() if is_offered)
-
-
 def client_secret(provider: Provider) -> ClientSecret:
     """Return whether a client made by hand there has a secret that Keyfob needs."""
     methods = set(provider.auth_methods)

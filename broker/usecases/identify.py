@@ -15,9 +15,12 @@ from broker.usecases.context import Context
 
 
 async def identify(
-    ctx: Context, provider: Provider, grant: Grant, client_id: str, scope: tuple[str, ...], nonce: str
+    ctx: Context, provider: Provider, grant: Grant, client_id: str, scope: tuple[str, ...], nonce: str | None
 ) -> tuple[Grant, Identity | None]:
     """Learn who logged in. Until the ID token's checks pass, nothing of the answer is used (RFC 9700 4.5.3.2).
+
+    ``nonce`` is None where the flow carries none: what a device gets does not pass through a browser. No specification
+    promises an ID token there, and some servers give none: then UserInfo tells.
 
     Returns:
         The grant, without an ID token that nobody asked for and that is not in order; and who it is, where known.
@@ -26,7 +29,8 @@ async def identify(
         LoginFailed: an ID token was asked for and is missing or not in order; or the new token is refused.
         ProviderUnavailable: the provider does not say who it is, or does not show its keys.
     """
-    if "openid" in scope and provider.endpoints.jwks:
+    promised = nonce is not None or grant.id_token is not None
+    if promised and "openid" in scope and provider.endpoints.jwks:
         if grant.id_token is None:
             raise LoginFailed(
                 f"{provider.title} was asked for an ID token and gave none.", "Leave the scope 'openid' out."

@@ -15,6 +15,7 @@ from broker.core.login import LOGIN_LIFETIME, Flow, Login
 from broker.core.secret import Secret
 from broker.errors import Conflict, InvalidRequest, KeyfobError, LoginFailed, UnknownLogin
 from broker.oauth import authcode, wire
+from broker.providers.flows import first_offered
 from broker.providers.model import Provider
 from broker.providers.urls import check_resource
 from broker.store.store import TakenLogin
@@ -135,8 +136,7 @@ async def begin(ctx: Context, new: NewLogin) -> Login:
         as ``prepare``, and Locked when nothing can be sealed.
     """
     provider, account = await prepare(ctx, new)
-    if not provider.endpoints.authorization:
-        raise InvalidRequest(f"{provider.title} has no authorization endpoint.", "Use another --flow.")
+    first_offered(provider, new.flow)
     callback = redirect_uri(ctx, provider)
     brought = await clients.brought(ctx, provider, account, new.client_id, new.client_secret, new.auth_method)
     client = brought[0] if brought else await clients.kept(ctx, provider, callback, new.client_id, account)
@@ -144,13 +144,7 @@ async def begin(ctx: Context, new: NewLogin) -> Login:
         callback = provider.redirect.out_of_band
     if urlsplit(callback).hostname == "localhost":
         _check_localhost(ctx, provider)
-    scope = new.scope or (account.asked_scope if account is not None else ()) or provider.scopes
-    if "openid" in scope and not provider.endpoints.jwks:
-        raise InvalidRequest(
-            f"{provider.title} shows no keys, so an ID token of it cannot be checked.",
-            "Leave the scope 'openid' out (--scope ...), or configure the provider with its jwks_uri.",
-        )
-    resource = new.resource if new.resource is not None else (account.resource if account is not None else None)
+    scope, resource = wanted(new, provider, account)
     request = authcode.begin(
         provider,
         client_id=client.client_id,
@@ -193,6 +187,21 @@ def _check_localhost(ctx: Context, provider: Provider) -> None:
             f"See which: ss -ltnp 'sport = :{urlsplit(ctx.browser_url).port}' - stop it and restart Keyfob, or move "
             "Keyfob with --browser-port (and register the new address).",
         )
+
+
+def wanted(new: NewLogin, provider: Provider, account: Account | None) -> tuple[tuple[str, ...], str | None]:
+    """Return the scope and the resource to ask for: what is said now, else what the account asked for.
+
+    Raises:
+        InvalidRequest: an ID token would be asked for that nobody could check.
+    """
+    scope = new.scope or (account.asked_scope if account is not None else ()) or provider.scopes
+    if "openid" in scope and not provider.endpoints.jwks:
+        raise InvalidRequest(
+            f"{provider.title} shows no keys, so an ID token of it cannot be checked.",
+            "Leave the scope 'openid' out (--scope ...), or configure the provider with its jwks_uri.",
+        )
+    return scope, new.resource if new.resource is not None else (account.resource if account is not None else None)
 
 
 async def finish(
@@ -314,7 +323,7 @@ async def complete(
 async def _complete(
     ctx: Context, taken: TakenLogin, params: Sequence[tuple[str, str]], *, pasted_code: bool
 ) -> Finished:
-    """Check who answered -> exchange -> validate -> who is it -> activate."""
+    """Check who answered -> exchange -> land."""
     login = taken.login
     provider = await providers.find(ctx, login.provider)
     try:
@@ -327,9 +336,28 @@ async def _complete(
         if isinstance(answer, authcode.CallbackError):
             return await _fail(ctx, login, _consent_refused(provider, answer))
         outcome, sent = await _exchange(ctx, taken, provider, answer.code)
+    except KeyfobError as exc:
+        return await _fail(ctx, login, str(exc))
+    return await land(ctx, taken, provider, outcome, sent)
+
+
+async def land(ctx: Context, taken: TakenLogin, provider: Provider, outcome: wire.Outcome, sent: Moment) -> Finished:
+    """Turn the answer to the last request of a login into an account: validate -> who is it -> activate.
+
+    Args:
+        ctx: the collaborators.
+        taken: the login; nobody else may be finishing it.
+        provider: where it is.
+        outcome: what came.
+        sent: when that was asked for.
+    """
+    login = taken.login
+    try:
         async with ctx.landing():
             grant = read_answer(provider, outcome, ctx.when(sent), login.scope)
-            grant, who = await identify(ctx, provider, grant, login.destination.client_id, login.scope, login.nonce)
+            grant, who = await identify(
+                ctx, provider, grant, login.destination.client_id, login.scope, login.nonce or None
+            )
             if taken.brought is not None:
                 login = replace(login, client=(await clients.keep(ctx, provider, *taken.brought)).uuid)
             account = await activate(ctx, login, provider, grant, who)

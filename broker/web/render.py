@@ -19,6 +19,7 @@ from broker.errors import ConfirmNeeded, KeyfobError, LoginNeeded, Misconfigured
 from broker.events import Event, Kind
 from broker.providers import catalog, words
 from broker.providers.discovery import ENDPOINTS
+from broker.providers.flows import offered
 from broker.providers.model import Preset, Provider
 from broker.store.store import AppRow, AuditEntry
 from broker.usecases.accounts import PendingView, View
@@ -185,6 +186,11 @@ def login(shown: Login, start_url: str, account: Account | None = None) -> dict[
         if shown.flow == "paste":
             body["authorization_url"] = shown.authorization_url
             body["redirect_uri"] = shown.redirect_uri
+        if shown.device is not None:
+            body["user_code"] = shown.device.user_code
+            body["verification_uri"] = shown.device.verification_uri
+            body["verification_uri_complete"] = shown.device.verification_uri_complete
+            body["interval"] = shown.device.interval
     if account is not None and account.identity is not None:
         body["identity"] = account.identity.label
     return body
@@ -215,8 +221,9 @@ def preset(shown: Preset) -> dict[str, Any]:
             {"name": name, "what": one.what, "default": one.default, "choices": list(one.choices)}
             for name, one in shown.parameters.items()
         ],
-        "flows": list(words.flows(described)),
+        "flows": list(offered(described)),
         "register_url": described.register_url,
+        "static_token_url": described.static_token_url,
         **_background(shown),
     }
 
@@ -241,7 +248,7 @@ def _description(shown: Provider) -> dict[str, Any]:
         "register_url": shown.register_url,
         "static_token_url": shown.static_token_url,
         "scope": list(shown.scopes),
-        "flows": list(words.flows(shown)),
+        "flows": list(offered(shown)),
         "client_secret": words.client_secret(shown),
         "rules": [{"key": key, "text": text} for key, text in words.rules(shown)],
         "refresh": {

@@ -56,6 +56,7 @@ def test_the_practice_server_is_complete_without_discovery() -> None:
         revocation="http://127.0.0.1:9999/revoke",
         userinfo="http://127.0.0.1:9999/userinfo",
         jwks="http://127.0.0.1:9999/jwks",
+        device_authorization="http://127.0.0.1:9999/device_authorization",
     )
     assert (practice.client_id, practice.auth_methods) == ("keyfob", ("none",))
     assert catalog.needs_discovery(config("practice", "http://127.0.0.1:9999")) == ""

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from broker.providers import catalog, rules, shape, words
+from broker.providers.flows import offered
 from broker.providers.model import Preset, Provider, ProviderConfig
 from broker.usecases import login
 from broker.usecases.context import Context
@@ -232,7 +233,7 @@ def test_it_can_be_told_in_words(name: str) -> None:
     told = words.rules(catalog.described(SHIPPED[name]))
     assert all(shape.is_key(key) for key, _ in told)
     assert len({key for key, _ in told}) == len(told)
-    assert words.flows(sample(SHIPPED[name]))[0] == "browser"
+    assert offered(sample(SHIPPED[name]))[0] == "browser"
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -33,20 +33,6 @@ def test_whether_a_client_has_a_secret(methods: tuple[str, ...], secret: str) ->
     assert words.client_secret(replace(PLAIN, auth_methods=methods)) == secret
 
 
-def test_the_ways_to_log_in() -> None:
-    """As far as the data tells: by browser also where only the issuer is known."""
-    assert words.flows(PLAIN) == ("browser", "paste")
-    every = replace(
-        PLAIN,
-        endpoints=replace(ENDS, device_authorization="https://x.example/d"),
-        grants=("authorization_code", "client_credentials"),
-        static_token_url="https://x.example/tokens",
-    )
-    assert words.flows(every) == ("browser", "paste", "device", "client-credentials", "token")
-    assert words.flows(replace(PLAIN, endpoints=Endpoints(token="https://x.example/t"))) == ()
-    assert words.flows(replace(PLAIN, endpoints=Endpoints(), issuer="https://x.example")) == ("browser", "paste")
-
-
 def test_what_is_particular_is_said() -> None:
     """Each rule that differs from the usual has its sentence, and the numbers are in it."""
     assert said(PLAIN) == {

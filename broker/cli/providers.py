@@ -174,7 +174,7 @@ def _searched(preset: dict[str, Any]) -> str:
 def ways(preset: dict[str, Any]) -> str:
     """Return how a person logs in; a paste login goes wherever a browser does."""
     # A token made by hand is a way where the provider has a page to make one.
-    shown = ("browser", "device", *(("token",) if preset["static_token_url"] else ()))
+    shown = ("browser", "device", *(("token",) if preset.get("static_token_url") else ()))
     return " ".join(flow for flow in preset["flows"] if flow in shown)
 
 

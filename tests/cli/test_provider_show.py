@@ -1,5 +1,6 @@
 """What people see of presets and providers: a list to search, and everything about one of them."""
 
+import contextlib
 import json
 import os
 import pty
@@ -19,6 +20,7 @@ ABOUT: dict[str, Any] = {
     "notes": ["Untick 'Confidential' there."],
     "sources": ["forge.example: its page"],
     "register_url": "https://forge.example/apps",
+    "static_token_url": "https://forge.example/tokens",
 }
 FORGE: dict[str, Any] = {
     **ABOUT,
@@ -81,11 +83,12 @@ def test_presets_fit_a_terminal(daemon: ScriptedDaemon, monkeypatch: pytest.Monk
 
     argv = [sys.executable, "-m", "broker.cli", "provider", "presets"]
     with subprocess.Popen(argv, stdout=theirs, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL) as process:
+        os.close(theirs)  # so that what is read comes to an end with the command
         seen = b""
-        while seen.count(b"\n") < 3:
-            seen += os.read(ours, 1024)
+        with contextlib.suppress(OSError):
+            while piece := os.read(ours, 1024):
+                seen += piece
         assert process.wait(timeout=10) == 0
-    os.close(theirs)
     os.close(ours)
 
     lines = seen.decode().splitlines()

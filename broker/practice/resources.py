@@ -71,7 +71,7 @@ def identity(call: Call) -> Answer:
     for name, value in person.headers.items():
         if call.request.headers.get(name) != value:
             raise Refusal("invalid_request", f"the header {name} has to be {value!r}")
-    if (json.loads(call.body) if call.body else None) != person.body:
+    if _json_of(call.body) != person.body:
         raise Refusal("invalid_request", "the body is not the one that belongs here")
     if call.request.method == "POST" and "content-length" not in call.request.headers:
         raise Refusal("invalid_request", "how long is it?", status=411)
@@ -83,6 +83,14 @@ def identity(call: Call) -> Answer:
         if person.label and person.label != person.subject:
             put(answer, person.label, access.grant.user.name)
     return answer
+
+
+def _json_of(body: bytes) -> object:
+    """Return what a body says; None where there is none."""
+    try:
+        return json.loads(body) if body else None
+    except ValueError as exc:
+        raise Refusal("invalid_request", "the body is no JSON") from exc
 
 
 def _bearer(call: Call, wanted: str = "Bearer") -> AccessToken:

@@ -14,7 +14,7 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from broker.core.timing import next_wake
 from broker.errors import KeyfobError
-from broker.usecases import login, refresh, steps
+from broker.usecases import login, refresh, registrations, steps
 from broker.usecases.context import Context
 from broker.usecases.handouts import FLUSH_EVERY
 
@@ -75,6 +75,7 @@ class Scheduler:
             await steps.follow(self._ctx)
             self._ctx.schedule.last_tick_at = self._ctx.clock()
             await login.expire(self._ctx)
+            await registrations.renew_due(self._ctx)
             due = await refresh.refresh_due(self._ctx)
         except KeyfobError as exc:
             log.warning("the scheduler could not look for due work: %s", exc)

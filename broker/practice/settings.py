@@ -36,6 +36,7 @@ class PracticeSettings:
         user: the name that the consent page proposes and that ``auto_approve`` logs in.
         auto_approve: redirect at once, without a consent page.
         needs_offline_access: only the scope ``offline_access`` earns a refresh token (OpenID Connect Core 11).
+        client_secret_ttl: lifetime of the secret of a client that registers itself; None: it does not end.
         client_secret: of the confidential client; made at start where None.
     """
 
@@ -52,6 +53,7 @@ class PracticeSettings:
     user: str = "ada"
     auto_approve: bool = False
     needs_offline_access: bool = False
+    client_secret_ttl: float | None = None
     client_secret: Secret | None = None
 
     def __post_init__(self) -> None:

@@ -7,7 +7,7 @@ import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlsplit
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -41,6 +41,7 @@ class Call:
         grant: grant id.
         refresh_token: fingerprint of the one that came in.
         issued_refresh_token: fingerprint of the one that goes out.
+        resource: what a token is asked for.
     """
 
     practice: Practice
@@ -53,6 +54,7 @@ class Call:
     grant: str = ""
     refresh_token: str = ""
     issued_refresh_token: str = ""
+    resource: str = ""
 
     def form(self) -> dict[str, str]:
         """Return the fields of a form request, strictly: RFC 6749 3.2 and appendix B.
@@ -88,7 +90,20 @@ class Call:
             self.refresh_token,
             self.issued_refresh_token,
             tuple(fault.spec for fault in self.faults),
+            self.resource,
         )
+
+
+def target(fields: Mapping[str, str]) -> str:
+    """Return the ``resource`` of a request, or empty text.
+
+    Raises:
+        Refusal: ``invalid_target``: it is no absolute URI, or has a fragment (RFC 8707 2).
+    """
+    resource = fields.get("resource", "")
+    if resource and ("#" in resource or not urlsplit(resource).scheme):
+        raise Refusal("invalid_target", "resource must be an absolute URI without a fragment")
+    return resource
 
 
 def parameters(encoded: bytes) -> dict[str, str]:

@@ -17,6 +17,7 @@ from broker.oauth.idtoken import Jwks
 from broker.store.store import Store
 from broker.usecases.flights import Flights
 from broker.usecases.handouts import Handouts
+from broker.usecases.ration import Ration
 
 
 @dataclass(slots=True)
@@ -69,6 +70,7 @@ class Context:
         offering: account uuid -> a lock, so that callers who are refused together are pointed to one login.
         finishing: ids of logins whose code is being exchanged; the task is kept so that it is not collected.
         registering: provider name -> a lock, so that two logins do not register two clients.
+        ration: how often Keyfob registers itself, and asks again where it was refused.
         handouts: what was handed out and is not written down yet.
         schedule: what the scheduler is up to.
         doors: door name -> where it listens.
@@ -90,6 +92,7 @@ class Context:
     offering: dict[str, asyncio.Lock] = field(default_factory=dict)
     finishing: set[asyncio.Task[Any]] = field(default_factory=set)
     registering: dict[str, asyncio.Lock] = field(default_factory=dict)
+    ration: Ration = field(default_factory=Ration)
     handouts: Handouts = field(default_factory=Handouts)
     schedule: Schedule = field(default_factory=Schedule)
     doors: dict[str, str] = field(default_factory=dict)

@@ -11,7 +11,6 @@ from broker.core.secret import Secret
 from broker.errors import LoginFailed, ProviderUnavailable
 from broker.oauth import registered, strict
 from broker.oauth.http import AnswerLost, Http, NotSent, Reply
-from broker.oauth.registration import refusal
 from broker.providers.model import Provider
 from broker.providers.rules import Registration
 
@@ -54,7 +53,7 @@ async def update(
     }
     reply = await _send(http, provider, "PUT", management, asked)
     if reply.status != _OK:
-        raise refusal(provider, reply, "change the registration of Keyfob")
+        raise registered.refusal(provider, reply, "change the registration of Keyfob")
     rules = provider.registration or Registration(kind="rfc7591")
     made = registered.read(provider, rules, reply, asked=asked, redirect_uris=redirect_uris, before=client)
     if made.mismatch:

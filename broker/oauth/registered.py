@@ -17,6 +17,9 @@ from broker.providers.model import Provider
 from broker.providers.rules import Registration
 from broker.providers.urls import check_endpoint
 
+# HTTP statuses (RFC 9110 15).
+_TOO_MANY = 429
+_SERVER_ERROR = 500
 # Client authentication that can be done with a secret.
 _WITH_SECRET = ("client_secret_basic", "client_secret_post")
 # What a provider says about a registration that is no client metadata: an update must not repeat it (RFC 7592 2.2).
@@ -74,7 +77,7 @@ def read(
         ) from exc
     client_id = fields.get(rules.client_id)
     if not isinstance(client_id, str) or not strict.is_printable(client_id):
-        raise LoginFailed(f"{provider.title} registered Keyfob without a usable client id.", _NEXT)
+        raise LoginFailed(f"{provider.title} registered Keyfob without a usable client id.", by_hand(provider))
     secret = _secret(provider, fields.get(rules.client_secret)) or (before.client_secret if before else None)
     method = _auth_method(provider, fields, asked, has_secret=secret is not None)
     uris = _words(fields.get("redirect_uris"), redirect_uris)
@@ -90,14 +93,49 @@ def read(
     return Made(client, _mismatch(fields, client, redirect_uris, before))
 
 
-_NEXT = "Register a client there by hand and give it with --client-id and --client-secret-file."
+def refusal(provider: Provider, reply: Reply, what: str) -> LoginFailed | ProviderUnavailable:
+    """Return what an answer means that is no registration.
+
+    Args:
+        provider: who answered.
+        reply: the answer.
+        what: what was refused, such as ``register Keyfob``.
+    """
+    throttle = provider.throttle
+    spent = reply.status in throttle.statuses and reply.headers.get(throttle.header.lower(), "").strip() == "0"
+    if reply.status == _TOO_MANY or spent:
+        return ProviderUnavailable(
+            f"{provider.title} allows no further registration now.", limited(provider), retry_after=reply.retry_after
+        )
+    if reply.status >= _SERVER_ERROR:
+        return ProviderUnavailable(
+            f"{provider.title} could not {what}: it answered HTTP {reply.status}.", "Try again later."
+        )
+    fields = strict.peek(reply.body) or {}
+    said = strict.clean(fields.get("error_description")) or strict.clean(fields.get("error"))
+    return LoginFailed(
+        f"{provider.title} refused to {what} (HTTP {reply.status})" + (f": {said.rstrip('.')}." if said else "."),
+        by_hand(provider),
+    )
+
+
+def by_hand(provider: Provider) -> str:
+    """Say what a person can do where Keyfob cannot register itself."""
+    where = f"at {provider.register_url}" if provider.register_url else "there"
+    return f"Register a client {where} by hand and give it with --client-id and --client-secret-file."
+
+
+def limited(provider: Provider) -> str:
+    """Say what a person can do where no registration is possible for a while."""
+    hand = by_hand(provider)
+    return f"Try again later, or {hand[:1].lower()}{hand[1:]}"
 
 
 def _secret(provider: Provider, said: object) -> Secret | None:
     if said in (None, ""):
         return None
     if not isinstance(said, str) or not strict.is_printable(said):
-        raise LoginFailed(f"{provider.title} registered Keyfob with an unusable secret.", _NEXT)
+        raise LoginFailed(f"{provider.title} registered Keyfob with an unusable secret.", by_hand(provider))
     return Secret(said)
 
 

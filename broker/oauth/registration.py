@@ -9,8 +9,8 @@ from typing import Any
 from broker.core.login import Registered
 from broker.core.secret import Secret
 from broker.errors import InvalidRequest, LoginFailed, ProviderUnavailable
-from broker.oauth import registered, strict
-from broker.oauth.http import AnswerLost, Http, NotSent, Reply
+from broker.oauth import management, registered
+from broker.oauth.http import AnswerLost, Http, NotSent
 from broker.providers.model import Provider
 
 # What people see on the provider's consent page and in their list of applications, and where they can read about it.
@@ -22,8 +22,6 @@ AUTH_METHODS = ("none", "client_secret_basic", "client_secret_post")
 _FURTHER_GRANTS = ("refresh_token", "urn:ietf:params:oauth:grant-type:device_code")
 # HTTP statuses (RFC 9110 15).
 _DONE = (200, 201)
-_TOO_MANY = 429
-_SERVER_ERROR = 500
 
 
 async def register(http: Http, provider: Provider, *, redirect_uris: Sequence[str], scope: Sequence[str]) -> Registered:
@@ -42,7 +40,9 @@ async def register(http: Http, provider: Provider, *, redirect_uris: Sequence[st
     """
     rules, endpoint = provider.registration, provider.endpoints.registration
     if rules is None or not endpoint:
-        raise InvalidRequest(f"{provider.title} does not let programs register themselves.", by_hand(provider))
+        raise InvalidRequest(
+            f"{provider.title} does not let programs register themselves.", registered.by_hand(provider)
+        )
     if rules.kind == "rfc7591":
         asked = metadata(provider, redirect_uris, scope)
         as_json = True
@@ -62,10 +62,16 @@ async def register(http: Http, provider: Provider, *, redirect_uris: Sequence[st
             f"Keyfob could not register itself at {provider.title}: {exc.reason}.", "Try again later."
         ) from exc
     if reply.status not in _DONE:
-        raise refusal(provider, reply, "register Keyfob")
+        raise registered.refusal(provider, reply, "register Keyfob")
     made = registered.read(provider, rules, reply, asked=asked, redirect_uris=redirect_uris)
     if made.mismatch:
-        raise LoginFailed(f"{provider.title} {made.mismatch}, so that is not used.", by_hand(provider))
+        managed = made.client.management
+        left = await management.delete(http, provider, managed) if managed is not None else ""
+        raise LoginFailed(
+            f"{provider.title} {made.mismatch}, so that is not used."
+            + (f" It could not be deleted there: {left}." if left else ""),
+            registered.by_hand(provider),
+        )
     return made.client
 
 
@@ -81,7 +87,7 @@ def metadata(provider: Provider, redirect_uris: Sequence[str], scope: Sequence[s
     if not method:
         raise InvalidRequest(
             f"{provider.title} takes only clients that authenticate by {', '.join(taken)}; Keyfob registers none such.",
-            by_hand(provider),
+            registered.by_hand(provider),
         )
     return public_metadata(provider, redirect_uris, scope) | {"token_endpoint_auth_method": method}
 
@@ -98,44 +104,6 @@ def public_metadata(provider: Provider, redirect_uris: Sequence[str], scope: Seq
         "application_type": "native",
     }
     return asked | ({"scope": " ".join(scope)} if scope else {})
-
-
-def refusal(provider: Provider, reply: Reply, what: str) -> LoginFailed | ProviderUnavailable:
-    """Return what an answer means that is no registration.
-
-    Args:
-        provider: who answered.
-        reply: the answer.
-        what: what was refused, such as ``register Keyfob``.
-    """
-    throttle = provider.throttle
-    spent = reply.status in throttle.statuses and reply.headers.get(throttle.header.lower(), "").strip() == "0"
-    if reply.status == _TOO_MANY or spent:
-        return ProviderUnavailable(
-            f"{provider.title} allows no further registration now.", limited(provider), retry_after=reply.retry_after
-        )
-    if reply.status >= _SERVER_ERROR:
-        return ProviderUnavailable(
-            f"{provider.title} could not {what}: it answered HTTP {reply.status}.", "Try again later."
-        )
-    fields = strict.peek(reply.body) or {}
-    said = strict.clean(fields.get("error_description")) or strict.clean(fields.get("error"))
-    return LoginFailed(
-        f"{provider.title} refused to {what} (HTTP {reply.status})" + (f": {said.rstrip('.')}." if said else "."),
-        by_hand(provider),
-    )
-
-
-def by_hand(provider: Provider) -> str:
-    """Say what a person can do where Keyfob cannot register itself."""
-    where = f"at {provider.register_url}" if provider.register_url else "there"
-    return f"Register a client {where} by hand and give it with --client-id and --client-secret-file."
-
-
-def limited(provider: Provider) -> str:
-    """Say what a person can do where no registration is possible for a while."""
-    hand = by_hand(provider)
-    return f"Try again later, or {hand[:1].lower()}{hand[1:]}"
 
 
 def _own_fields(

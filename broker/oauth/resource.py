@@ -18,8 +18,9 @@ from broker.providers.urls import check_endpoint, check_resource
 WELL_KNOWN = "/.well-known/oauth-protected-resource"
 # HTTP statuses (RFC 9110 15).
 _UNAUTHORIZED = 401
-# RFC 9728 5.1: a parameter of a challenge, as a quoted text or a token.
-_POINTER = re.compile(r'(?<![\w-])resource_metadata\s*=\s*(?:"([^"]*)"|([^\s",]+))', re.IGNORECASE)
+# RFC 9110 11.2: a parameter of a challenge, its value a quoted text or a token.
+_PARAMETER = re.compile(r'([A-Za-z0-9_-]+)\s*=\s*(?:"([^"]*)"|([^\s",]+))')
+_POINTER = "resource_metadata"  # RFC 9728 5.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,10 +115,11 @@ async def _challenged(http: Http, url: str, *, private: bool) -> str:
     except (NotSent, AnswerLost):
         # It may be one that answers other methods only, or without an end: then its well-known places were all.
         return ""
-    found = _POINTER.search(reply.headers.get("www-authenticate", "")) if reply.status == _UNAUTHORIZED else None
-    if found is None:
+    said = reply.headers.get("www-authenticate", "") if reply.status == _UNAUTHORIZED else ""
+    values = [quoted or token for name, quoted, token in _PARAMETER.findall(said) if name.lower() == _POINTER]
+    if not values:
         return ""
-    pointer = check_endpoint(found[1] or found[2], what="resource metadata of the resource", private=private)
+    pointer = check_endpoint(values[0], what="resource metadata of the resource", private=private)
     if not may_lead(url, pointer):
         raise InvalidRequest("The resource points to this machine.", "Name its authorization server with --provider.")
     return pointer

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from broker.core.account import Destination
 from broker.core.login import Client, Management, Registered
 from broker.errors import KeyfobError, LoginFailed, ProviderUnavailable
-from broker.oauth import management, registration
+from broker.oauth import management, registered, registration
 from broker.providers import catalog
 from broker.providers.model import Provider
 from broker.usecases import ration
@@ -206,4 +206,4 @@ def _fits(provider: Provider, client: Client, redirect_uri: str) -> bool:
 
 
 def _wait(provider: Provider, detail: str, until: float, now: float) -> ProviderUnavailable:
-    return ProviderUnavailable(detail, registration.limited(provider), retry_after=until - now)
+    return ProviderUnavailable(detail, registered.limited(provider), retry_after=until - now)

@@ -75,8 +75,8 @@ class Scheduler:
             await steps.follow(self._ctx)
             self._ctx.schedule.last_tick_at = self._ctx.clock()
             await login.expire(self._ctx)
-            await registrations.renew_due(self._ctx)
             due = await refresh.refresh_due(self._ctx)
+            await registrations.renew_due(self._ctx)
         except KeyfobError as exc:
             log.warning("the scheduler could not look for due work: %s", exc)
         except Exception:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from broker.errors import InvalidRequest, ProviderUnavailable
-from broker.oauth.discover import Trouble, discover, fetch
+from broker.errors import InvalidRequest
+from broker.oauth.discover import discover, fetch
 from broker.oauth.http import Http
 from broker.oauth.resource import protected
 from broker.providers import discovery
@@ -106,8 +106,6 @@ async def _named_by_site(http: Http, url: str, *, private: bool) -> list[str]:
     places = [(place, "") for _, place in discovery.well_known_urls(origin)]
     places += [(place, url.rstrip("/")) for _, place in discovery.well_known_urls(url)]
     answers = await asyncio.gather(*(fetch(http, place, private=private) for place, _ in places))
-    if answers and all(isinstance(answer, Trouble) for answer in answers):
-        raise ProviderUnavailable(f"{url} could not be asked about itself.", "Try again later.")
     named: dict[str, None] = {}
     for (_, only), answer in zip(places, answers, strict=True):
         said = answer.get("issuer") if isinstance(answer, dict) else None

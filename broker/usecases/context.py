@@ -102,6 +102,10 @@ class Context:
         """Return now, as a moment that can still be told when the clock has been set meanwhile."""
         return Moment(self.clock(), self.schedule.moved)
 
+    def steady(self) -> float:
+        """Return now in seconds that setting the clock does not change: for waits that are not in the store."""
+        return self.clock() - self.schedule.moved
+
     def when(self, moment: Moment) -> float:
         """Return by today's clock when a moment was, in epoch seconds."""
         return moment.at + self.schedule.moved - moment.moved

@@ -16,7 +16,7 @@ PAUSE = 3600.0
 
 @dataclass(slots=True)
 class Ration:
-    """What was asked lately, in epoch seconds.
+    """What was asked lately; times are ``Context.steady``.
 
     Attributes:
         registered: when Keyfob registered itself, the latest of them.

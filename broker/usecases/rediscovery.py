@@ -30,7 +30,7 @@ async def fresh(ctx: Context, name: str) -> Provider:
     """
     config = await _known(ctx, name)
     key = f"metadata of {name}"
-    if not _is_old(ctx, config) or ctx.ration.left_alone_until(key, ctx.clock()) is not None:
+    if not _is_old(ctx, config) or ctx.ration.left_alone_until(key, ctx.steady()) is not None:
         return catalog.resolve(config, ctx.presets_dir)
     async with ctx.registering.setdefault(name, asyncio.Lock()):
         config = await _known(ctx, name)
@@ -39,7 +39,7 @@ async def fresh(ctx: Context, name: str) -> Provider:
         try:
             return await _ask(ctx, config, confirm=False)
         except (InvalidRequest, ProviderUnavailable) as exc:
-            ctx.ration.leave_alone(key, ctx.clock())
+            ctx.ration.leave_alone(key, ctx.steady())
             log.warning("%s could not be asked about itself again, what it said before counts on: %s", name, exc.detail)
             return catalog.resolve(config, ctx.presets_dir)
 
@@ -75,7 +75,8 @@ async def _known(ctx: Context, name: str) -> ProviderConfig:
 
 
 def _is_old(ctx: Context, config: ProviderConfig) -> bool:
-    return bool(config.discovered) and ctx.clock() - config.discovered_at >= METADATA_LIFETIME
+    # A moment that is still to come was written down by a clock that was wrong.
+    return bool(config.discovered) and not 0 <= ctx.clock() - config.discovered_at < METADATA_LIFETIME
 
 
 async def _ask(ctx: Context, config: ProviderConfig, *, confirm: bool) -> Provider:

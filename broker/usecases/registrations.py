@@ -53,19 +53,12 @@ async def register(ctx: Context, provider: Provider, redirect_uri: str, scope: S
         InvalidRequest, LoginFailed: as ``oauth.registration.register``.
         ProviderUnavailable: as that; or Keyfob registered itself too often lately, or was told to wait: until when.
     """
-    now, key = ctx.clock(), f"registration at {provider.name}"
+    now, key = ctx.steady(), f"registration at {provider.name}"
     if (until := ctx.ration.left_alone_until(key, now)) is not None:
-        raise _wait(
-            provider, f"{provider.title} allows no further registration before {ration.moment(until)}.", until, now
-        )
+        raise _wait(ctx, provider, f"{provider.title} allows no further registration before", until)
     if (until := ctx.ration.full_until(now)) is not None:
-        raise _wait(
-            provider,
-            f"Keyfob registered itself {ration.MOST} times within the hour; it does not do so again before "
-            f"{ration.moment(until)}.",
-            until,
-            now,
-        )
+        said = f"Keyfob registered itself {ration.MOST} times within the hour; it does not do so again before"
+        raise _wait(ctx, provider, said, until)
     ctx.ration.registered.append(now)
     try:
         made = await registration.register(
@@ -76,7 +69,7 @@ async def register(ctx: Context, provider: Provider, redirect_uri: str, scope: S
         if not isinstance(wait, int | float):
             raise
         until = ctx.ration.leave_alone(key, now, wait)
-        raise _wait(provider, f"{exc.detail[:-1]}; it says to wait until {ration.moment(until)}.", until, now) from exc
+        raise _wait(ctx, provider, f"{provider.title} allows no further registration before", until) from exc
     return await _keep(ctx, provider, made)
 
 
@@ -111,12 +104,12 @@ async def current(
 
 async def renew_due(ctx: Context) -> None:
     """Begin to renew the registrations whose secrets end soon; each in a task of its own, so that nobody waits."""
-    now = ctx.clock()
+    now = ctx.steady()
     for client in await ctx.store.expiring_clients():
         end = client.secret_expires_at or 0.0
-        due = end - min(RENEW_AHEAD, (end - client.created_at) / 2)
+        due = end - min(RENEW_AHEAD, max(0.0, end - client.created_at) / 2)
         key = f"renewal of {client.uuid}"
-        if now >= due and ctx.ration.left_alone_until(key, now) is None:
+        if ctx.clock() >= due and ctx.ration.left_alone_until(key, now) is None:
             ctx.ration.leave_alone(key, now)
             task = asyncio.create_task(_renew(ctx, client))
             ctx.finishing.add(task)
@@ -150,13 +143,14 @@ async def withdraw(
 
 async def _renew(ctx: Context, client: Client) -> None:
     """Renew a registration before its secret ends; one that does not succeed is tried again in an hour."""
-    config = await ctx.store.provider(client.provider)
-    if config is None:
-        return
     try:
-        provider = catalog.resolve(config, ctx.presets_dir)
-        async with ctx.registering.setdefault(provider.name, asyncio.Lock()):
-            renewed = await _update(ctx, provider, client, client.redirect_uris, ())
+        async with ctx.registering.setdefault(client.provider, asyncio.Lock()):
+            config, kept = await ctx.store.provider(client.provider), await ctx.store.client(client.uuid)
+            if config is None or kept is None:
+                return
+            # As it is now: a login may have changed it while this waited.
+            provider = catalog.resolve(config, ctx.presets_dir)
+            renewed = await _update(ctx, provider, kept[0], kept[0].redirect_uris, ())
     except KeyfobError as exc:
         log.warning("the registration at %s could not be renewed: %s", client.provider, exc.detail)
     else:
@@ -205,5 +199,7 @@ def _fits(provider: Provider, client: Client, redirect_uri: str) -> bool:
     return wanted <= known
 
 
-def _wait(provider: Provider, detail: str, until: float, now: float) -> ProviderUnavailable:
-    return ProviderUnavailable(detail, registered.limited(provider), retry_after=until - now)
+def _wait(ctx: Context, provider: Provider, said: str, until: float) -> ProviderUnavailable:
+    """Say until when, by the clock as it shows now, and what a person can do meanwhile."""
+    shown = ration.moment(until + ctx.schedule.moved)
+    return ProviderUnavailable(f"{said} {shown}.", registered.limited(provider), retry_after=until - ctx.steady())

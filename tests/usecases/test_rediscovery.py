@@ -107,6 +107,25 @@ def test_a_caller_who_is_pointed_to_a_login_does_not_wait_for_that(tmp_path: Pat
     asyncio.run(story())
 
 
+def test_a_clock_that_was_wrong_does_not_make_metadata_last(tmp_path: Path) -> None:
+    """What was written down in the future is asked again, and waits are as long as they were."""
+
+    async def story() -> None:
+        async with opened(tmp_path) as house:
+            await discovered(house)
+            house.clock.forward(-1000)
+            house.ctx.schedule.moved = -1000
+            house.practice.set_faults(["discovery:status=503"])
+            await login.begin(house.ctx, NewLogin("theirs", "me"))
+            house.clock.forward(-(10**6))
+            house.ctx.schedule.moved -= 10**6
+            house.clock.forward(ration.PAUSE)
+            await login.begin(house.ctx, NewLogin("theirs", "me"))
+            assert house.asked("openid_configuration") == 3
+
+    asyncio.run(story())
+
+
 def test_who_was_not_discovered_is_not_asked(tmp_path: Path) -> None:
     """A provider by preset or endpoints has nobody who speaks for it."""
 

@@ -128,7 +128,8 @@ async def prepare(
     if not reached.discovered:
         provider = await known(ctx, provider.name)
     # What leads to the server is named as it names itself; a resource beside a provider is what the person says.
-    return provider, account, (new.resource if new.provider else None) or reached.resource or new.resource
+    said = (new.resource if new.provider else None) or reached.resource or new.resource
+    return provider, account, said or (account.resource if account is not None else None)
 
 
 async def begin(ctx: Context, new: NewLogin, *, ask_again: bool = True) -> Login:

@@ -170,8 +170,9 @@ def test_a_resource_alone_tells_where_to_log_in(tmp_path: Path) -> None:
                 assert [event.resource for event in house.practice.log.all(kind)] == [resource]
             provider = await providers.find(house.ctx, account.provider)
             assert provider.issuer == house.practice.url
-            await house.log_in("mcp", provider="", base_url="")
-            assert [event.resource for event in house.practice.log.all("code")] == [resource, resource]
+            for named in ("", house.practice.url):
+                await house.log_in("mcp", provider=named, base_url="")
+            assert [event.resource for event in house.practice.log.all("code")] == [resource] * 3
             with Loopback(answer=http("404 Not Found")) as elsewhere:
                 there = f"{elsewhere.url}/mcp"
                 described = {"resource": there, "authorization_servers": [house.practice.url]}

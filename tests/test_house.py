@@ -14,12 +14,14 @@ MOST_LINES = 400
 REVEALING = {
     "oauth/authcode.py": "state and code challenge go into the authorization URL (RFC 6749 4.1.1, 7636 4.3)",
     "oauth/grant.py": "an answer is parsed into a grant",
-    "oauth/http.py": "headers and forms become bytes on the wire",
+    "oauth/management.py": "the registration access token goes into the Authorization header, sealed again at once",
+    "oauth/http.py": "headers and bodies become bytes on the wire",
     "oauth/identity.py": "the bearer token goes into the Authorization header, sealed again at once",
     "oauth/idtoken.py": "an ID token is taken apart, and at_hash is computed (OpenID Connect Core 3.1.3.6)",
     "oauth/reply.py": "an answer is parsed, and an error text is rid of the secrets that it repeats",
     "oauth/wire.py": "a client secret is form-encoded for Basic (RFC 6749 2.3.1); a token proves who revokes it",
     "store/logins.py": "a state is hashed, and a person's authorization URL is opened again",
+    "store/providers.py": "what manages a registration is sealed as one text, and opened again",
     "store/seal.py": "what is to be sealed is encrypted",
     "store/shelf.py": "an answer is written as an entry of the emergency journal, to be sealed",
     "usecases/apps.py": "a new app key is hashed",
@@ -32,7 +34,7 @@ REVEALING = {
     "practice/authorize.py": "the practice provider: a code goes into the redirect",
     "practice/clients.py": "the practice provider: a client secret is compared",
     "practice/grants.py": "the practice provider: a token is remembered by its digest",
-    "practice/registration.py": "the practice provider: a registered client learns its secret",
+    "practice/registration.py": "the practice provider: a registered client learns its secret and its token",
     "practice/token.py": "the practice provider: tokens go into the answer",
 }
 # Homes of people who do not exist, in examples and tests.

@@ -30,6 +30,7 @@ class Asked:
         challenge: S256 code challenge.
         nonce: for the ID token.
         login_hint: proposed user name.
+        resource: what the token is for (RFC 8707), or empty.
         expires_at: epoch seconds after which the page is too old.
     """
 
@@ -40,6 +41,7 @@ class Asked:
     challenge: str
     nonce: str
     login_hint: str
+    resource: str
     expires_at: float
 
 
@@ -83,7 +85,7 @@ class Practice:
         self.issuer = ""  # known when the port is
         self.log = EventLog()
         self.faults = FaultPlan(settings.faults, chance)
-        self.clients = ClientBook(settings.client_secret or Secret(secrets.token_urlsafe(24)))
+        self.clients = ClientBook(settings.client_secret or Secret(secrets.token_urlsafe(24)), clock)
         self.grants = GrantBook(settings, clock)
         self.signer = Signer()
         self.asked: dict[str, Asked] = {}

@@ -30,6 +30,11 @@ TO_0001 = (
     "ALTER TABLE instance DROP COLUMN line",
     "ALTER TABLE account DROP COLUMN logged_in_at",
     "ALTER TABLE provider DROP COLUMN binding",
+    "ALTER TABLE provider DROP COLUMN discovered_at",
+    *(
+        f"ALTER TABLE client DROP COLUMN {column}"
+        for column in ("redirect_uris", "scope", "secret_expires_at", "registration_uri")
+    ),
     "UPDATE alembic_version SET version_num = '0001'",
 )
 

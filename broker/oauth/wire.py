@@ -11,10 +11,11 @@ from urllib.parse import quote_plus, unquote
 
 from broker.core.login import Client
 from broker.core.secret import Secret
+from broker.core.token import Wish
 from broker.errors import Misconfigured
 from broker.oauth import strict
 from broker.oauth.http import AnswerLost, Http, NotSent, Reply
-from broker.providers.model import Provider
+from broker.providers.model import TOKEN_EXCHANGE, Provider
 from broker.providers.rules import ThrottleRules
 
 # A token named as a JSON member, or as a form's field: not every endpoint answers in the form that it should.
@@ -24,6 +25,8 @@ _REFRESH_TOKEN = re.compile(rb'"(refresh_token)"\s*:|(?:^|&)\s*(refresh_token)='
 HIDDEN = "[hidden]"
 LEAST_SECRET = 8
 _RUN = re.compile(r"[A-Za-z0-9._~+/=%-]{12,}")
+# RFC 8693 3.
+ACCESS_TOKEN_TYPE = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105 -- the name of a type
 # HTTP statuses (RFC 9110 15) by what they mean here; 408 and 425 say "later", not "no".
 _OK = range(200, 300)
 _CLIENT_ERRORS = range(400, 500)
@@ -133,10 +136,57 @@ async def refresh(
     token_endpoint: str,
     refresh_token: Secret,
     resource: str | None = None,
+    scope: tuple[str, ...] = (),
 ) -> Outcome:
-    """Spend a refresh token (RFC 6749 6), once. Never names a scope: that could only narrow the grant for ever."""
+    """Spend a refresh token (RFC 6749 6), once.
+
+    It names a scope only for a narrower token, and where the provider takes that for this one time: elsewhere it could
+    narrow the grant for ever.
+    """
     form: dict[str, str | Secret] = {"grant_type": "refresh_token", "refresh_token": refresh_token}
+    if scope:
+        form["scope"] = provider.scope_separator.join(scope)
     return await _ask(http, provider, client, secret, token_endpoint, form, resource)
+
+
+async def exchange_token(
+    http: Http,
+    provider: Provider,
+    client: Client,
+    secret: Secret | None,
+    *,
+    token_endpoint: str,
+    access_token: Secret,
+    wish: Wish,
+) -> Outcome:
+    """Ask for another access token in exchange for one (RFC 8693 2.1); that one lives on."""
+    form: dict[str, str | Secret] = {
+        "grant_type": TOKEN_EXCHANGE,
+        "subject_token": access_token,
+        "subject_token_type": ACCESS_TOKEN_TYPE,
+        "requested_token_type": ACCESS_TOKEN_TYPE,
+    }
+    if wish.scope:
+        form["scope"] = provider.scope_separator.join(wish.scope)
+    return await _ask(http, provider, client, secret, token_endpoint, form, wish.resource)
+
+
+async def push(
+    http: Http, provider: Provider, client: Client, secret: Secret | None, *, request: Mapping[str, str | Secret]
+) -> Reply | NoToken:
+    """Push an authorization request (RFC 9126 2.1), with the client's authentication as at the token endpoint.
+
+    Returns:
+        The reply where it tells success; what is in it is not judged here.
+    """
+    reply = await _send(http, provider, client, secret, provider.endpoints.pushed_authorization, request)
+    if not isinstance(reply, Reply) or reply.status in _OK:
+        return reply
+    match read_reply(reply, provider.throttle, _secrets(secret, request)):
+        case Answered():
+            return Faulty(_describe(reply))
+        case outcome:
+            return outcome
 
 
 async def client_credentials(
@@ -286,6 +336,11 @@ def refresh_token_in(raw: Secret) -> Secret | None:
     fields = strict.peek(raw.reveal().encode())
     new = fields.get("refresh_token") if fields is not None else None
     return Secret(new) if isinstance(new, str) and strict.is_printable(new) else None
+
+
+def member(raw: Secret, name: str) -> object:
+    """Return a member of a reply; None where it has none, or is no JSON object."""
+    return (strict.peek(raw.reveal().encode()) or {}).get(name)
 
 
 def _refusal(fields: Mapping[str, Any] | None, status: int, sent: tuple[Secret, ...]) -> Refused | None:

@@ -36,6 +36,8 @@ class PracticeSettings:
         user: the name that the consent page proposes and that ``auto_approve`` logs in.
         auto_approve: redirect at once, without a consent page.
         needs_offline_access: only the scope ``offline_access`` earns a refresh token (OpenID Connect Core 11).
+        par_ttl: lifetime of a pushed authorization request (RFC 9126 2.2).
+        require_par: it takes pushed authorization requests only (RFC 9126 5).
         client_secret: of the confidential client; made at start where None.
     """
 
@@ -52,6 +54,8 @@ class PracticeSettings:
     user: str = "ada"
     auto_approve: bool = False
     needs_offline_access: bool = False
+    par_ttl: int = 60
+    require_par: bool = False
     client_secret: Secret | None = None
 
     def __post_init__(self) -> None:

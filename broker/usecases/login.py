@@ -12,12 +12,20 @@ from dataclasses import dataclass, field, replace
 from broker.core.account import ACCOUNT_NAME, Account
 from broker.core.login import LOGIN_LIFETIME, Flow, Login
 from broker.core.secret import Secret
-from broker.errors import Conflict, InvalidRequest, KeyfobError, LoginFailed, UnknownLogin
+from broker.errors import (
+    Conflict,
+    InvalidRequest,
+    KeyfobError,
+    LoginFailed,
+    Misconfigured,
+    ProviderUnavailable,
+    UnknownLogin,
+)
 from broker.oauth import authcode, wire
 from broker.providers.model import Provider
 from broker.providers.urls import check_resource
 from broker.store.store import TakenLogin
-from broker.usecases import clients, providers
+from broker.usecases import clients, providers, push
 from broker.usecases.activate import activate, read_answer
 from broker.usecases.context import Context, Moment
 from broker.usecases.identify import identify
@@ -121,7 +129,7 @@ async def begin(ctx: Context, new: NewLogin) -> Login:
     """Begin a browser or paste login: state, verifier and URL are made together and kept for ten minutes.
 
     Raises:
-        as ``prepare``, and Locked when nothing can be sealed.
+        as ``prepare``, Locked when nothing can be sealed, and LoginFailed where the provider does not take the request.
     """
     provider, account = await prepare(ctx, new)
     if not provider.endpoints.authorization:
@@ -148,6 +156,10 @@ async def begin(ctx: Context, new: NewLogin) -> Login:
         openid="openid" in scope,
     )
     now = ctx.clock()
+    url, expires_at = request.url, now + LOGIN_LIFETIME
+    if push.is_pushed(provider) and new.flow == "paste":
+        held = await push.pushed(ctx, provider, url, client, brought)
+        url, expires_at = held.url, min(expires_at, now + held.expires_in)
     login = Login(
         id=secrets.token_urlsafe(24),
         account=new.account,
@@ -160,11 +172,11 @@ async def begin(ctx: Context, new: NewLogin) -> Login:
         scope=scope,
         resource=resource,
         nonce=request.nonce,
-        authorization_url=request.url,
+        authorization_url=url,
         state="pending",
         reason="",
         created_at=now,
-        expires_at=now + LOGIN_LIFETIME,
+        expires_at=expires_at,
     )
     await ctx.store.put_login(login, state=request.state, verifier=request.verifier, brought=brought)
     ctx.publish("login-started", login.account, detail=provider.title, login=login.id)
@@ -252,6 +264,7 @@ async def opened(ctx: Context, login_id: str, browser: Secret) -> Login:
     Raises:
         UnknownLogin: it is not pending (any more).
         Conflict: another browser opened it first.
+        LoginFailed: the provider does not take the request; the login has ended, and says why.
     """
     login = await ctx.store.login(login_id)
     if login is None or login.state != "pending" or login.expires_at <= ctx.clock():
@@ -261,7 +274,12 @@ async def opened(ctx: Context, login_id: str, browser: Secret) -> Login:
     for uuid, offered in list(ctx.offers.items()):
         if offered == login_id:
             del ctx.offers[uuid]
-    return login
+    provider = await providers.find(ctx, login.provider)
+    try:
+        return replace(login, authorization_url=await push.browser_url(ctx, provider, login))
+    except (InvalidRequest, LoginFailed, Misconfigured, ProviderUnavailable) as exc:
+        await _fail(ctx, login, str(exc))
+        raise LoginFailed(exc.detail, exc.hint) from exc
 
 
 async def expire(ctx: Context) -> None:

@@ -47,7 +47,10 @@ async def start(request: Request, ctx: Context) -> Response:
         return pages.render(pages.LOGIN_GONE)
     except Conflict:
         return pages.render(pages.OTHER_BROWSER)
-    response = RedirectResponse(found.authorization_url, 302, pages.HEADERS)
+    except LoginFailed:
+        response = RedirectResponse(f"/ui/logins/{login_id}", 302, pages.HEADERS)  # it says why
+    else:
+        response = RedirectResponse(found.authorization_url, 302, pages.HEADERS)
     response.set_cookie(
         COOKIE + login_id[:ID_IN_NAME],
         browser.reveal(),

@@ -79,8 +79,8 @@ def token(outcome: Outcome, *, plain: bool = False) -> Response:
             "token_type": outcome.facts.token_type,
             "expires_at": timestamp(expires_at),
             "expires_in": None if expires_at is None else max(0, math.floor(expires_at - outcome.now)),
-            "scope": " ".join(outcome.account.scope),
-            "resource": outcome.account.resource,
+            "scope": " ".join(outcome.facts.scope),
+            "resource": outcome.resource,
         }
     )
 
@@ -88,12 +88,10 @@ def token(outcome: Outcome, *, plain: bool = False) -> Response:
 def refusal(outcome: MustLogin | Denied | Unavailable) -> KeyfobError:
     """Return the error that stands for an outcome which is no token."""
     match outcome:
-        case Denied(reason=reason, app="", account=account):
-            return NotGranted(
-                f"No: {reason}.", f"Only another login can bring that: keyfob login {account} --scope SCOPE"
-            )
-        case Denied(reason=reason, app=app, account=account):
-            return NotGranted(f"No: {reason}.", f"Ask the owner: keyfob app grant {app} --account {account}")
+        case Denied(reason=reason, app=app, account=account, hint=hint):
+            ask_owner = f"Ask the owner: keyfob app grant {app} --account {account}"
+            again = f"Only another login can bring that: keyfob login {account} --scope SCOPE"
+            return NotGranted(f"No: {reason}.", hint or (ask_owner if app else again))
         case Unavailable(account=account, reason=reason, retry_after=retry_after, own_pause=own_pause):
             at_once = f" To ask at once: keyfob refresh {account}" if own_pause else ""
             return ProviderUnavailable(

@@ -68,9 +68,11 @@ MUTANTS = (
     Mutant(
         "sent although the intent could not be written",
         "broker/usecases/refresh.py",
-        "        intended = await ctx.store.begin_refresh(account, sent.at) if refresh_token is not None else None\n",
+        "        intended = await ctx.store.begin_refresh(account, sent.at, wish)"
+        " if refresh_token is not None else None\n",
         "        try:\n"
-        "            intended = None if refresh_token is None else await ctx.store.begin_refresh(account, sent.at)\n"
+        "            intended = await ctx.store.begin_refresh(account, sent.at, wish)"
+        " if refresh_token is not None else None\n"
         "        except StoreUnavailable:\n"
         "            intended = account\n",
         "tests/usecases/test_get_token.py::test_a_store_that_cannot_note_the_intent_sends_nothing",
@@ -114,15 +116,15 @@ MUTANTS = (
     Mutant(
         "invalid_client ends the login",
         "broker/usecases/setbacks.py",
-        '            await misconfigured(ctx, account, f"{said} The login is kept; check the client id and secret.")\n',
-        "            await login_needed(ctx, account, said)\n",
+        '            await misconfigured(ctx, account, f"{told} The login is kept; check the client id and secret.")\n',
+        "            await login_needed(ctx, account, told)\n",
         "tests/usecases/test_outcomes.py::test_every_outcome_is_told_apart_and_ends_the_refresh",
     ),
     Mutant(
         "expiry counted from the answer and not from the request",
         "broker/usecases/refresh.py",
-        "            await _judge(ctx, kept, provider, outcome.raw, ctx.when(sent))\n",
-        "            await _judge(ctx, kept, provider, outcome.raw, ctx.clock())\n",
+        'return "" if kept is None else await _judge(ctx, kept, provider, outcome.raw, ctx.when(sent), wish)\n',
+        'return "" if kept is None else await _judge(ctx, kept, provider, outcome.raw, ctx.clock(), wish)\n',
         "tests/usecases/test_refresh.py::test_the_life_of_a_token_is_counted_from_its_request",
     ),
     Mutant(

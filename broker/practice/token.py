@@ -25,11 +25,11 @@ def checked_resource(form: Mapping[str, str]) -> str:
     """Return the resource of a request, or empty text (RFC 8707 2).
 
     Raises:
-        Refusal: ``invalid_target``: no absolute URI without a fragment, or one that is not served here.
+        Refusal: ``invalid_target``: it is no absolute URI without a fragment.
     """
     resource = form.get("resource", "")
-    if resource and (not urlsplit(resource).scheme or "#" in resource or urlsplit(resource).path == "/unknown"):
-        raise Refusal("invalid_target", f"{resource!r} is no resource of this server")
+    if resource and (not urlsplit(resource).scheme or "#" in resource):
+        raise Refusal("invalid_target", f"{resource!r} is no absolute URI without a fragment")
     return resource
 
 

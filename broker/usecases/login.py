@@ -41,7 +41,9 @@ class NewLogin:
         account: the name to give, or empty for a sane default.
         base_url: the instance, where the preset needs one.
         parameters: what else stands in the preset's addresses, such as a tenant.
-        scope: what to ask; empty for the provider's default.
+        scope: what to ask; empty for the provider's default. An account that logs in again is asked for what it has
+            asked for before as well, ...
+        only_scope: ... unless this is so.
         flow: how the person logs in.
         client_id: a client registered by hand, or empty.
         client_secret: its secret, or None.
@@ -61,6 +63,14 @@ class NewLogin:
     auth_method: str = ""
     resource: str | None = None
     private: bool = False
+    only_scope: bool = False
+
+    def asks(self, provider: Provider, account: Account | None) -> tuple[str, ...]:
+        """Return the scopes to ask for: more of them must not cost an account those that it has."""
+        had = account.asked_scope if account is not None else ()
+        if self.only_scope or not self.scope:
+            return self.scope or had or provider.scopes
+        return tuple(dict.fromkeys((*had, *self.scope)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +149,7 @@ async def begin(ctx: Context, new: NewLogin) -> Login:
     client = brought[0] if brought else await clients.kept(ctx, provider, callback, new.client_id, account)
     if new.flow == "paste" and provider.redirect.out_of_band:
         callback = provider.redirect.out_of_band
-    scope = new.scope or (account.asked_scope if account is not None else ()) or provider.scopes
+    scope = new.asks(provider, account)
     if "openid" in scope and not provider.endpoints.jwks:
         raise InvalidRequest(
             f"{provider.title} shows no keys, so an ID token of it cannot be checked.",

@@ -102,7 +102,7 @@ async def _result_page(ctx: Context, found: Login) -> pages.Page:
                 provider_title=provider.title,
                 identity=account.identity.label if account.identity is not None else "",
                 scope=account.scope,
-                missing_scope=tuple(scope for scope in found.scope if scope not in account.scope),
+                missing_scope=account.missing_scope,
                 refreshable=account.has_refresh_token,
             )
         case "pending":

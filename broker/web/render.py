@@ -122,6 +122,7 @@ def account(view: View | PendingView) -> dict[str, Any]:
             "identity": None,
             "scope": "",
             "asked_scope": " ".join(begun.scope),
+            "missing_scope": "",
             "resource": begun.resource,
             "expires_at": None,
             "next_refresh_at": None,
@@ -150,6 +151,7 @@ def account(view: View | PendingView) -> dict[str, Any]:
         },
         "scope": " ".join(shown.scope),
         "asked_scope": " ".join(shown.asked_scope),
+        "missing_scope": " ".join(shown.missing_scope),
         "resource": shown.resource,
         "expires_at": timestamp(shown.token.expires_at if shown.token is not None else None),
         "next_refresh_at": timestamp(view.next_refresh_at),
@@ -181,6 +183,9 @@ def login(shown: Login, start_url: str, account: Account | None = None) -> dict[
         if shown.flow == "paste":
             body["authorization_url"] = shown.authorization_url
             body["redirect_uri"] = shown.redirect_uri
+    if account is not None:
+        body["granted_scope"] = " ".join(account.scope)
+        body["missing_scope"] = " ".join(account.missing_scope)
     if account is not None and account.identity is not None:
         body["identity"] = account.identity.label
     return body
@@ -213,7 +218,11 @@ def provider(shown: Provider, client_ids: list[str], redirect_uri: str) -> dict[
             "idle_days": shown.refresh.idle_days,
             "absolute_days": shown.refresh.absolute_days,
             "dead_grant_errors": list(shown.refresh.dead_grant_errors),
+            "narrows": shown.refresh.narrows,
+            "other_resources": shown.refresh.other_resources,
         },
+        "narrower_tokens": shown.narrows,
+        "other_resources": shown.serves_other_resources,
     }
 
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,49 @@ def test_every_option(logins: ScriptedDaemon, tmp_path: Path) -> None:
         "client_id": "C",
         "client_secret": "s3cret",
     }
+
+
+def test_more_scopes(logins: ScriptedDaemon, capsys: pytest.CaptureFixture[str]) -> None:
+    """What was asked and what came is told where they differ; --only-scope reaches the daemon."""
+    logins.forget("GET /v1/accounts/work")
+    scopes = {"scope": "a", "asked_scope": "a b", "missing_scope": "b"}
+    logins.answers("GET /v1/accounts/work", {**ACCOUNT, **scopes})
+
+    assert main(["login", "work", "--no-browser", "--scope", "a b", "--only-scope"]) == 0
+
+    assert logins.requests[0].body == {"account": "work", "scope": ["a", "b"], "only_scope": True, "flow": "browser"}
+    assert "  asked: a b; granted: a" in capsys.readouterr().err.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("said", "sent"),
+    [
+        ("2031-01-31", "2031-01-31T00:00:00Z"),
+        ("2031-01-31T12:00:00+02:00", "2031-01-31T10:00:00Z"),
+        ("2031-01-31T12:00:00Z", "2031-01-31T12:00:00Z"),
+    ],
+)
+def test_token_that_ends(daemon: ScriptedDaemon, feed: Feed, said: str, sent: str) -> None:
+    """--expires takes what a provider's page shows; a bare date is its first moment."""
+    daemon.answers("POST /v1/logins", DONE, status=201)
+    daemon.answers("GET /v1/accounts/work", ACCOUNT)
+    feed("a-token")
+
+    assert main(["login", "work", "--provider", "p", "--flow", "token", "--token-file", "-", "--expires", said]) == 0
+
+    assert daemon.requests[0].body["expires_at"] == sent
+
+
+def test_token_that_ends_in_so_many_days(daemon: ScriptedDaemon, feed: Feed) -> None:
+    """--expires takes a length of time too."""
+    daemon.answers("POST /v1/logins", DONE, status=201)
+    daemon.answers("GET /v1/accounts/work", ACCOUNT)
+    feed("a-token")
+
+    assert main(["login", "work", "--provider", "p", "--flow", "token", "--token-file", "-", "--expires", "90d"]) == 0
+
+    ends = datetime.fromisoformat(daemon.requests[0].body["expires_at"]).timestamp()
+    assert abs(ends - time.time() - 90 * 86_400) < 60
 
 
 def test_browser_is_opened(logins: ScriptedDaemon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -241,6 +285,10 @@ def test_device_flow(logins: ScriptedDaemon, capsys: pytest.CaptureFixture[str])
         ["login", "work", "--client-secret-file", "/no/such/file"],
         ["login", "work", "--client-secret-file", "-", "--flow", "paste"],
         ["login", "work", "--timeout", "-1"],
+        ["login", "work", "--expires", "90d"],
+        ["login", "work", "--flow", "token", "--token-file", "-", "--expires", "soon"],
+        ["login", "work", "--flow", "token", "--token-file", "-", "--expires", "2031-01-31T12:00:00"],
+        ["login", "work", "--only-scope"],
     ],
 )
 def test_usage(daemon: ScriptedDaemon, argv: list[str], feed: Feed) -> None:

@@ -10,7 +10,6 @@ from broker.cli.arguments import account_name, seconds
 from broker.cli.connect import connect
 from broker.client import Token
 
-
 SCOPE_HELP = "scope that it must carry, and no others where the provider can do that; repeatable"
 
 

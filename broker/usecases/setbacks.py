@@ -47,7 +47,7 @@ async def receive(ctx: Context, account: Account, provider: Provider, outcome: w
 async def wish_denied(ctx: Context, account: Account, provider: Provider, outcome: wire.NoToken) -> str:
     """Return why the provider does not give what was wished for; empty where what came back is about the login.
 
-    The login is as well as it was: the request was refused before anything was spent.
+    The login is as well as it was: such a request is sent only where a refusal spends nothing (``RefreshPolicy``).
     """
     if not isinstance(outcome, wire.Refused):
         return ""

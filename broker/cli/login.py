@@ -42,6 +42,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     param_flag(parser)
     parser.add_argument("--scope", metavar="S", nargs="+", action="extend", default=[], help=SCOPE_HELP)
     parser.add_argument("--only-scope", action="store_true", help="ask for nothing but --scope")
+    parser.add_argument("--resource", metavar="R", help="what the token is to be for (RFC 8707)")
     parser.add_argument("--flow", choices=FLOWS, default="browser", help=FLOW_HELP)
     parser.add_argument("--client-id", metavar="ID", help="OAuth client to use instead of the provider's own")
     parser.add_argument("--client-secret-file", metavar="FILE|-", help="file with its secret; - is stdin")
@@ -113,6 +114,7 @@ def _body(args: argparse.Namespace) -> dict[str, Any]:
         "private": args.private or None,
         "scope": [scope for text in args.scope for scope in text.split()],
         "only_scope": args.only_scope or None,
+        "resource": args.resource,
         "flow": args.flow,
         "client_id": args.client_id,
         "expires_at": args.expires,
@@ -159,6 +161,8 @@ def _again(args: argparse.Namespace, login: dict[str, Any], flow: str) -> str:
         words += ["--scope", *(scope for text in args.scope for scope in text.split())]
     if args.only_scope:
         words += ["--only-scope"]
+    if args.resource:
+        words += ["--resource", args.resource]
     if args.client_id:
         words += ["--client-id", args.client_id]
     if args.client_secret_file:

@@ -74,7 +74,8 @@ def test_every_option(logins: ScriptedDaemon, tmp_path: Path) -> None:
     """What the person says reaches the daemon under the API's names; the secret comes from its file."""
     (tmp_path / "secret").write_text("  s3cret\n")
     argv = ["login", "work", "--provider", "https://id.example", "--base-url", "https://pod.example", "--no-browser"]
-    argv += ["--scope", "openid", "a b", "--scope", "c", "--client-id", "C", "--client-secret-file"]
+    argv += ["--scope", "openid", "a b", "--scope", "c", "--resource", "https://api.example/"]
+    argv += ["--client-id", "C", "--client-secret-file"]
 
     assert main([*argv, str(tmp_path / "secret")]) == 0
 
@@ -83,6 +84,7 @@ def test_every_option(logins: ScriptedDaemon, tmp_path: Path) -> None:
         "provider": "https://id.example",
         "base_url": "https://pod.example",
         "scope": ["openid", "a", "b", "c"],
+        "resource": "https://api.example/",
         "flow": "browser",
         "client_id": "C",
         "client_secret": "s3cret",
@@ -168,6 +170,10 @@ def test_login_fails(logins: ScriptedDaemon, capsys: pytest.CaptureFixture[str])
         (
             ["work", "--provider", "p", "--scope", "a b", "c"],
             "keyfob login work --provider id-example --scope a b c",
+        ),
+        (
+            ["work", "--resource", "https://r/", "--scope", "a", "--only-scope"],
+            "keyfob login work --scope a --only-scope --resource https://r/",
         ),
         (["work", "--client-id", "C D"], "keyfob login work --client-id 'C D'"),
     ],

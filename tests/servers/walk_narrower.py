@@ -10,8 +10,8 @@ import httpx2
 from .journey import Journey, succeeded
 from .steps import Steps, expect
 
-# What a person writes down who knows that the server takes pushed requests, and keeps to a grant's scope. Nothing is said
-# of other resources: this server spends the refresh token before it refuses one.
+# What a person writes down who knows that the server takes pushed requests, and keeps to a grant's scope. It says
+# nothing of other resources: this server spends the refresh token before it refuses one.
 PRESET = """\
 title = "{server.name}"
 issuer = "{server.issuer}"

@@ -12,15 +12,7 @@ from dataclasses import dataclass, field, replace
 from broker.core.account import ACCOUNT_NAME, Account
 from broker.core.login import LOGIN_LIFETIME, Flow, Login
 from broker.core.secret import Secret
-from broker.errors import (
-    Conflict,
-    InvalidRequest,
-    KeyfobError,
-    LoginFailed,
-    Misconfigured,
-    ProviderUnavailable,
-    UnknownLogin,
-)
+from broker.errors import Conflict, InvalidRequest, KeyfobError, LoginFailed, UnknownLogin
 from broker.oauth import authcode, wire
 from broker.providers.model import Provider
 from broker.providers.urls import check_resource
@@ -287,9 +279,9 @@ async def opened(ctx: Context, login_id: str, browser: Secret) -> Login:
     provider = await providers.find(ctx, login.provider)
     try:
         return replace(login, authorization_url=await push.browser_url(ctx, provider, login))
-    except (InvalidRequest, LoginFailed, Misconfigured, ProviderUnavailable) as exc:
+    except LoginFailed as exc:
         await _fail(ctx, login, str(exc))
-        raise LoginFailed(exc.detail, exc.hint) from exc
+        raise
 
 
 async def expire(ctx: Context) -> None:

@@ -6,7 +6,7 @@ page, and anew each time that they do; a paste login has no start page, and is o
 
 from broker.core.login import Client, Login
 from broker.core.secret import Secret
-from broker.errors import InvalidRequest, LoginFailed
+from broker.errors import InvalidRequest, LoginFailed, Misconfigured, ProviderUnavailable
 from broker.oauth import par
 from broker.oauth.par import Pushed
 from broker.providers.model import Provider
@@ -50,11 +50,14 @@ async def browser_url(ctx: Context, provider: Provider, login: Login) -> str:
     """Return where to send the browser that has just opened a login.
 
     Raises:
-        as ``par.push``, and LoginFailed where the client is gone.
+        LoginFailed: the provider does not take the request, whatever the reason, or the client is gone.
     """
-    if login.flow == "paste" or not is_pushed(provider):
+    if login.flow == "paste" or not provider.endpoints.pushed_authorization:
         return login.authorization_url
     used = await ctx.store.brought_client(login.id) or await ctx.store.client(login.client)
     if used is None:
         raise LoginFailed("The client of this login was removed meanwhile.", "Start the login again.")
-    return (await par.push(ctx.http, provider, *used, authorization_url=login.authorization_url)).url
+    try:
+        return (await par.push(ctx.http, provider, *used, authorization_url=login.authorization_url)).url
+    except (Misconfigured, ProviderUnavailable) as exc:
+        raise LoginFailed(exc.detail, exc.hint) from exc

@@ -179,7 +179,7 @@ MUTANTS = (
     Mutant(
         "a push that fails is followed by an open request",
         "broker/usecases/login.py",
-        "        raise LoginFailed(exc.detail, exc.hint) from exc\n",
+        "        await _fail(ctx, login, str(exc))\n        raise\n",
         "        return login\n",
         "tests/usecases/test_par.py::test_there_is_no_way_back_to_a_request_in_the_browser",
     ),

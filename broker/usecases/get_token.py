@@ -116,20 +116,22 @@ async def get_token(
     decision = policy.decide(caller, ask, account.scope, account.resource, ctx.clock())
     if isinstance(decision, Denied):
         return decision
+    waited = False
     if isinstance(decision, Narrow):
         if id_token and not decision.own_will_do:
             return Denied(decision.reason, caller.name, ask.account)
         narrower = None if id_token else await _narrowed(ctx, caller, ask, account, decision, min_ttl)
         if narrower is not None:
             return narrower
-        account = await ctx.store.account_by_uuid(account.uuid)
+        waited, account = True, await ctx.store.account_by_uuid(account.uuid)
         if account is None:
             return await _absent(ctx, caller, ask)
     held = await _held(ctx, account, id_token=id_token)
     now = ctx.clock()
-    if held is not None and timing.is_fresh(held.facts, now, min_ttl) and _may_serve(account, held.facts, now, min_ttl):
+    fresh = held is not None and timing.is_fresh(held.facts, now, min_ttl)
+    if held is not None and fresh and _may_serve(account, held.facts, now, min_ttl) and not waited:
         return _handed_out(ctx, caller, account, held, now)
-    if not id_token or _may_bring_id_token(account, now):
+    if not (fresh and waited) and (not id_token or _may_bring_id_token(account, now)):
         account = await _renewed(ctx, account)
         if account is None:
             return await _absent(ctx, caller, ask)
@@ -151,12 +153,12 @@ async def _narrowed(
             return _narrow_one(ctx, caller, ask, account, narrow, held)
         problem = await _bring(ctx, caller, account, narrow.wish)
     except KeyfobError as exc:
-        if held is not None:  # what lives is handed out, as the account's own would be
-            return _narrow_one(ctx, caller, ask, account, narrow, held)
-        if not narrow.own_will_do:
+        if held is None and not narrow.own_will_do:
             raise
-        log.info("'%s' is handed out whole, a narrower token cannot be had now: %s", account.name, exc)
-        return None
+        log.info("'%s': a narrower token cannot be had now: %s", account.name, exc)
+        if held is None:
+            return None
+        problem = None  # what is kept is handed out while it lives, as the account's own would be
     current = await ctx.store.account_by_uuid(account.uuid)
     if current is None:
         return await _absent(ctx, caller, ask)

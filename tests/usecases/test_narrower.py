@@ -8,6 +8,7 @@ import pytest
 
 from broker.core.policy import Denied
 from broker.errors import ProviderUnavailable
+from broker.usecases import apps
 from broker.usecases.get_token import MustLogin, Ready, Unavailable
 from broker.usecases.narrower import DENIED_FOR
 from tests.usecases.house import DUE, TTL, opened
@@ -287,5 +288,29 @@ def test_a_refresh_that_fails_for_a_wish_is_the_accounts_own(tmp_path: Path) -> 
             house.clock.forward(TTL + 1)
             assert isinstance(await ask(house, caller=app), MustLogin)
             assert (await house.account()).state.name == "needs-login"
+
+    asyncio.run(live())
+
+
+@pytest.mark.parametrize("fault", ["delay=0", "garbage"], ids=["it came", "it did not"])
+@pytest.mark.parametrize("grant", [{"scope": ("read",)}, {}], ids=["limited", "may have all"])
+def test_an_app_that_was_removed_while_it_waited_gets_nothing(
+    tmp_path: Path, grant: dict[str, Any], fault: str
+) -> None:
+    """What the owner decided meanwhile counts, whether the narrower token came or not."""
+
+    async def live() -> None:
+        async with opened(tmp_path) as house:
+            await settle_in(house, **BY_EXCHANGE)
+            app = await app_with(house, **grant)
+            house.practice.set_faults(["token_exchange:hold", f"token_exchange:{fault}"])
+            waiting = asyncio.create_task(ask(house, "read", caller=app))
+            await house.until_asked("token_exchange")
+            await apps.remove(house.ctx, "backup")
+            house.practice.set_faults([])
+            outcome = await waiting
+            assert isinstance(outcome, Denied)
+            # A limited app is told first what the provider did; neither learns or gets anything of the account's own.
+            assert "was removed" in outcome.reason or (grant and "not usable" in outcome.reason)
 
     asyncio.run(live())

@@ -1,96 +1,66 @@
 """The token endpoint: one call per function, and every answer told apart.
 
-Called by ``usecases.login``, ``usecases.refresh`` and ``usecases.accounts``.
+Called by ``usecases.login``, ``usecases.refresh``, ``usecases.accounts`` and ``device``.
 """
 
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
-from urllib.parse import quote_plus, unquote
+from dataclasses import replace
+from typing import Literal
+from urllib.parse import quote, quote_plus, urlsplit
 
 from broker.core.login import Client
 from broker.core.secret import Secret
 from broker.core.token import Wish
 from broker.errors import Misconfigured
-from broker.oauth import strict
 from broker.oauth.http import AnswerLost, Http, NotSent, Reply
+from broker.oauth.reply import (
+    HIDDEN,
+    OK,
+    Answered,
+    Faulty,
+    Lost,
+    NoToken,
+    Outcome,
+    Refused,
+    Throttled,
+    Unreachable,
+    describe,
+    hides_refresh_token,
+    member,
+    read_reply,
+    refresh_token_in,
+    refusal_in,
+)
 from broker.providers.model import TOKEN_EXCHANGE, Provider
-from broker.providers.rules import ThrottleRules
 
-# A token named as a JSON member, or as a form's field: not every endpoint answers in the form that it should.
-_ANY_TOKEN = re.compile(rb'"((?:access|refresh)_token)"\s*:|(?:^|&)\s*((?:access|refresh)_token)=')
-_REFRESH_TOKEN = re.compile(rb'"(refresh_token)"\s*:|(?:^|&)\s*(refresh_token)=')
-# What stands in an error text for a secret that it repeated; and what a piece of one looks like: long, without blanks.
-HIDDEN = "[hidden]"
-LEAST_SECRET = 8
-_RUN = re.compile(r"[A-Za-z0-9._~+/=%-]{12,}")
+__all__ = [
+    "ACCESS_TOKEN_TYPE",
+    "HIDDEN",
+    "Answered",
+    "Faulty",
+    "Lost",
+    "NoToken",
+    "Outcome",
+    "Refused",
+    "Throttled",
+    "Unreachable",
+    "client_credentials",
+    "exchange_code",
+    "exchange_token",
+    "hides_refresh_token",
+    "member",
+    "push",
+    "read_reply",
+    "refresh",
+    "refresh_token_in",
+    "revoke",
+]
+
 # RFC 8693 3.
 ACCESS_TOKEN_TYPE = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105 -- the name of a type
-# HTTP statuses (RFC 9110 15) by what they mean here; 408 and 425 say "later", not "no".
-_OK = range(200, 300)
-_CLIENT_ERRORS = range(400, 500)
-_TOO_EARLY = (408, 425)
-_THROTTLED = 429
-_UNAVAILABLE = 503
-# A gateway passed the request on and got no answer (520, 524: Cloudflare's): what came of it, it cannot say.
-_NO_WORD = (504, 520, 524)
-_SERVER_ERRORS = range(500, 600)
 
-
-@dataclass(frozen=True, slots=True)
-class Answered:
-    """The endpoint gave a token. Not validated yet: what counts is that ``raw`` is written down first.
-
-    Attributes:
-        raw: the reply, whole.
-        refresh_token: the new one, where one is plainly there; None keeps the old one (RFC 6749 6).
-    """
-
-    raw: Secret
-    refresh_token: Secret | None
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """The endpoint answered with an OAuth error (RFC 6749 5.2); the texts are safe to show."""
-
-    error: str
-    description: str
-    status: int
-
-
-@dataclass(frozen=True, slots=True)
-class Throttled:
-    """Too fast. ``retry_after`` is in seconds, or None where the provider gives none."""
-
-    reason: str
-    retry_after: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class Unreachable:
-    """Surely nothing was sent."""
-
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Faulty:
-    """Something answered, but not a token endpoint in its right mind."""
-
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Lost:
-    """It was sent, and no answer came: nobody knows what it did."""
-
-    reason: str
-
-
-NoToken = Refused | Throttled | Unreachable | Faulty | Lost
-Outcome = Answered | NoToken
+# User and password of HTTP Basic, encoded; None where the client proves itself otherwise.
+Basic = tuple[str, str | Secret] | None
 
 
 async def exchange_code(  # noqa: PLR0913 -- one argument per parameter of RFC 6749 4.1.3
@@ -105,7 +75,7 @@ async def exchange_code(  # noqa: PLR0913 -- one argument per parameter of RFC 6
     redirect_uri: str,
     resource: str | None,
 ) -> Outcome:
-    """Exchange an authorization code (RFC 6749 4.1.3, RFC 7636 4.5).
+    """Exchange an authorization code (RFC 6749 4.1.3, RFC 7636 4.5), in the words of the provider.
 
     Args:
         http: the way out.
@@ -114,12 +84,13 @@ async def exchange_code(  # noqa: PLR0913 -- one argument per parameter of RFC 6
         secret: its secret, or None for a public client.
         token_endpoint: the one that was fixed when the login began.
         code: from the callback.
-        verifier: of this login's PKCE challenge.
+        verifier: of this login's PKCE challenge; empty where the provider knows none.
         redirect_uri: string-equal to the one at authorize time.
         resource: RFC 8707, or None.
     """
     form: dict[str, str | Secret] = {
-        "grant_type": "authorization_code",
+        **provider.token.code_params,
+        "grant_type": provider.token.code_grant,
         "code": code,
         "redirect_uri": redirect_uri,
         "code_verifier": verifier,
@@ -127,7 +98,7 @@ async def exchange_code(  # noqa: PLR0913 -- one argument per parameter of RFC 6
     return await _ask(http, provider, client, secret, token_endpoint, form, resource)
 
 
-async def refresh(
+async def refresh(  # noqa: PLR0913 -- one argument per parameter of RFC 6749 6
     http: Http,
     provider: Provider,
     client: Client,
@@ -135,18 +106,38 @@ async def refresh(
     *,
     token_endpoint: str,
     refresh_token: Secret,
+    redirect_uri: str,
     resource: str | None = None,
     scope: tuple[str, ...] = (),
 ) -> Outcome:
     """Spend a refresh token (RFC 6749 6), once.
 
-    It names a scope only for a narrower token, and where the provider takes that for this one time: elsewhere it could
-    narrow the grant for ever.
+    Args:
+        http: the way out.
+        provider: whose quirks count.
+        client: who asks.
+        secret: its secret, or None for a public client.
+        token_endpoint: the one that was fixed at the login; a refresh endpoint of its own has to stand beside it.
+        refresh_token: what is spent.
+        redirect_uri: of the login, for providers that want it repeated.
+        resource: RFC 8707, or None.
+        scope: of a narrower token, and only where the provider takes that for this one time: elsewhere it could narrow
+            the grant for ever. Empty names none.
+
+    Raises:
+        Misconfigured: the refresh endpoint is at another place, or the client cannot prove itself; nothing was sent.
     """
-    form: dict[str, str | Secret] = {"grant_type": "refresh_token", "refresh_token": refresh_token}
+    form: dict[str, str | Secret] = {
+        **provider.token.refresh_params,
+        "grant_type": provider.token.refresh_grant,
+        "refresh_token": refresh_token,
+    }
+    if provider.token.redirect_uri_on_refresh:
+        form["redirect_uri"] = redirect_uri
     if scope:
         form["scope"] = provider.scope_separator.join(scope)
-    return await _ask(http, provider, client, secret, token_endpoint, form, resource)
+    provider = replace(provider, reply=provider.reply.of_refresh())
+    return await _ask(http, provider, client, secret, _refresh_endpoint(provider, token_endpoint), form, resource)
 
 
 async def exchange_token(
@@ -176,15 +167,19 @@ async def push(
 ) -> Reply | NoToken:
     """Push an authorization request (RFC 9126 2.1), with the client's authentication as at the token endpoint.
 
+    It is a form everywhere, whatever else the provider's token endpoint wants: the request is that of the browser.
+
     Returns:
         The reply where it tells success; what is in it is not judged here.
     """
-    reply = await _send(http, provider, client, secret, provider.endpoints.pushed_authorization, request)
-    if not isinstance(reply, Reply) or reply.status in _OK:
+    form, basic = _proven(provider, client, secret, request)
+    url = provider.endpoints.pushed_authorization
+    reply = await _deliver(http, provider, url, form, body="form", headers={}, basic=basic)
+    if not isinstance(reply, Reply) or reply.status in OK:
         return reply
-    match read_reply(reply, provider.throttle, _secrets(secret, request)):
+    match read_reply(reply, provider, _secrets(secret, request)):
         case Answered():
-            return Faulty(_describe(reply))
+            return Faulty(describe(reply))
         case outcome:
             return outcome
 
@@ -206,30 +201,83 @@ async def client_credentials(
     return await _ask(http, provider, client, secret, token_endpoint, form, resource)
 
 
+async def ask(
+    http: Http,
+    provider: Provider,
+    client: Client,
+    secret: Secret | None,
+    endpoint: str,
+    form: dict[str, str | Secret],
+) -> tuple[Reply | None, Outcome]:
+    """Send the form of another grant with the client's authentication; return the reply, if one came, and what it is.
+
+    For grants with answers of their own: see ``device``.
+    """
+    reply = await _send(http, provider, client, secret, endpoint, form)
+    if not isinstance(reply, Reply):
+        return None, reply
+    return reply, read_reply(reply, provider, _secrets(secret, form))
+
+
 async def revoke(
     http: Http, provider: Provider, client: Client, secret: Secret | None, *, token: Secret, hint: str
 ) -> str | None:
-    """Revoke a token (RFC 7009 2). Done is done, even where the provider did not know it (RFC 7009 2.2).
+    """Revoke a token, as RFC 7009 2 or as the provider wants it.
+
+    Done is done, even where the provider did not know the token (RFC 7009 2.2).
 
     Returns:
         None when it is done, else why not, in words that are safe to show.
     """
+    rules = provider.revocation
     if not provider.endpoints.revocation:
         return "the provider has no way to revoke a token"
-    form: dict[str, str | Secret] = {"token": token, "token_type_hint": hint}
-    match await _send(http, provider, client, secret, provider.endpoints.revocation, form):
-        case Reply() as reply if reply.status in _OK:
+    if rules.auth == "basic" and secret is None:
+        return "only a client with a secret may revoke there"
+    form: dict[str, str | Secret] = {}
+    if rules.body != "none":  # a token never stands in an address (RFC 6750 2.3)
+        form |= rules.params
+        form |= {rules.token_field: token} if rules.token_field else {}
+        form |= {"token_type_hint": hint} if rules.hint else {}
+    sent = _secrets(secret, {**form, "": token})
+    headers: dict[str, str | Secret] = {}
+    basic: Basic = None
+    match rules.auth:
+        case "bearer":
+            headers["Authorization"] = Secret(f"Bearer {token.reveal()}")
+        case "basic":
+            form, basic = _proven(provider, replace(client, auth_method="client_secret_basic"), secret, form)
+        case "client":
+            form, basic = _proven(provider, client, secret, form)
+        case "none":
+            pass
+    url = provider.endpoints.revocation.replace("{client_id}", quote(client.client_id, safe=""))
+    reply = await _deliver(
+        http, provider, url, form, method=rules.method, body=rules.body, headers=headers, basic=basic
+    )
+    if not isinstance(reply, Reply):
+        return reply.reason
+    told = refusal_in(reply, provider.reply, sent) if reply.status in OK else read_reply(reply, provider, sent)
+    match told:
+        case None:
             return None
-        case Reply() as reply:
-            match read_reply(reply, provider.throttle, _secrets(secret, form)):
-                case Refused(error=error, description=description):
-                    return f"{error}: {description}" if description else error
-                case Throttled(reason=reason) | Faulty(reason=reason) | Lost(reason=reason):
-                    return reason
-                case _:
-                    return f"it answered with HTTP {reply.status}"
-        case Unreachable(reason=reason) | Lost(reason=reason):
+        case Refused(error=error, description=description):
+            return f"{error}: {description}" if description else error
+        case Throttled(reason=reason) | Faulty(reason=reason) | Lost(reason=reason):
             return reason
+        case _:
+            return f"it answered with HTTP {reply.status}"
+
+
+def _refresh_endpoint(provider: Provider, token_endpoint: str) -> str:
+    """Return where to refresh: the secrets of a login go to the host that they were sealed for, and nowhere else."""
+    own = provider.endpoints.refresh
+    if own and urlsplit(own)[:2] != urlsplit(token_endpoint)[:2]:
+        raise Misconfigured(
+            f"{provider.title} is said to refresh at another host than the one that this login was made with.",
+            "Log in again.",
+        )
+    return own or token_endpoint
 
 
 async def _ask(
@@ -241,10 +289,14 @@ async def _ask(
     form: dict[str, str | Secret],
     resource: str | None,
 ) -> Outcome:
+    rules = provider.token
     if resource is not None:
         form["resource"] = resource
+    kind = {rules.grant_field: form.pop("grant_type")}
+    named = kind | {**rules.params, **form} | kind
+    form = {name: value for name, value in named.items() if name and value}
     reply = await _send(http, provider, client, secret, endpoint, form)
-    return read_reply(reply, provider.throttle, _secrets(secret, form)) if isinstance(reply, Reply) else reply
+    return read_reply(reply, provider, _secrets(secret, form)) if isinstance(reply, Reply) else reply
 
 
 async def _send(
@@ -255,122 +307,57 @@ async def _send(
     endpoint: str,
     form: Mapping[str, str | Secret],
 ) -> Reply | Unreachable | Lost:
-    """Send a form with the client's authentication: in the header or in the body, never both (RFC 6749 2.3)."""
-    basic: tuple[str, str | Secret] | None = None
+    """Send a token request with the client's authentication, in the provider's shape."""
+    form, basic = _proven(provider, client, secret, form)
+    return await _deliver(
+        http, provider, endpoint, form, body=provider.token.body, headers=provider.token.headers, basic=basic
+    )
+
+
+def _proven(
+    provider: Provider, client: Client, secret: Secret | None, form: Mapping[str, str | Secret]
+) -> tuple[dict[str, str | Secret], Basic]:
+    """Add the client's authentication: in the header or in the body, never both (RFC 6749 2.3)."""
+    named = {**form, provider.token.client_id_field: client.client_id}
     if client.auth_method == "client_secret_basic" and secret is not None:
         # Form-encoded before base64 (RFC 6749 2.3.1); Authlib leaves that out, and odd ids then fail.
-        basic = quote_plus(client.client_id), Secret(quote_plus(secret.reveal()))
-    elif client.auth_method == "client_secret_post" and secret is not None:
-        form = {**form, "client_id": client.client_id, "client_secret": secret}
-    elif client.auth_method == "none" or (client.auth_method.startswith("client_secret_") and secret is None):
-        form = {**form, "client_id": client.client_id}
-    else:
-        raise Misconfigured(
-            f"Keyfob does not know the client authentication '{client.auth_method}'.",
-            "Configure the client as none, client_secret_basic or client_secret_post.",
-        )
+        return dict(form), (quote_plus(client.client_id), Secret(quote_plus(secret.reveal())))
+    if client.auth_method == "client_secret_post" and secret is not None:
+        return {**named, "client_secret": secret}, None
+    if client.auth_method == "none" or (client.auth_method.startswith("client_secret_") and secret is None):
+        return named, None
+    raise Misconfigured(
+        f"Keyfob does not know the client authentication '{client.auth_method}'.",
+        "Configure the client as none, client_secret_basic or client_secret_post.",
+    )
+
+
+async def _deliver(
+    http: Http,
+    provider: Provider,
+    url: str,
+    form: Mapping[str, str | Secret],
+    *,
+    method: str = "POST",
+    body: Literal["form", "json", "none"],
+    headers: Mapping[str, str | Secret],
+    basic: Basic,
+) -> Reply | Unreachable | Lost:
     try:
-        return await http.send("POST", endpoint, private=provider.private, form=form, basic=basic)
+        return await http.send(
+            method,
+            url,
+            private=provider.private,
+            form=form if body == "form" else None,
+            json=form if body == "json" else None,
+            headers=headers,
+            basic=basic,
+        )
     except NotSent as exc:
         return Unreachable(exc.reason)
     except AnswerLost as exc:
         return Lost(exc.reason)
 
 
-# --- reading ----------------------------------------------------------------------------------------------------------
-
-
-def read_reply(
-    reply: Reply, throttle: ThrottleRules, sent: tuple[Secret, ...] = ()
-) -> Answered | Refused | Throttled | Faulty | Lost:
-    """Tell what an answer is, from its status first: a body cannot turn a refusal into a token.
-
-    Args:
-        reply: the answer.
-        throttle: what the provider says "too fast" with.
-        sent: the secrets of the request: some providers repeat them in their error texts.
-    """
-    status = reply.status
-    if status in _OK:
-        return _read_success(reply, sent)
-    if status == _THROTTLED or (status == _UNAVAILABLE and "retry-after" in reply.headers):
-        return Throttled(f"it answered HTTP {status}", reply.retry_after)
-    if status in throttle.statuses and reply.headers.get(throttle.header.lower(), "").strip() == "0":
-        return Throttled(f"it answered HTTP {status} and nothing is left of the allowance", reply.retry_after)
-    if status in _CLIENT_ERRORS and status not in _TOO_EARLY:
-        refusal = _refusal(strict.peek(reply.body), status, sent)
-        if refusal is not None:
-            return refusal
-    return Lost(_describe(reply)) if status in _NO_WORD else Faulty(_describe(reply))
-
-
-def _read_success(reply: Reply, sent: tuple[Secret, ...]) -> Answered | Refused | Faulty:
-    fields = strict.peek(reply.body)
-    # Whatever else is wrong with it: what speaks of a token may be the only copy of a rotated one, so it is kept.
-    if (fields or {}).get("access_token") or (fields or {}).get("refresh_token") or _hides(_ANY_TOKEN, reply.body):
-        # Bytes that are not UTF-8 become \x..: readable for people, and never valid JSON again.
-        raw = Secret(reply.body.decode("utf-8", "backslashreplace"))
-        return Answered(raw, refresh_token_in(raw))
-    if fields is None:
-        return Faulty(_describe(reply))
-    return _refusal(fields, reply.status, sent) or Faulty(f"HTTP {reply.status} with no token in it")
-
-
-def _hides(name: re.Pattern[bytes], body: bytes) -> bool:
-    """Whether a reply speaks of a token at a place where ``peek`` finds none: twice, nested, as a form, cut off.
-
-    Zero bytes are left out to see through UTF-16, which is refused later.
-    """
-    fields = strict.peek(body) or {}
-    spoken = [match[1] or match[2] for match in name.finditer(body.replace(b"\0", b""))]
-    return len(spoken) > len({token.decode() for token in spoken} & fields.keys())
-
-
-def hides_refresh_token(raw: Secret) -> bool:
-    """Whether a reply speaks of a refresh token that cannot be taken from it: the only copy of it, perhaps."""
-    return _hides(_REFRESH_TOKEN, raw.reveal().encode())
-
-
-def refresh_token_in(raw: Secret) -> Secret | None:
-    """Return the refresh token that is plainly there in a reply, whatever else may be wrong with it."""
-    fields = strict.peek(raw.reveal().encode())
-    new = fields.get("refresh_token") if fields is not None else None
-    return Secret(new) if isinstance(new, str) and strict.is_printable(new) else None
-
-
-def member(raw: Secret, name: str) -> object:
-    """Return a member of a reply; None where it has none, or is no JSON object."""
-    return (strict.peek(raw.reveal().encode()) or {}).get(name)
-
-
-def _refusal(fields: Mapping[str, Any] | None, status: int, sent: tuple[Secret, ...]) -> Refused | None:
-    if fields is None:
-        return None
-    error, description = (strict.clean(_without(fields.get(name), sent)) for name in ("error", "error_description"))
-    return Refused(error, description, status) if error else None
-
-
 def _secrets(secret: Secret | None, form: Mapping[str, str | Secret]) -> tuple[Secret, ...]:
     return tuple(value for value in (secret, *form.values()) if isinstance(value, Secret))
-
-
-def _without(text: object, secrets: tuple[Secret, ...]) -> object:
-    """Return an error text without the secrets that it repeats, whole, in parts or percent-encoded."""
-    if not isinstance(text, str):
-        return text
-    # No real secret is shorter than a password, and a shorter one would be found in innocent words.
-    plain = [value for secret in secrets if len(value := secret.reveal()) >= LEAST_SECRET]
-    for value in sorted(plain, key=len, reverse=True):
-        text = text.replace(value, HIDDEN)
-    return _RUN.sub(lambda run: HIDDEN if any(unquote(run[0]) in value for value in plain) else run[0], text)
-
-
-def _describe(reply: Reply) -> str:
-    text = f"HTTP {reply.status}"
-    if reply.status in range(300, 400):
-        return f"{text}, a redirect; those are not followed with secrets in hand"
-    if not reply.body.strip():
-        return f"{text} with nothing in it"
-    if reply.body.lstrip()[:1] == b"<" or "html" in reply.headers.get("content-type", ""):
-        return f"{text} with a web page instead of JSON"
-    return text if reply.status in _SERVER_ERRORS else f"{text}, but not in OAuth's form"

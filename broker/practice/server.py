@@ -19,6 +19,7 @@ from uvicorn.server import ServerState
 from broker.core.secret import Secret
 from broker.errors import CannotStart
 from broker.practice.app import build
+from broker.practice.clients import Client
 from broker.practice.events import EventLog
 from broker.practice.grants import AccessToken
 from broker.practice.settings import PracticeSettings
@@ -86,6 +87,10 @@ class PracticeServer:
     def worth(self, access_token: str) -> AccessToken | None:
         """Return what an access token stands for, or None where it is unknown, expired or revoked."""
         return self._practice.grants.access(access_token)
+
+    def add_client(self, client: Client) -> None:
+        """Register a client by hand, as a person does on a provider's own pages."""
+        self._practice.clients.add(client)
 
     def set_faults(self, specs: list[str]) -> None:
         """Put other faults in force, from any thread; held answers go out.

@@ -3,11 +3,12 @@
 Made by ``keyfob practice``, ``keyfob demo`` and the tests; read by every module of this room.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from broker.core.secret import Secret
 from broker.errors import InvalidRequest
+from broker.practice.shape import Shape
 
 Rotation = Literal["none", "keep", "rotate", "single-use"]
 ROTATIONS: tuple[str, ...] = get_args(Rotation)
@@ -39,6 +40,7 @@ class PracticeSettings:
         par_ttl: lifetime of a pushed authorization request (RFC 9126 2.2).
         require_par: it takes pushed authorization requests only (RFC 9126 5).
         client_secret: of the confidential client; made at start where None.
+        shape: how it speaks.
     """
 
     ttl: float = 600.0
@@ -57,6 +59,7 @@ class PracticeSettings:
     par_ttl: int = 60
     require_par: bool = False
     client_secret: Secret | None = None
+    shape: Shape = field(default_factory=Shape)
 
     def __post_init__(self) -> None:
         """Refuse what no provider could be set to.

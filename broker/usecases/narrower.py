@@ -168,7 +168,7 @@ def _read(raw: Secret, provider: Provider, account: Account, wish: Wish, issued_
         BadReply: it is not usable, is another kind of token, has ended already, or carries more than was asked for.
     """
     grant = read_grant(raw, provider=provider, issued_at=issued_at, asked_scope=wish.scope or account.scope)
-    kind = wire.member(raw, "issued_token_type")
+    kind = wire.member(raw, "issued_token_type", provider.reply)
     if kind != wire.ACCESS_TOKEN_TYPE:
         raise BadReply("its issued_token_type is not that of an access token")
     if grant.token.lifetime is not None and grant.token.lifetime <= 0:

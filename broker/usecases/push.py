@@ -52,7 +52,7 @@ async def browser_url(ctx: Context, provider: Provider, login: Login) -> str:
     Raises:
         LoginFailed: the provider does not take the request, whatever the reason, or the client is gone.
     """
-    if login.flow == "paste" or not provider.endpoints.pushed_authorization:
+    if login.flow != "browser" or not provider.endpoints.pushed_authorization:
         return login.authorization_url
     used = await ctx.store.brought_client(login.id) or await ctx.store.client(login.client)
     if used is None:

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from broker.core import account as transitions
 from broker.core import timing
-from broker.core.account import Account, Active, NeedsLogin
+from broker.core.account import Account, Active, Identity, NeedsLogin
 from broker.core.secret import Secret
 from broker.core.token import Grant, Wish
 from broker.errors import InvalidRequest, KeyfobError, Misconfigured, StoreUnavailable, UnknownProvider
@@ -21,6 +21,7 @@ from broker.oauth.grant import BadReply, Unreadable, read_grant
 from broker.providers.model import Provider
 from broker.usecases import setbacks
 from broker.usecases.context import Context
+from broker.usecases.login import redirect_uri
 from broker.usecases.providers import find, timing_policy
 
 log = logging.getLogger(__name__)
@@ -203,6 +204,7 @@ async def _fly(ctx: Context, seen: Account, wish: Wish | None, before: asyncio.T
                 secret,
                 token_endpoint=account.destination.token_endpoint,
                 refresh_token=refresh_token,
+                redirect_uri=redirect_uri(ctx, provider),
                 resource=account.resource if wish is None else wish.resource,
                 scope=() if wish is None else wish.scope,
             )
@@ -279,8 +281,10 @@ async def _judge(
     Returns why the provider does not give what was wished for; empty text where it does.
     """
     asked = account.scope if wish is None else wish.scope or account.scope
+    rules = provider.reply.of_refresh()
     try:
-        grant = read_grant(raw, provider=provider, issued_at=sent_at, asked_scope=asked)
+        refreshed = replace(provider, reply=rules)
+        grant = read_grant(raw, provider=refreshed, issued_at=sent_at, asked_scope=asked)
         if not (provider.issuer and provider.endpoints.jwks):
             grant = replace(grant, id_token=None)  # nothing could verify it
         await _check_use(ctx, account, provider, grant)
@@ -289,8 +293,8 @@ async def _judge(
         await setbacks.login_needed(ctx, account, str(exc))
         return ""
     except (BadReply, KeyfobError) as exc:
-        gone = isinstance(exc, Unreadable) or wire.hides_refresh_token(raw)
-        if gone and wire.refresh_token_in(raw) is None:
+        gone = isinstance(exc, Unreadable) or wire.hides_refresh_token(raw, rules)
+        if gone and wire.refresh_token_in(raw, rules) is None:
             # Carried out, and the new refresh token is not to be found in it: as good as lost.
             await setbacks.lost(ctx, account, provider, sent_at, str(exc))
         else:
@@ -312,7 +316,7 @@ def beyond(wish: Wish, grant: Grant) -> str:
 
 
 async def _unusable(ctx: Context, account: Account, provider: Provider, raw: Secret, why: Exception) -> None:
-    if wire.refresh_token_in(raw) is not None:
+    if wire.refresh_token_in(raw, provider.reply.of_refresh()) is not None:
         account = transitions.doubt_over(account)
     said = str(why).rstrip(".")
     await setbacks.failed(ctx, account, provider, f"The new token from {provider.title} is not usable: {said}.")
@@ -324,6 +328,9 @@ async def _check_use(ctx: Context, account: Account, provider: Provider, grant: 
         # It would be due again at once, and so would the next one, for ever.
         raise BadReply("it has expired already")
     if grant.id_token is None:
+        # A provider with an issuer may name people otherwise in its ID tokens than beside them.
+        if grant.whose is not None and account.identity is not None and not provider.issuer:
+            _check_same(account.identity, provider, Identity(provider.identity_issuer, *grant.whose))
         return
     claims = await idtoken.verify(
         ctx.http,
@@ -335,13 +342,14 @@ async def _check_use(ctx: Context, account: Account, provider: Provider, grant: 
         access_token=grant.access_token,
         now=ctx.clock(),
     )
-    if account.identity is not None and (claims.issuer, claims.subject) != (
-        account.identity.issuer,
-        account.identity.subject,
-    ):
+    if account.identity is not None:
+        _check_same(account.identity, provider, Identity(claims.issuer, claims.subject, claims.label))
+
+
+def _check_same(known: Identity, provider: Provider, told: Identity) -> None:
+    if (told.issuer, told.subject) != (known.issuer, known.subject):
         raise _Foreign(
-            f"{provider.title} answered a refresh for '{account.identity.label}' with a token of somebody else "
-            f"('{claims.label}')."
+            f"{provider.title} answered a refresh for '{known.label}' with a token of somebody else ('{told.label}')."
         )
 
 

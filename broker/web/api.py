@@ -15,7 +15,7 @@ from broker.core.policy import Ask, Caller
 from broker.core.secret import Secret
 from broker.errors import InvalidRequest, LoginFailed, UnknownLogin
 from broker.providers.urls import check_resource
-from broker.usecases import accounts, given, login, paste
+from broker.usecases import accounts, begin, given, login, paste
 from broker.usecases import get_token as tokens
 from broker.usecases.context import Context
 from broker.usecases.login import NewLogin
@@ -26,7 +26,11 @@ from broker.web.guards import check_unlocked
 # A waiting poll answers before proxies and clients grow impatient.
 MOST_WAIT = 60.0
 # The flows of this version; the others of the contract are refused by name.
-FLOWS: tuple[Flow, ...] = ("browser", "paste", "token", "refresh-token")
+FLOWS: tuple[Flow, ...] = ("browser", "paste", "device", "token", "refresh-token")
+# What is done where nobody says anything: the second where the provider has no page for the first.
+USUAL: tuple[Flow, ...] = ("browser", "device")
+# These ask nothing of a person any more: they cannot be one choice of several.
+AT_ONCE: tuple[Flow, ...] = ("token", "refresh-token")
 
 
 def caller_of(request: Request) -> Caller:
@@ -99,20 +103,14 @@ async def refresh_account(request: Request, ctx: Context) -> Response:
 async def start_login(request: Request, ctx: Context) -> Response:
     """``POST /v1/logins``."""
     body = await Fields.read(request)
-    flow = body.text("flow", "browser")
-    if flow not in FLOWS:
-        known = flow in get_args(Flow)
-        raise InvalidRequest(
-            f"The flow '{flow}' is not built yet." if known else f"There is no flow '{flow[:50]}'.",
-            f"Use one of: {', '.join(FLOWS)}.",
-        )
+    flows = _flows(body)
     new = NewLogin(
         provider=body.text("provider"),
         account=body.text("account"),
         base_url=body.text("base_url"),
         parameters=body.texts("parameters"),
         scope=body.words("scope"),
-        flow=flow,
+        flow=flows[0],
         client_id=body.text("client_id"),
         client_secret=body.secret("client_secret"),
         auth_method=body.text("token_endpoint_auth_method"),
@@ -124,14 +122,14 @@ async def start_login(request: Request, ctx: Context) -> Response:
     expires_at = body.time("expires_at")
     body.end()
     check_unlocked(ctx)
-    if flow == "token":
+    if new.flow == "token":
         finished = await given.bring_token(ctx, new, _needed(access_token, "access_token"), expires_at)
-    elif flow == "refresh-token":
+    elif new.flow == "refresh-token":
         finished = await given.bring_refresh_token(ctx, new, _needed(refresh_token, "refresh_token"))
     else:
         if access_token is not None or refresh_token is not None:
             raise InvalidRequest("A token does not go with this flow.", "Use the flow 'token' or 'refresh-token'.")
-        started = await login.begin(ctx, new)
+        started = await begin.begin(ctx, new, flows)
         return render.answer(render.login(started, login.start_url(ctx, started.id)), 201)
     return render.answer(render.login(finished.login, "", finished.account), 201)
 
@@ -187,6 +185,22 @@ def _ask(request: Request, scope: tuple[str, ...], resource: str | None) -> Ask:
     if resource:
         check_resource(resource)
     return Ask(request.path_params["account"], scope, resource or None)
+
+
+def _flows(body: Fields) -> tuple[Flow, ...]:
+    """Take the flow, or several of which the first that the provider offers is meant."""
+    named = body.choices("flow")
+    for flow in named:
+        if flow not in FLOWS:
+            known = flow in get_args(Flow)
+            raise InvalidRequest(
+                f"The flow '{flow}' is not built yet." if known else f"There is no flow '{flow[:50]}'.",
+                f"Use one of: {', '.join(FLOWS)}.",
+            )
+    flows = cast("tuple[Flow, ...]", named)
+    if len(flows) > 1 and set(flows) & set(AT_ONCE):
+        raise InvalidRequest("A token that is brought along leaves nothing to choose.", "Name one flow.")
+    return flows or USUAL
 
 
 def _needed(token: Secret | None, name: str) -> Secret:

@@ -29,8 +29,12 @@ _OURS = re.compile(r"[A-Za-z0-9_-]{43}")
 
 
 async def start(request: Request, ctx: Context) -> Response:
-    """``GET /login/{id}``: tie this browser to the login, then send it to the provider."""
-    ours = login.start_url(ctx, request.path_params["id"])
+    """``GET /login/{id}``: tie this browser to the login, then send it to the provider; a device login shows its code.
+
+    That one never leads anywhere by itself: a person has to have wanted it (RFC 8628 5.4).
+    """
+    begun = await ctx.store.login(request.path_params["id"])
+    ours = login.start_url(ctx, request.path_params["id"]) if begun is None else login.start_url_of(ctx, begun)
     if request.headers["host"] not in ours:
         # The answer comes to the redirect URI's host: a cookie for another name of this machine would not be there.
         return RedirectResponse(ours, 302, pages.HEADERS)
@@ -41,16 +45,15 @@ async def start(request: Request, ctx: Context) -> Response:
     if browser is None or not await ctx.store.opened_by(login_id, browser):
         # A first visit, then; whatever cookie came along, another page of this machine may have left it.
         browser = Secret(secrets.token_urlsafe(32))
+    response: Response
     try:
-        found = await login.opened(ctx, login_id, browser)
+        response = await _first_step(ctx, await login.opened(ctx, login_id, browser))
     except UnknownLogin:
         return pages.render(pages.LOGIN_GONE)
     except Conflict:
         return pages.render(pages.OTHER_BROWSER)
     except LoginFailed:
         response = RedirectResponse(f"/ui/logins/{login_id}", 302, pages.HEADERS)  # it says why
-    else:
-        response = RedirectResponse(found.authorization_url, 302, pages.HEADERS)
     response.set_cookie(
         COOKIE + login_id[:ID_IN_NAME],
         browser.reveal(),
@@ -60,6 +63,13 @@ async def start(request: Request, ctx: Context) -> Response:
         samesite="lax",
     )
     return response
+
+
+async def _first_step(ctx: Context, opened: Login) -> Response:
+    if (shown := opened.device) is None:
+        return RedirectResponse(opened.authorization_url, 302, pages.HEADERS)
+    title, complete = (await providers.find(ctx, opened.provider)).title, shown.verification_uri_complete or ""
+    return pages.render(pages.DevicePage(title, shown.user_code, shown.verification_uri, complete))
 
 
 async def callback(request: Request, ctx: Context) -> Response:

@@ -45,6 +45,25 @@ def test_a_form_is_sent_whole_and_says_who_asks(server: Loopback) -> None:
     assert "cookie" not in headers
 
 
+def test_json_may_hold_secrets_and_nothing_else_that_json_has_not(server: Loopback) -> None:
+    """They are revealed on the way out only; what is neither secret nor JSON is a mistake of ours."""
+    server.default = http("200 OK", {})
+    asyncio.run(CLIENT.send("DELETE", server.url, private=False, json={"token": Secret("a b"), "n": [1]}))
+    assert server.head().startswith("DELETE / ")
+    assert server.form() == '{"token": "a b", "n": [1]}'
+    with pytest.raises(TypeError):
+        asyncio.run(CLIENT.send("POST", server.url, private=False, json={"x": object()}))
+
+
+def test_a_post_without_a_body_tells_its_length(server: Loopback) -> None:
+    """Some servers answer 411 where nobody says that there is nothing (RFC 9110 8.6)."""
+    server.default = http("200 OK", {})
+    asyncio.run(CLIENT.send("POST", server.url, private=False))
+    assert headers_of(server.head())["content-length"] == "0"
+    get(server.url)
+    assert "content-length" not in headers_of(server.head())
+
+
 def test_no_proxy_and_no_netrc_of_the_environment_is_used(
     server: Loopback, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -73,10 +92,10 @@ def test_every_request_has_a_connection_of_its_own(server: Loopback) -> None:
     assert len(server.requests) == 2
 
 
-def test_only_get_and_post_are_spoken() -> None:
+def test_only_the_methods_in_use_are_spoken() -> None:
     """A method that no caller uses is a mistake of ours."""
-    with pytest.raises(ValueError, match="DELETE"):
-        asyncio.run(CLIENT.send("DELETE", "https://x.example", private=False))
+    with pytest.raises(ValueError, match="PUT"):
+        asyncio.run(CLIENT.send("PUT", "https://x.example", private=False))
 
 
 # --- what is not taken in ---------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from broker.errors import LoginFailed, ProviderUnavailable
 from broker.oauth import par
 from broker.oauth.par import Pushed
 from broker.providers.model import Provider
-from broker.providers.rules import Endpoints
+from broker.providers.rules import Endpoints, TokenRequest
 from tests.oauth.loopback import CLIENT, Loopback, headers_of, http
 
 PUBLIC = Client("u", "p", "id", "none", "given", has_secret=False, created_at=0.0)
@@ -26,10 +26,11 @@ def push(
     client: Client = PUBLIC,
     secret: Secret | None = None,
     authorization: str = "https://p.example/a",
+    token: TokenRequest | None = None,
 ) -> Pushed:
     """Push a request at the server."""
     endpoints = Endpoints(authorization=authorization, pushed_authorization=f"{server.url}/par")
-    provider = Provider(name="p", title="P", preset="generic", endpoints=endpoints)
+    provider = Provider(name="p", title="P", preset="generic", endpoints=endpoints, token=token or TokenRequest())
     joint = "&" if "?" in authorization else "?"
     url = f"{authorization}{joint}{OPEN}"
     return asyncio.run(par.push(CLIENT, provider, client, secret, authorization_url=url))
@@ -60,6 +61,16 @@ def test_the_client_proves_itself_and_is_named(server: Loopback) -> None:
     assert headers_of(server.head())["authorization"].startswith("Basic ")
     assert dict(parse_qsl(server.form()))["client_id"] == "id"
     assert "s3cret" not in server.form()
+
+
+def test_it_is_a_form_whatever_the_token_endpoint_wants(server: Loopback) -> None:
+    """RFC 9126 2.1: the words of token requests are no part of it."""
+    server.default = http("201 Created", GOOD)
+    push(server, token=TokenRequest(body="json", params={"v": "1"}, headers={"X-Version": "2"}))
+    assert dict(parse_qsl(server.form())) == dict(parse_qsl(OPEN))
+    headers = headers_of(server.head())
+    assert headers["content-type"] == "application/x-www-form-urlencoded"
+    assert "x-version" not in headers
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,11 @@ import pytest
 from broker.core.secret import Secret
 from broker.errors import InvalidRequest, LoginFailed, ProviderUnavailable
 from broker.practice.settings import CONFIDENTIAL_CLIENT
-from broker.usecases import login, paste
+from broker.usecases import begin, login, paste
+from broker.usecases.login import NewLogin
 from tests.usecases.house import House, opened
 
-REQUIRED = {"require_par": True}
+REQUIRED: dict[str, Any] = {"require_par": True}
 
 
 async def with_par(house: House, **more: Any) -> None:  # noqa: ANN401 -- a preset file's values
@@ -61,6 +62,20 @@ def test_each_opening_pushes_anew(tmp_path: Path) -> None:
             path, params = await house.consent(second)
             finished = await login.finish(house.ctx, path.rpartition("/")[2], params, lambda _: browser)
             assert finished.account is not None, finished.reason
+
+    asyncio.run(live())
+
+
+def test_a_device_login_has_nothing_to_push(tmp_path: Path) -> None:
+    """Its request is made at once and without a browser; its page is opened at such a provider as at others."""
+
+    async def live() -> None:
+        async with opened(tmp_path, settings=REQUIRED) as house:
+            await with_par(house, **REQUIRED)
+            new = NewLogin("practice", account="me", base_url=house.practice.url)
+            begun = await begin.begin(house.ctx, new, ["device"])
+            assert await login.opened(house.ctx, begun.id, Secret("b")) == begun
+            assert house.asked("par") == 0
 
     asyncio.run(live())
 

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import math
 import os
 import shlex
 import shutil
@@ -32,7 +33,7 @@ NOTIFIED = "notified"
 WORTH_A_LOOK: tuple[Kind, ...] = ("needs-login", "misconfigured", "suspect")
 # A look without an event finds tokens that have run out and cannot be renewed, and what is to be said once more.
 LOOK_EVERY = 600.0
-# As long as nobody helps, a person is reminded once a day, and not more often.
+# As long as nobody helps, a person is reminded once a day, and not more often; of a token that will end, once.
 REMIND_EVERY = 86_400.0
 # A command that failed (no network for its mail yet) is tried again after this, doubled each time up to a day.
 RETRY_AFTER = 600.0
@@ -145,7 +146,7 @@ class Announcer:
             return told
         noted = await self._ctx.store.last_noted(account.uuid, NOTIFIED)
         if noted is not None and noted[1] == about:
-            return _Told(about, noted[0] + REMIND_EVERY)
+            return _Told(about, math.inf if need.once else noted[0] + REMIND_EVERY)
         return _Told(about)
 
     async def _tell(self, notice: _Notice, gate: asyncio.Semaphore, *, shown: bool) -> None:
@@ -164,7 +165,8 @@ class Announcer:
             told.quiet_until = self._ctx.clock() + LOOK_EVERY
             return
         now = self._ctx.clock()
-        told.quiet_until, told.failures, told.shown = now + REMIND_EVERY, 0, False
+        told.quiet_until = math.inf if notice.need.once else now + REMIND_EVERY
+        told.failures, told.shown = 0, False
         log.info("%s: a person was told (%s)", name, told.about)
         try:
             await self._ctx.store.note(at=now, action=NOTIFIED, account=name, app=None, detail=told.about)

@@ -13,7 +13,7 @@ from broker.cli.arguments import json_flag, name, seconds, subverbs
 from broker.cli.connect import connect
 from broker.cli.show import show
 from broker.client import Client, quote
-from broker.core.policy import App, AppGrant, Ask, Denied, decide
+from broker.core.policy import App, AppGrant, Ask, Denied, Narrow, decide
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -162,12 +162,22 @@ def _doubt(client: Client, app: str, grant: dict[str, Any]) -> tuple[str, str] |
     account = client.request("GET", f"/v1/accounts/{quote(wanted.account)}")
     carried, resource = terminal.words(account.get("scope")).split(), account.get("resource")
     decision = decide(App(app, (wanted,)), Ask(wanted.account), carried, resource, time.time())
-    if not isinstance(decision, Denied):
+    if isinstance(decision, Narrow):
+        provider = client.request("GET", f"/v1/providers/{quote(account['provider'])}")
+        needed = (decision.wish.resource == resource or provider["other_resources"]) and (
+            not decision.wish.scope or provider["narrower_tokens"]
+        )
+        if decision.own_will_do or needed:
+            return None
+    elif not isinstance(decision, Denied):
         return None
     if wanted.mode == "proxy":
         return decision.reason, "The proxy comes in a later version; until then, leave --proxy-only out."
     if wanted.resource not in (None, resource):
-        return decision.reason, "A token is for what it was got for at login: leave --resource out."
+        return (
+            decision.reason,
+            "This provider gives no token for another resource than the login's: leave --resource out.",
+        )
     more = f"Grant more (--scope {' '.join(carried)}), or" if carried else "Either"
     return decision.reason, f"{more} leave --scope out, or log in another account with just these scopes."
 

@@ -128,6 +128,29 @@ def seconds(text: str) -> float:
     return float(match[1]) * UNITS[match[2] or "s"]
 
 
+def end(text: str) -> str:
+    """Read when something ends: a date, a time with its zone, or how long from now; an RFC 3339 time comes out.
+
+    A date is its first moment in UTC: what ends in the course of that day is not overrated.
+    """
+    from datetime import UTC, datetime, timedelta
+
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        try:
+            moment = datetime.now(UTC) + timedelta(seconds=seconds(text))
+        except (argparse.ArgumentTypeError, OverflowError):
+            raise argparse.ArgumentTypeError(
+                f"{text!r} is neither a date such as 2030-01-31 nor a length of time such as 90d"
+            ) from None
+    if moment.tzinfo is None:
+        if len(text) > len("2030-01-31"):
+            raise argparse.ArgumentTypeError(f"{text!r} does not name its time zone, such as 2030-01-31T12:00:00Z")
+        moment = moment.replace(tzinfo=UTC)
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
 def secret_from(path: str, what: str) -> str:
     """Read a secret from a file, or from stdin for ``-``; blanks and newlines around it are dropped.
 

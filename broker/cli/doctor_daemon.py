@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from broker import __version__
+from broker.cli import terminal
 from broker.cli.accounts import standing
 from broker.cli.connect import connect
 from broker.cli.findings import Finding, Level
@@ -147,6 +148,10 @@ def judge(accounts: list[dict[str, Any]], now: float) -> Iterator[Finding]:
         name, state, step = account["account"], account["state"], account.get("next_step") or ""
         if state in WELL and not step:
             well += 1
+            continue
+        ends = terminal.when(account.get("expires_at"), now)
+        if state in WELL and ends and not terminal.is_past(account["expires_at"], now):
+            yield Finding("account", "warning", f"{name}: its token ends {ends}, and nothing can renew it.", step, name)
             continue
         level: Level = "warning" if state in PASSING else "trouble"
         reason = f" {account['reason']}" if account.get("reason") else ""

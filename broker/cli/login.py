@@ -15,7 +15,7 @@ from typing import Any
 
 from broker.cli import device, terminal, ways
 from broker.cli.accounts import identity
-from broker.cli.arguments import STDIN, json_flag, name, param_flag, seconds, secret_from
+from broker.cli.arguments import STDIN, end, json_flag, name, param_flag, seconds, secret_from
 from broker.cli.browser import open_in_browser
 from broker.cli.connect import connect
 from broker.cli.providers import tell_hosts
@@ -25,6 +25,7 @@ from broker.errors import InvalidRequest, LoginFailed
 
 FLOWS = ("browser", "paste", "device", "client-credentials", "token")
 ACCOUNT_HELP = "its name (default: the one that this person has there already, else PROVIDER, else PROVIDER-PERSON)"
+SCOPE_HELP = "scopes to ask for; of an ACCOUNT that there is, beside those that it asked for before"
 FLOW_HELP = (
     "how (default: browser; where no browser is at hand, as over SSH: device, else paste); this version's daemon knows "
     "browser, paste, device and token"
@@ -46,11 +47,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--resource", metavar="URL", help="what the token is for; alone, it tells where to log in")
     parser.add_argument("--base-url", metavar="URL", help="the instance, for providers that are run by many")
     param_flag(parser)
-    parser.add_argument("--scope", metavar="S", nargs="+", action="extend", default=[], help="scopes to ask for")
+    parser.add_argument("--scope", metavar="S", nargs="+", action="extend", default=[], help=SCOPE_HELP)
+    parser.add_argument("--only-scope", action="store_true", help="ask for nothing but --scope")
     parser.add_argument("--flow", choices=FLOWS, help=FLOW_HELP)
     parser.add_argument("--client-id", metavar="ID", help="OAuth client to use instead of the provider's own")
     parser.add_argument("--client-secret-file", metavar="FILE|-", help="file with its secret; - is stdin")
     parser.add_argument("--token-file", metavar="FILE|-", help="file with the token, for --flow token; - is stdin")
+    parser.add_argument("--expires", metavar="DATE|90d", type=end, help="when that token ends, for --flow token")
     parser.add_argument("--private", action="store_true", help="a new provider may be at a private address")
     parser.add_argument("--no-browser", action="store_true", help="print the address instead of opening it")
     parser.add_argument("--timeout", metavar="S", type=seconds, help="give up after so long (default: when it expires)")
@@ -113,6 +116,10 @@ def _check(args: argparse.Namespace) -> None:
         )
     if args.token_file and args.flow != "token":
         raise InvalidRequest("--token-file goes with --flow token.")
+    if args.expires and args.flow != "token":
+        raise InvalidRequest("--expires goes with --flow token.", "Of other tokens the provider says when they end.")
+    if args.only_scope and not args.scope:
+        raise InvalidRequest("--only-scope goes with --scope.")
     if args.client_secret_file == STDIN and (args.token_file == STDIN or args.flow == "paste"):
         raise InvalidRequest("Only one thing can come from stdin.", "Put the client secret into a file.")
     if args.flow == "token" and not args.token_file and not sys.stdin.isatty():
@@ -128,9 +135,11 @@ def _body(args: argparse.Namespace) -> dict[str, Any]:
         "parameters": dict(args.params) or None,
         "private": args.private or None,
         "scope": [scope for text in args.scope for scope in text.split()],
+        "only_scope": args.only_scope or None,
         "resource": args.resource,
         "flow": args.flow or ways.flows(os.environ, no_browser=args.no_browser, can_paste=_can_paste(args)),
         "client_id": args.client_id,
+        "expires_at": args.expires,
     }
     if args.client_secret_file:
         body["client_secret"] = secret_from(args.client_secret_file, "client secret")
@@ -182,10 +191,12 @@ def _again(args: argparse.Namespace, login: dict[str, Any], flow: str | None) ->
     words = ["keyfob", "login", *([args.account] if args.account else [])]
     if args.provider:
         words += ["--provider", login.get("provider") or args.provider]
-    if args.resource:
-        words += ["--resource", args.resource]
     if args.scope:
         words += ["--scope", *(scope for text in args.scope for scope in text.split())]
+    if args.only_scope:
+        words += ["--only-scope"]
+    if args.resource:
+        words += ["--resource", args.resource]
     if args.client_id:
         words += ["--client-id", args.client_id]
     if args.client_secret_file:
@@ -283,6 +294,9 @@ def _cancel(client: Client, path: str) -> None:
 def _tell(account: dict[str, Any], *, as_json: bool) -> None:
     label, who = terminal.clean(account["account"]), identity(account)
     terminal.say(f"Logged in{f' as {terminal.paint(who)}' if who else ''}: account {label!r}.")
+    if account.get("missing_scope"):
+        terminal.say("Not all that was asked for was granted; programs that need the rest will be turned away.")
+        terminal.say(f"  asked: {terminal.clean(account['asked_scope'])}; granted: {terminal.clean(account['scope'])}")
     if as_json:
         terminal.result_json(account)
     else:

@@ -10,13 +10,20 @@ from broker.cli.arguments import account_name, seconds
 from broker.cli.connect import connect
 from broker.client import Token
 
+SCOPE_HELP = "scope that it must carry, and no others where the provider can do that; repeatable"
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     account_name(parser)
     parser.add_argument("--min-ttl", type=seconds, metavar="S", help="seconds that the token must still live")
-    parser.add_argument("--scope", metavar="S", action="append", help="scope that the token must carry; repeatable")
-    parser.add_argument("--resource", metavar="R", help="resource that the token must be for (RFC 8707)")
+    parser.add_argument(
+        "--scope",
+        metavar="S",
+        action="append",
+        help="scope that it must carry, and no other where it can be had; repeatable",
+    )
+    parser.add_argument("--resource", metavar="R", help="resource that it must be for (RFC 8707)")
     parser.add_argument("--id-token", action="store_true", help="print the OpenID Connect ID token instead")
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--header", action="store_true", help="print the line 'Authorization: Bearer TOKEN'")

@@ -165,6 +165,8 @@ class Account:
         forced_at: when a refresh was last forced by a reported rejection, or None.
         id_token_generation: which generation brought the newest ID token, or None where none ever came.
         logged_in_at: when the login was made that the tokens come from, or None where nobody wrote it down.
+        token_generation: which generation brought the present access token, or None before the first. It is an older
+            one where a refresh since then was for a narrower token.
     """
 
     uuid: str
@@ -186,11 +188,24 @@ class Account:
     forced_at: float | None = None
     id_token_generation: int | None = None
     logged_in_at: float | None = None
+    token_generation: int | None = None
 
     @property
     def scope(self) -> tuple[str, ...]:
         """What was granted; what was asked where the provider did not say (RFC 6749 5.1)."""
         return self.token.scope if self.token is not None else self.asked_scope
+
+    @property
+    def missing_scope(self) -> tuple[str, ...]:
+        """What was asked and not granted. What a scope stands for may have come although the reply does not name it."""
+        if self.token is None:
+            return ()
+        came = {*self.scope}
+        if self.has_refresh_token:
+            came.add("offline_access")
+        if self.id_token_generation is not None:
+            came.add("openid")
+        return tuple(scope for scope in self.asked_scope if scope not in came)
 
 
 # --- the transitions -------------------------------------------------------------------------------------------------

@@ -5,9 +5,10 @@ Called by ``web.render`` for the API and the events, and by ``notify``. The comm
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from broker.core.account import Account, Misconfigured, NeedsLogin, RefreshingFailed, Suspect
-from broker.core.timing import is_expired
+from broker.core.timing import DAY, is_expired
 
 # State -> the next step. Those that are well have none.
 STEPS: Mapping[str, str] = {
@@ -25,7 +26,11 @@ STEPS: Mapping[str, str] = {
     "pending": "Finish the login in a browser, or begin anew: keyfob login {name}",
     "expired": "Nothing can renew this token. Log in again: keyfob login {name}",
     "expired-static": "Bring a new token: keyfob login {name} --flow token --token-file FILE",
+    "ends": "Nothing can renew this token. Before it ends, log in again: keyfob login {name}",
+    "ends-static": "Before it ends, bring a new token: keyfob login {name} --flow token --token-file FILE",
 }
+# What is told of a token that nothing can renew -> how long before its end, in seconds; the last that fits counts.
+REMINDERS: Mapping[str, float] = {"ends-in-a-week": 7 * DAY, "ends-in-a-day": DAY}
 THROTTLED = "Nothing has to be done: the provider wants no request before the next try."
 EXPIRED = "The token has ended, and nothing can renew it."
 
@@ -35,14 +40,17 @@ class Need:
     """Why an account waits for a person.
 
     Attributes:
-        what: ``needs-login``, ``misconfigured``, ``suspect``, or ``expired`` for a token that nothing can renew.
+        what: ``needs-login``, ``misconfigured``, ``suspect``; for a token that nothing can renew ``expired``, and
+            before that one of ``REMINDERS``.
         since: since when, epoch seconds.
         reason: what happened, for people.
+        once: it is told once, and not again until there is something new.
     """
 
     what: str
     since: float
     reason: str
+    once: bool = False
 
 
 def step(state: str, name: str) -> str:
@@ -55,9 +63,12 @@ def next_step(account: Account, now: float) -> str:
     state = account.state.name
     if isinstance(account.state, RefreshingFailed) and account.state.throttled_until > now:
         return THROTTLED
-    if state == "static":
-        return step("expired-static", account.name) if _has_ended(account, now) else ""
-    return step("expired" if state == "active" and _has_ended(account, now) else state, account.name)
+    if state not in ("static", "active"):
+        return step(state, account.name)
+    kind = "-static" if state == "static" else ""
+    if _has_ended(account, now):
+        return step(f"expired{kind}", account.name)
+    return step(f"ends{kind}", account.name) if _reminder(account, now) is not None else ""
 
 
 def need(account: Account, now: float) -> Need | None:
@@ -71,8 +82,27 @@ def need(account: Account, now: float) -> Need | None:
         case Suspect(since=since, reason=reason):
             return Need(account.state.name, since, reason)
     if not _has_ended(account, now) or account.token is None or account.token.expires_at is None:
-        return None
+        return _reminder(account, now)
     return Need("expired", account.token.expires_at, EXPIRED)
+
+
+def _reminder(account: Account, now: float) -> Need | None:
+    """Return what is to be said of a token that will end and that nothing can renew; None while that is far off.
+
+    Of one that was brought with less life than that, it was known then.
+    """
+    token = account.token
+    if account.has_refresh_token or token is None or token.expires_at is None:
+        return None
+    ends = datetime.fromtimestamp(token.expires_at, UTC)
+    found = None
+    for what, before in REMINDERS.items():
+        begins = token.expires_at - before
+        if token.issued_at < begins <= now:
+            found = Need(
+                what, begins, f"The token ends at {ends:%Y-%m-%d %H:%M} UTC, and nothing can renew it.", once=True
+            )
+    return found
 
 
 def _has_ended(account: Account, now: float) -> bool:

@@ -1,10 +1,12 @@
-"""Who may have which token: caller x account x scope x resource -> Allowed | Denied(reason).
+"""Who may have which token: caller x account x scope x resource -> Allowed | Narrow(wish) | Denied(reason).
 
 Called by the use cases before anything is handed out or changed. An empty list of grants denies.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+
+from broker.core.token import Wish
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +73,21 @@ class Allowed:
 
 
 @dataclass(frozen=True, slots=True)
+class Narrow:
+    """A token that carries less than the account's own, or is for another resource.
+
+    Attributes:
+        wish: what it is to carry.
+        own_will_do: the caller may have the account's own token too, so that is handed out where no other can be had.
+        reason: why the account's own will not do; empty where it will.
+    """
+
+    wish: Wish
+    own_will_do: bool
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Denied:
     """No, and why: safe to show to the caller.
 
@@ -79,16 +96,18 @@ class Denied:
         app: the app whose grant does not allow it; empty where no grant of the owner's helps, because the login
             itself did not bring it.
         account: the account.
+        hint: what would help; empty where that follows from the above.
     """
 
     reason: str
     app: str
     account: str
+    hint: str = ""
 
 
 def decide(
     caller: Caller, ask: Ask, granted_scope: Sequence[str], resource: str | None, now: float
-) -> Allowed | Denied:
+) -> Allowed | Narrow | Denied:
     """Decide whether ``caller`` may have the token that ``ask`` describes.
 
     Args:
@@ -98,40 +117,66 @@ def decide(
         resource: the resource that the account's token is for; None where it is for no particular one.
         now: epoch seconds.
     """
+    grant = None
     if isinstance(caller, App):
         # First of all: what a stranger may not have, it may not ask about either.
-        reason = _beyond_grant(caller, ask, granted_scope, resource, now)
+        grant = next((grant for grant in caller.grants if grant.account == ask.account), None)
+        reason = _beyond_grant(caller, grant, ask, resource, now)
         if reason:
             return Denied(reason, caller.name, ask.account)
-    if ask.resource is not None and ask.resource != resource:
-        # RFC 8707 2: a token for one resource is never given to somebody who asks for another.
-        return Denied(f"the token of account '{ask.account}' is not for resource '{ask.resource}'", "", ask.account)
     if granted_scope and not set(ask.scope) <= set(granted_scope):
         missing = " ".join(sorted(set(ask.scope) - set(granted_scope)))
-        return Denied(f"account '{ask.account}' was not granted the scope '{missing}' at login", "", ask.account)
-    return Allowed()
+        return Denied(
+            f"account '{ask.account}' was not granted the scope '{missing}' at login",
+            "",
+            ask.account,
+            f"Only another login can bring that: keyfob login {ask.account} --scope {missing}",
+        )
+    wanted = ask.resource or (grant.resource if grant is not None else None) or resource
+    limit = grant.scope if grant is not None else ()
+    reason = _unfit(caller, ask, granted_scope, limit, None if wanted == resource else wanted)
+    if not reason and not (ask.scope and set(ask.scope) < set(granted_scope)):
+        return Allowed()
+    # What is limited is always named: a request without a scope would be for all of the login's.
+    scope = ask.scope or tuple(item for item in limit if not granted_scope or item in granted_scope)
+    if limit and not scope:
+        return Denied(reason, caller.name, ask.account)
+    return Narrow(Wish(tuple(sorted(scope)), wanted), own_will_do=not reason, reason=reason)
 
 
-def _beyond_grant(app: App, ask: Ask, granted_scope: Sequence[str], resource: str | None, now: float) -> str:
+def _beyond_grant(app: App, grant: AppGrant | None, ask: Ask, resource: str | None, now: float) -> str:
     """Return what of ``ask`` the owner did not grant to ``app``; empty where that is nothing."""
-    grant = next((grant for grant in app.grants if grant.account == ask.account), None)
     if grant is None:
         return f"app '{app.name}' was not granted account '{ask.account}'"
     if grant.expires_at is not None and grant.expires_at <= now:
         return f"the grant of account '{ask.account}' to app '{app.name}' has expired"
     if grant.mode != "token":
         return f"app '{app.name}' may use account '{ask.account}' through the proxy only"
-    if grant.resource is not None and grant.resource != resource:
-        return f"app '{app.name}' was granted resource '{grant.resource}' only"
-    if not grant.scope:
-        return ""
-    if not set(ask.scope) <= set(grant.scope):
+    if ask.resource is not None and ask.resource != (grant.resource or resource):
+        # RFC 8707 2: a token for one resource is never given to somebody who was granted another.
+        own = f"resource '{grant.resource}' only" if grant.resource else "no resource but the account's own"
+        return f"app '{app.name}' was granted {own}"
+    if grant.scope and not set(ask.scope) <= set(grant.scope):
         missing = " ".join(sorted(set(ask.scope) - set(grant.scope)))
         return f"app '{app.name}' was not granted the scope '{missing}'"
-    if not granted_scope:
-        return f"the token of account '{ask.account}' may carry more than app '{app.name}' may have"
-    if not set(granted_scope) <= set(grant.scope):
-        # The token of the account is the only one there is; handing it out would give more than was granted.
-        wider = " ".join(sorted(set(granted_scope) - set(grant.scope)))
-        return f"the token of account '{ask.account}' carries more than app '{app.name}' may have: '{wider}'"
+    return ""
+
+
+def _unfit(caller: Caller, ask: Ask, carried: Sequence[str], limit: Sequence[str], other: str | None) -> str:
+    """Return why the account's own token is not for this caller; empty where it is.
+
+    Args:
+        caller: who asks.
+        ask: for what.
+        carried: the scopes of the account's token.
+        limit: the scopes that the caller may have; empty for all.
+        other: the resource that is wanted, where it is not the token's.
+    """
+    if other is not None:
+        return f"the token of account '{ask.account}' is not for resource '{other}'"
+    if limit and not carried:
+        return f"the token of account '{ask.account}' may carry more than app '{caller.name}' may have"
+    if limit and not set(carried) <= set(limit):
+        wider = " ".join(sorted(set(carried) - set(limit)))
+        return f"the token of account '{ask.account}' carries more than app '{caller.name}' may have: '{wider}'"
     return ""

@@ -3,7 +3,9 @@
 Made by ``oauth.wire`` from a validated reply, kept by ``store``, judged by ``core.timing``.
 """
 
+import json
 from dataclasses import dataclass
+from hashlib import sha256
 
 from broker.core.secret import Secret
 
@@ -36,6 +38,24 @@ class Token:
     def remaining(self, now: float) -> float | None:
         """Seconds that are left at ``now`` (negative once expired), or None where unknown."""
         return None if self.expires_at is None else self.expires_at - now
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What a token is to carry that is not the account's own.
+
+    Attributes:
+        scope: sorted; empty for all that the login has.
+        resource: the RFC 8707 resource that it is for, or None for none in particular.
+    """
+
+    scope: tuple[str, ...]
+    resource: str | None
+
+    @property
+    def slot(self) -> str:
+        """Name it: the same wish has the same name, and it says nothing."""
+        return sha256(json.dumps([sorted(self.scope), self.resource]).encode()).hexdigest()[:32]
 
 
 @dataclass(frozen=True, slots=True)

@@ -110,7 +110,7 @@ def read_reply(
         refused = _refusal(shapes.peek(reply.body, rules), status, rules, sent) or _bare_refusal(reply, rules)
         if refused is not None:
             return refused
-    return Lost(_describe(reply)) if status in _NO_WORD else Faulty(_describe(reply))
+    return Lost(describe(reply)) if status in _NO_WORD else Faulty(describe(reply))
 
 
 def _read_success(reply: Reply, rules: ReplyRules, sent: tuple[Secret, ...]) -> Answered | Refused | Faulty:
@@ -122,7 +122,7 @@ def _read_success(reply: Reply, rules: ReplyRules, sent: tuple[Secret, ...]) -> 
         raw = Secret(reply.body.decode("utf-8", "backslashreplace"))
         return Answered(raw, refresh_token_in(raw, rules))
     if fields is None:
-        return Faulty(_describe(reply))
+        return Faulty(describe(reply))
     return refusal_in(reply, rules, sent) or Faulty(f"HTTP {reply.status} with no token in it")
 
 
@@ -169,6 +169,11 @@ def refresh_token_in(raw: Secret, rules: ReplyRules) -> Secret | None:
     return Secret(new) if isinstance(new, str) and strict.is_printable(new) else None
 
 
+def member(raw: Secret, name: str, rules: ReplyRules) -> object:
+    """Return a member of the object that holds the token in a reply; None where there is none."""
+    return (shapes.token_fields(shapes.peek(raw.reveal().encode(), rules), rules) or {}).get(name)
+
+
 def _refusal(
     fields: Mapping[str, Any] | None, status: int, rules: ReplyRules, sent: tuple[Secret, ...]
 ) -> Refused | None:
@@ -208,7 +213,8 @@ def _without(text: object, secrets: tuple[Secret, ...]) -> object:
     return _RUN.sub(lambda run: HIDDEN if any(unquote(run[0]) in value for value in plain) else run[0], text)
 
 
-def _describe(reply: Reply) -> str:
+def describe(reply: Reply) -> str:
+    """Say what came in place of an answer in OAuth's form; nothing of its body is in it."""
     text = f"HTTP {reply.status}"
     if reply.status in range(300, 400):
         return f"{text}, a redirect; those are not followed with secrets in hand"

@@ -10,6 +10,7 @@ from urllib.parse import quote, quote_plus, urlsplit
 
 from broker.core.login import Client
 from broker.core.secret import Secret
+from broker.core.token import Wish
 from broker.errors import Misconfigured
 from broker.oauth.http import AnswerLost, Http, NotSent, Reply
 from broker.oauth.reply import (
@@ -23,14 +24,17 @@ from broker.oauth.reply import (
     Refused,
     Throttled,
     Unreachable,
+    describe,
     hides_refresh_token,
+    member,
     read_reply,
     refresh_token_in,
     refusal_in,
 )
-from broker.providers.model import Provider
+from broker.providers.model import TOKEN_EXCHANGE, Provider
 
 __all__ = [
+    "ACCESS_TOKEN_TYPE",
     "HIDDEN",
     "Answered",
     "Faulty",
@@ -42,12 +46,18 @@ __all__ = [
     "Unreachable",
     "client_credentials",
     "exchange_code",
+    "exchange_token",
     "hides_refresh_token",
+    "member",
+    "push",
     "read_reply",
     "refresh",
     "refresh_token_in",
     "revoke",
 ]
+
+# RFC 8693 3.
+ACCESS_TOKEN_TYPE = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105 -- the name of a type
 
 # User and password of HTTP Basic, encoded; None where the client proves itself otherwise.
 Basic = tuple[str, str | Secret] | None
@@ -88,7 +98,7 @@ async def exchange_code(  # noqa: PLR0913 -- one argument per parameter of RFC 6
     return await _ask(http, provider, client, secret, token_endpoint, form, resource)
 
 
-async def refresh(
+async def refresh(  # noqa: PLR0913 -- one argument per parameter of RFC 6749 6
     http: Http,
     provider: Provider,
     client: Client,
@@ -98,8 +108,9 @@ async def refresh(
     refresh_token: Secret,
     redirect_uri: str,
     resource: str | None = None,
+    scope: tuple[str, ...] = (),
 ) -> Outcome:
-    """Spend a refresh token (RFC 6749 6), once. Never names a scope: that could only narrow the grant for ever.
+    """Spend a refresh token (RFC 6749 6), once.
 
     Args:
         http: the way out.
@@ -110,6 +121,8 @@ async def refresh(
         refresh_token: what is spent.
         redirect_uri: of the login, for providers that want it repeated.
         resource: RFC 8707, or None.
+        scope: of a narrower token, and only where the provider takes that for this one time: elsewhere it could narrow
+            the grant for ever. Empty names none.
 
     Raises:
         Misconfigured: the refresh endpoint is at another place, or the client cannot prove itself; nothing was sent.
@@ -121,8 +134,54 @@ async def refresh(
     }
     if provider.token.redirect_uri_on_refresh:
         form["redirect_uri"] = redirect_uri
+    if scope:
+        form["scope"] = provider.scope_separator.join(scope)
     provider = replace(provider, reply=provider.reply.of_refresh())
     return await _ask(http, provider, client, secret, _refresh_endpoint(provider, token_endpoint), form, resource)
+
+
+async def exchange_token(
+    http: Http,
+    provider: Provider,
+    client: Client,
+    secret: Secret | None,
+    *,
+    token_endpoint: str,
+    access_token: Secret,
+    wish: Wish,
+) -> Outcome:
+    """Ask for another access token in exchange for one (RFC 8693 2.1); that one lives on."""
+    form: dict[str, str | Secret] = {
+        "grant_type": TOKEN_EXCHANGE,
+        "subject_token": access_token,
+        "subject_token_type": ACCESS_TOKEN_TYPE,
+        "requested_token_type": ACCESS_TOKEN_TYPE,
+    }
+    if wish.scope:
+        form["scope"] = provider.scope_separator.join(wish.scope)
+    return await _ask(http, provider, client, secret, token_endpoint, form, wish.resource)
+
+
+async def push(
+    http: Http, provider: Provider, client: Client, secret: Secret | None, *, request: Mapping[str, str | Secret]
+) -> Reply | NoToken:
+    """Push an authorization request (RFC 9126 2.1), with the client's authentication as at the token endpoint.
+
+    It is a form everywhere, whatever else the provider's token endpoint wants: the request is that of the browser.
+
+    Returns:
+        The reply where it tells success; what is in it is not judged here.
+    """
+    form, basic = _proven(provider, client, secret, request)
+    url = provider.endpoints.pushed_authorization
+    reply = await _deliver(http, provider, url, form, body="form", headers={}, basic=basic)
+    if not isinstance(reply, Reply) or reply.status in OK:
+        return reply
+    match read_reply(reply, provider, _secrets(secret, request)):
+        case Answered():
+            return Faulty(describe(reply))
+        case outcome:
+            return outcome
 
 
 async def client_credentials(

@@ -27,6 +27,7 @@ def build(practice: Practice) -> Starlette:
             route("/.well-known/oauth-authorization-server", "GET", "oauth_metadata", resources.metadata),
             route("/authorize", "GET", "authorize", authorize.show),
             route("/authorize", "POST", "consent", authorize.decide),
+            route("/par", "POST", "par", authorize.push),
             route("/token", "POST", token.grant_name, token.token),
             route("/refresh", "POST", token.grant_name, token.token),
             *(route("/revoke", method, "revoke", resources.revoke) for method in ("POST", "DELETE", "GET")),

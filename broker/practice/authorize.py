@@ -10,14 +10,14 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 from starlette.responses import RedirectResponse, Response
 
-from broker.practice import pages
+from broker.practice import pages, sabotage
 from broker.practice.clients import OUT_OF_BAND, Client
 from broker.practice.grants import User, s256
 from broker.practice.refusal import Refusal
 from broker.practice.shape import Shape
-from broker.practice.state import Asked
+from broker.practice.state import Asked, Pushed
 from broker.practice.tokens import foreign_issuer
-from broker.practice.wire import RFC, Answer, Call, parameters, target
+from broker.practice.wire import RFC, Answer, Call, json_response, parameters, target
 
 SCOPES: Mapping[str, str] = {
     "openid": "Know that it is you",
@@ -50,7 +50,7 @@ def checked_scopes(text: str, shape: Shape = RFC) -> tuple[str, ...]:
 def show(call: Call) -> Answer:
     """GET: check the request; ask the person, or with ``auto_approve`` answer at once."""
     try:
-        fields = parameters(call.request.scope["query_string"])
+        fields = _fields(call)
         call.client, call.resource = fields.get("client_id", ""), fields.get("resource", "")
         client = _client(call, fields)
     except Refusal as refusal:  # never to a redirect URI that is not proven: RFC 6749 4.1.2.1
@@ -78,6 +78,38 @@ def show(call: Call) -> Answer:
         user=asked.login_hint or call.practice.settings.user,
         leads_to=redirect_uri,
     )
+
+
+def push(call: Call) -> Answer:
+    """POST: keep an authorization request until the browser comes with its reference (RFC 9126 2)."""
+    form = call.form()
+    client = call.authenticate(form)
+    if "request_uri" in form:
+        raise Refusal("invalid_request", "request_uri does not belong into a pushed request (RFC 9126 2.1)")
+    fields = {name: value for name, value in form.items() if name != "client_secret"}
+    if not client.may_redirect_to(fields.get("redirect_uri", "")):
+        raise Refusal("invalid_request", "that is no redirect URI of this client")
+    _asked(call, client, fields)
+    reference, practice = f"urn:ietf:params:oauth:request_uri:{secrets.token_urlsafe(24)}", call.practice
+    practice.pushed[reference] = Pushed(client.id, fields, practice.clock() + practice.settings.par_ttl)
+    answer = sabotage.content({"request_uri": reference, "expires_in": practice.settings.par_ttl}, call.faults)
+    return json_response(answer, 201)
+
+
+def _fields(call: Call) -> dict[str, str]:
+    """Return the parameters of the request: those of the query, or those that were pushed, once (RFC 9126 4)."""
+    fields = parameters(call.request.scope["query_string"])
+    reference = fields.get("request_uri")
+    if reference is None:
+        if call.practice.settings.require_par:
+            raise Refusal("invalid_request", "Only pushed requests are answered here.")
+        return fields
+    held = call.practice.pushed.pop(reference, None)
+    if held is None or call.practice.clock() >= held.expires_at or held.client_id != fields.get("client_id"):
+        raise Refusal("invalid_request_uri", "This request is unknown, was used before, or is too old.")
+    # What else stands in the query is not believed; a test's wish to be somebody is no part of the request.
+    mine = {name: value for name, value in fields.items() if name in ("login_hint", "auto_approve")}
+    return {**mine, **held.fields}
 
 
 def decide(call: Call) -> Answer:

@@ -22,6 +22,7 @@ GRANT_TYPES = {
     "refresh_token": "refresh",
     "client_credentials": "client_credentials",
     "urn:ietf:params:oauth:grant-type:device_code": "device_code",
+    "urn:ietf:params:oauth:grant-type:token-exchange": "token_exchange",
 }
 """Grant type -> the name that faults and events use for it."""
 

@@ -78,12 +78,13 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class AccessToken:
-    """What an access token stands for."""
+    """What an access token stands for; ``resource`` is the one that it is for, or empty (RFC 8707)."""
 
     grant: Grant
     scopes: tuple[str, ...]
     issued_at: float
     expires_at: float
+    resource: str = ""
 
 
 @dataclass(slots=True)
@@ -193,13 +194,14 @@ class GrantBook:
         """Return the grant that a refresh token, spent or not, belongs to."""
         return self._refresh.get(digest(refresh_token))
 
-    def refresh(self, refresh_token: str, client_id: str, scopes: tuple[str, ...] | None) -> Issued:
+    def refresh(self, refresh_token: str, client_id: str, scopes: tuple[str, ...] | None, resource: str = "") -> Issued:
         """Spend a refresh token as the rotation mode wants it.
 
         Args:
             refresh_token: what came in.
             client_id: who sent it.
             scopes: asked for; None: all of the grant.
+            resource: that the access token is to be for, or empty.
 
         Raises:
             Refusal: ``invalid_grant``, or ``invalid_scope`` before anything is spent.
@@ -216,24 +218,37 @@ class GrantBook:
             raise Refusal("invalid_scope", "more scope than was granted (RFC 6749 6)")
         narrowed = grant.scopes if scopes is None else scopes
         if grant.current != Secret(refresh_token):
-            return self._refresh_with_spent(grant, refresh_token, narrowed, now)
+            return self._refresh_with_spent(grant, refresh_token, narrowed, resource, now)
         grant.used_at = now
         if self.settings.kills_old_access_token:
             self._drop_access_tokens(grant)
-        access_token = self._new_access_token(grant, narrowed)
+        access_token = self._new_access_token(grant, narrowed, resource)
         if self.settings.rotation == "keep":
             return Issued(grant, access_token, narrowed, None)
         grant.previous, grant.previous_spent_at = digest(refresh_token), now
         return Issued(grant, access_token, narrowed, self._new_refresh_token(grant))
 
-    def _refresh_with_spent(self, grant: Grant, token: str, scopes: tuple[str, ...], now: float) -> Issued:
+    def exchange(self, subject: AccessToken, scopes: tuple[str, ...] | None, resource: str) -> Issued:
+        """Make another access token in exchange for one (RFC 8693); that one lives on.
+
+        Raises:
+            Refusal: ``invalid_scope``.
+        """
+        if scopes is not None and not set(scopes) <= set(subject.scopes):
+            raise Refusal("invalid_scope", "more scope than the subject token carries")
+        wanted = subject.scopes if scopes is None else scopes
+        return Issued(subject.grant, self._new_access_token(subject.grant, wanted, resource), wanted, None)
+
+    def _refresh_with_spent(
+        self, grant: Grant, token: str, scopes: tuple[str, ...], resource: str, now: float
+    ) -> Issued:
         """Answer a spent refresh token: inside the grace with the current one, outside by the rotation mode."""
         age = now - grant.previous_spent_at
         if digest(token) == grant.previous and 0 <= age < self.settings.grace:
             if self.settings.grace_rotates and grant.current is not None:
                 grant.previous, grant.previous_spent_at = digest(grant.current.reveal()), now
                 self._new_refresh_token(grant)
-            return Issued(grant, self._new_access_token(grant, scopes), scopes, grant.current, "grace")
+            return Issued(grant, self._new_access_token(grant, scopes, resource), scopes, grant.current, "grace")
         if self.settings.rotation == "single-use":
             grant.revoked = True
             raise Refusal("invalid_grant", "a spent refresh token came back; the grant is revoked", result="reuse")
@@ -280,13 +295,13 @@ class GrantBook:
         self._refresh[digest(grant.current.reveal())] = grant
         return grant.current
 
-    def _new_access_token(self, grant: Grant, scopes: tuple[str, ...]) -> Secret:
+    def _new_access_token(self, grant: Grant, scopes: tuple[str, ...], resource: str = "") -> Secret:
         now = self.clock()
         if len(self._access) >= self._prune_at:
             self._access = {key: entry for key, entry in self._access.items() if entry.expires_at > now}
             self._prune_at = max(_PRUNE_FROM, 2 * len(self._access))  # doubling keeps the cost per token constant
         token = "practice_at_" + secrets.token_urlsafe(32)
-        self._access[digest(token)] = AccessToken(grant, scopes, now, now + self.settings.ttl)
+        self._access[digest(token)] = AccessToken(grant, scopes, now, now + self.settings.ttl, resource)
         grant.access = [*(key for key in grant.access if key in self._access), digest(token)]
         return Secret(token)
 

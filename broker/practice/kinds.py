@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 GROUPS: Mapping[str, tuple[str, ...]] = {
-    "token": ("code", "refresh", "client_credentials", "device_code", "other_grant"),
+    "token": ("code", "refresh", "client_credentials", "device_code", "token_exchange", "other_grant"),
     "discovery": ("openid_configuration", "oauth_metadata"),
 }
 ENDPOINTS: tuple[str, ...] = (
-    "authorize", "userinfo", "identity", "jwks", "revoke", "introspect", "register", "registration", "apps",
+    "authorize", "par", "userinfo", "identity", "jwks", "revoke", "introspect", "register", "registration", "apps",
     "device_authorization", "resource", "resource_metadata",
     *GROUPS["token"], *GROUPS["discovery"],
 )  # fmt: skip
@@ -110,7 +110,7 @@ _ALL = (
     Kind("body", "instead", "200 and this text as application/json", "TEXT"),
     Kind("error", "instead", "400 and this OAuth error code", "CODE", _word, endpoints=_NOT_AUTHORIZE),
     Kind("invalid_client", "instead", "401 and the OAuth error invalid_client", endpoints=(
-        *_TOKEN, "revoke", "introspect", "device_authorization",
+        *_TOKEN, "revoke", "introspect", "device_authorization", "par",
     )),
     Kind("throttle", "instead", "429 with Retry-After in seconds", "S", _seconds, 30.0),
     Kind("throttle_date", "instead", "429 with Retry-After as a date, S seconds from now", "S", _seconds, 30.0),

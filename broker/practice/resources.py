@@ -30,6 +30,8 @@ def metadata(call: Call) -> Answer:
         "userinfo_endpoint": f"{issuer}/userinfo",
         "registration_endpoint": f"{issuer}/register",
         "device_authorization_endpoint": f"{issuer}/device_authorization",
+        "pushed_authorization_request_endpoint": f"{issuer}/par",
+        "require_pushed_authorization_requests": call.practice.settings.require_par,
         "jwks_uri": f"{issuer}/jwks",
         "scopes_supported": list(SCOPES),
         "response_types_supported": ["code"],
@@ -216,4 +218,5 @@ def _active(call: Call, access: AccessToken, more: dict[str, Any]) -> dict[str, 
     call.grant = grant.id
     who = {"sub": grant.user.sub, "username": grant.user.name} if grant.user else {"sub": grant.client_id}
     base = {"active": True, "scope": " ".join(access.scopes), "client_id": grant.client_id}
-    return {**base, **who, **({"aud": grant.resource} if grant.resource else {}), "iss": call.practice.issuer, **more}
+    audience = {"aud": resource} if (resource := access.resource or grant.resource) else {}
+    return {**base, **who, **audience, "iss": call.practice.issuer, **more}

@@ -21,6 +21,7 @@ from broker.errors import CannotStart
 from broker.practice.app import build
 from broker.practice.clients import Client
 from broker.practice.events import EventLog
+from broker.practice.grants import AccessToken
 from broker.practice.settings import PracticeSettings
 from broker.practice.state import Practice
 
@@ -82,6 +83,10 @@ class PracticeServer:
     def change_client_secret(self, secret: Secret) -> None:
         """Give that client another secret, as its owner does who fears that the old one is known."""
         self._practice.clients.change_secret(secret)
+
+    def worth(self, access_token: str) -> AccessToken | None:
+        """Return what an access token stands for, or None where it is unknown, expired or revoked."""
+        return self._practice.grants.access(access_token)
 
     def add_client(self, client: Client) -> None:
         """Register a client by hand, as a person does on a provider's own pages."""

@@ -38,6 +38,8 @@ class PracticeSettings:
         auto_approve: redirect at once, without a consent page.
         needs_offline_access: only the scope ``offline_access`` earns a refresh token (OpenID Connect Core 11).
         client_secret_ttl: lifetime of the secret of a client that registers itself; None: it does not end.
+        par_ttl: lifetime of a pushed authorization request (RFC 9126 2.2).
+        require_par: it takes pushed authorization requests only (RFC 9126 5).
         client_secret: of the confidential client; made at start where None.
         shape: how it speaks.
     """
@@ -56,6 +58,8 @@ class PracticeSettings:
     auto_approve: bool = False
     needs_offline_access: bool = False
     client_secret_ttl: float | None = None
+    par_ttl: int = 60
+    require_par: bool = False
     client_secret: Secret | None = None
     shape: Shape = field(default_factory=Shape)
 

@@ -6,7 +6,7 @@ Made by ``server``; handed to every endpoint inside a ``wire.Call``.
 import asyncio
 import contextlib
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from broker.core.secret import Secret
@@ -42,6 +42,21 @@ class Asked:
     nonce: str
     login_hint: str
     resource: str
+    expires_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Pushed:
+    """A pushed authorization request (RFC 9126) that waits for the browser.
+
+    Attributes:
+        client_id: who pushed it.
+        fields: its parameters.
+        expires_at: epoch seconds.
+    """
+
+    client_id: str
+    fields: Mapping[str, str]
     expires_at: float
 
 
@@ -89,6 +104,7 @@ class Practice:
         self.grants = GrantBook(settings, clock)
         self.signer = Signer()
         self.asked: dict[str, Asked] = {}
+        self.pushed: dict[str, Pushed] = {}
         self.devices: dict[str, Device] = {}
         self.stopping = asyncio.Event()
 

@@ -1,4 +1,4 @@
-"""The token endpoint: code, refresh, client credentials and device code (RFC 6749 4.1.3, 4.4, 6; RFC 8628 3.4).
+"""The token endpoint: code, refresh, client credentials, device code (RFC 6749, RFC 8628 3.4), exchange (RFC 8693).
 
 Routed by ``app``.
 """
@@ -6,6 +6,7 @@ Routed by ``app``.
 import re
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 from broker.practice import resources, sabotage
 from broker.practice.authorize import checked_scopes
@@ -17,6 +18,21 @@ from broker.practice.wire import Answer, Call, target
 _VERIFIER = re.compile(r"[A-Za-z0-9._~-]{43,128}")  # RFC 7636 4.1
 OTHER = "other_grant"  # what faults and events call a request of no kind that is known
 _SLOWER = 5.0  # seconds that a slow_down adds (RFC 8628 3.5)
+
+
+ACCESS_TOKEN_TYPE = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105 -- RFC 8693 3: the name of a type
+
+
+def checked_resource(form: Mapping[str, str]) -> str:
+    """Return the resource of a request, or empty text (RFC 8707 2).
+
+    Raises:
+        Refusal: ``invalid_target``: it is no absolute URI without a fragment.
+    """
+    resource = form.get("resource", "")
+    if resource and (not urlsplit(resource).scheme or "#" in resource):
+        raise Refusal("invalid_target", f"{resource!r} is no absolute URI without a fragment")
+    return resource
 
 
 def grant_name(call: Call) -> str:
@@ -42,13 +58,21 @@ def token(call: Call) -> Answer:
         raise Refusal("unsupported_grant_type", f"known here: {' '.join(GRANT_TYPES)}")
     if grant_type not in client.grant_types:
         raise Refusal("unauthorized_client", f"this client is not registered for {grant_type}")
-    handler = {"code": _code, "refresh": _refresh, "client_credentials": _machine, "device_code": _device}
+    handler = {
+        "code": _code,
+        "refresh": _refresh,
+        "client_credentials": _machine,
+        "device_code": _device,
+        "token_exchange": _exchange,
+    }
     issued, nonce = handler[GRANT_TYPES[grant_type]](call, client, form)
     call.result, call.grant = issued.result, issued.grant.id
-    answer = sabotage.content(_answer(call, issued, nonce), call.faults)
+    answer = _answer(call, issued, nonce)
+    if GRANT_TYPES[grant_type] == "token_exchange":
+        answer["issued_token_type"] = ACCESS_TOKEN_TYPE
     user = issued.grant.user
     return call.shape.told(
-        answer,
+        sabotage.content(answer, call.faults),
         refreshed=GRANT_TYPES[grant_type] == "refresh",
         subject=user.sub if user else "",
         label=user.name if user else "",
@@ -80,7 +104,20 @@ def _refresh(call: Call, client: Client, form: Mapping[str, str]) -> tuple[Issue
     if form.get("redirect_uri", known.redirect_uri if known else "") != (known.redirect_uri if known else ""):
         raise Refusal("invalid_grant", "redirect_uri is not the one of the login")
     scopes = checked_scopes(form["scope"], call.shape) if "scope" in form else None
-    return call.practice.grants.refresh(refresh_token, client.id, scopes), ""
+    return call.practice.grants.refresh(refresh_token, client.id, scopes, checked_resource(form)), ""
+
+
+def _exchange(call: Call, client: Client, form: Mapping[str, str]) -> tuple[Issued, str]:
+    subject_token = _needed(form, "subject_token")
+    types = (_needed(form, "subject_token_type"), form.get("requested_token_type", ACCESS_TOKEN_TYPE))
+    if types != (ACCESS_TOKEN_TYPE, ACCESS_TOKEN_TYPE):
+        raise Refusal("invalid_request", "access tokens are exchanged for access tokens here, and nothing else")
+    subject = call.practice.grants.access(subject_token)
+    if subject is None or subject.grant.client_id != client.id:
+        raise Refusal("invalid_request", "no such living access token of this client (RFC 8693 2.2.2)")
+    call.grant = subject.grant.id
+    scopes = checked_scopes(form["scope"], call.shape) if "scope" in form else None
+    return call.practice.grants.exchange(subject, scopes, checked_resource(form)), ""
 
 
 def _machine(call: Call, client: Client, form: Mapping[str, str]) -> tuple[Issued, str]:

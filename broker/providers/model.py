@@ -6,7 +6,7 @@ a ``Provider``.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from broker.providers.rules import (
     DeviceRules,
@@ -22,6 +22,8 @@ from broker.providers.rules import (
     ThrottleRules,
     TokenRequest,
 )
+
+TOKEN_EXCHANGE: Final = "urn:ietf:params:oauth:grant-type:token-exchange"  # noqa: S105 -- the name of a grant type
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,3 +164,18 @@ class Provider:
     def identity_issuer(self) -> str:
         """What names this provider in an ``Identity``: its issuer, or its base URL, or its name."""
         return self.issuer or self.base_url or self.name
+
+    @property
+    def exchanges(self) -> bool:
+        """Whether it gives one token for another (RFC 8693)."""
+        return TOKEN_EXCHANGE in self.grants
+
+    @property
+    def narrows(self) -> bool:
+        """Whether a token with less scope can be had beside the account's own."""
+        return self.exchanges or (self.refresh.narrows and not self.refresh.kills_old_access_token)
+
+    @property
+    def serves_other_resources(self) -> bool:
+        """Whether a token for another resource can be had beside the account's own."""
+        return self.exchanges or (self.refresh.other_resources and not self.refresh.kills_old_access_token)

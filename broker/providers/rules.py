@@ -219,6 +219,9 @@ class RefreshPolicy:
         absolute_days: a login dies after so long whatever one does; None where unknown or never.
         dead_grant_errors: the error codes that mean "log in again"; nothing else ends a login.
         narrows: a refresh may ask for less scope, and the next one for all of it again.
+        other_resources: a refresh may name another resource than the login did (RFC 8707 2.2), tokens for the others
+            live on, and a refresh that is refused for its resource has not spent the refresh token. The last is not so
+            everywhere: npm oidc-provider spends it first, and so a mistyped resource would cost the login.
     """
 
     rotation: Literal["never", "sometimes", "always"] = "always"
@@ -231,6 +234,7 @@ class RefreshPolicy:
     absolute_days: float | None = None
     dead_grant_errors: tuple[str, ...] = ("invalid_grant",)
     narrows: bool = False
+    other_resources: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -161,6 +161,7 @@ _TABLES: Mapping[str, Mapping[str, Check]] = {
         "absolute_days": _days,
         "dead_grant_errors": _texts,
         "narrows": _flag,
+        "other_resources": _flag,
     },
     "revocation": {
         "method": _one_of("POST", "DELETE", "GET"),

@@ -89,6 +89,10 @@ def _refresh(provider: Provider) -> list[tuple[str, str]]:
         told.append(
             ("refresh.refresh_tokens_per_client", f"{many} logins of one person at most; one more ends the first.")
         )
+    if rules.narrows and not rules.kills_old_access_token:
+        told.append(("refresh.narrows", "A refresh may bring a token with less scope, beside the account's own."))
+    if rules.other_resources and not rules.kills_old_access_token:
+        told.append(("refresh.other_resources", "A refresh may bring a token for another resource than the login's."))
     if rules.dead_grant_errors != ("invalid_grant",):
         told.append(("refresh.dead_grant_errors", f"A login is over at: {', '.join(rules.dead_grant_errors)}."))
     return told

@@ -100,4 +100,5 @@ def account_of(row: Row) -> Account:
         forced_at=row["forced_at"],
         id_token_generation=row["id_generation"],
         logged_in_at=row["logged_in_at"],
+        token_generation=row["access_generation"],
     )

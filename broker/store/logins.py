@@ -175,6 +175,17 @@ class Logins(Shelf):
         )
         return None if row is None else self._seen(row)
 
+    async def brought_client(self, id: str) -> tuple[Client, Secret | None] | None:  # noqa: A002 -- as above
+        """Return the client that came with a login, with its secret; None where a kept one is used, or it has ended.
+
+        Raises:
+            Locked: there is no key.
+            StoreUnavailable: it does not open.
+        """
+        query = _sealed(CLIENT).where(t.login.c.id == id)
+        row = await self._db.read(lambda tx: tx.execute(query).mappings().one_or_none())
+        return None if row is None or row["secret_uuid"] is None else _read(row, self._open(row, CLIENT))
+
     async def logins_pending(self) -> list[Login]:
         """Return the logins that have not ended, oldest first."""
         query = _sealed(URL).where(t.login.c.state == "pending").order_by(t.login.c.created_at)

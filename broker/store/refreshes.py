@@ -14,11 +14,12 @@ from sqlalchemy.engine import RowMapping
 
 from broker.core.account import Account, Destination, Identity, State
 from broker.core.secret import Secret
-from broker.core.token import Grant
+from broker.core.token import Grant, Wish
 from broker.errors import StoreUnavailable
 from broker.store import tables as t
 from broker.store.account_rows import DATED, account_of, identity_columns, state_columns
-from broker.store.accounts import Accounts, find
+from broker.store.accounts import find
+from broker.store.derived import DerivedTokens
 from broker.store.shelf import Saved
 from broker.store.vault import SEALED
 
@@ -37,11 +38,16 @@ def _answer_of(generation: Any) -> Any:  # noqa: ANN401 -- columns, as SQLAlchem
     )
 
 
-class Refreshes(Accounts):
+class Refreshes(DerivedTokens):
     """The part of ``Store`` that changes tokens."""
 
-    async def begin_refresh(self, account: Account, now: float) -> Account | None:
+    async def begin_refresh(self, account: Account, now: float, wish: Wish | None = None) -> Account | None:
         """Make it durable that a refresh token is about to be sent; None where the account has changed meanwhile.
+
+        Args:
+            account: as it was read.
+            now: epoch seconds.
+            wish: what the token is to carry; None for the account's own.
 
         Raises:
             StoreUnavailable: nothing was recorded, so nothing may be sent.
@@ -52,7 +58,8 @@ class Refreshes(Accounts):
             if row is None:
                 return None
             self._count(tx)
-            intent = {"generation": row["generation"], "started_at": now}
+            asked = None if wish is None else [list(wish.scope), wish.resource]
+            intent = {"generation": row["generation"], "started_at": now, "wish": asked}
             tx.execute(
                 upsert(t.refresh_intent)
                 .values(account=account.uuid, **intent)
@@ -162,7 +169,9 @@ class Refreshes(Accounts):
             # Harmless: a generation that has passed is not taken over.
             log.warning("the emergency journal could not be emptied: %s", exc.strerror)
 
-    async def swap(self, account: Account, *, grant: Grant | None = None, settled: bool = False) -> Account | None:
+    async def swap(
+        self, account: Account, *, grant: Grant | None = None, settled: bool = False, wish: Wish | None = None
+    ) -> Account | None:
         """Write the account's state, identity and times, and what a grant brought, if nobody was faster.
 
         The name, the client and the destination are not written: :meth:`rename_account` and :meth:`replace_login` do
@@ -174,6 +183,7 @@ class Refreshes(Accounts):
                 just opened it. The kept answer and the intent are dropped, and the previous refresh token too once
                 the one in force has been used.
             settled: the open refresh has ended without a grant: the intent and the kept answer are dropped too.
+            wish: the access token of the grant is the one for this wish, and the account's own stays.
 
         Returns:
             The new account, or None where the stored one has another version or is gone.
@@ -194,15 +204,21 @@ class Refreshes(Accounts):
                 "refresh_expires_at": account.refresh_expires_at,
             }
             if grant is not None:
-                generation = row["generation"] + (row["access_generation"] == row["generation"])
+                generation = row["generation"] + (wish is None and row["access_generation"] == row["generation"])
                 held = row["refresh_generation"]
                 brought = grant.refresh_token is not None and held != generation
                 if brought:
                     self._count(tx)
                 if brought or (held is not None and held < generation):
                     self._retire(tx, row, brought=brought)
-                client = row["client"] or ""
-                values |= self._stow(tx, account.uuid, client, account.destination, generation, grant)
+                if wish is None:
+                    if not set(row["scope"]) <= set(grant.token.scope):
+                        self._drop_derived(tx, account.uuid)
+                    client = row["client"] or ""
+                    values |= self._stow(tx, account.uuid, client, account.destination, generation, grant)
+                else:
+                    self._stow_derived(tx, row, account.destination, generation, wish, grant)
+                    values["last_refresh_at"] = grant.token.issued_at
                 values["generation"] = generation
             if grant is not None or settled:
                 self._close(tx, account.uuid)
@@ -238,6 +254,7 @@ class Refreshes(Accounts):
                 return None
             generation = row["generation"] + 1
             self._count(tx)
+            self._drop_derived(tx, account.uuid)
             self._vault.forget(tx, account.uuid)
             self._close(tx, account.uuid)
             values = state_columns(state) | identity_columns(identity)
@@ -269,6 +286,12 @@ class Refreshes(Accounts):
         ).join(t.refresh_intent, t.refresh_intent.c.account == t.account.c.uuid)
         found = await self._db.read(lambda tx: tx.execute(query).mappings().all())
         return [(account_of(row), row["started_at"], bool(row["has_answer"])) for row in found]
+
+    async def open_wish(self, account: Account) -> Wish | None:
+        """Return what the open refresh asked for; None for the account's own token."""
+        query = select(t.refresh_intent.c.wish).where(t.refresh_intent.c.account == account.uuid)
+        asked = await self._db.read(lambda tx: tx.execute(query).scalar_one_or_none())
+        return None if asked is None else Wish(tuple(asked[0]), asked[1])
 
     async def kept_answer(self, account: Account) -> Secret | None:
         """Return the raw reply that the open refresh got, or None where it got none (yet).

@@ -20,7 +20,7 @@ from sqlalchemy import (
 
 # The newest migration. Compared with the database's own at every start, so that Alembic is imported only when there is
 # something to do; a test holds it equal to the newest file.
-REVISION = "0003"
+REVISION = "0004"
 
 metadata = MetaData()
 
@@ -143,6 +143,21 @@ refresh_intent = Table(
     Column("account", String, ForeignKey("account.uuid", ondelete="CASCADE"), primary_key=True),
     Column("generation", Integer, nullable=False),
     Column("started_at", Float, nullable=False),
+    Column("wish", JSON),  # scope and resource of a narrower token; none for the account's own
+)
+
+# Tokens that carry less than the account's, or are for another resource; each is sealed in ``secret``.
+derived_token = Table(
+    "derived_token",
+    metadata,
+    Column("slot", String, primary_key=True),  # account and wish
+    Column("account", String, ForeignKey("account.uuid", ondelete="CASCADE"), nullable=False),
+    Column("generation", Integer, nullable=False),  # under which it was sealed
+    Column("token_type", String, nullable=False),
+    Column("scope", JSON, nullable=False),
+    Column("issued_at", Float, nullable=False),
+    Column("expires_at", Float),
+    Index("derived_token_account", "account"),
 )
 
 login = Table(

@@ -148,7 +148,8 @@ async def rejected(ctx: Context, caller: Caller, name: str, token: Secret) -> De
         return decision
     stored = await ctx.store.access_token(account)
     if stored is None or stored != token:
-        return None  # It has been replaced since: the caller only has to ask again.
+        await _narrower_rejected(ctx, account, token, now)
+        return None  # It has been dropped now or replaced since: the caller only has to ask again.
     flight = ctx.flights.tasks.get(account.uuid)
     if flight is not None:
         await asyncio.wait([flight])
@@ -177,6 +178,16 @@ async def rejected(ctx: Context, caller: Caller, name: str, token: Secret) -> De
     elif marked.state.name in ("active", "refreshing-failed"):
         await asyncio.shield(refresh.join(ctx, marked))
     return None
+
+
+async def _narrower_rejected(ctx: Context, account: Account, token: Secret, now: float) -> None:
+    """Drop a narrower token, if it is one, so that the next request brings another."""
+    if await ctx.store.forget_derived(account, token, now - timing.LEAST_BETWEEN_REFRESHES) is False:
+        raise TooManyRequests(
+            f"That token of account '{account.name}' is less than 30 s old.",
+            "If it is refused all the same, it is not a matter of its age: look at its scope and resource.",
+            retry_after=timing.LEAST_BETWEEN_REFRESHES,
+        )
 
 
 async def _check_unrefreshable(ctx: Context, account: Account, token: Secret) -> None:

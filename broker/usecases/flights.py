@@ -8,6 +8,8 @@ import contextlib
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
+from broker.core.token import Wish
+
 # Unless the settings say otherwise, this many refreshes at one issuer at a time: more looks like an attack to a small
 # server.
 PER_ISSUER = 2
@@ -69,7 +71,10 @@ class Flights:
     Attributes:
         per_issuer_places: how many may be at one issuer at a time.
         in_all_places: how many may be under way in all.
-        tasks: account uuid -> the one task that refreshes it.
+        tasks: account uuid -> the task that refreshes it, the last one where several wait for each other. It ends with
+            why the provider does not give what was wished for, or empty text. An exchange has a key of its own.
+        wishes: account uuid -> what the token of that task is to carry; None for the account's own.
+        denied: account uuid and wish -> until when it is not asked for again, epoch seconds, and why.
         grounded: no new flight begins; set when the daemon stops.
         resting: account uuid -> when its next flight may begin by itself, after one that broke and left no trace in
             the row; epoch seconds.
@@ -83,7 +88,9 @@ class Flights:
 
     per_issuer_places: int = PER_ISSUER
     in_all_places: int = IN_ALL
-    tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict)
+    tasks: dict[str, asyncio.Task[str]] = field(default_factory=dict)
+    wishes: dict[str, Wish | None] = field(default_factory=dict)
+    denied: dict[str, tuple[float, str]] = field(default_factory=dict)
     grounded: bool = False
     resting: dict[str, float] = field(default_factory=dict)
     throttled: dict[str, float] = field(default_factory=dict)
@@ -116,15 +123,16 @@ class Flights:
         # the order in which they were begun: not in that of their coming, because each reads its rows on the way.
         return -2 * (uuid in self.expiring) - (uuid in self.awaited), self.begun.get(uuid, 0)
 
-    def add(self, uuid: str, task: asyncio.Task[None]) -> None:
+    def add(self, uuid: str, task: asyncio.Task[str], wish: Wish | None = None) -> None:
         """Take in a flight that begins."""
         self._count += 1
         self.begun[uuid] = self._count
         self.tasks[uuid] = task
+        self.wishes[uuid] = wish
 
     def remove(self, uuid: str) -> None:
         """Forget a flight that has ended."""
-        del self.tasks[uuid], self.begun[uuid]
+        del self.tasks[uuid], self.begun[uuid], self.wishes[uuid]
         self.awaited.discard(uuid)
         self.expiring.discard(uuid)
 
@@ -133,6 +141,7 @@ class Flights:
         for times in (self.resting, self.throttled):
             for key in times:
                 times[key] += seconds
+        self.denied = {key: (until + seconds, why) for key, (until, why) in self.denied.items()}
 
     async def drain(self, seconds: float) -> int:
         """Begin nothing new, wait for what is in the air, and return how many did not land in time."""

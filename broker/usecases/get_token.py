@@ -4,6 +4,7 @@ Called by ``web.api`` for both app doors.
 """
 
 import asyncio
+import logging
 from dataclasses import dataclass, replace
 
 from broker.core import policy, timing
@@ -18,17 +19,22 @@ from broker.core.account import (
     Suspect,
     Uncertain,
 )
-from broker.core.policy import Ask, Caller, Denied, Owner
+from broker.core.policy import Ask, Caller, Denied, Narrow, Owner
 from broker.core.secret import Secret
-from broker.core.token import Token
+from broker.core.token import Token, Wish
 from broker.errors import KeyfobError, UnknownAccount
 from broker.oauth import idtoken
 from broker.usecases import apps, login, refresh
 from broker.usecases.context import Context
+from broker.usecases.narrower import Held, No, bring, kept, unable
 
 # An app waits this long for a refresh: longer than one request to a provider may take (20 s), so that a slow answer
 # still arrives, and shorter than the 30 s that most HTTP clients wait.
 PATIENCE = 25.0
+# A narrower token is tried for again where the row changed under it: once for a refresh and once for a login.
+TRIES = 3
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +46,14 @@ class Ready:
         access_token: the token, or the ID token where that was asked for.
         facts: what is known about it.
         now: the clock when the remaining life was judged.
+        resource: the RFC 8707 resource that it is for, or None.
     """
 
     account: Account
     access_token: Secret
     facts: Token
     now: float
+    resource: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,36 +116,138 @@ async def get_token(
     decision = policy.decide(caller, ask, account.scope, account.resource, ctx.clock())
     if isinstance(decision, Denied):
         return decision
+    waited = False
+    if isinstance(decision, Narrow):
+        if id_token and not decision.own_will_do:
+            return Denied(decision.reason, caller.name, ask.account)
+        narrower = None if id_token else await _narrowed(ctx, caller, ask, account, decision, min_ttl)
+        if narrower is not None:
+            return narrower
+        waited, account = True, await ctx.store.account_by_uuid(account.uuid)
+        if account is None:
+            return await _absent(ctx, caller, ask)
     held = await _held(ctx, account, id_token=id_token)
     now = ctx.clock()
-    if held is not None and timing.is_fresh(held.facts, now, min_ttl) and _may_serve(account, held.facts, now, min_ttl):
+    fresh = held is not None and timing.is_fresh(held.facts, now, min_ttl)
+    if held is not None and fresh and _may_serve(account, held.facts, now, min_ttl) and not waited:
         return _handed_out(ctx, caller, account, held, now)
-    if not id_token or _may_bring_id_token(account, now):
+    if not (fresh and waited) and (not id_token or _may_bring_id_token(account, now)):
         account = await _renewed(ctx, account)
         if account is None:
             return await _absent(ctx, caller, ask)
     return await _answer(ctx, caller, ask, account, min_ttl, id_token=id_token)
 
 
-@dataclass(frozen=True, slots=True)
-class _Held:
-    secret: Secret
-    facts: Token
+async def _narrowed(
+    ctx: Context, caller: Caller, ask: Ask, account: Account, narrow: Narrow, min_ttl: float | None
+) -> Outcome | None:
+    """Answer with a token that carries less, or is for another resource; None where the account's own has to do.
+
+    Whoever may have the account's own gets that where no other can be had, for whatever reason. Whoever may not is
+    told what is missing.
+    """
+    held = None
+    try:
+        held = await kept(ctx, account, narrow.wish)
+        if held is not None and timing.is_fresh(held.facts, ctx.clock(), min_ttl):
+            return _narrow_one(ctx, caller, ask, account, narrow, held)
+        problem = await _bring(ctx, caller, account, narrow.wish)
+    except KeyfobError as exc:
+        if held is None and not narrow.own_will_do:
+            raise
+        log.info("'%s': a narrower token cannot be had now: %s", account.name, exc)
+        if held is None:
+            return None
+        problem = None  # what is kept is handed out while it lives, as the account's own would be
+    current = await ctx.store.account_by_uuid(account.uuid)
+    if current is None:
+        return await _absent(ctx, caller, ask)
+    held = await kept(ctx, current, narrow.wish)
+    if held is None:
+        if narrow.own_will_do:
+            return None
+        return _cannot(caller, current, narrow, problem) if problem else await refused(ctx, current, caller)
+    # What the login has and what the owner has granted may be other things after the wait.
+    asking = await apps.still(ctx, caller)
+    if asking is None:
+        return _gone(caller, ask)
+    again = policy.decide(asking, ask, current.scope, current.resource, ctx.clock())
+    if again != narrow:
+        return again if isinstance(again, Denied) else Unavailable(current.name, "The account has just changed.", 1.0)
+    return _narrow_one(ctx, caller, ask, current, narrow, held)
 
 
-async def _held(ctx: Context, account: Account, *, id_token: bool) -> _Held | None:
+def _narrow_one(ctx: Context, caller: Caller, ask: Ask, account: Account, narrow: Narrow, held: Held) -> Ready | Denied:
+    """Hand it out if it carries what was asked for: a provider may give less than that (RFC 6749 5.1)."""
+    if not set(ask.scope) <= set(held.facts.scope):
+        granted = " ".join(held.facts.scope)
+        reason = f"asked for the scope '{' '.join(ask.scope)}', granted was '{granted}'"
+        return Denied(reason, "", account.name)
+    return _handed_out(ctx, caller, account, held, ctx.clock(), narrow.wish.resource)
+
+
+async def _bring(ctx: Context, caller: Caller, account: Account, wish: Wish) -> No | MustLogin | Unavailable | None:
+    """Get such a token, after a refresh of the account's own where that has to come first."""
+    if (no := await unable(ctx, account, wish)) is not None:
+        return no
+    current: Account | None = account
+    for _ in range(TRIES):
+        now = ctx.clock()
+        if current is not None and not (isinstance(current.state, Active | Static) and _lives(current, now)):
+            current = await _renewed(ctx, current)
+        if current is None:
+            return None
+        if not (isinstance(current.state, Active | Static) and _lives(current, ctx.clock())):
+            return await refused(ctx, current, caller)
+        try:
+            async with asyncio.timeout(PATIENCE):
+                no = await bring(ctx, current, wish)
+        except TimeoutError:
+            return Unavailable(current.name, "A refresh is under way and takes long.", 5.0)
+        if no is not None or await kept(ctx, current, wish) is not None:
+            return no
+        current = await ctx.store.account_by_uuid(account.uuid)
+    return None
+
+
+def _lives(account: Account, now: float) -> bool:
+    return account.token is not None and timing.is_fresh(account.token, now)
+
+
+def _cannot(
+    caller: Caller, account: Account, narrow: Narrow, problem: No | MustLogin | Unavailable
+) -> Denied | MustLogin | Unavailable:
+    """Say why there is no such token, and what would help."""
+    if not isinstance(problem, No):
+        return problem
+    reason = f"{narrow.reason}, and {problem.reason}"
+    if narrow.wish.resource != account.resource:
+        new = f"keyfob login NAME --provider {account.provider} --resource {narrow.wish.resource}"
+        return Denied(reason, "", account.name, f"Log in for that resource under another name: {new}")
+    scope = " ".join(narrow.wish.scope)
+    new = f"keyfob login NAME --provider {account.provider} --scope {scope}"
+    granted = f"keyfob app grant {caller.name} --account {account.name}"
+    hint = f"Log in with just that scope under another name ({new}), or grant the whole account: {granted}"
+    return Denied(reason, caller.name, account.name, hint)
+
+
+def _gone(caller: Caller, ask: Ask) -> Denied:
+    return Denied("this app was removed, or its key replaced, while it waited", caller.name, ask.account)
+
+
+async def _held(ctx: Context, account: Account, *, id_token: bool) -> Held | None:
     """Return the wanted token of this generation; None where there is none, or the row has moved on."""
     if account.token is None:
         return None
     if not id_token:
         secret = await ctx.store.access_token(account)
-        return None if secret is None else _Held(secret, account.token)
+        return None if secret is None else Held(secret, account.token)
     secret = await ctx.store.id_token(account)
     if secret is None:
         return None
     # An ID token has a life of its own, and may be older than the access token that it once came with.
     issued_at, expires_at = idtoken.life(secret)
-    return _Held(secret, replace(account.token, issued_at=issued_at, expires_at=expires_at))
+    return Held(secret, replace(account.token, issued_at=issued_at, expires_at=expires_at))
 
 
 async def _absent(ctx: Context, caller: Caller, ask: Ask) -> Outcome:
@@ -200,10 +310,12 @@ async def _answer(
             # What came of the wait may carry more than before, and the owner may have changed the grants meanwhile.
             asking = await apps.still(ctx, caller)
             if asking is None:
-                return Denied("this app was removed, or its key replaced, while it waited", caller.name, ask.account)
+                return _gone(caller, ask)
             decision = policy.decide(asking, ask, current.scope, current.resource, now)
             if isinstance(decision, Denied):
                 return decision
+            if isinstance(decision, Narrow) and not decision.own_will_do:
+                return Denied(decision.reason, caller.name, ask.account)
             return _handed_out(ctx, caller, current, held, now)
         # No secret under that generation: either the row moved on between two reads, or there is none of that kind.
         seen, current = current, await ctx.store.account_by_uuid(current.uuid)
@@ -214,10 +326,12 @@ async def _answer(
     return await refused(ctx, current or account, caller)
 
 
-def _handed_out(ctx: Context, caller: Caller, account: Account, held: _Held, now: float) -> Ready:
+def _handed_out(
+    ctx: Context, caller: Caller, account: Account, held: Held, now: float, resource: str | None = None
+) -> Ready:
     ctx.handouts.count(account, caller.name, now)
     ctx.publish("handed-out", account.name, app=caller.name, generation=account.generation)
-    return Ready(account, held.secret, held.facts, now)
+    return Ready(account, held.secret, held.facts, now, resource or account.resource)
 
 
 def _may_bring_id_token(account: Account, now: float) -> bool:

@@ -19,7 +19,7 @@ from broker.providers.flows import first_offered
 from broker.providers.model import Provider
 from broker.providers.urls import check_resource
 from broker.store.store import TakenLogin
-from broker.usecases import clients, providers, rediscovery
+from broker.usecases import clients, providers, push, rediscovery
 from broker.usecases.activate import activate, read_answer
 from broker.usecases.context import Context, Moment
 from broker.usecases.identify import identify
@@ -36,7 +36,9 @@ class NewLogin:
         account: the name to give, or empty for a sane default.
         base_url: the instance, where the preset needs one.
         parameters: what else stands in the preset's addresses, such as a tenant.
-        scope: what to ask; empty for the provider's default.
+        scope: what to ask; empty for the provider's default. An account that logs in again is asked for what it has
+            asked for before as well, ...
+        only_scope: ... unless this is so.
         flow: how the person logs in.
         client_id: a client registered by hand, or empty.
         client_secret: its secret, or None.
@@ -56,6 +58,14 @@ class NewLogin:
     auth_method: str = ""
     resource: str | None = None
     private: bool = False
+    only_scope: bool = False
+
+    def asks(self, provider: Provider, account: Account | None) -> tuple[str, ...]:
+        """Return the scopes to ask for: more of them must not cost an account those that it has."""
+        had = account.asked_scope if account is not None else ()
+        if self.only_scope or not self.scope:
+            return self.scope or had or provider.scopes
+        return tuple(dict.fromkeys((*had, *self.scope)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +158,7 @@ async def begin(ctx: Context, new: NewLogin, *, ask_again: bool = True) -> Login
     """Begin a browser or paste login: state, verifier and URL are made together and kept for ten minutes.
 
     Raises:
-        as ``prepare``, and Locked when nothing can be sealed.
+        as ``prepare``, Locked when nothing can be sealed, and LoginFailed where the provider does not take the request.
     """
     provider, account, resource = await prepare(ctx, new, ask_again=ask_again)
     first_offered(provider, new.flow)
@@ -172,6 +182,10 @@ async def begin(ctx: Context, new: NewLogin, *, ask_again: bool = True) -> Login
         public=not client.has_secret,
     )
     now = ctx.clock()
+    url, expires_at = request.url, now + LOGIN_LIFETIME
+    if push.is_pushed(provider) and new.flow == "paste":
+        held = await push.pushed(ctx, provider, url, client, brought)
+        url, expires_at = held.url, min(expires_at, now + held.expires_in)
     login = Login(
         id=secrets.token_urlsafe(24),
         account=new.account,
@@ -184,11 +198,11 @@ async def begin(ctx: Context, new: NewLogin, *, ask_again: bool = True) -> Login
         scope=scope,
         resource=resource,
         nonce=request.nonce,
-        authorization_url=request.url,
+        authorization_url=url,
         state="pending",
         reason="",
         created_at=now,
-        expires_at=now + LOGIN_LIFETIME,
+        expires_at=expires_at,
     )
     await ctx.store.put_login(login, state=request.state, verifier=request.verifier, brought=brought)
     ctx.publish("login-started", login.account, detail=provider.title, login=login.id)
@@ -221,7 +235,7 @@ def wanted(new: NewLogin, provider: Provider, account: Account | None) -> tuple[
     Raises:
         InvalidRequest: an ID token would be asked for that nobody could check.
     """
-    scope = new.scope or (account.asked_scope if account is not None else ()) or provider.scopes
+    scope = new.asks(provider, account)
     if "openid" in scope and not provider.endpoints.jwks:
         raise InvalidRequest(
             f"{provider.title} shows no keys, so an ID token of it cannot be checked.",
@@ -311,6 +325,7 @@ async def opened(ctx: Context, login_id: str, browser: Secret) -> Login:
     Raises:
         UnknownLogin: it is not pending (any more).
         Conflict: another browser opened it first.
+        LoginFailed: the provider does not take the request; the login has ended, and says why.
     """
     login = await ctx.store.login(login_id)
     if login is None or login.state != "pending" or login.expires_at <= ctx.clock():
@@ -320,7 +335,12 @@ async def opened(ctx: Context, login_id: str, browser: Secret) -> Login:
     for uuid, offered in list(ctx.offers.items()):
         if offered == login_id:
             del ctx.offers[uuid]
-    return login
+    provider = await providers.find(ctx, login.provider)
+    try:
+        return replace(login, authorization_url=await push.browser_url(ctx, provider, login))
+    except LoginFailed as exc:
+        await _fail(ctx, login, str(exc))
+        raise
 
 
 async def expire(ctx: Context) -> None:

@@ -12,9 +12,9 @@ from dataclasses import replace
 
 from broker.core import account as transitions
 from broker.core import timing
-from broker.core.account import Account, Identity, NeedsLogin
+from broker.core.account import Account, Active, Identity, NeedsLogin
 from broker.core.secret import Secret
-from broker.core.token import Grant
+from broker.core.token import Grant, Wish
 from broker.errors import InvalidRequest, KeyfobError, Misconfigured, StoreUnavailable, UnknownProvider
 from broker.oauth import idtoken, wire
 from broker.oauth.grant import BadReply, Unreadable, read_grant
@@ -36,26 +36,31 @@ class _Foreign(Exception):
     """A refresh brought a token of another person; the text says whose, and is safe to show."""
 
 
-def join(ctx: Context, account: Account, *, awaited: bool = True) -> asyncio.Task[None]:
+def join(ctx: Context, account: Account, *, awaited: bool = True, wish: Wish | None = None) -> asyncio.Task[str]:
     """Return the account's one refresh task, starting it where none is under way; one that is ``awaited`` goes first.
 
     What it renews is ``account`` as the caller saw it: where a newer token is found, there is nothing to do.
-    Await it through ``asyncio.shield``: a caller that goes away must not take the refresh with it. The task itself
-    ends without a value; read the account again to see what came of it.
+    Await it through ``asyncio.shield``: a caller that goes away must not take the refresh with it. Read the account
+    again to see what came of it.
+
+    With a ``wish`` it brings a token for that, and the account's own stays. It spends the same refresh token, so it
+    waits for the one that is under way, as the next one will wait for it. The task ends with why the provider does not
+    give that; with empty text where it does, or where it is not known.
     """
     if awaited:
         ctx.flights.awaited.add(account.uuid)
     if setbacks.lost_at(account):
         ctx.flights.expiring.add(account.uuid)
-    task = ctx.flights.tasks.get(account.uuid)
+    before = ctx.flights.tasks.get(account.uuid)
+    task = before if ctx.flights.wishes.get(account.uuid) == wish else None
     if task is None or task.done():
-        task = asyncio.create_task(_fly(ctx, account), name=f"refresh {account.name}")
-        ctx.flights.add(account.uuid, task)
+        task = asyncio.create_task(_fly(ctx, account, wish, before), name=f"refresh {account.name}")
+        ctx.flights.add(account.uuid, task, wish)
         task.add_done_callback(lambda done: _landed(ctx, account.uuid, done))
     return task
 
 
-def _landed(ctx: Context, uuid: str, task: asyncio.Task[None]) -> None:
+def _landed(ctx: Context, uuid: str, task: asyncio.Task[str]) -> None:
     if ctx.flights.tasks.get(uuid) is task:
         ctx.flights.remove(uuid)
     ctx.wake.set()
@@ -156,13 +161,15 @@ async def _judge_the_open(ctx: Context) -> None:
             continue
         raw = await ctx.store.kept_answer(account) if answered else None
         if raw is not None:
-            await _judge(ctx, account, provider, raw, started_at)
+            await _judge(ctx, account, provider, raw, started_at, await ctx.store.open_wish(account))
             continue
         await setbacks.lost(ctx, account, provider, started_at, "Keyfob was stopped while it waited for an answer")
 
 
-async def _fly(ctx: Context, seen: Account) -> None:
-    """One refresh, from the row to the row."""
+async def _fly(ctx: Context, seen: Account, wish: Wish | None, before: asyncio.Task[str] | None) -> str:
+    """One refresh, from the row to the row; return why the provider does not give what was wished for."""
+    if before is not None and not before.done():
+        await asyncio.wait([before])
     await _settled(ctx)
     provider = await find(ctx, seen.provider)
     issuer = setbacks.issuer_of(seen)
@@ -172,21 +179,23 @@ async def _fly(ctx: Context, seen: Account) -> None:
         # The row may have changed since it was seen, the more so while this flight waited at the gate.
         account = await ctx.store.account_by_uuid(seen.uuid)
         if ctx.flights.grounded or account is None or not _still_wanted(account, seen):
-            return
+            return ""
+        if wish is not None and not await still_wished(ctx, account, wish):
+            return ""
         silence = ctx.flights.throttled.get(issuer, 0.0) - ctx.clock()
         if silence > 0:
             # Another account was told so meanwhile; its word counts for all of them.
             await setbacks.failed(ctx, account, provider, f"{provider.title} is throttling.", silence)
-            return
+            return ""
         if setbacks.is_too_late(account, provider, ctx.clock()):
             await setbacks.too_late(ctx, account, provider)
-            return
+            return ""
         client, secret = await ctx.store.client_of(account)
         refresh_token = await ctx.store.refresh_token(account)
         sent = ctx.sent()
-        intended = await ctx.store.begin_refresh(account, sent.at) if refresh_token is not None else None
+        intended = await ctx.store.begin_refresh(account, sent.at, wish) if refresh_token is not None else None
         if intended is None or refresh_token is None:
-            return  # The row has changed since it was read; the next look finds what it is now.
+            return ""  # The row has changed since it was read; the next look finds what it is now.
         try:
             outcome = await wire.refresh(
                 ctx.http,
@@ -196,31 +205,46 @@ async def _fly(ctx: Context, seen: Account) -> None:
                 token_endpoint=account.destination.token_endpoint,
                 refresh_token=refresh_token,
                 redirect_uri=redirect_uri(ctx, provider),
-                resource=account.resource,
+                resource=account.resource if wish is None else wish.resource,
+                scope=() if wish is None else wish.scope,
             )
         except Misconfigured as exc:
             # Nothing was sent, and nothing will be before a person has mended it.
             await setbacks.misconfigured(ctx, intended, str(exc))
-            return
+            return ""
         if isinstance(outcome, wire.Answered):
             # Still at the gate: an answer that is not on the disk yet is in the air, as far as a crash is concerned.
             kept = await _keep(ctx, intended, outcome.raw, outcome.refresh_token)
     async with ctx.landing():
-        if not isinstance(outcome, wire.Answered):
-            await setbacks.receive(ctx, intended, provider, outcome, ctx.when(sent))
-        elif kept is not None:
-            await _judge(ctx, kept, provider, outcome.raw, ctx.when(sent))
+        if isinstance(outcome, wire.Answered):
+            return "" if kept is None else await _judge(ctx, kept, provider, outcome.raw, ctx.when(sent), wish)
+        if wish is not None and (why := await setbacks.wish_denied(ctx, intended, provider, outcome)):
+            return why
+        await setbacks.receive(ctx, intended, provider, outcome, ctx.when(sent))
+        return ""
 
 
 def _still_wanted(account: Account, seen: Account) -> bool:
     """Whether a refresh still makes sense: another flight may have landed, or a login begun a new life."""
+    # A narrower token leaves the account well and its own token alone; whatever else changes the generation does not.
+    narrowed = isinstance(account.state, Active) and account.token_generation == seen.token_generation
     return (
         account.has_refresh_token
-        and account.generation == seen.generation
+        and (account.generation == seen.generation or narrowed)
         # Seen between the two commits of an answer, it had the new generation and the old token still.
         and account.token == seen.token
         and not isinstance(account.state, NeedsLogin | transitions.Misconfigured)
     )
+
+
+async def still_wished(ctx: Context, account: Account, wish: Wish) -> bool:
+    """Whether to ask for a narrower token: the login is well, and nobody has just brought such a one."""
+    if not isinstance(account.state, Active):
+        return False
+    kept = await ctx.store.derived_token(account, wish)
+    if kept is None or timing.is_expired(kept[1], ctx.clock()):
+        return True
+    return not 0 <= ctx.clock() - kept[1].issued_at < timing.LEAST_BETWEEN_REFRESHES
 
 
 async def _keep(ctx: Context, account: Account, raw: Secret, refresh_token: Secret | None) -> Account | None:
@@ -249,19 +273,25 @@ async def _save(ctx: Context, account: Account, raw: Secret, refresh_token: Secr
         log.error("the answer for '%s' is in memory only: %s", account.name, exc)  # noqa: TRY400 -- its text says it all
 
 
-async def _judge(ctx: Context, account: Account, provider: Provider, raw: Secret, sent_at: float) -> None:
-    """Validate the rest of an answer whose refresh token is already safe, then put the token to use."""
+async def _judge(
+    ctx: Context, account: Account, provider: Provider, raw: Secret, sent_at: float, wish: Wish | None = None
+) -> str:
+    """Validate the rest of an answer whose refresh token is already safe, then put the token to use.
+
+    Returns why the provider does not give what was wished for; empty text where it does.
+    """
+    asked = account.scope if wish is None else wish.scope or account.scope
     rules = provider.reply.of_refresh()
     try:
         refreshed = replace(provider, reply=rules)
-        grant = read_grant(raw, provider=refreshed, issued_at=sent_at, asked_scope=account.scope)
+        grant = read_grant(raw, provider=refreshed, issued_at=sent_at, asked_scope=asked)
         if not (provider.issuer and provider.endpoints.jwks):
             grant = replace(grant, id_token=None)  # nothing could verify it
         await _check_use(ctx, account, provider, grant)
     except _Foreign as exc:
         # Whoever that is, nothing of it is handed out or sent again (OpenID Connect Core 12.2).
         await setbacks.login_needed(ctx, account, str(exc))
-        return
+        return ""
     except (BadReply, KeyfobError) as exc:
         gone = isinstance(exc, Unreadable) or wire.hides_refresh_token(raw, rules)
         if gone and wire.refresh_token_in(raw, rules) is None:
@@ -269,10 +299,20 @@ async def _judge(ctx: Context, account: Account, provider: Provider, raw: Secret
             await setbacks.lost(ctx, account, provider, sent_at, str(exc))
         else:
             await _unusable(ctx, account, provider, raw, exc)
-        return
-    swapped = await setbacks.swap(ctx, account, lambda row: transitions.refreshed(row, ctx.clock()), grant)
+        return ""
+    if wish is not None and (more := beyond(wish, grant)):
+        await setbacks.swap(ctx, account, lambda row: row)  # the token is dropped; the login is as well as before
+        return f"{provider.title} gave more than was asked for: '{more}'."
+    swapped = await setbacks.swap(ctx, account, lambda row: transitions.refreshed(row, ctx.clock()), grant, wish)
     if swapped is not None:
-        ctx.publish("refreshed", swapped.name, generation=swapped.generation, detail=_lifetime(grant))
+        about = _lifetime(grant) if wish is None else f"a narrower token, {_lifetime(grant)}"
+        ctx.publish("refreshed", swapped.name, generation=swapped.generation, detail=about)
+    return ""
+
+
+def beyond(wish: Wish, grant: Grant) -> str:
+    """Return the scopes that a token carries and nobody wished for, in words (RFC 8693 2.2.1)."""
+    return " ".join(sorted(set(grant.token.scope) - set(wish.scope))) if wish.scope else ""
 
 
 async def _unusable(ctx: Context, account: Account, provider: Provider, raw: Secret, why: Exception) -> None:

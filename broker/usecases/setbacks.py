@@ -8,7 +8,7 @@ from collections.abc import Callable
 from broker.core import account as transitions
 from broker.core import timing
 from broker.core.account import Account, RefreshingFailed, Uncertain
-from broker.core.token import Grant
+from broker.core.token import Grant, Wish
 from broker.events import Kind
 from broker.oauth import wire
 from broker.providers.model import Provider
@@ -27,10 +27,10 @@ async def receive(ctx: Context, account: Account, provider: Provider, outcome: w
         case wire.Refused(error=error) if error in provider.refresh.dead_grant_errors:
             await _dead(ctx, account, provider, outcome)
         case wire.Refused(error=error, description=description) if error in CLIENT_ERRORS:
-            said = _said(provider, error, description)
-            await misconfigured(ctx, account, f"{said} The login is kept; check the client id and secret.")
+            told = said(provider, error, description)
+            await misconfigured(ctx, account, f"{told} The login is kept; check the client id and secret.")
         case wire.Refused(error=error, description=description):
-            await failed(ctx, account, provider, _said(provider, error, description))
+            await failed(ctx, account, provider, said(provider, error, description))
         case wire.Throttled(reason=reason, retry_after=retry_after):
             if retry_after is not None:
                 until = ctx.clock() + min(retry_after, timing.RETRY_AFTER_CAP)
@@ -44,6 +44,19 @@ async def receive(ctx: Context, account: Account, provider: Provider, outcome: w
             await lost(ctx, account, provider, sent_at, reason)
 
 
+async def wish_denied(ctx: Context, account: Account, provider: Provider, outcome: wire.NoToken) -> str:
+    """Return why the provider does not give what was wished for; empty where what came back is about the login.
+
+    The login is as well as it was: such a request is sent only where a refusal spends nothing (``RefreshPolicy``).
+    """
+    if not isinstance(outcome, wire.Refused):
+        return ""
+    if outcome.error in provider.refresh.dead_grant_errors or outcome.error in CLIENT_ERRORS:
+        return ""
+    await swap(ctx, account, lambda row: row)
+    return said(provider, outcome.error, outcome.description)
+
+
 def issuer_of(account: Account) -> str:
     """Return whom the account's refreshes ask: what is throttled, and gated, together."""
     return account.destination.issuer or account.destination.token_endpoint
@@ -51,7 +64,7 @@ def issuer_of(account: Account) -> str:
 
 async def _dead(ctx: Context, account: Account, provider: Provider, refusal: wire.Refused) -> None:
     """The provider says that the grant is dead. Only the row that was sent may die: a lost race is not a death."""
-    reason = _said(provider, refusal.error, refusal.description)
+    reason = said(provider, refusal.error, refusal.description)
     if _in_doubt(account):
         reason = f"An answer of {provider.title} was lost, and the refresh token from before is not accepted any more."
     await login_needed(ctx, account, reason)
@@ -162,7 +175,11 @@ async def _put_off(
 
 
 async def swap(
-    ctx: Context, account: Account, change: Callable[[Account], Account], grant: Grant | None = None
+    ctx: Context,
+    account: Account,
+    change: Callable[[Account], Account],
+    grant: Grant | None = None,
+    wish: Wish | None = None,
 ) -> Account | None:
     """Close the intent with what the answer changes, and return the new account; None where it was superseded.
 
@@ -170,7 +187,7 @@ async def swap(
     another generation the refresh token that was sent is not the account's any more, so its answer says nothing.
     """
     while True:
-        swapped = await ctx.store.swap(change(account), grant=grant, settled=True)
+        swapped = await ctx.store.swap(change(account), grant=grant, settled=True, wish=wish)
         if swapped is not None:
             return swapped
         current = await ctx.store.account_by_uuid(account.uuid)
@@ -179,5 +196,6 @@ async def swap(
         account = current
 
 
-def _said(provider: Provider, error: str, description: str) -> str:
+def said(provider: Provider, error: str, description: str) -> str:
+    """Return a provider's refusal in words."""
     return f"{provider.title} answered {error}" + (f": {description}" if description else "") + "."

@@ -14,12 +14,13 @@ from broker.core.login import Flow
 from broker.core.policy import Ask, Caller
 from broker.core.secret import Secret
 from broker.errors import InvalidRequest, LoginFailed, UnknownLogin
+from broker.providers.urls import check_resource
 from broker.usecases import accounts, begin, given, login, paste
 from broker.usecases import get_token as tokens
 from broker.usecases.context import Context
 from broker.usecases.login import NewLogin
 from broker.web import render
-from broker.web.body import Fields, Query
+from broker.web.body import Fields, Query, check_words
 from broker.web.guards import check_unlocked
 
 # A waiting poll answers before proxies and clients grow impatient.
@@ -40,7 +41,7 @@ def caller_of(request: Request) -> Caller:
 async def get_token(request: Request, ctx: Context) -> Response:
     """``GET /v1/accounts/{account}/token``."""
     query = Query(request, "min_ttl", "scope", "resource", "id_token")
-    ask = Ask(request.path_params["account"], query.words("scope"), query.text("resource"))
+    ask = _ask(request, query.words("scope"), query.text("resource"))
     min_ttl, id_token = query.seconds("min_ttl"), query.flag("id_token")
     check_unlocked(ctx)
     outcome = await tokens.get_token(ctx, caller_of(request), ask, min_ttl=min_ttl, id_token=id_token)
@@ -51,14 +52,14 @@ async def report_rejected(request: Request, ctx: Context) -> Response:
     """``POST /v1/accounts/{account}/token/rejected``."""
     body = await Fields.read(request)
     token = body.secret("access_token")
+    ask = _ask(request, body.words("scope"), body.text("resource"))
     body.end()
     token = _needed(token, "access_token")
     check_unlocked(ctx)
-    name = request.path_params["account"]
-    denied = await accounts.rejected(ctx, caller_of(request), name, token)
+    denied = await accounts.rejected(ctx, caller_of(request), ask.account, token)
     if denied is not None:
         return render.problem(render.refusal(denied))
-    outcome = await tokens.get_token(ctx, caller_of(request), Ask(name))
+    outcome = await tokens.get_token(ctx, caller_of(request), ask)
     return render.token(outcome, plain=_wants_text(request))
 
 
@@ -115,6 +116,7 @@ async def start_login(request: Request, ctx: Context) -> Response:
         auth_method=body.text("token_endpoint_auth_method"),
         resource=body.text("resource") or None,
         private=body.flag("private"),
+        only_scope=body.flag("only_scope"),
     )
     access_token, refresh_token = body.secret("access_token"), body.secret("refresh_token")
     expires_at = body.time("expires_at")
@@ -171,6 +173,18 @@ async def cancel_login(request: Request, ctx: Context) -> Response:
     """``DELETE /v1/logins/{id}``."""
     await login.cancel(ctx, request.path_params["id"])
     return Response(status_code=204, headers=render.ANSWER_HEADERS)
+
+
+def _ask(request: Request, scope: tuple[str, ...], resource: str | None) -> Ask:
+    """Return what is asked for: both go to the provider where the account's own token is not that.
+
+    Raises:
+        InvalidRequest: they cannot be scopes, or a resource (RFC 8707 2).
+    """
+    check_words("scope", scope)
+    if resource:
+        check_resource(resource)
+    return Ask(request.path_params["account"], scope, resource or None)
 
 
 def _flows(body: Fields) -> tuple[Flow, ...]:

@@ -4,6 +4,7 @@ Called by the API handlers. Every complaint names the field and what it should h
 """
 
 import re
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -39,6 +40,16 @@ def _moment(name: str, value: object) -> float:
     if not 0 <= seconds < LATEST:
         raise InvalidRequest(f"'{name}' must lie between 1970 and the year 5000.")
     return float(seconds)
+
+
+def check_words(name: str, words: Sequence[str]) -> None:
+    """Refuse what cannot be a scope (RFC 6749 3.3).
+
+    Raises:
+        InvalidRequest: one of the words holds other characters.
+    """
+    if not all(SCOPE_TOKEN.fullmatch(word) for word in words):
+        raise InvalidRequest(f"'{name}' holds something that is no word of plain characters.")
 
 
 class Fields:
@@ -97,8 +108,7 @@ class Fields:
         words = value.split() if isinstance(value, str) else value
         if not isinstance(words, list) or not all(isinstance(word, str) and word.strip() == word for word in words):
             raise InvalidRequest(f"'{name}' must be an array of words.")
-        if not all(SCOPE_TOKEN.fullmatch(word) for word in words):
-            raise InvalidRequest(f"'{name}' holds something that is no word of plain characters.")
+        check_words(name, words)
         return tuple(dict.fromkeys(words))
 
     def choices(self, name: str) -> tuple[str, ...]:

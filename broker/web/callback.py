@@ -45,18 +45,15 @@ async def start(request: Request, ctx: Context) -> Response:
     if browser is None or not await ctx.store.opened_by(login_id, browser):
         # A first visit, then; whatever cookie came along, another page of this machine may have left it.
         browser = Secret(secrets.token_urlsafe(32))
+    response: Response
     try:
-        found = await login.opened(ctx, login_id, browser)
+        response = await _first_step(ctx, await login.opened(ctx, login_id, browser))
     except UnknownLogin:
         return pages.render(pages.LOGIN_GONE)
     except Conflict:
         return pages.render(pages.OTHER_BROWSER)
-    response: Response
-    if (shown := found.device) is not None:
-        title, complete = (await providers.find(ctx, found.provider)).title, shown.verification_uri_complete or ""
-        response = pages.render(pages.DevicePage(title, shown.user_code, shown.verification_uri, complete))
-    else:
-        response = RedirectResponse(found.authorization_url, 302, pages.HEADERS)
+    except LoginFailed:
+        response = RedirectResponse(f"/ui/logins/{login_id}", 302, pages.HEADERS)  # it says why
     response.set_cookie(
         COOKIE + login_id[:ID_IN_NAME],
         browser.reveal(),
@@ -66,6 +63,13 @@ async def start(request: Request, ctx: Context) -> Response:
         samesite="lax",
     )
     return response
+
+
+async def _first_step(ctx: Context, opened: Login) -> Response:
+    if (shown := opened.device) is None:
+        return RedirectResponse(opened.authorization_url, 302, pages.HEADERS)
+    title, complete = (await providers.find(ctx, opened.provider)).title, shown.verification_uri_complete or ""
+    return pages.render(pages.DevicePage(title, shown.user_code, shown.verification_uri, complete))
 
 
 async def callback(request: Request, ctx: Context) -> Response:
@@ -108,7 +112,7 @@ async def _result_page(ctx: Context, found: Login) -> pages.Page:
                 provider_title=provider.title,
                 identity=account.identity.label if account.identity is not None else "",
                 scope=account.scope,
-                missing_scope=tuple(scope for scope in found.scope if scope not in account.scope),
+                missing_scope=account.missing_scope,
                 refreshable=account.has_refresh_token,
             )
         case "pending":

@@ -82,8 +82,8 @@ def token(outcome: Outcome, *, plain: bool = False) -> Response:
             "token_type": outcome.facts.token_type,
             "expires_at": timestamp(expires_at),
             "expires_in": None if expires_at is None else max(0, math.floor(expires_at - outcome.now)),
-            "scope": " ".join(outcome.account.scope),
-            "resource": outcome.account.resource,
+            "scope": " ".join(outcome.facts.scope),
+            "resource": outcome.resource,
         }
     )
 
@@ -91,12 +91,10 @@ def token(outcome: Outcome, *, plain: bool = False) -> Response:
 def refusal(outcome: MustLogin | Denied | Unavailable) -> KeyfobError:
     """Return the error that stands for an outcome which is no token."""
     match outcome:
-        case Denied(reason=reason, app="", account=account):
-            return NotGranted(
-                f"No: {reason}.", f"Only another login can bring that: keyfob login {account} --scope SCOPE"
-            )
-        case Denied(reason=reason, app=app, account=account):
-            return NotGranted(f"No: {reason}.", f"Ask the owner: keyfob app grant {app} --account {account}")
+        case Denied(reason=reason, app=app, account=account, hint=hint):
+            ask_owner = f"Ask the owner: keyfob app grant {app} --account {account}"
+            again = f"Only another login can bring that: keyfob login {account} --scope SCOPE"
+            return NotGranted(f"No: {reason}.", hint or (ask_owner if app else again))
         case Unavailable(account=account, reason=reason, retry_after=retry_after, own_pause=own_pause):
             at_once = f" To ask at once: keyfob refresh {account}" if own_pause else ""
             return ProviderUnavailable(
@@ -127,6 +125,7 @@ def account(view: View | PendingView) -> dict[str, Any]:
             "identity": None,
             "scope": "",
             "asked_scope": " ".join(begun.scope),
+            "missing_scope": "",
             "resource": begun.resource,
             "expires_at": None,
             "next_refresh_at": None,
@@ -155,6 +154,7 @@ def account(view: View | PendingView) -> dict[str, Any]:
         },
         "scope": " ".join(shown.scope),
         "asked_scope": " ".join(shown.asked_scope),
+        "missing_scope": " ".join(shown.missing_scope),
         "resource": shown.resource,
         "expires_at": timestamp(shown.token.expires_at if shown.token is not None else None),
         "next_refresh_at": timestamp(view.next_refresh_at),
@@ -191,6 +191,9 @@ def login(shown: Login, start_url: str, account: Account | None = None) -> dict[
             body["verification_uri"] = shown.device.verification_uri
             body["verification_uri_complete"] = shown.device.verification_uri_complete
             body["interval"] = shown.device.interval
+    if account is not None:
+        body["granted_scope"] = " ".join(account.scope)
+        body["missing_scope"] = " ".join(account.missing_scope)
     if account is not None and account.identity is not None:
         body["identity"] = account.identity.label
     return body
@@ -263,7 +266,11 @@ def _description(shown: Provider) -> dict[str, Any]:
             "idle_days": shown.refresh.idle_days,
             "absolute_days": shown.refresh.absolute_days,
             "dead_grant_errors": list(shown.refresh.dead_grant_errors),
+            "narrows": shown.refresh.narrows,
+            "other_resources": shown.refresh.other_resources,
         },
+        "narrower_tokens": shown.narrows,
+        "other_resources": shown.serves_other_resources,
     }
 
 

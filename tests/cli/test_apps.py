@@ -112,7 +112,9 @@ def test_grant_is_told_whole(
 @pytest.fixture
 def granting(daemon: ScriptedDaemon) -> ScriptedDaemon:
     """A daemon with an account whose token carries two scopes."""
-    daemon.answers("GET /v1/accounts/work", {"account": "work", "scope": "read write", "resource": None})
+    account = {"account": "work", "provider": "p", "scope": "read write", "resource": None}
+    daemon.answers("GET /v1/accounts/work", account)
+    daemon.answers("GET /v1/providers/p", {"narrower_tokens": False, "other_resources": False})
     daemon.answers("POST /v1/apps", {"name": "backup", "key": "kf_abc"}, status=201)
     daemon.answers("PUT /v1/apps/backup/grants/work", {})
     return daemon
@@ -124,7 +126,7 @@ def granting(daemon: ScriptedDaemon) -> ScriptedDaemon:
     [
         (["--proxy-only"], "through the proxy only", "The proxy comes in a later version"),
         (["--scope", "read"], "carries more than app 'backup' may have: 'write'", "leave --scope out"),
-        (["--resource", "https://r"], "was granted resource 'https://r' only", "leave --resource out"),
+        (["--resource", "https://r"], "is not for resource 'https://r'", "leave --resource out"),
     ],
 )
 def test_grant_that_cannot_work(
@@ -149,7 +151,8 @@ def test_grant_that_cannot_work(
 
 def test_scope_of_an_account_that_tells_none(daemon: ScriptedDaemon, capsys: pytest.CaptureFixture[str]) -> None:
     """Where the provider does not say what the token carries, a narrower grant cannot be kept to."""
-    daemon.answers("GET /v1/accounts/work", {"account": "work", "scope": "", "resource": None})
+    daemon.answers("GET /v1/accounts/work", {"account": "work", "provider": "p", "scope": "", "resource": None})
+    daemon.answers("GET /v1/providers/p", {"narrower_tokens": False, "other_resources": True})
     daemon.answers("PUT /v1/apps/backup/grants/work", {})
 
     assert main([*GRANT, "--scope", "read"]) == 0
@@ -160,6 +163,22 @@ def test_scope_of_an_account_that_tells_none(daemon: ScriptedDaemon, capsys: pyt
 @pytest.mark.parametrize("options", [[], ["--scope", "read", "write"], ["--scope", "write read more"]])
 def test_grant_that_works(granting: ScriptedDaemon, options: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     """A grant of all that the account has comes without a warning."""
+    assert main([*GRANT, *options]) == 0
+
+    assert granting.lines()[-1] == "PUT /v1/apps/backup/grants/work"
+    assert "Warning" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "options", [["--scope", "read"], ["--resource", "https://r"], ["--resource", "https://r", "--scope", "read"]]
+)
+def test_grant_that_the_provider_makes_work(
+    granting: ScriptedDaemon, options: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where narrower tokens and tokens for other resources can be had, less than the account has is no doubt."""
+    granting.forget("GET /v1/providers/p")
+    granting.answers("GET /v1/providers/p", {"narrower_tokens": True, "other_resources": True})
+
     assert main([*GRANT, *options]) == 0
 
     assert granting.lines()[-1] == "PUT /v1/apps/backup/grants/work"

@@ -113,6 +113,22 @@ def test_accounts(
 
 
 @pytest.mark.parametrize(
+    ("ends", "level", "words"), [(3 * 86_400, "warning", "ends in 3 d"), (-60, "trouble", "static")]
+)
+def test_a_token_that_ends(
+    daemon: ScriptedDaemon, place: Path, capsys: pytest.CaptureFixture[str], ends: float, level: str, words: str
+) -> None:
+    """A token that nothing can renew is a warning before its end, and trouble from then on."""
+    _daemon(daemon, place, [_account("static", next_step="Bring a new one.", expires_at=_at(ends))])
+
+    code, (found,) = _findings(capsys)
+
+    assert code == (level == "trouble")
+    assert (found["level"], found["next_step"]) == (level, "Bring a new one.")
+    assert words in found["detail"]
+
+
+@pytest.mark.parametrize(
     ("status", "check", "level", "words"),
     [
         ({"version": "9.9.9"}, "version", "warning", "9.9.9"),

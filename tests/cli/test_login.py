@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -77,7 +78,8 @@ def test_every_option(logins: ScriptedDaemon, tmp_path: Path) -> None:
     """What the person says reaches the daemon under the API's names; the secret comes from its file."""
     (tmp_path / "secret").write_text("  s3cret\n")
     argv = ["login", "work", "--provider", "https://id.example", "--base-url", "https://pod.example", "--no-browser"]
-    argv += ["--scope", "openid", "a b", "--scope", "c", "--client-id", "C", "--client-secret-file"]
+    argv += ["--scope", "openid", "a b", "--scope", "c", "--resource", "https://api.example/"]
+    argv += ["--client-id", "C", "--client-secret-file"]
     logins.answers("GET /v1/providers", {"providers": [{"name": "id-example"}]})
     logins.forget("POST /v1/logins")
     logins.answers("POST /v1/logins", {**PENDING, "provider": "id-example"}, status=201)
@@ -89,6 +91,7 @@ def test_every_option(logins: ScriptedDaemon, tmp_path: Path) -> None:
         "provider": "https://id.example",
         "base_url": "https://pod.example",
         "scope": ["openid", "a", "b", "c"],
+        "resource": "https://api.example/",
         "flow": USUAL,
         "client_id": "C",
         "client_secret": "s3cret",
@@ -113,6 +116,49 @@ def test_a_resource_tells_where_to_log_in(
     assert (said in capsys.readouterr().err.splitlines()) is not known
     body = {"account": "work", "resource": "https://mcp.example/mcp", "flow": ["browser", "device"]}
     assert logins.requests[1].body == body
+
+
+def test_more_scopes(logins: ScriptedDaemon, capsys: pytest.CaptureFixture[str]) -> None:
+    """What was asked and what came is told where they differ; --only-scope reaches the daemon."""
+    logins.forget("GET /v1/accounts/work")
+    scopes = {"scope": "a", "asked_scope": "a b", "missing_scope": "b"}
+    logins.answers("GET /v1/accounts/work", {**ACCOUNT, **scopes})
+
+    assert main(["login", "work", "--no-browser", "--scope", "a b", "--only-scope"]) == 0
+
+    assert logins.requests[0].body == {"account": "work", "scope": ["a", "b"], "only_scope": True, "flow": USUAL}
+    assert "  asked: a b; granted: a" in capsys.readouterr().err.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("said", "sent"),
+    [
+        ("2031-01-31", "2031-01-31T00:00:00Z"),
+        ("2031-01-31T12:00:00+02:00", "2031-01-31T10:00:00Z"),
+        ("2031-01-31T12:00:00Z", "2031-01-31T12:00:00Z"),
+    ],
+)
+def test_token_that_ends(daemon: ScriptedDaemon, feed: Feed, said: str, sent: str) -> None:
+    """--expires takes what a provider's page shows; a bare date is its first moment."""
+    daemon.answers("POST /v1/logins", DONE, status=201)
+    daemon.answers("GET /v1/accounts/work", ACCOUNT)
+    feed("a-token")
+
+    assert main(["login", "work", "--provider", "p", "--flow", "token", "--token-file", "-", "--expires", said]) == 0
+
+    assert daemon.requests[0].body["expires_at"] == sent
+
+
+def test_token_that_ends_in_so_many_days(daemon: ScriptedDaemon, feed: Feed) -> None:
+    """--expires takes a length of time too."""
+    daemon.answers("POST /v1/logins", DONE, status=201)
+    daemon.answers("GET /v1/accounts/work", ACCOUNT)
+    feed("a-token")
+
+    assert main(["login", "work", "--provider", "p", "--flow", "token", "--token-file", "-", "--expires", "90d"]) == 0
+
+    ends = datetime.fromisoformat(daemon.requests[0].body["expires_at"]).timestamp()
+    assert abs(ends - time.time() - 90 * 86_400) < 60
 
 
 def test_browser_is_opened(logins: ScriptedDaemon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,6 +197,10 @@ def test_login_fails(logins: ScriptedDaemon, capsys: pytest.CaptureFixture[str])
         (
             ["work", "--provider", "p", "--scope", "a b", "c"],
             "keyfob login work --provider id-example --scope a b c",
+        ),
+        (
+            ["work", "--resource", "https://r/", "--scope", "a", "--only-scope"],
+            "keyfob login work --scope a --only-scope --resource https://r/",
         ),
         (["work", "--client-id", "C D"], "keyfob login work --client-id 'C D'"),
     ],
@@ -288,6 +338,10 @@ def test_token_flow(daemon: ScriptedDaemon, feed: Feed) -> None:
         ["login", "work", "--client-secret-file", "/no/such/file"],
         ["login", "work", "--client-secret-file", "-", "--flow", "paste"],
         ["login", "work", "--timeout", "-1"],
+        ["login", "work", "--expires", "90d"],
+        ["login", "work", "--flow", "token", "--token-file", "-", "--expires", "soon"],
+        ["login", "work", "--flow", "token", "--token-file", "-", "--expires", "2031-01-31T12:00:00"],
+        ["login", "work", "--only-scope"],
     ],
 )
 def test_usage(daemon: ScriptedDaemon, argv: list[str], feed: Feed) -> None:

@@ -17,6 +17,8 @@ from broker.core.account import (
     Suspect,
     Uncertain,
 )
+from broker.core.timing import DAY
+from broker.core.token import Token
 from tests.core.made import ACCOUNT, HOUR, NOW
 
 ENDS = NOW + HOUR
@@ -60,6 +62,39 @@ def test_a_token_that_nothing_can_renew(state: State, words: str) -> None:
     assert words in advice.next_step(alone, ENDS)
     assert advice.need(alone, ENDS + 5) == advice.Need("expired", ENDS, advice.EXPIRED)
     assert advice.need(replace(ACCOUNT, state=Active(NOW)), ENDS + 5) is None
+
+
+@pytest.mark.parametrize(
+    ("state", "words"), [(Active(NOW), "keyfob login me"), (Static(NOW), "keyfob login me --flow token")]
+)
+def test_a_token_that_will_end(state: State, words: str) -> None:
+    """Of one that nothing can renew a person is reminded a week and a day before, and told when it ends."""
+    ends = NOW + 30 * DAY
+    token = Token("Bearer", (), NOW, ends)
+    alone = replace(ALONE, state=state, token=token)
+
+    assert (advice.next_step(alone, ends - 7 * DAY - 1), advice.need(alone, ends - 7 * DAY - 1)) == ("", None)
+    week, day = "ends-in-a-week", "ends-in-a-day"
+    for before, what in ((7 * DAY, week), (2 * DAY, week), (DAY, day), (1, day)):
+        need = advice.need(alone, ends - before)
+        assert need is not None
+        assert (need.what, need.once) == (what, True)
+        assert need.since == ends - (7 * DAY if what == week else DAY)
+        assert words in advice.next_step(alone, ends - before)
+    assert advice.need(alone, ends) == advice.Need("expired", ends, advice.EXPIRED)
+    renewable = replace(alone, state=Active(NOW), has_refresh_token=True)
+    assert advice.need(renewable, ends - 1) is None
+
+
+def test_a_short_life_is_no_news() -> None:
+    """Of a token that was brought with three days left, that was known then; the last day is told all the same."""
+    ends = NOW + 3 * DAY
+    alone = replace(ALONE, state=Static(NOW), token=Token("Bearer", (), NOW, ends))
+
+    assert advice.need(alone, NOW + DAY) is None
+    soon = advice.need(alone, ends - DAY)
+    assert soon is not None
+    assert soon.what == "ends-in-a-day"
 
 
 @pytest.mark.parametrize("state", advice.STEPS)

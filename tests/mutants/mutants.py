@@ -68,9 +68,11 @@ MUTANTS = (
     Mutant(
         "sent although the intent could not be written",
         "broker/usecases/refresh.py",
-        "        intended = await ctx.store.begin_refresh(account, sent.at) if refresh_token is not None else None\n",
+        "        intended = await ctx.store.begin_refresh(account, sent.at, wish)"
+        " if refresh_token is not None else None\n",
         "        try:\n"
-        "            intended = None if refresh_token is None else await ctx.store.begin_refresh(account, sent.at)\n"
+        "            intended = await ctx.store.begin_refresh(account, sent.at, wish)"
+        " if refresh_token is not None else None\n"
         "        except StoreUnavailable:\n"
         "            intended = account\n",
         "tests/usecases/test_get_token.py::test_a_store_that_cannot_note_the_intent_sends_nothing",
@@ -114,15 +116,15 @@ MUTANTS = (
     Mutant(
         "invalid_client ends the login",
         "broker/usecases/setbacks.py",
-        '            await misconfigured(ctx, account, f"{said} The login is kept; check the client id and secret.")\n',
-        "            await login_needed(ctx, account, said)\n",
+        '            await misconfigured(ctx, account, f"{told} The login is kept; check the client id and secret.")\n',
+        "            await login_needed(ctx, account, told)\n",
         "tests/usecases/test_outcomes.py::test_every_outcome_is_told_apart_and_ends_the_refresh",
     ),
     Mutant(
         "expiry counted from the answer and not from the request",
         "broker/usecases/refresh.py",
-        "            await _judge(ctx, kept, provider, outcome.raw, ctx.when(sent))\n",
-        "            await _judge(ctx, kept, provider, outcome.raw, ctx.clock())\n",
+        'return "" if kept is None else await _judge(ctx, kept, provider, outcome.raw, ctx.when(sent), wish)\n',
+        'return "" if kept is None else await _judge(ctx, kept, provider, outcome.raw, ctx.clock(), wish)\n',
         "tests/usecases/test_refresh.py::test_the_life_of_a_token_is_counted_from_its_request",
     ),
     Mutant(
@@ -152,6 +154,34 @@ MUTANTS = (
         "        await ctx.store.save_answer(account, raw, refresh_token)\n",
         "        pass\n",
         "tests/usecases/test_store_faults.py::test_it_strikes_between_the_request_and_the_answer",
+    ),
+    Mutant(
+        "after a crash the answer for a narrower token is taken for the account's own",
+        "broker/usecases/refresh.py",
+        "            await _judge(ctx, account, provider, raw, started_at, await ctx.store.open_wish(account))\n",
+        "            await _judge(ctx, account, provider, raw, started_at)\n",
+        "tests/usecases/test_narrower_life.py::test_an_answer_to_a_wish_that_was_kept_is_not_taken_for_the_accounts_own",
+    ),
+    Mutant(
+        "two refreshes of one account at a time, where one is for a narrower token",
+        "broker/usecases/refresh.py",
+        "        await asyncio.wait([before])\n",
+        "        pass\n",
+        "tests/usecases/test_narrower.py::test_the_schedule_and_a_wish_do_not_meet",
+    ),
+    Mutant(
+        "a token that carries more than was asked for is handed out as a narrower one",
+        "broker/usecases/refresh.py",
+        '    return " ".join(sorted(set(grant.token.scope) - set(wish.scope))) if wish.scope else ""\n',
+        '    return " ".join(sorted(set(grant.token.scope) - set(wish.scope))) if not wish.scope else ""\n',
+        "tests/usecases/test_narrower.py::test_a_wish_that_the_provider_refuses_harms_nothing",
+    ),
+    Mutant(
+        "a push that fails is followed by an open request",
+        "broker/usecases/login.py",
+        "        await _fail(ctx, login, str(exc))\n        raise\n",
+        "        return login\n",
+        "tests/usecases/test_par.py::test_there_is_no_way_back_to_a_request_in_the_browser",
     ),
     Mutant(
         "a clock that is set moves nothing: what is left of a token's life is wrong by that much",

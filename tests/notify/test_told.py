@@ -9,7 +9,10 @@ import pytest
 
 from broker import notify
 from broker.core.account import Misconfigured, NeedsLogin, State, Suspect, Uncertain
+from broker.core.secret import Secret
 from broker.core.token import Token
+from broker.usecases import accounts, given
+from broker.usecases.login import NewLogin
 from tests.notify.hooks import DAY, MINUTE, Hook, announcer, into, running
 from tests.store import made
 from tests.usecases.house import Clock, opened
@@ -179,3 +182,33 @@ def test_an_audit_that_cannot_be_written(tmp_path: Path, hook: Hook, caplog: pyt
             assert "not in the audit" in caplog.text
 
     asyncio.run(live())
+
+
+def test_a_token_that_will_end_is_told_once_a_week_and_once_a_day_before(tmp_path: Path, hook: Hook) -> None:
+    """Whatever looks and restarts there are in between: seven days before its end, one day before, and at its end."""
+
+    async def day(clock: Clock, *, bring: bool = False) -> None:
+        async with opened(tmp_path, clock=clock, settings={"ttl": 400 * DAY}) as house:
+            if bring:
+                access_token, _ = await house.secrets_of(await house.log_in("elsewhere"))
+                new = NewLogin(provider="practice", account="me", base_url=house.practice.url)
+                await given.bring_token(house.ctx, new, Secret(access_token or ""), clock() + 90 * DAY)
+                await accounts.log_out(house.ctx, "elsewhere", local_only=True)
+            crier = announcer(house, hook.command)
+            await crier.look()
+            await crier.look()
+
+    clock = Clock()
+    told: list[tuple[int, str]] = []
+    for number in range(92):
+        asyncio.run(day(clock, bring=number == 0))
+        if len(hook.lines) > len(told):
+            told.append((number, hook.lines[-1]["event"]))
+        clock.forward(DAY)
+
+    assert told[:3] == [(83, "ends-in-a-week"), (89, "ends-in-a-day"), (90, "expired")]
+    assert (
+        hook.lines[0]["next_step"]
+        == "Before it ends, bring a new token: keyfob login me --flow token --token-file FILE"
+    )
+    assert hook.lines[0]["reason"].startswith("The token ends at 2027-04-15 08:00 UTC")

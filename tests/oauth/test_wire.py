@@ -10,6 +10,7 @@ import pytest
 
 from broker.core.login import Client
 from broker.core.secret import Secret
+from broker.core.token import Wish
 from broker.errors import Misconfigured
 from broker.oauth import wire
 from broker.oauth.grant import BadReply, read_grant
@@ -58,6 +59,58 @@ def test_a_refresh_names_no_scope(server: Loopback) -> None:
     server.default = http("200 OK", GOOD)
     refresh(server)
     assert parse_qsl(server.form()) == [("grant_type", "refresh_token"), ("refresh_token", "rt1"), ("client_id", "id")]
+
+
+def test_a_narrower_refresh_names_what_it_wants(server: Loopback) -> None:
+    """Scopes with the provider's separator, and the resource (RFC 6749 6, RFC 8707 2.2)."""
+    server.default = http("200 OK", GOOD)
+    asyncio.run(
+        wire.refresh(
+            CLIENT,
+            replace(PROVIDER, scope_separator=","),
+            PUBLIC,
+            None,
+            token_endpoint=server.url,
+            refresh_token=Secret("rt1"),
+            redirect_uri="http://127.0.0.1/callback/x",
+            resource="https://api.example/",
+            scope=("a", "b"),
+        )
+    )
+    assert dict(parse_qsl(server.form())) == {
+        "grant_type": "refresh_token",
+        "refresh_token": "rt1",
+        "scope": "a,b",
+        "resource": "https://api.example/",
+        "client_id": "id",
+    }
+
+
+@pytest.mark.parametrize(
+    ("wish", "named"),
+    [
+        (Wish(("a",), None), {"scope": "a"}),
+        (Wish((), "https://api.example/"), {"resource": "https://api.example/"}),
+        (Wish(("a", "b"), "https://api.example/"), {"scope": "a b", "resource": "https://api.example/"}),
+    ],
+)
+def test_an_exchange_says_what_it_brings_and_wants(server: Loopback, wish: Wish, named: dict[str, str]) -> None:
+    """An access token for an access token (RFC 8693 2.1), and no actor token."""
+    server.default = http("200 OK", GOOD)
+    asyncio.run(
+        wire.exchange_token(
+            CLIENT, PROVIDER, PUBLIC, None, token_endpoint=server.url, access_token=Secret("whole"), wish=wish
+        )
+    )
+    access_token = "urn:ietf:params:oauth:token-type:access_token"
+    assert dict(parse_qsl(server.form())) == {
+        "grant_type": "urn:ietf:params:oauth:grant-type:token-exchange",
+        "subject_token": "whole",
+        "subject_token_type": access_token,
+        "requested_token_type": access_token,
+        "client_id": "id",
+        **named,
+    }
 
 
 def test_a_code_goes_with_verifier_and_redirect_uri(server: Loopback) -> None:

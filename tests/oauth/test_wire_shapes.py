@@ -85,6 +85,43 @@ def test_a_json_body_holds_the_client_too(server: Loopback) -> None:
     assert (headers["content-type"], headers["x-version"]) == ("application/json", "2")
 
 
+def test_a_narrower_refresh_is_put_in_the_same_words(server: Loopback) -> None:
+    """The provider's names, parameters, body and endpoint, and the redirect URI where it is repeated."""
+    server.default = http("200 OK", GOOD)
+    token = TokenRequest(body="json", grant_field="action", refresh_grant="renew", redirect_uri_on_refresh=True)
+    asyncio.run(
+        wire.refresh(
+            CLIENT,
+            replace(PROVIDER, token=token, scope_separator=",", endpoints=Endpoints(refresh=server.url + "/again")),
+            POST,
+            SECRET,
+            token_endpoint=server.url + "/token",
+            refresh_token=Secret("the refresh token"),
+            redirect_uri=CALLBACK,
+            resource="https://api.example/",
+            scope=("a", "b"),
+        )
+    )
+    assert server.head().startswith("POST /again ")
+    assert json.loads(server.form()) == {
+        "action": "renew",
+        "refresh_token": "the refresh token",
+        "redirect_uri": CALLBACK,
+        "scope": "a,b",
+        "resource": "https://api.example/",
+        "client_id": "id/1",
+        "client_secret": "the client's secret",
+    }
+
+
+def test_a_member_is_read_where_the_token_is() -> None:
+    """From the object that holds the token, in the provider's form; None where there is none."""
+    assert wire.member(Secret('{"data": {"kind": "a"}, "kind": "b"}'), "kind", ReplyRules(path="data")) == "a"
+    assert wire.member(Secret("kind=a&access_token=x"), "kind", ReplyRules(codec="form")) == "a"
+    assert wire.member(Secret('{"kind": "b"}'), "kind", ReplyRules(path="data")) is None
+    assert wire.member(Secret("no reply"), "kind", ReplyRules()) is None
+
+
 def test_a_preset_cannot_overrule_what_belongs_to_the_flow(server: Loopback) -> None:
     """Further parameters stand beside grant and tokens, never in their place."""
     server.default = http("200 OK", GOOD)

@@ -26,7 +26,7 @@ def test_metadata_is_true(start: Callable[..., Walk]) -> None:
     assert document["authorization_response_iss_parameter_supported"] is True
     assert document["code_challenge_methods_supported"] == ["S256"]
     endpoints = [value for name, value in document.items() if name.endswith(("_endpoint", "jwks_uri"))]
-    assert len(endpoints) == 8
+    assert len(endpoints) == 9
     assert all(walk.http.options(urlsplit(endpoint).path).status_code == 405 for endpoint in endpoints)
 
 

@@ -16,6 +16,7 @@ from .journey import Journey
 from .keyfob import Keyfob
 from .steps import Steps, Stopped, say
 from .walk_funkwhale import FunkwhaleWalk
+from .walk_narrower import PRESET, NarrowerWalk
 from .walk_openid import OpenIDWalk
 from .walk_race import RaceWalk
 from .walk_restart import RestartWalk
@@ -69,6 +70,11 @@ def main(name: str) -> int:
                     if server.grace:
                         journey.keyfob.preset(provider, GRACE_PRESET.format(server=server))
                     walk(journey, provider).walk(steps)
+            if name == "oidc_provider":
+                log = artifacts / "daemon-narrower.log"
+                with _journey(server, log) as journey:
+                    journey.keyfob.preset(provider, PRESET.format(server=server))
+                    NarrowerWalk(journey, provider).walk(steps)
         else:
             with _journey(server, log) as journey:
                 FunkwhaleWalk(journey).walk(steps)

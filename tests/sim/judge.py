@@ -240,7 +240,7 @@ class Judge:
             return
         # The one exception (``refresh._put_off``): an answer was lost, the grace is over, and the access token has
         # died by now. Whatever the provider does about it, nothing that lives can be lost any more.
-        held = next((access for access in reversed(login.access) if access.known), None)
+        held = next((access for access in reversed(login.access) if access.known and not access.scope), None)
         lives = held is not None and held.dead_at is None and held.expires_at > now + EXCHANGE
         if row["state"] == "uncertain" and not lives:
             return
@@ -310,6 +310,9 @@ class Judge:
         if access is None:
             self.fail("I5", f"{account} gave a token that {provider.name} never issued")
             return None
+        self.counts["narrower"] += bool(access.scope)
+        if access.scope and set(access.scope.split()) != set(outcome.facts.scope):
+            self.fail("I5", f"{account} gave a token for {access.scope} as one for {outcome.facts.scope}")
         if row is not None and not access.login.replaced and row["generation"] <= access.under:
             self.fail(
                 "I1", f"{account} gave a token before what brought it was stored: still generation {access.under}"

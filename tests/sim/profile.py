@@ -35,6 +35,7 @@ EVENTS = {
     "outage": 3,
     "store": 6,
     "crowd": 6,
+    "less": 10,
 }
 
 

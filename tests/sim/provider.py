@@ -40,7 +40,7 @@ class Access:
     """One access token: until when it is good, since when and why it is not any more, and whether Keyfob has it.
 
     ``clock`` is the life of Keyfob in which it came, and by how much its clock was wrong then; ``under`` is the
-    generation under which Keyfob asked for it.
+    generation under which Keyfob asked for it; ``scope`` is what it carries, where less than everything was asked for.
     """
 
     login: "Login"
@@ -50,6 +50,7 @@ class Access:
     known: bool = True
     clock: tuple[int, float] = (0, 0.0)
     under: int = -1
+    scope: str = ""
 
 
 @dataclass(slots=True, eq=False)
@@ -155,7 +156,7 @@ class Provider:
         found = self._issued.get(form["refresh_token"])
         if found is None:
             return self._refuse("invalid_grant", None, "unknown")
-        return self._refresh(*found, form["refresh_token"], now)
+        return self._refresh(*found, form["refresh_token"], now, form.get("scope", ""))
 
     def revocation(self, form: dict[str, str], now: float) -> Answer:
         """Answer at the revocation endpoint (RFC 7009 2)."""
@@ -176,22 +177,22 @@ class Provider:
         self.newest[login.account] = login
         return self._grant(login, now, "code", renew=True)
 
-    def _refresh(self, login: Login, number: int, text: str, now: float) -> Answer:
+    def _refresh(self, login: Login, number: int, text: str, now: float, scope: str) -> Answer:
         newest = len(login.tokens) - 1
         if login.dead:
             return self._refuse("invalid_grant", login, "dead")
         if text == login.tokens[-1]:
             renew = self.rules.rotation == "always" or (self.rules.rotation == "sometimes" and self._rng.random() < 0.5)
-            return self._grant(login, now, "ok" if renew else "kept", renew=renew)
+            return self._grant(login, now, "ok" if renew else "kept", renew=renew, scope=scope)
         if number == newest - 1 and now <= login.spent_at[number] + self.rules.grace:
             if not self.rules.same_again:
                 login.tokens[-1] = self._issue(login, newest)
-            return self._grant(login, now, "grace", renew=False)
+            return self._grant(login, now, "grace", renew=False, scope=scope)
         if self.rules.reuse_revokes:
             self.revoke(login, now, "reuse")
         return self._refuse("invalid_grant", login, "reuse")
 
-    def _grant(self, login: Login, now: float, result: str, *, renew: bool) -> Answer:
+    def _grant(self, login: Login, now: float, result: str, *, renew: bool, scope: str = "") -> Answer:
         if renew:
             if login.tokens:
                 login.spent_at.append(now)
@@ -200,11 +201,13 @@ class Provider:
             self._kill_access(login, now, "refreshed")
         short = self._rng.random() < self.rules.short_part
         lifetime = self._rng.randint(40, 600) if short else int(self.rules.lifetime)
-        access = Access(login, now + lifetime)
+        access = Access(login, now + lifetime, scope=scope)
         login.access.append(access)
         text = f"at-{self.name}-{len(self.access)}"
         self.access[text] = access
         fields: dict[str, Any] = {"access_token": text, "token_type": "Bearer", "expires_in": lifetime}
+        if scope:
+            fields["scope"] = scope
         if renew or result == "grace":
             fields["refresh_token"] = login.tokens[-1]
         elif self.rules.omitted != "absent":

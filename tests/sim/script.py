@@ -65,6 +65,14 @@ def _crowd(world: World) -> None:
         world.spawn(partial(world.ask, account, 90000.0))
 
 
+def _less(world: World) -> None:
+    """Programs want a token with less scope, while others want the account's own."""
+    account = _some(world)
+    for _ in range(2):
+        world.spawn(partial(world.ask, account, scope=("read",)))
+    world.loop.call_later(world.rng.uniform(0.0, 2.0), world.spawn, partial(world.ask, account, 90000.0))
+
+
 def _rejected(world: World) -> None:
     world.spawn(partial(world.reject, _some(world)))
 
@@ -193,6 +201,7 @@ ACTS: dict[str, Act] = {
     "outage": _outage,
     "store": _store,
     "crowd": _crowd,
+    "less": _less,
 }
 
 

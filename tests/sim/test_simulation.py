@@ -43,7 +43,7 @@ def test_a_seed_is_one_story(base: Path) -> None:
 def test_the_judge_can_fail(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A product that forgets its intents is caught within a few seeds, and the report says how to see it again."""
 
-    async def forgetful(self: Refreshes, account: Account, now: float) -> Account:  # noqa: ARG001 -- as the real one
+    async def forgetful(self: Refreshes, account: Account, now: float, wish: object) -> Account:  # noqa: ARG001 -- as the real one
         return account
 
     monkeypatch.setattr(Refreshes, "begin_refresh", forgetful)

@@ -207,13 +207,15 @@ class World:
 
         return asyncio.create_task(guarded(), name="request")
 
-    async def ask(self, account: str, min_ttl: float | None = None) -> None:
+    async def ask(self, account: str, min_ttl: float | None = None, scope: tuple[str, ...] = ()) -> None:
         """A program asks for a token."""
         if self.engine is None:
             return
-        outcome = await get_token.get_token(self.engine.ctx, ME, Ask(account), min_ttl=min_ttl)
+        outcome = await get_token.get_token(self.engine.ctx, ME, Ask(account, scope), min_ttl=min_ttl)
         if isinstance(outcome, Ready):
-            self.judge.handed_out(account, outcome, self.provider(account))
+            access = self.judge.handed_out(account, outcome, self.provider(account))
+            if access is not None and access.scope and not scope:
+                self.judge.fail("I5", f"{account} gave a narrower token as its own")
             self.given[account] = outcome.access_token.reveal()
 
     async def outcome(self, account: str) -> get_token.Outcome:
@@ -286,13 +288,14 @@ class World:
                 "rotation": rules.rotation,
                 "reuse_grace_s": rules.grace,
                 "kills_old_access_token": rules.kills_old_access,
+                "narrows": True,
             }
             await providers.add(
                 self.engine.ctx,
                 NewProvider(
                     name=link.provider.name,
                     preset="generic",
-                    overrides={"endpoints": endpoints, "refresh": policy, "scopes": ["read"]},
+                    overrides={"endpoints": endpoints, "refresh": policy, "scopes": ["read", "write"]},
                     client_id="keyfob",
                 ),
             )

@@ -26,6 +26,8 @@ PROVIDER = ProviderConfig(
 ME = Identity(ISSUER, "sub-1", "Alice")
 # Makes of the present schema what the first one was.
 TO_0001 = (
+    "DROP TABLE derived_token",
+    "ALTER TABLE refresh_intent DROP COLUMN wish",
     "ALTER TABLE instance DROP COLUMN sequence",
     "ALTER TABLE instance DROP COLUMN line",
     "ALTER TABLE account DROP COLUMN logged_in_at",

@@ -156,7 +156,7 @@ def test_a_database_of_the_first_schema(tmp_path: Path) -> None:
     asyncio.run(after())
     asyncio.run(after())
 
-    (copy,) = database(tmp_path).parent.glob("keyfob.db.before-0003-*")
+    (copy,) = database(tmp_path).parent.glob(f"keyfob.db.before-{REVISION}-*")
     assert shape(copy) == shape(tmp_path / "first.db")
     with closing(sqlite3.connect(copy)) as connection:
         assert connection.execute("SELECT count(*) FROM secret").fetchone() == (

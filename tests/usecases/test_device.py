@@ -244,7 +244,7 @@ def test_cancelled_while_the_answer_is_on_its_way(tmp_path: Path) -> None:
         house.practice.set_faults([])
         await tick(house)
         assert await ended(house, begun) == ("failed", "The login was cancelled.")
-        assert (await house.store.accounts(), house.asked("revoke")) == ([], 1)
+        assert (await house.store.accounts(), house.asked("revoke")) == ([], 2)  # refresh token and access token
 
     told(tmp_path, story)
 

@@ -92,3 +92,44 @@ def test_no_provider_of_ones_own_is_called_like_a_preset(tmp_path: Path) -> None
             assert named.name == "practice"
 
     asyncio.run(story())
+
+
+def test_more_scopes_do_not_cost_those_that_there_are(tmp_path: Path) -> None:
+    """An account that asks for more asks for the union; what it has stays until the new login has succeeded."""
+
+    async def live() -> None:
+        async with opened(tmp_path) as house:
+            account = await house.log_in(scope=("openid", "read"))
+            before = await house.secrets_of(account)
+            begun = await house.begin(scope=("write", "read"))
+            assert begun.scope == ("openid", "read", "write")
+            house.practice.set_faults(["authorize:deny"])
+            assert (await house.walk(begun)).account is None
+            account = await house.account()
+            assert (await house.secrets_of(account), account.asked_scope) == (before, ("openid", "read"))
+            house.practice.set_faults([])
+            refused = await house.walk(await house.begin(scope=("write",)), user="grace")
+            assert refused.account is None
+            assert "belongs to 'ada'" in refused.reason or "but account 'me' belongs to" in refused.reason
+            assert await house.secrets_of(await house.account()) == before
+            account = await house.log_in(scope=("write",))
+            assert account.scope == ("openid", "read", "write")
+            assert account.missing_scope == ()
+            only = await house.begin(scope=("openid", "read"), only_scope=True)
+            assert only.scope == ("openid", "read")
+            again = await house.begin()
+            assert again.scope == ("openid", "read", "write")
+
+    asyncio.run(live())
+
+
+def test_what_was_asked_and_not_granted_is_told(tmp_path: Path) -> None:
+    """A provider may give less (RFC 6749 5.1): the account knows what is missing, by what came and not by its name."""
+
+    async def live() -> None:
+        async with opened(tmp_path, 'code:json={"scope": "read"}') as house:
+            account = await house.log_in(scope=("openid", "read", "write", "offline_access"))
+            assert account.scope == ("read",)
+            assert account.missing_scope == ("write",)
+
+    asyncio.run(live())

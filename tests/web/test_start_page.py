@@ -1,10 +1,16 @@
 """The start page of a login: which browser it ties to it, and that no other page can open it."""
 
+import asyncio
+from pathlib import Path
+
 import httpx2
 import pytest
 
 from broker.practice.server import PracticeServer
-from tests.web.house import House
+from broker.providers.model import ProviderConfig
+from broker.store.keys import FileKey
+from broker.store.store import Store
+from tests.web.house import House, running
 from tests.web.walk import GUARDS, Walk, is_guarded_page
 
 # --- the start page ---------------------------------------------------------------------------------------------------
@@ -149,3 +155,35 @@ def test_navigation_is_welcome(walk: Walk, headers: dict[str, str]) -> None:
 
     assert walk.browser.get(walk.answered()).status_code == 303
     assert walk.result().status_code == 200
+
+
+def test_a_request_that_the_provider_does_not_take_is_told_in_the_browser(
+    tmp_path: Path, practice: PracticeServer, browser: httpx2.Client
+) -> None:
+    """Where requests are pushed and the push fails, the person is shown why, and is not sent to the provider."""
+    overrides = {"endpoints": {"pushed_authorization": f"{practice.url}/par"}}
+    pushing = ProviderConfig("pushing", "practice", practice.url, overrides, {}, private=False, created_at=0.0)
+
+    async def configure() -> None:
+        database = f"sqlite:///{tmp_path}/.local/state/keyfob/keyfob.db"
+        store = await Store.open(database, key=FileKey(tmp_path / ".config/keyfob/key"), now=0.0)
+        await store.put_provider(pushing)
+        await store.close()
+
+    with running(tmp_path):
+        pass
+    asyncio.run(configure())
+    practice.set_faults(["par:error=invalid_request"])
+    before = len(practice.log.all("authorize"))
+    with running(tmp_path) as house:
+        begun = house.owner.ask("POST", "/v1/logins", 201, json={"account": "pushed", "provider": "pushing"})
+
+        answer = browser.get(begun["start_url"])
+
+        assert answer.status_code == 302
+        assert answer.headers["location"] == f"/ui/logins/{begun['id']}"
+        page = browser.get(f"{house.browser_url}{answer.headers['location']}")
+        assert "refused the login: invalid_request" in page.text
+        assert is_guarded_page(page)
+        assert len(practice.log.all("authorize")) == before
+    practice.set_faults([])

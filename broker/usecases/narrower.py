@@ -1,0 +1,178 @@
+"""A token that carries less than the account's own, or is for another resource: kept, refreshed for, or exchanged for.
+
+Called by ``get_token``, once the policy has said that the caller may have no more, or wants no more.
+"""
+
+import asyncio
+import logging
+from dataclasses import dataclass
+
+from broker.core import timing
+from broker.core.account import Account
+from broker.core.secret import Secret
+from broker.core.token import Grant, Token, Wish
+from broker.errors import KeyfobError, ProviderUnavailable
+from broker.oauth import strict, wire
+from broker.oauth.grant import BadReply, read_grant
+from broker.providers.model import Provider
+from broker.usecases import refresh, setbacks
+from broker.usecases.context import Context
+from broker.usecases.providers import find
+
+log = logging.getLogger(__name__)
+
+# What a provider has refused is not asked for again for so long: an app that asks every second must not make a refresh
+# of each; and a person who has mended it at the provider need not wait for long.
+DENIED_FOR = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Such a token.
+
+    Attributes:
+        secret: the access token.
+        facts: what is known about it.
+    """
+
+    secret: Secret
+    facts: Token
+
+
+@dataclass(frozen=True, slots=True)
+class No:
+    """Why such a token cannot be had; in words that are safe to show."""
+
+    reason: str
+
+
+async def kept(ctx: Context, account: Account, wish: Wish) -> Held | None:
+    """Return the token that is kept for a wish while it lives, or None."""
+    found = await ctx.store.derived_token(account, wish)
+    return None if found is None or timing.is_expired(found[1], ctx.clock()) else Held(*found)
+
+
+async def bring(ctx: Context, account: Account, wish: Wish) -> No | None:
+    """Get a token for a wish and keep it; :func:`unable` has said nothing against it.
+
+    The account has to be well, with a living token of its own.
+
+    None means that there is nothing to say against it: look at what is kept, and at the account.
+
+    Raises:
+        ProviderUnavailable: the provider cannot give one now.
+        KeyfobError: the store does not work, or the client is gone.
+    """
+    provider = await find(ctx, account.provider)
+    if _by_refresh(account, provider, wish):
+        if wait := await refresh.quota_wait(ctx, account):
+            raise ProviderUnavailable(f"{provider.title} rations its access tokens.", retry_after=wait)
+        why = await asyncio.shield(refresh.join(ctx, account, wish=wish))
+    else:
+        why = await asyncio.shield(_join_exchange(ctx, account, provider, wish))
+    if not why:
+        return None
+    ctx.flights.denied[_key(account, wish)] = (ctx.clock() + DENIED_FOR, why.rstrip("."))
+    return No(why.rstrip("."))
+
+
+async def unable(ctx: Context, account: Account, wish: Wish) -> No | None:
+    """Return why there is no point in asking the provider for such a token; None where there may be one."""
+    provider = await find(ctx, account.provider)
+    if not _by_refresh(account, provider, wish) and not (provider.exchanges and account.destination.client_id):
+        what = "with less scope" if wish.resource == account.resource else "for another resource"
+        return No(f"{provider.title} gives no token {what} beside the account's own")
+    until, why = ctx.flights.denied.get(_key(account, wish), (0.0, ""))
+    return No(why) if ctx.clock() < until else None
+
+
+def _key(account: Account, wish: Wish) -> str:
+    return f"{account.uuid} {account.logged_in_at} {wish.slot}"
+
+
+def _by_refresh(account: Account, provider: Provider, wish: Wish) -> bool:
+    rules = provider.refresh
+    return (
+        account.has_refresh_token
+        and not rules.kills_old_access_token
+        and (rules.narrows or not wish.scope)
+        and (rules.other_resources or wish.resource == account.resource)
+    )
+
+
+def _join_exchange(ctx: Context, account: Account, provider: Provider, wish: Wish) -> asyncio.Task[str]:
+    """Return the one task that exchanges the account's token for this, starting it where none is under way."""
+    key = f"{account.uuid} {wish.slot}"
+    task = ctx.flights.tasks.get(key)
+    if task is None or task.done():
+        task = asyncio.create_task(_exchange(ctx, account, provider, wish, key), name=f"exchange {account.name}")
+        ctx.flights.add(key, task, wish)
+        task.add_done_callback(lambda done: _exchanged(ctx, key, done))
+    return task
+
+
+def _exchanged(ctx: Context, key: str, task: asyncio.Task[str]) -> None:
+    ctx.flights.remove(key)
+    # Whoever waits gets the exception too; where nobody does any more, it is not lost.
+    if not task.cancelled() and (exc := task.exception()) is not None:
+        level = logging.WARNING if isinstance(exc, KeyfobError) else logging.ERROR
+        log.log(level, "token exchange failed: %s", exc, exc_info=None if isinstance(exc, KeyfobError) else exc)
+
+
+async def _exchange(ctx: Context, account: Account, provider: Provider, wish: Wish, key: str) -> str:
+    """Ask, judge and keep; return why the provider does not give that, or empty text."""
+    issuer = setbacks.issuer_of(account)
+    async with ctx.flights.cleared(key, issuer, one_by_one=False):
+        silence = ctx.flights.throttled.get(issuer, 0.0) - ctx.clock()
+        if silence > 0:
+            raise ProviderUnavailable(f"{provider.title} is throttling.", retry_after=silence)
+        if ctx.flights.grounded or not await refresh.still_wished(ctx, account, wish):
+            return ""
+        access_token = await ctx.store.access_token(account)
+        if access_token is None:
+            return ""  # the row has changed since it was read
+        client, secret = await ctx.store.client_of(account)
+        sent = ctx.sent()
+        outcome = await wire.exchange_token(
+            ctx.http,
+            provider,
+            client,
+            secret,
+            token_endpoint=account.destination.token_endpoint,
+            access_token=access_token,
+            wish=wish,
+        )
+    async with ctx.landing():
+        match outcome:
+            case wire.Answered(raw=raw):
+                try:
+                    grant = _read(raw, provider, account, wish, ctx.when(sent))
+                except BadReply as exc:
+                    return f"{provider.title} gave a token that is not usable: {exc}."
+                await ctx.store.put_derived(account, wish, grant)
+                return ""
+            case wire.Refused(error=error, description=description):
+                return setbacks.said(provider, error, description)
+            case wire.Throttled(reason=reason, retry_after=retry_after):
+                if retry_after is not None:
+                    ctx.flights.throttled[issuer] = ctx.clock() + min(retry_after, timing.RETRY_AFTER_CAP)
+                raise ProviderUnavailable(f"{provider.title} is throttling: {reason}.", retry_after=retry_after)
+            case wire.Unreachable(reason=reason) | wire.Faulty(reason=reason) | wire.Lost(reason=reason):
+                raise ProviderUnavailable(f"{provider.title} gave no proper answer: {reason}.")
+
+
+def _read(raw: Secret, provider: Provider, account: Account, wish: Wish, issued_at: float) -> Grant:
+    """Judge the answer to an exchange (RFC 8693 2.2.1).
+
+    Raises:
+        BadReply: it is not usable, is another kind of token, has ended already, or carries more than was asked for.
+    """
+    grant = read_grant(raw, provider=provider, issued_at=issued_at, asked_scope=wish.scope or account.scope)
+    kind = wire.member(raw, "issued_token_type", provider.reply)
+    if kind != wire.ACCESS_TOKEN_TYPE:
+        raise BadReply("its issued_token_type is not that of an access token")
+    if grant.token.lifetime is not None and grant.token.lifetime <= 0:
+        raise BadReply("it has expired already")
+    if more := refresh.beyond(wish, grant):
+        raise BadReply(f"it carries more than was asked for: '{strict.clean(more)}'")
+    return grant

@@ -1,0 +1,155 @@
+"""How long a narrower token lives: until it is stale, refused, or its login is another one; and across a crash."""
+
+import asyncio
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from broker.core.policy import Owner
+from broker.core.secret import Secret
+from broker.core.token import Wish
+from broker.errors import TooManyRequests
+from broker.practice.server import practice_in_thread
+from broker.practice.settings import PracticeSettings
+from broker.usecases import accounts, refresh
+from broker.usecases.get_token import Ready
+from tests.store import made
+from tests.usecases.house import DUE, TTL, Clock, opened
+from tests.usecases.test_settle import World, crash
+from tests.usecases.wishes import (
+    BY_REFRESH,
+    SCOPES,
+    WISH,
+    ask,
+    carries,
+    settle_in,
+)
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    """Run a provider that rotates strictly and answers a spent token for 30 s more; it outlives a crash of ours."""
+    clock = Clock()
+    settings = PracticeSettings(rotation="single-use", grace=30.0, auto_approve=True)
+    with practice_in_thread(settings, clock=clock) as practice:
+        yield World(practice, clock, tmp_path)
+
+
+def test_a_narrower_token_is_renewed_when_it_is_stale(tmp_path: Path) -> None:
+    """It has an end of its own, and each renewal is one more refresh of the same login."""
+
+    async def live() -> None:
+        async with opened(tmp_path, settings={"rotation": "single-use"}) as house:
+            await settle_in(house, **BY_REFRESH)
+            first = await ask(house, "read")
+            house.clock.forward(TTL - 30)
+            second = await ask(house, "read")
+            assert isinstance(first, Ready)
+            assert isinstance(second, Ready)
+            assert second.access_token != first.access_token
+            assert second.facts.expires_at == house.clock() + TTL
+            assert made.behind(tmp_path, "SELECT count(*) FROM derived_token") == [(1,)]
+            assert await house.holds_newest()
+
+    asyncio.run(live())
+
+
+def test_a_new_login_and_a_smaller_scope_drop_them(tmp_path: Path) -> None:
+    """They hang on the login that they came from, and on what it carries; a log-out forgets them too."""
+
+    async def live() -> None:
+        async with opened(tmp_path) as house:
+            await settle_in(house, **BY_REFRESH)
+            first = await ask(house, "read")
+            await house.log_in(scope=SCOPES)
+            second = await ask(house, "read")
+            assert isinstance(first, Ready)
+            assert isinstance(second, Ready)
+            assert second.access_token != first.access_token
+            house.clock.forward(DUE)
+            house.practice.set_faults(['refresh:json={"scope": "read write"}'])
+            await house.tick()
+            assert made.behind(tmp_path, "SELECT count(*) FROM derived_token") == [(0,)]
+            assert made.behind(tmp_path, "SELECT count(*) FROM secret WHERE kind LIKE 'derived%'") == [(0,)]
+            house.practice.set_faults([])
+            assert isinstance(await ask(house, "read"), Ready)
+            await accounts.log_out(house.ctx, "me")
+            assert made.behind(tmp_path, "SELECT count(*) FROM derived_token") == [(0,)]
+
+    asyncio.run(live())
+
+
+def test_a_rejected_narrower_token_is_dropped_once_in_thirty_seconds(tmp_path: Path) -> None:
+    """The next request brings another; an app that reports each one at once makes no storm of it."""
+
+    async def live() -> None:
+        async with opened(tmp_path) as house:
+            await settle_in(house, **BY_REFRESH)
+            first = await ask(house, "read")
+            assert isinstance(first, Ready)
+            with pytest.raises(TooManyRequests):
+                await accounts.rejected(house.ctx, Owner(), "me", first.access_token)
+            house.clock.forward(31)
+            assert await accounts.rejected(house.ctx, Owner(), "me", first.access_token) is None
+            second = await ask(house, "read")
+            assert isinstance(second, Ready)
+            assert second.access_token != first.access_token
+            assert await accounts.rejected(house.ctx, Owner(), "me", Secret("a-foreign-token")) is None
+            assert house.asked() == 2
+
+    asyncio.run(live())
+
+
+def test_an_answer_to_a_wish_that_was_kept_is_not_taken_for_the_accounts_own(world: World) -> None:
+    """After a crash between the two commits the rotated token is in force, and the narrower one where it belongs."""
+
+    async def live() -> None:
+        async with world.opened() as house:
+            await house.add_provider(**BY_REFRESH)
+            own, _ = await house.secrets_of(await house.log_in(scope=("openid", *SCOPES)))
+            world.clock.forward(4000)  # the provider's keys are an hour old: they are asked for after the answer
+            world.practice.set_faults(["jwks:hold"])
+            before = house.asked("jwks")
+            refresh.join(house.ctx, await house.account(), wish=WISH)
+            await house.until_asked("jwks", before + 1)
+            await crash(house)
+            world.practice.set_faults([])
+            assert [answered for _, _, answered in await house.store.open_intents()] == [True]
+            kept = json.loads(made.reveal(await house.store.kept_answer(await house.account())) or "")
+        async with world.opened() as house:
+            await refresh.settle(house.ctx)
+            account = await house.account()
+            assert await house.store.open_intents() == []
+            assert await house.secrets_of(account) == (own, kept["refresh_token"])
+            found = await house.store.derived_token(account, WISH)
+            assert found is not None
+            assert made.reveal(found[0]) == kept["access_token"]
+            assert account.state.name == "active"
+            assert house.asked() == 1
+            assert carries(house, await house.token()) == ({"openid", *SCOPES}, "")
+
+    asyncio.run(live())
+
+
+def test_an_answer_to_a_wish_that_was_lost_is_asked_for_again(world: World) -> None:
+    """It may have spent the account's refresh token: within the grace that is sent again, as after any lost answer."""
+
+    async def live() -> None:
+        async with world.opened() as house:
+            await settle_in(house, refresh={**BY_REFRESH["refresh"], "reuse_grace_s": 30})
+            world.practice.set_faults(["refresh:hold"])
+            refresh.join(house.ctx, await house.account(), wish=Wish(("read",), None))
+            await house.until_asked()
+            await crash(house)
+            world.practice.set_faults([])
+        async with world.opened() as house:
+            await refresh.settle(house.ctx)
+            await house.landed()
+            assert (await house.account()).state.name == "active"
+            assert await house.holds_newest()
+            assert [event.result for event in house.practice.log.all("refresh")] == ["ok", "grace"]
+            assert carries(house, await house.token()) == (set(SCOPES), "")
+
+    asyncio.run(live())

@@ -76,4 +76,4 @@ def need(account: Account, now: float) -> Need | None:
 
 
 def _has_ended(account: Account, now: float) -> bool:
-    return not account.has_refresh_token and account.token is not None and is_expired(account.token, now)
+    return not account.renewable and account.token is not None and is_expired(account.token, now)

@@ -12,7 +12,7 @@ from urllib.parse import quote_plus, unquote
 from broker.core.login import Client
 from broker.core.secret import Secret
 from broker.errors import Misconfigured
-from broker.oauth import strict
+from broker.oauth import assertion, strict
 from broker.oauth.http import AnswerLost, Http, NotSent, Reply
 from broker.providers.model import Provider
 from broker.providers.rules import ThrottleRules
@@ -147,13 +147,37 @@ async def client_credentials(
     *,
     token_endpoint: str,
     scope: tuple[str, ...],
+    audience: str,
     resource: str | None,
 ) -> Outcome:
-    """Ask for a token of the client's own (RFC 6749 4.4)."""
+    """Ask for a token of the client's own (RFC 6749 4.4); ``audience`` is the parameter of that name, or empty."""
     form: dict[str, str | Secret] = {"grant_type": "client_credentials"}
     if scope:
-        form["scope"] = provider.scope_separator.join(scope)
+        form[provider.scope_parameter] = provider.scope_separator.join(scope)
+    if audience:
+        form["audience"] = audience
     return await _ask(http, provider, client, secret, token_endpoint, form, resource)
+
+
+async def jwt_bearer(  # noqa: PLR0913 -- one argument per parameter of RFC 7523 2.1 and claim of 3
+    http: Http,
+    provider: Provider,
+    client: Client,
+    key: Secret,
+    *,
+    token_endpoint: str,
+    subject: str,
+    audience: str,
+    scope: tuple[str, ...],
+    resource: str | None,
+) -> Outcome:
+    """Ask for a token by an assertion that the client signs (RFC 7523 2.1), which proves the client as well."""
+    asked = provider.scope_separator.join(scope)
+    signed = assertion.grant(provider, client, key, subject=subject, audience=audience, scope=asked, now=http.now())
+    form: dict[str, str | Secret] = {"grant_type": assertion.GRANT, "assertion": signed}
+    if scope:
+        form[provider.scope_parameter] = asked
+    return await _ask(http, provider, None, key, token_endpoint, form, resource)
 
 
 async def revoke(
@@ -166,8 +190,8 @@ async def revoke(
     """
     if not provider.endpoints.revocation:
         return "the provider has no way to revoke a token"
-    form: dict[str, str | Secret] = {"token": token, "token_type_hint": hint}
-    match await _send(http, provider, client, secret, provider.endpoints.revocation, form):
+    form, basic = _proven(http, provider, client, secret, {"token": token, "token_type_hint": hint})
+    match await _send(http, provider, provider.endpoints.revocation, form, basic):
         case Reply() as reply if reply.status in _OK:
             return None
         case Reply() as reply:
@@ -185,40 +209,46 @@ async def revoke(
 async def _ask(
     http: Http,
     provider: Provider,
-    client: Client,
-    secret: Secret | None,
-    endpoint: str,
-    form: dict[str, str | Secret],
-    resource: str | None,
-) -> Outcome:
-    if resource is not None:
-        form["resource"] = resource
-    reply = await _send(http, provider, client, secret, endpoint, form)
-    return read_reply(reply, provider.throttle, _secrets(secret, form)) if isinstance(reply, Reply) else reply
-
-
-async def _send(
-    http: Http,
-    provider: Provider,
-    client: Client,
+    client: Client | None,
     secret: Secret | None,
     endpoint: str,
     form: Mapping[str, str | Secret],
-) -> Reply | Unreachable | Lost:
-    """Send a form with the client's authentication: in the header or in the body, never both (RFC 6749 2.3)."""
-    basic: tuple[str, str | Secret] | None = None
-    if client.auth_method == "client_secret_basic" and secret is not None:
+    resource: str | None,
+) -> Outcome:
+    """Ask the token endpoint, as ``client``, or as whom the form itself proves."""
+    if resource is not None:
+        form = {**form, "resource": resource}
+    form, basic = (form, None) if client is None else _proven(http, provider, client, secret, form)
+    reply = await _send(http, provider, endpoint, form, basic)
+    return read_reply(reply, provider.throttle, _secrets(secret, form)) if isinstance(reply, Reply) else reply
+
+
+Basic = tuple[str, str | Secret] | None
+
+
+def _proven(
+    http: Http, provider: Provider, client: Client, secret: Secret | None, form: Mapping[str, str | Secret]
+) -> tuple[Mapping[str, str | Secret], Basic]:
+    """Add the client's authentication: in the header or in the form, never both (RFC 6749 2.3)."""
+    method = client.auth_method
+    if method == "client_secret_basic" and secret is not None:
         # Form-encoded before base64 (RFC 6749 2.3.1); Authlib leaves that out, and odd ids then fail.
-        basic = quote_plus(client.client_id), Secret(quote_plus(secret.reveal()))
-    elif client.auth_method == "client_secret_post" and secret is not None:
-        form = {**form, "client_id": client.client_id, "client_secret": secret}
-    elif client.auth_method == "none" or (client.auth_method.startswith("client_secret_") and secret is None):
-        form = {**form, "client_id": client.client_id}
-    else:
-        raise Misconfigured(
-            f"Keyfob does not know the client authentication '{client.auth_method}'.",
-            "Configure the client as none, client_secret_basic or client_secret_post.",
-        )
+        return form, (quote_plus(client.client_id), Secret(quote_plus(secret.reveal())))
+    if method == "client_secret_post" and secret is not None:
+        return {**form, "client_id": client.client_id, "client_secret": secret}, None
+    if method in assertion.METHODS and secret is not None:
+        return {**form, **assertion.client_fields(provider, client, secret, http.now())}, None
+    if method == "none" or (method.startswith("client_secret_") and secret is None):
+        return {**form, "client_id": client.client_id}, None
+    raise Misconfigured(
+        f"Keyfob does not know the client authentication '{method}'.",
+        "Configure the client as none, client_secret_basic, client_secret_post, client_secret_jwt or private_key_jwt.",
+    )
+
+
+async def _send(
+    http: Http, provider: Provider, endpoint: str, form: Mapping[str, str | Secret], basic: Basic
+) -> Reply | Unreachable | Lost:
     try:
         return await http.send("POST", endpoint, private=provider.private, form=form, basic=basic)
     except NotSent as exc:

@@ -7,11 +7,13 @@ import json
 import secrets
 from typing import Any
 
+from joserfc.errors import JoseError
+from joserfc.jwk import ECKey, RSAKey
 from starlette.responses import Response
 
 from broker.core.secret import Secret
 from broker.practice import sabotage
-from broker.practice.clients import AUTH_METHODS, GRANT_TYPES, Client, redirect_uri_problem
+from broker.practice.clients import AUTH_METHODS, BY_KEY, GRANT_TYPES, Client, redirect_uri_problem
 from broker.practice.refusal import Refusal
 from broker.practice.wire import Answer, Call, json_response
 
@@ -28,10 +30,16 @@ def register(call: Call) -> Answer:
     if _texts(wanted, "response_types", ["code"]) not in (["code"], []):
         raise Refusal("invalid_client_metadata", "response_types must be code")
     redirect_uris = _redirect_uris(wanted, grant_types)
-    secret = None if method == "none" else Secret(secrets.token_urlsafe(24))
-    name = str(wanted.get("client_name", ""))
+    jwks = _jwks(wanted) if method == BY_KEY else ()
+    secret = None if method in ("none", BY_KEY) else Secret(secrets.token_urlsafe(24))
     client = Client(
-        f"registered-{secrets.token_hex(8)}", secret, (method,), tuple(grant_types), tuple(redirect_uris), name=name
+        f"registered-{secrets.token_hex(8)}",
+        secret,
+        (method,),
+        tuple(grant_types),
+        tuple(redirect_uris),
+        name=str(wanted.get("client_name", "")),
+        jwks=jwks,
     )
     call.practice.clients.add(client)
     call.client = client.id
@@ -48,6 +56,22 @@ def _metadata(call: Call) -> dict[str, Any]:
     if not isinstance(wanted, dict):
         raise Refusal("invalid_client_metadata", "the body must be a JSON object")
     return wanted
+
+
+def _jwks(wanted: dict[str, Any]) -> tuple[dict[str, Any], ...]:
+    """Return the public keys of a client (RFC 7591 2)."""
+    told = wanted.get("jwks")
+    keys = told.get("keys") if isinstance(told, dict) else None
+    if not isinstance(keys, list) or not keys or not all(isinstance(key, dict) for key in keys):
+        raise Refusal("invalid_client_metadata", f"{BY_KEY} needs jwks with a key in it")
+    for key in keys:
+        if "d" in key:
+            raise Refusal("invalid_client_metadata", "jwks: that is a private key; keep it")
+        try:
+            (ECKey if key.get("kty") == "EC" else RSAKey).import_key(key)
+        except (KeyError, ValueError, TypeError, JoseError) as exc:
+            raise Refusal("invalid_client_metadata", "jwks: a key cannot be read; EC and RSA are known here") from exc
+    return tuple(keys)
 
 
 def _texts(wanted: dict[str, Any], name: str, default: list[str]) -> list[str]:
@@ -77,6 +101,8 @@ def _created(call: Call, client: Client, method: str) -> Response:
         "response_types": ["code"] if "authorization_code" in client.grant_types else [],
         "token_endpoint_auth_method": method,
     }
+    if client.jwks:
+        answer["jwks"] = {"keys": list(client.jwks)}
     if client.secret is not None:
         answer |= {"client_secret": client.secret.reveal(), "client_secret_expires_at": 0}
     return json_response(sabotage.content(answer, call.faults), 201)

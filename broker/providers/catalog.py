@@ -128,6 +128,7 @@ def resolve(config: ProviderConfig, user_dir: Path | None = None) -> Provider:
         pkce=data.get("pkce", "S256"),
         grants=tuple(data.get("grants", ())),
         auth_methods=tuple(data.get("auth_methods", ())),
+        auth_algs=tuple(data.get("auth_algs", ())),
         client_id=data.get("client_id", ""),
         register_url=data.get("register_url", ""),
         callback_checks=data.get("callback_checks", {}),

@@ -73,6 +73,7 @@ def read_document(kind: Kind, issuer: str, document: Mapping[str, Any]) -> dict[
     for field, key in (
         ("id_token_signing_alg_values_supported", "id_token_algs"),
         ("token_endpoint_auth_methods_supported", "auth_methods"),
+        ("token_endpoint_auth_signing_alg_values_supported", "auth_algs"),
     ):
         values = _texts(document.get(field))
         if values:

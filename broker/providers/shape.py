@@ -83,6 +83,7 @@ _TOP: Mapping[str, Check] = {
     "pkce": _one_of("S256", "S256-public", "plain", "none"),
     "grants": _texts,
     "auth_methods": _texts,
+    "auth_algs": _texts,
     "client_id": _text,
     "register_url": _text,
     "api_base": _text,
@@ -121,6 +122,7 @@ _TABLES: Mapping[str, Mapping[str, Check]] = {
         "refresh_params": _pairs,
         "redirect_uri_on_refresh": _flag,
         "headers": _pairs,
+        "assertion_audience": _one_of("issuer", "token_endpoint"),
     },
     "reply": {
         "codec": _one_of("json", "form"),

@@ -15,7 +15,7 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.engine import RowMapping
 
 from broker.core.account import Destination
-from broker.core.login import Client
+from broker.core.login import BY_KEY, Client
 from broker.core.secret import Secret
 from broker.errors import Conflict, UnknownProvider
 from broker.providers.model import ProviderConfig
@@ -23,12 +23,18 @@ from broker.store import tables as t
 from broker.store.shelf import Shelf
 from broker.store.vault import SEALED, Vault, changed
 
-KIND = "client_secret"
+SECRET = "client_secret"  # noqa: S105 -- the name of a kind
+KEY = "client_key"
 GENERATION = 1  # a client has one secret at a time; what it replaces is deleted
 
 
 def _config(row: RowMapping) -> ProviderConfig:
     return ProviderConfig(**{name: value for name, value in row.items() if name != "binding"})
+
+
+def _kind(auth_method: str) -> str:
+    """Return what a client's proof is called: a key never opens as a secret, which would be sent as it is."""
+    return KEY if auth_method == BY_KEY else SECRET
 
 
 def client_of(row: RowMapping) -> Client:
@@ -45,7 +51,7 @@ def client_of(row: RowMapping) -> Client:
 
 
 def opened_client(tx: Connection, vault: Vault, client: str) -> tuple[Client, Secret | None] | None:
-    """Return a client and its secret, or None where there is no such client.
+    """Return a client and its secret or private key, or None where there is no such client.
 
     Raises:
         Locked: it has a secret and there is no key.
@@ -56,7 +62,7 @@ def opened_client(tx: Connection, vault: Vault, client: str) -> tuple[Client, Se
             select(t.client, *SEALED)
             .select_from(
                 t.client.outerjoin(
-                    t.secret, (t.secret.c.owner == t.client.c.uuid) & (t.secret.c.kind == KIND)
+                    t.secret, (t.secret.c.owner == t.client.c.uuid) & t.secret.c.kind.in_((SECRET, KEY))
                 ).outerjoin(t.data_key, t.data_key.c.owner == t.client.c.uuid)
             )
             .where(t.client.c.uuid == client)
@@ -72,13 +78,17 @@ def opened_client(tx: Connection, vault: Vault, client: str) -> tuple[Client, Se
     secret = vault.open(
         row,
         owner=client,
-        kind=KIND,
+        kind=_kind(found.auth_method),
         generation=GENERATION,
         destination=Destination(row["issuer"], row["token_endpoint"], row["client_id"]),
         client=client,
         whose=f"client '{found.client_id}'",
     )
     return found, secret
+
+
+def _waits_at(provider: str) -> Any:  # noqa: ANN401 -- SQLAlchemy's own
+    return (t.client.c.provider == provider) & (t.client.c.client_id == "")
 
 
 def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -188,10 +198,13 @@ class Providers(Shelf):
     ) -> Client:
         """Store a client; one of the same provider and client id gets the new secret, method, destination and time.
 
+        A key may be made before the provider has given its client an id; the first client with a key takes that one
+        over, so the row that kept it goes.
+
         Args:
             provider: name of a stored provider.
-            client_id: as the provider knows it.
-            secret: its secret; None for a public client, and then a secret stored before is deleted.
+            client_id: as the provider knows it; empty for a key that waits for its client.
+            secret: its secret or private key; None for a public client, and then what was stored before is deleted.
             auth_method: RFC 7591 2.
             origin: ``given``, ``registered`` or ``preset``.
             destination: where the secret may go; its client id is ``client_id``, whatever it says.
@@ -220,6 +233,8 @@ class Providers(Shelf):
                 .on_conflict_do_update(index_elements=["provider", "client_id"], set_=values)
             )
             same = (t.client.c.provider == provider) & (t.client.c.client_id == client_id)
+            if client_id and auth_method == BY_KEY:
+                self._forget_waiting(tx, provider)
             client = client_of(tx.execute(select(t.client).where(same)).mappings().one())
             self._vault.forget(tx, client.uuid)
             if secret is not None:
@@ -227,7 +242,7 @@ class Providers(Shelf):
                     tx,
                     secret,
                     owner=client.uuid,
-                    kind=KIND,
+                    kind=_kind(auth_method),
                     generation=GENERATION,
                     destination=replace(destination, client_id=client_id),
                     client=client.uuid,
@@ -236,17 +251,34 @@ class Providers(Shelf):
 
         return await self._db.write(work)
 
+    async def waiting_key(self, provider: str) -> Secret | None:
+        """Return the private key at ``provider`` that waits for its client, or None. Raises as :meth:`client`."""
+        query = select(t.client.c.uuid).where(_waits_at(provider))
+
+        def work(tx: Connection) -> tuple[Client, Secret | None] | None:
+            uuid = tx.execute(query).scalar_one_or_none()
+            return None if uuid is None else opened_client(tx, self._vault, uuid)
+
+        found = await self._db.read(work)
+        return None if found is None else found[1]
+
+    def _forget_waiting(self, tx: Connection, provider: str) -> None:
+        waiting = tx.execute(select(t.client.c.uuid).where(_waits_at(provider))).scalar_one_or_none()
+        if waiting is not None:
+            self._vault.forget(tx, waiting)
+            tx.execute(delete(t.client).where(t.client.c.uuid == waiting))
+
     async def clients(self, provider: str) -> list[Client]:
         """Return the clients at ``provider``, newest first."""
         query = (
             select(t.client)
-            .where(t.client.c.provider == provider)
+            .where(t.client.c.provider == provider, t.client.c.client_id != "")
             .order_by(t.client.c.created_at.desc(), t.client.c.uuid)
         )
         return [client_of(row) for row in await self._db.read(lambda tx: tx.execute(query).mappings().all())]
 
     async def client(self, uuid: str) -> tuple[Client, Secret | None] | None:
-        """Return a client and its secret, or None.
+        """Return a client and its secret or private key, or None.
 
         Raises:
             Locked: it has a secret and there is no key.

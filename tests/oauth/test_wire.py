@@ -90,10 +90,23 @@ def test_a_client_asks_for_a_token_of_its_own(server: Loopback) -> None:
     server.default = http("200 OK", GOOD)
     asyncio.run(
         wire.client_credentials(
-            CLIENT, PROVIDER, PUBLIC, None, token_endpoint=server.url, scope=("a", "b"), resource=None
+            CLIENT,
+            PROVIDER,
+            PUBLIC,
+            None,
+            token_endpoint=server.url,
+            scope=("a", "b"),
+            audience="https://api.example",
+            resource="https://api.example/v1",
         )
     )
-    assert dict(parse_qsl(server.form())) == {"grant_type": "client_credentials", "scope": "a b", "client_id": "id"}
+    assert dict(parse_qsl(server.form())) == {
+        "grant_type": "client_credentials",
+        "scope": "a b",
+        "audience": "https://api.example",
+        "resource": "https://api.example/v1",
+        "client_id": "id",
+    }
 
 
 def test_basic_is_form_encoded_before_base64(server: Loopback) -> None:
@@ -117,7 +130,7 @@ def test_post_puts_the_secret_into_the_body_only(server: Loopback) -> None:
 def test_an_authentication_that_is_not_known_asks_nobody(server: Loopback) -> None:
     """Without a way to authenticate nothing is sent, and the reason says what to do."""
     with pytest.raises(Misconfigured, match="private_key_jwt"):
-        refresh(server, client=replace(PUBLIC, auth_method="private_key_jwt"), secret=Secret("s"))
+        refresh(server, client=replace(PUBLIC, auth_method="tls_client_auth"), secret=Secret("s"))
     assert not server.requests
 
 

@@ -13,16 +13,18 @@ from typing import Any
 
 from broker.cli import terminal
 from broker.cli.accounts import identity
-from broker.cli.arguments import STDIN, json_flag, name, param_flag, seconds, secret_from
+from broker.cli.arguments import STDIN, auth_method_flag, json_flag, name, param_flag, seconds, secret_from
 from broker.cli.browser import open_in_browser
 from broker.cli.connect import connect
 from broker.cli.spinner import Spinner
 from broker.client import Client, ClientError, quote
 from broker.errors import InvalidRequest, LoginFailed
 
-FLOWS = ("browser", "paste", "device", "client-credentials", "token")
+FLOWS = ("browser", "paste", "device", "client-credentials", "jwt-bearer", "token")
+# These need nobody: the login is done as soon as it is begun.
+MACHINE_FLOWS = ("client-credentials", "jwt-bearer")
 ACCOUNT_HELP = "its name (default: the one that this person has there already, else PROVIDER, else PROVIDER-PERSON)"
-FLOW_HELP = "how (default: %(default)s); this version's daemon knows browser, paste and token"
+FLOW_HELP = "how (default: as before, else browser); this version knows all but device"
 # Starting may mean discovery and registration, finishing means exchange and identity: up to four calls of 20 s each.
 STEP_TIMEOUT = 90.0
 # How long one look at the login may hang; short enough for every idle timeout in between.
@@ -40,9 +42,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--base-url", metavar="URL", help="the instance, for providers that are run by many")
     param_flag(parser)
     parser.add_argument("--scope", metavar="S", nargs="+", action="extend", default=[], help="scopes to ask for")
-    parser.add_argument("--flow", choices=FLOWS, default="browser", help=FLOW_HELP)
+    parser.add_argument("--flow", choices=FLOWS, help=FLOW_HELP)
     parser.add_argument("--client-id", metavar="ID", help="OAuth client to use instead of the provider's own")
     parser.add_argument("--client-secret-file", metavar="FILE|-", help="file with its secret; - is stdin")
+    auth_method_flag(parser)
+    parser.add_argument("--subject", metavar="S", help="for whom, with --flow jwt-bearer (default: the client itself)")
+    parser.add_argument("--audience", metavar="A", help=f"whom the token is for, with {' or '.join(MACHINE_FLOWS)}")
+    parser.add_argument("--resource", metavar="URL", help="what the token is for (RFC 8707)")
     parser.add_argument("--token-file", metavar="FILE|-", help="file with the token, for --flow token; - is stdin")
     parser.add_argument("--private", action="store_true", help="a new provider may be at a private address")
     parser.add_argument("--no-browser", action="store_true", help="print the address instead of opening it")
@@ -107,6 +113,10 @@ def _body(args: argparse.Namespace) -> dict[str, Any]:
         "scope": [scope for text in args.scope for scope in text.split()],
         "flow": args.flow,
         "client_id": args.client_id,
+        "token_endpoint_auth_method": args.token_endpoint_auth_method,
+        "subject": args.subject,
+        "audience": args.audience,
+        "resource": args.resource,
     }
     if args.client_secret_file:
         body["client_secret"] = secret_from(args.client_secret_file, "client secret")
@@ -138,7 +148,7 @@ def _show_way(login: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]
     return login
 
 
-def _again(args: argparse.Namespace, login: dict[str, Any], flow: str) -> str:
+def _again(args: argparse.Namespace, login: dict[str, Any], flow: str | None) -> str:
     """Return the command that begins such a login anew, as a line for a shell.
 
     Whoever named a provider may have no account yet, and then the account's name alone would not be enough.
@@ -152,7 +162,10 @@ def _again(args: argparse.Namespace, login: dict[str, Any], flow: str) -> str:
         words += ["--client-id", args.client_id]
     if args.client_secret_file:
         words += ["--client-secret-file", args.client_secret_file]
-    if flow != "browser":
+    for option in ("token_endpoint_auth_method", "subject", "audience", "resource"):
+        if value := getattr(args, option):
+            words += [f"--{option.replace('_', '-')}", value]
+    if flow not in (None, "browser"):
         words += ["--flow", flow]
     return shlex.join(words)
 

@@ -4,13 +4,14 @@ Called by ``main``.
 """
 
 import argparse
+import json
+import time
 from typing import Any
 from urllib.parse import urlsplit
 
 from broker.cli import terminal
-from broker.cli.arguments import json_flag, name, param_flag, secret_from, subverbs
+from broker.cli.arguments import auth_method_flag, json_flag, name, param_flag, secret_from, subverbs
 from broker.cli.connect import connect
-from broker.cli.show import show
 from broker.client import quote
 
 # RFC 8414 2 and RFC 8628 4: metadata names, which are the API's keys and, with dashes, the options.
@@ -23,7 +24,6 @@ ENDPOINTS = (
     "registration_endpoint",
     "device_authorization_endpoint",
 )
-AUTH_METHODS = ("none", "client_secret_basic", "client_secret_post")
 # Adding may mean discovery: two documents in up to three places.
 ADD_TIMEOUT = 90.0
 
@@ -50,9 +50,7 @@ def _configure_add(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(_flag(endpoint), metavar="URL", help="where there is no metadata")
     parser.add_argument("--client-id", metavar="ID", help="the OAuth client that was registered by hand")
     parser.add_argument("--client-secret-file", metavar="FILE|-", help="file with its secret; - is stdin")
-    parser.add_argument(
-        "--token-endpoint-auth-method", choices=AUTH_METHODS, metavar="M", help=f"one of {', '.join(AUTH_METHODS)}"
-    )
+    auth_method_flag(parser)
     parser.add_argument(
         "--scope", metavar="S", nargs="+", action="extend", default=[], help="scopes that logins ask for"
     )
@@ -87,6 +85,7 @@ def _add(args: argparse.Namespace) -> int:
         terminal.say(
             f"Its redirect URI, for a client that is registered by hand: {terminal.clean(answer['redirect_uri'])}"
         )
+    _print_keys(answer)
     return 0
 
 
@@ -126,7 +125,22 @@ def _list(args: argparse.Namespace) -> int:
 
 
 def _show(args: argparse.Namespace) -> int:
-    return show(f"/v1/providers/{quote(args.provider)}", as_json=args.json)
+    with connect() as client:
+        found = client.request("GET", f"/v1/providers/{quote(args.provider)}")
+    if args.json:
+        terminal.result_json(found)
+        return 0
+    terminal.facts({key: value for key, value in found.items() if key != "keys"}, time.time())
+    _print_keys(found)
+    return 0
+
+
+def _print_keys(provider: dict[str, Any]) -> None:
+    """Print the public half of each key, so that it can be pasted at the provider."""
+    for key in provider.get("keys") or []:
+        whose = f"client {key['client_id']!r}" if key["client_id"] else "the client that is still to be named"
+        terminal.say(terminal.clean(f"The public key of {whose}, to be given to the provider as its JWKS:"))
+        terminal.result(terminal.clean(json.dumps(key["jwks"])))
 
 
 def _remove(args: argparse.Namespace) -> int:

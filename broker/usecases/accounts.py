@@ -110,7 +110,7 @@ async def refresh_now(ctx: Context, name: str, *, confirm: bool = False) -> Acco
             )
         case RefreshingFailed(reason=reason, throttled_until=until) if until > ctx.clock():
             return Unavailable(name, reason, until - ctx.clock())
-    if not account.has_refresh_token:
+    if not account.renewable:
         raise Conflict(
             f"The provider gave account '{name}' no refresh token.",
             f"Log in again: keyfob login {name}",
@@ -172,7 +172,7 @@ async def rejected(ctx: Context, caller: Caller, name: str, token: Secret) -> De
     marked = await ctx.store.swap(replace(account, forced_at=now))
     if marked is None:
         return None
-    if isinstance(marked.state, Static) or not marked.has_refresh_token:
+    if isinstance(marked.state, Static) or not marked.renewable:
         await _check_unrefreshable(ctx, marked, stored)
     elif marked.state.name in ("active", "refreshing-failed"):
         await asyncio.shield(refresh.join(ctx, marked))
@@ -267,6 +267,12 @@ async def _revoke(ctx: Context, account: Account) -> LoggedOut:
             break  # The access token died with it, and some providers stumble over a second request.
     if problems:
         return LoggedOut(revoked=False, detail=f"{provider.title} did not confirm ({'; '.join(problems)}).")
+    if account.is_machine:
+        client_id = account.destination.client_id
+        detail = (
+            f"{provider.title} confirmed that the token is dead; its client '{client_id}' can be removed there only."
+        )
+        return LoggedOut(revoked=True, detail=detail)
     return LoggedOut(revoked=True, detail=f"{provider.title} confirmed that the login is dead.")
 
 

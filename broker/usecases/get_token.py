@@ -164,7 +164,7 @@ async def _renewed(ctx: Context, account: Account) -> Account | None:
             return account
         case NeedsLogin() | Misconfigured() | Suspect() | Static():
             return account
-    if not account.has_refresh_token:
+    if not account.renewable:
         return account
     try:
         if not _is_over(account, now) and await refresh.quota_wait(ctx, account):
@@ -265,7 +265,7 @@ async def refused(ctx: Context, account: Account, caller: Caller) -> MustLogin |
             return Unavailable(account.name, reason, max(1.0, retry_at - now))
         case Suspect(reason=reason):
             return MustLogin(account.name, reason, await _offer(ctx, account, caller), confirm=True)
-    if account.has_refresh_token:
+    if account.renewable:
         return Unavailable(account.name, "A refresh is under way and takes long.", 5.0)
     reason = "The token has expired and the provider gave no refresh token."
     return MustLogin(account.name, reason, await _offer(ctx, account, caller))

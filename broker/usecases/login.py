@@ -40,6 +40,8 @@ class NewLogin:
         auth_method: how the client authenticates, or empty.
         resource: RFC 8707 resource, or None.
         private: special-purpose addresses are allowed for a provider that is new.
+        subject: for whom the flow ``jwt-bearer`` asks, or empty.
+        audience: for whom the token of a program's account shall be, or how its provider wants to be called; or empty.
     """
 
     provider: str
@@ -53,6 +55,8 @@ class NewLogin:
     auth_method: str = ""
     resource: str | None = None
     private: bool = False
+    subject: str = ""
+    audience: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,8 +234,11 @@ async def cancel(ctx: Context, login_id: str) -> None:
 async def offer(ctx: Context, account: Account) -> str:
     """Return a URL at which a person can log this account in again; empty where that cannot be offered.
 
-    One unopened login per account is enough, however often it is asked for.
+    One unopened login per account is enough, however often it is asked for. An account of a program has no person who
+    could log in.
     """
+    if account.is_machine:
+        return ""
     async with ctx.offering.setdefault(account.uuid, asyncio.Lock()):
         known = ctx.offers.get(account.uuid)
         login = await ctx.store.login(known) if known is not None else None

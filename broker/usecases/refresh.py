@@ -1,4 +1,4 @@
-"""A refresh: the one place where a refresh token is spent.
+"""A refresh: the one place where a refresh token is spent, and where accounts without one get their next token.
 
 ``join`` is what apps and the scheduler call; ``refresh_due`` is the tick; ``settle`` runs once at start, for what a
 crash left open. The order in ``_fly`` is the promise: intent committed -> sent once -> answer durable -> judged ->
@@ -13,13 +13,14 @@ from dataclasses import replace
 from broker.core import account as transitions
 from broker.core import timing
 from broker.core.account import Account, NeedsLogin
+from broker.core.login import Client
 from broker.core.secret import Secret
 from broker.core.token import Grant
 from broker.errors import InvalidRequest, KeyfobError, Misconfigured, StoreUnavailable, UnknownProvider
 from broker.oauth import idtoken, wire
 from broker.oauth.grant import BadReply, Unreadable, read_grant
 from broker.providers.model import Provider
-from broker.usecases import setbacks
+from broker.usecases import renewal, setbacks
 from broker.usecases.context import Context
 from broker.usecases.providers import find, timing_policy
 
@@ -166,7 +167,7 @@ async def _fly(ctx: Context, seen: Account) -> None:
     provider = await find(ctx, seen.provider)
     issuer = setbacks.issuer_of(seen)
     rules = provider.refresh
-    one_by_one = rules.rotation != "never" and not rules.reuse_grace_s
+    one_by_one = setbacks.spends(seen, provider) and not rules.reuse_grace_s
     async with ctx.flights.cleared(seen.uuid, issuer, one_by_one=one_by_one):
         # The row may have changed since it was seen, the more so while this flight waited at the gate.
         account = await ctx.store.account_by_uuid(seen.uuid)
@@ -180,22 +181,15 @@ async def _fly(ctx: Context, seen: Account) -> None:
         if setbacks.is_too_late(account, provider, ctx.clock()):
             await setbacks.too_late(ctx, account, provider)
             return
-        client, secret = await ctx.store.client_of(account)
+        client, proof = await ctx.store.client_of(account)
         refresh_token = await ctx.store.refresh_token(account)
         sent = ctx.sent()
-        intended = await ctx.store.begin_refresh(account, sent.at) if refresh_token is not None else None
-        if intended is None or refresh_token is None:
+        ready = refresh_token is not None or account.is_machine
+        intended = await ctx.store.begin_refresh(account, sent.at) if ready else None
+        if intended is None:
             return  # The row has changed since it was read; the next look finds what it is now.
         try:
-            outcome = await wire.refresh(
-                ctx.http,
-                provider,
-                client,
-                secret,
-                token_endpoint=account.destination.token_endpoint,
-                refresh_token=refresh_token,
-                resource=account.resource,
-            )
+            outcome = await _ask(ctx, account, provider, client, proof, refresh_token)
         except Misconfigured as exc:
             # Nothing was sent, and nothing will be before a person has mended it.
             await setbacks.misconfigured(ctx, intended, str(exc))
@@ -210,10 +204,30 @@ async def _fly(ctx: Context, seen: Account) -> None:
             await _judge(ctx, kept, provider, outcome.raw, ctx.when(sent))
 
 
+async def _ask(
+    ctx: Context,
+    account: Account,
+    provider: Provider,
+    client: Client,
+    proof: Secret | None,
+    refresh_token: Secret | None,
+) -> wire.Outcome:
+    """Send the one request that renews the account."""
+    there, resource = account.destination.token_endpoint, account.resource
+    if refresh_token is None or account.is_machine:
+        scope = account.asked_scope
+        return await renewal.ask(
+            ctx, provider, account.renewal, client, proof, token_endpoint=there, scope=scope, resource=resource
+        )
+    return await wire.refresh(
+        ctx.http, provider, client, proof, token_endpoint=there, refresh_token=refresh_token, resource=resource
+    )
+
+
 def _still_wanted(account: Account, seen: Account) -> bool:
     """Whether a refresh still makes sense: another flight may have landed, or a login begun a new life."""
     return (
-        account.has_refresh_token
+        account.renewable
         and account.generation == seen.generation
         # Seen between the two commits of an answer, it had the new generation and the old token still.
         and account.token == seen.token
@@ -250,8 +264,11 @@ async def _save(ctx: Context, account: Account, raw: Secret, refresh_token: Secr
 async def _judge(ctx: Context, account: Account, provider: Provider, raw: Secret, sent_at: float) -> None:
     """Validate the rest of an answer whose refresh token is already safe, then put the token to use."""
     try:
-        grant = read_grant(raw, provider=provider, issued_at=sent_at, asked_scope=account.scope)
-        if not (provider.issuer and provider.endpoints.jwks):
+        asked = account.asked_scope if account.is_machine else account.scope
+        grant = read_grant(raw, provider=provider, issued_at=sent_at, asked_scope=asked)
+        if account.is_machine:
+            grant = renewal.bare(grant)
+        elif not (provider.issuer and provider.endpoints.jwks):
             grant = replace(grant, id_token=None)  # nothing could verify it
         await _check_use(ctx, account, provider, grant)
     except _Foreign as exc:
@@ -260,7 +277,7 @@ async def _judge(ctx: Context, account: Account, provider: Provider, raw: Secret
         return
     except (BadReply, KeyfobError) as exc:
         gone = isinstance(exc, Unreadable) or wire.hides_refresh_token(raw)
-        if gone and wire.refresh_token_in(raw) is None:
+        if gone and setbacks.spends(account, provider) and wire.refresh_token_in(raw) is None:
             # Carried out, and the new refresh token is not to be found in it: as good as lost.
             await setbacks.lost(ctx, account, provider, sent_at, str(exc))
         else:

@@ -14,7 +14,7 @@ from broker.core.login import Flow
 from broker.core.policy import Ask, Caller
 from broker.core.secret import Secret
 from broker.errors import InvalidRequest, LoginFailed, UnknownLogin
-from broker.usecases import accounts, given, login, paste
+from broker.usecases import accounts, given, login, machine, paste
 from broker.usecases import get_token as tokens
 from broker.usecases.context import Context
 from broker.usecases.login import NewLogin
@@ -25,7 +25,7 @@ from broker.web.guards import check_unlocked
 # A waiting poll answers before proxies and clients grow impatient.
 MOST_WAIT = 60.0
 # The flows of this version; the others of the contract are refused by name.
-FLOWS: tuple[Flow, ...] = ("browser", "paste", "token", "refresh-token")
+FLOWS: tuple[Flow, ...] = ("browser", "paste", "client-credentials", "jwt-bearer", "token", "refresh-token")
 
 
 def caller_of(request: Request) -> Caller:
@@ -98,7 +98,8 @@ async def refresh_account(request: Request, ctx: Context) -> Response:
 async def start_login(request: Request, ctx: Context) -> Response:
     """``POST /v1/logins``."""
     body = await Fields.read(request)
-    flow = body.text("flow", "browser")
+    name = body.text("account")
+    flow = body.text("flow") or await machine.usual_flow(ctx, name)
     if flow not in FLOWS:
         known = flow in get_args(Flow)
         raise InvalidRequest(
@@ -107,7 +108,7 @@ async def start_login(request: Request, ctx: Context) -> Response:
         )
     new = NewLogin(
         provider=body.text("provider"),
-        account=body.text("account"),
+        account=name,
         base_url=body.text("base_url"),
         parameters=body.texts("parameters"),
         scope=body.words("scope"),
@@ -117,21 +118,35 @@ async def start_login(request: Request, ctx: Context) -> Response:
         auth_method=body.text("token_endpoint_auth_method"),
         resource=body.text("resource") or None,
         private=body.flag("private"),
+        subject=body.text("subject"),
+        audience=body.text("audience"),
     )
     access_token, refresh_token = body.secret("access_token"), body.secret("refresh_token")
     expires_at = body.time("expires_at")
     body.end()
     check_unlocked(ctx)
+    _check_members(new, access_token, refresh_token)
     if flow == "token":
         finished = await given.bring_token(ctx, new, _needed(access_token, "access_token"), expires_at)
     elif flow == "refresh-token":
         finished = await given.bring_refresh_token(ctx, new, _needed(refresh_token, "refresh_token"))
+    elif flow in machine.FLOWS:
+        finished = await machine.log_in(ctx, new)
     else:
-        if access_token is not None or refresh_token is not None:
-            raise InvalidRequest("A token does not go with this flow.", "Use the flow 'token' or 'refresh-token'.")
         started = await login.begin(ctx, new)
         return render.answer(render.login(started, login.start_url(ctx, started.id)), 201)
     return render.answer(render.login(finished.login, "", finished.account), 201)
+
+
+def _check_members(new: NewLogin, access_token: Secret | None, refresh_token: Secret | None) -> None:
+    """Refuse what belongs to another flow: silence would let a person believe that it was heard."""
+    brought = new.flow in ("token", "refresh-token")
+    if not brought and (access_token is not None or refresh_token is not None):
+        raise InvalidRequest("A token does not go with this flow.", "Use the flow 'token' or 'refresh-token'.")
+    if new.flow not in machine.FLOWS and (new.subject or new.audience):
+        raise InvalidRequest(
+            "A subject or an audience does not go with this flow.", f"Use one of: {', '.join(machine.FLOWS)}."
+        )
 
 
 async def show_login(request: Request, ctx: Context) -> Response:

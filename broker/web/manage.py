@@ -21,6 +21,7 @@ from broker.providers import catalog
 from broker.providers.discovery import ENDPOINTS
 from broker.providers.model import Provider
 from broker.usecases import apps, health, login, providers
+from broker.usecases import clients as known_clients
 from broker.usecases.context import Context
 from broker.usecases.providers import NewProvider
 from broker.web import render
@@ -218,7 +219,8 @@ async def openapi(_: Request, ctx: Context) -> Response:
 
 async def _provider(ctx: Context, found: Provider) -> dict[str, Any]:
     clients = [client.client_id for client in await ctx.store.clients(found.name)]
-    return render.provider(found, clients, login.redirect_uri(ctx, found.name))
+    keys = None if ctx.store.locked else await known_clients.public_keys(ctx, found.name)
+    return render.provider(found, clients, login.redirect_uri(ctx, found.name), keys)
 
 
 def _grant(body: Fields, account: str = "") -> AppGrant:

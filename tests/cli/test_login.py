@@ -45,7 +45,7 @@ def test_without_a_browser(logins: ScriptedDaemon, capsys: pytest.CaptureFixture
     assert START in err
     assert "Logged in as Ada: account 'work'." in err
     assert logins.lines() == ["POST /v1/logins", POLL, POLL, "GET /v1/accounts/work"]
-    assert logins.requests[0].body == {"account": "work", "provider": "p", "flow": "browser"}
+    assert logins.requests[0].body == {"account": "work", "provider": "p"}
 
 
 def test_without_a_browser_over_ssh(
@@ -58,7 +58,7 @@ def test_without_a_browser_over_ssh(
 
     said = "From another machine: keyfob login work --provider p --flow paste"
     assert said in capsys.readouterr().err.splitlines()
-    assert logins.requests[0].body["flow"] == "browser"
+    assert "flow" not in logins.requests[0].body
 
 
 def test_json(logins: ScriptedDaemon, capsys: pytest.CaptureFixture[str]) -> None:
@@ -73,7 +73,9 @@ def test_every_option(logins: ScriptedDaemon, tmp_path: Path) -> None:
     """What the person says reaches the daemon under the API's names; the secret comes from its file."""
     (tmp_path / "secret").write_text("  s3cret\n")
     argv = ["login", "work", "--provider", "https://id.example", "--base-url", "https://pod.example", "--no-browser"]
-    argv += ["--scope", "openid", "a b", "--scope", "c", "--client-id", "C", "--client-secret-file"]
+    argv += ["--scope", "openid", "a b", "--scope", "c", "--flow", "jwt-bearer", "--subject", "bot", "--audience", "A"]
+    argv += ["--resource", "https://api.example", "--token-endpoint-auth-method", "private_key_jwt"]
+    argv += ["--client-id", "C", "--client-secret-file"]
 
     assert main([*argv, str(tmp_path / "secret")]) == 0
 
@@ -82,7 +84,11 @@ def test_every_option(logins: ScriptedDaemon, tmp_path: Path) -> None:
         "provider": "https://id.example",
         "base_url": "https://pod.example",
         "scope": ["openid", "a", "b", "c"],
-        "flow": "browser",
+        "flow": "jwt-bearer",
+        "subject": "bot",
+        "audience": "A",
+        "resource": "https://api.example",
+        "token_endpoint_auth_method": "private_key_jwt",
         "client_id": "C",
         "client_secret": "s3cret",
     }
@@ -101,7 +107,7 @@ def test_browser_is_opened(logins: ScriptedDaemon, tmp_path: Path, monkeypatch: 
     while not seen.exists() and time.monotonic() < deadline:
         time.sleep(0.01)
     assert seen.read_text() == f"--new-tab|{START}|"
-    assert logins.requests[0].body["flow"] == "browser"
+    assert "flow" not in logins.requests[0].body
 
 
 def test_login_fails(logins: ScriptedDaemon, capsys: pytest.CaptureFixture[str]) -> None:
@@ -126,6 +132,10 @@ def test_login_fails(logins: ScriptedDaemon, capsys: pytest.CaptureFixture[str])
             "keyfob login work --provider id-example --scope a b c",
         ),
         (["work", "--client-id", "C D"], "keyfob login work --client-id 'C D'"),
+        (
+            ["ci", "--flow", "jwt-bearer", "--subject", "bot", "--token-endpoint-auth-method", "private_key_jwt"],
+            "keyfob login ci --token-endpoint-auth-method private_key_jwt --subject bot --flow jwt-bearer",
+        ),
     ],
 )
 def test_next_try_works(

@@ -68,9 +68,9 @@ MUTANTS = (
     Mutant(
         "sent although the intent could not be written",
         "broker/usecases/refresh.py",
-        "        intended = await ctx.store.begin_refresh(account, sent.at) if refresh_token is not None else None\n",
+        "        intended = await ctx.store.begin_refresh(account, sent.at) if ready else None\n",
         "        try:\n"
-        "            intended = None if refresh_token is None else await ctx.store.begin_refresh(account, sent.at)\n"
+        "            intended = None if not ready else await ctx.store.begin_refresh(account, sent.at)\n"
         "        except StoreUnavailable:\n"
         "            intended = account\n",
         "tests/usecases/test_get_token.py::test_a_store_that_cannot_note_the_intent_sends_nothing",

@@ -147,6 +147,27 @@ MUTANTS = (
         "tests/usecases/test_refresh.py::test_a_stopping_daemon_lets_flights_land_and_starts_none",
     ),
     Mutant(
+        "an account without a refresh token is taken for one that could lose it",
+        "broker/usecases/setbacks.py",
+        '    return not account.is_machine and provider.refresh.rotation != "never"\n',
+        '    return provider.refresh.rotation != "never"\n',
+        "tests/usecases/test_machine.py::test_an_outage_passes",
+    ),
+    Mutant(
+        "a private key opens as a client secret, which is sent as it is",
+        "broker/store/providers.py",
+        "    return KEY if auth_method == BY_KEY else SECRET\n",
+        "    return SECRET\n",
+        "tests/store/test_client_keys.py::test_a_key_opens_for_its_own_purpose_only",
+    ),
+    Mutant(
+        "an assertion for whoever gets it: its audience is a list",
+        "broker/oauth/assertion.py",
+        "        return provider.issuer\n",
+        "        return [provider.issuer]  # type: ignore[return-value]\n",
+        "tests/oauth/test_assertion.py::test_the_audience_is_one_text",
+    ),
+    Mutant(
         "no emergency journal: an answer that the database refuses is in memory only",
         "broker/usecases/refresh.py",
         "        await ctx.store.save_answer(account, raw, refresh_token)\n",

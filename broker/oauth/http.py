@@ -96,6 +96,12 @@ class Reply:
         # By the server's own clock where it shows it: ours may be wrong.
         return max(0.0, until - (_timestamp(self.headers.get("date", "")) or self.received_at))
 
+    @property
+    def ahead(self) -> float:
+        """By how many seconds our clock is ahead of the server's, or behind it; 0 where the server does not tell."""
+        theirs = _timestamp(self.headers.get("date", ""))
+        return 0.0 if theirs is None else self.received_at - theirs
+
 
 class Http:
     """Sends requests to providers. Keeps nothing between them: no connection, no cookie, no redirect.

@@ -220,7 +220,28 @@ async def _ask(
         form = {**form, "resource": resource}
     form, basic = (form, None) if client is None else _proven(http, provider, client, secret, form)
     reply = await _send(http, provider, endpoint, form, basic)
-    return read_reply(reply, provider.throttle, _secrets(secret, form)) if isinstance(reply, Reply) else reply
+    if not isinstance(reply, Reply):
+        return reply
+    outcome = read_reply(reply, provider.throttle, _secrets(secret, form))
+    # What a wrong signature is called where the form was signed: as a grant, or to prove the client.
+    names = ("invalid_grant", "invalid_client") if client is None else ("invalid_client",)
+    signed = {"assertion", "client_assertion"} & form.keys()
+    if signed and isinstance(outcome, Refused) and outcome.error in names:
+        return _by_another_clock(reply, outcome)
+    return outcome
+
+
+def _by_another_clock(reply: Reply, refused: Refused) -> Refused | Faulty:
+    """Tell a signature that was refused for its dates from one that is wrong: a clock that is set mends the first.
+
+    A machine whose clock is wrong at its start must not lose a client that is in order.
+    """
+    if abs(reply.ahead) < assertion.LIFETIME / 2:
+        return refused
+    which = "ahead of" if reply.ahead > 0 else "behind"
+    return Faulty(
+        f"{refused.error}, to what Keyfob signed while this machine's clock is {abs(reply.ahead):.0f} s {which} its own"
+    )
 
 
 Basic = tuple[str, str | Secret] | None

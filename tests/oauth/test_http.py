@@ -376,3 +376,12 @@ def test_a_reply_does_not_print_what_it_holds() -> None:
     """Bodies and headers hold tokens and cookies; a log line of a reply shows neither."""
     shown = repr(Reply(200, {"set-cookie": "marker"}, b"marker", 0.0))
     assert "marker" not in shown
+
+
+@pytest.mark.parametrize(
+    ("date", "ahead"),
+    [("Wed, 21 Oct 2026 07:28:00 GMT", 0.0), ("Wed, 21 Oct 2026 07:27:00 GMT", 60.0), ("", 0.0), ("yesterday", 0.0)],
+)
+def test_the_servers_clock_is_compared(date: str, ahead: float) -> None:
+    """Where the server shows its time, how far ours is from it is known; where not, nothing is claimed."""
+    assert Reply(400, {"date": date}, b"", received_at=1792567680.0).ahead == ahead

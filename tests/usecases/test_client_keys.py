@@ -8,13 +8,16 @@ from typing import Any
 import pytest
 
 from broker.core.account import Renewal
+from broker.core.login import Flow
 from broker.core.secret import Secret
-from broker.errors import Conflict, InvalidRequest, LoginFailed, StoreUnavailable
+from broker.errors import Conflict, InvalidRequest, LoginFailed, ProviderUnavailable, StoreUnavailable
+from broker.practice.server import practice_in_thread
+from broker.practice.settings import PracticeSettings
 from broker.providers.catalog import provider_name
 from broker.usecases import accounts, clients, providers
 from broker.usecases.providers import NewProvider
 from tests.store import made
-from tests.usecases.house import DUE, House, opened, ready
+from tests.usecases.house import DUE, Clock, House, opened, ready
 from tests.usecases.programs import MACHINE, again, by_key, log_in, registered, with_key
 
 KIND = "client_credentials"
@@ -268,6 +271,30 @@ def test_an_assertion_that_is_not_accepted_is_a_matter_of_the_client(tmp_path: P
             assert (await again(house, "bot")).state.name == "active"
 
     asyncio.run(story())
+
+
+@pytest.mark.parametrize("flow", ["client-credentials", "jwt-bearer"])
+@pytest.mark.parametrize("wrong", [-3600.0, 3600.0])
+def test_a_wrong_clock_passes(tmp_path: Path, flow: Flow, wrong: float) -> None:
+    """A machine whose clock is an hour off signs what nobody believes: told as that, and mended by the clock alone."""
+    clock = Clock()
+
+    async def story() -> None:
+        async with opened(tmp_path, practice=practice, clock=clock) as house:
+            await by_key(house, "bot", flow=flow)
+            clock.forward(wrong)
+            with pytest.raises(ProviderUnavailable, match=r"3600 s (ahead of|behind) its own"):
+                await again(house, "bot")
+            await accounts.refresh_now(house.ctx, "bot")
+            account = await house.account("bot")
+            assert account.state.name == "refreshing-failed"
+            assert "clock is 3600 s" in account.state.reason
+            clock.forward(-wrong)
+            await accounts.refresh_now(house.ctx, "bot")
+            assert (await house.account("bot")).state.name == "active"
+
+    with practice_in_thread(PracticeSettings(), clock=Clock()) as practice:
+        asyncio.run(story())
 
 
 def test_an_audience_of_ones_own(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ from broker.usecases import audit, backup, health, refresh
 from broker.usecases.context import Context
 from broker.usecases.flights import Flights
 from broker.web.asgi import app_door, browser_door
-from broker.web.doors import LOOPBACK, Door, bind_port, bind_socket
+from broker.web.doors import LOOPBACK, Door, bind_beside, bind_port, bind_socket
 
 log = logging.getLogger(__name__)
 
@@ -98,6 +98,9 @@ class Daemon:
         browser = undo.enter_context(given.get("browser") or bind_port(settings.browser_port, "browser-port"))
         app = undo.enter_context(given.get("app-port") or bind_port(settings.app_port, "app-port"))
         local = undo.enter_context(given.get("app") or self._own_socket())
+        beside, squatted = bind_beside(browser.getsockname()[1])
+        if beside is not None:
+            undo.enter_context(beside)
         store = await self._open_store()
         undo.push_async_callback(_close, store)
         clock = SteadyClock(self._wall, self._boot, await store.last_seen())
@@ -114,6 +117,7 @@ class Daemon:
             shift=clock.shift,
             rng=random.SystemRandom(),
             browser_url=f"http://{LOOPBACK}:{browser_port}",
+            localhost_squatted=squatted,
             presets_dir=settings.presets_dir,
             flights=Flights(settings.refreshes_per_issuer, settings.refreshes_in_all),
             doors={
@@ -123,11 +127,14 @@ class Daemon:
             },
         )
         undo.push_async_callback(_flush, ctx)
-        doors = (
+        pages = browser_door(ctx, _names(browser_port))
+        doors = [
             Door(app_door(ctx, "socket", None), local),
             Door(app_door(ctx, "app", _names(app_port)), app),
-            Door(browser_door(ctx, _names(browser_port)), browser),
-        )
+            Door(pages, browser),
+        ]
+        if beside is not None:
+            doors.append(Door(pages, beside))
         undo.push_async_callback(_close_doors, doors)
         undo.push_async_callback(_land, ctx, asyncio.create_task(audit.record(ctx), name="audit"))
         await backup.recognise_copy(ctx)

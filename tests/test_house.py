@@ -18,7 +18,8 @@ REVEALING = {
     "oauth/http.py": "headers and forms become bytes on the wire",
     "oauth/identity.py": "the bearer token goes into the Authorization header, sealed again at once",
     "oauth/idtoken.py": "an ID token is taken apart, and at_hash is computed (OpenID Connect Core 3.1.3.6)",
-    "oauth/wire.py": "an answer is parsed, and a client secret is form-encoded for Basic (RFC 6749 2.3.1)",
+    "oauth/reply.py": "an answer is parsed, and an error text is rid of the secrets that it repeats",
+    "oauth/wire.py": "a client secret is form-encoded for Basic (RFC 6749 2.3.1); a token proves who revokes it",
     "store/logins.py": "a state is hashed, and a person's authorization URL is opened again",
     "store/seal.py": "what is to be sealed is encrypted",
     "store/shelf.py": "an answer is written as an entry of the emergency journal, to be sealed",
@@ -156,11 +157,14 @@ def test_providers_are_data() -> None:
     """No provider's name decides anything in code, and those of real ones do not even appear: differences are data."""
     presets = {path.stem for path in (ROOT / "broker/providers/presets").glob("*.toml")}
     ours = {"practice", "generic"}
+    # One name is a letter, too; the comparisons below count for it as well. Others begin words of ours: oura, box.
+    names = "|".join(map(re.escape, sorted(presets - ours - {"x"})))
+    foreign = re.compile(rf"(?<![a-z])({names})(?![a-z])")
     assert len(presets - ours) >= 1
     for path in python("broker"):
         for node in without_docstrings(tree(path)):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
-                assert not any(name in node.value.lower() for name in presets - ours), f"{short(path)}:{node.lineno}"
+                assert not foreign.search(node.value.lower()), f"{short(path)}:{node.lineno}"
             sides = [node.left, *node.comparators] if isinstance(node, ast.Compare) else []
             sides += [node.value] if isinstance(node, ast.MatchValue) else []
             named = [side.value for side in sides if isinstance(side, ast.Constant)]

@@ -9,9 +9,11 @@ import os
 import shlex
 import sys
 import time
+from datetime import datetime
+from functools import partial
 from typing import Any
 
-from broker.cli import terminal
+from broker.cli import device, terminal, ways
 from broker.cli.accounts import identity
 from broker.cli.arguments import STDIN, auth_method_flag, json_flag, name, param_flag, seconds, secret_from
 from broker.cli.browser import open_in_browser
@@ -24,7 +26,10 @@ FLOWS = ("browser", "paste", "device", "client-credentials", "jwt-bearer", "toke
 # These need nobody: the login is done as soon as it is begun.
 MACHINE_FLOWS = ("client-credentials", "jwt-bearer")
 ACCOUNT_HELP = "its name (default: the one that this person has there already, else PROVIDER, else PROVIDER-PERSON)"
-FLOW_HELP = "how (default: as before, else browser); this version knows all but device"
+FLOW_HELP = (
+    "how (default: as before for an account of a program, else browser; where no browser is at hand, as over SSH: "
+    "device, else paste)"
+)
 # Starting may mean discovery and registration, finishing means exchange and identity: up to four calls of 20 s each.
 STEP_TIMEOUT = 90.0
 # How long one look at the login may hang; short enough for every idle timeout in between.
@@ -66,11 +71,18 @@ def run(args: argparse.Namespace) -> int:
     """
     _check(args)
     with connect() as client:
-        login = client.request("POST", "/v1/logins", _body(args), STEP_TIMEOUT)
+        try:
+            login = client.request("POST", "/v1/logins", _body(args), STEP_TIMEOUT)
+        except ClientError as exc:
+            if not exc.problem.get("redirect_uri"):
+                raise
+            return _client_needed(exc, args)
         path = f"/v1/logins/{quote(login['id'])}"
         try:
             if login["state"] == "pending":
-                login = _paste(client, path, login) if args.flow == "paste" else _show_way(login, args)
+                if args.flow is None and not args.no_browser and not ways.browser_is_here(os.environ):
+                    _show_tunnel(client, login, args)
+                login = _paste(client, path, login) if "authorization_url" in login else _show_way(login, args)
             login = _wait(client, path, login, args.timeout)
         except BaseException as exc:
             if login["state"] == "pending":
@@ -80,6 +92,8 @@ def run(args: argparse.Namespace) -> int:
             raise
         if login["state"] != "done":
             why = login.get("reason") or f"the login has {login['state']}"
+            if login["state"] == "expired" and login.get("user_code"):
+                why = "the code expired before anybody allowed it"
             raise LoginFailed(
                 f"The login did not succeed: {why.rstrip('.')}.", f"Try again: {_again(args, login, args.flow)}"
             )
@@ -111,7 +125,7 @@ def _body(args: argparse.Namespace) -> dict[str, Any]:
         "parameters": dict(args.params) or None,
         "private": args.private or None,
         "scope": [scope for text in args.scope for scope in text.split()],
-        "flow": args.flow,
+        "flow": args.flow or ways.flows(os.environ, no_browser=args.no_browser, can_paste=_can_paste(args)),
         "client_id": args.client_id,
         "token_endpoint_auth_method": args.token_endpoint_auth_method,
         "subject": args.subject,
@@ -130,13 +144,24 @@ def _body(args: argparse.Namespace) -> dict[str, Any]:
     return {key: value for key, value in body.items() if value not in (None, [])}
 
 
+def _can_paste(args: argparse.Namespace) -> bool:
+    return sys.stdin.isatty() and args.client_secret_file != STDIN
+
+
+def _show_tunnel(client: Client, login: dict[str, Any], args: argparse.Namespace) -> None:
+    """No browser is at hand here: tell how one on the person's own machine can be, where the provider has pages."""
+    if "browser" not in client.request("GET", f"/v1/providers/{quote(login['provider'])}")["flows"]:
+        return
+    terminal.say("No browser is at hand here. To log in with one of your own machine, run there")
+    terminal.say(f"  {terminal.clean(ways.tunnel(login['start_url'], os.environ))}")
+    terminal.say(f"and here\n  {terminal.clean(_again(args, login, 'browser'))} --no-browser")
+    terminal.say()
+
+
 def _show_way(login: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
     """Open the browser, or tell the person what to open."""
     if login.get("user_code"):
-        where = terminal.clean(login["verification_uri"])
-        terminal.say(
-            f"On any device, open {where} and type the code {terminal.paint(terminal.clean(login['user_code']))}"
-        )
+        device.show(login)
         return login
     address = terminal.clean(login["start_url"])
     if not args.no_browser and open_in_browser(login["start_url"], os.environ):
@@ -145,6 +170,7 @@ def _show_way(login: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]
     terminal.say(f"Open this address in a browser on this machine:\n  {address}")
     if os.environ.get("SSH_CONNECTION"):
         terminal.say(terminal.clean(f"From another machine: {_again(args, login, 'paste')}"))
+        terminal.say(terminal.clean(f"Or let its browser in:  {ways.tunnel(login['start_url'], os.environ)}"))
     return login
 
 
@@ -168,6 +194,23 @@ def _again(args: argparse.Namespace, login: dict[str, Any], flow: str | None) ->
     if flow not in (None, "browser"):
         words += ["--flow", flow]
     return shlex.join(words)
+
+
+def _client_needed(exc: ClientError, args: argparse.Namespace) -> int:
+    """Say how a client is made by hand: where, what to paste there, and the command to run then."""
+    provider = str(exc.problem.get("provider") or args.provider)
+    where = exc.problem.get("register_url") or "in the provider's settings for developers"
+    command = f"{_again(args, {'provider': provider}, args.flow)} --client-id ID"
+    needed = exc.problem.get("client_secret")
+    terminal.fail(
+        f"Provider '{provider}' does not know Keyfob yet: make a client there, once.",
+        f"1. Make one: {where}",
+        f"2. Give it exactly this redirect URI: {exc.problem['redirect_uri']}",
+        f"3. Run: {command}{' --client-secret-file FILE' if needed == 'needed' else ''}",
+        "   If it has a secret, add: --client-secret-file FILE" if needed == "optional" else "",
+        f"What to choose there: keyfob provider show {provider}",
+    )
+    return exc.exit_code
 
 
 def _paste(client: Client, path: str, login: dict[str, Any]) -> dict[str, Any]:
@@ -212,13 +255,20 @@ def _wait(client: Client, path: str, login: dict[str, Any], timeout: float | Non
     if login["state"] != "pending":
         return login
     end = float("inf") if timeout is None else time.monotonic() + timeout
-    with Spinner("Waiting for the login in the browser ... (Ctrl-C cancels it)"):
+    with Spinner(partial(_waiting, login)):
         while login["state"] == "pending":
             left = min(POLL, end - time.monotonic())
             if left <= 0:
                 raise LoginFailed("Nobody logged in in time, so the login was cancelled.", "Give it more: --timeout S")
             login = {**login, **client.request("GET", f"{path}?wait={left:.0f}", timeout=left + GRACE)}
     return login
+
+
+def _waiting(login: dict[str, Any]) -> str:
+    if not login.get("user_code"):
+        return "Waiting for the login in the browser ... (Ctrl-C cancels it)"
+    left = max(0, int(datetime.fromisoformat(login["expires_at"]).timestamp() - time.time()))
+    return f"Waiting, {left // 60}:{left % 60:02} left (Ctrl-C cancels)"
 
 
 def _cancel(client: Client, path: str) -> None:

@@ -5,12 +5,14 @@ Called by ``main``.
 
 import argparse
 import json
-import time
+import shutil
+import sys
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-from broker.cli import terminal
-from broker.cli.arguments import auth_method_flag, json_flag, name, param_flag, secret_from, subverbs
+from broker.cli import provider_show, terminal
+from broker.cli.arguments import auth_method_flag, json_flag, name, nearest, param_flag, secret_from, subverbs
 from broker.cli.connect import connect
 from broker.client import quote
 
@@ -24,6 +26,7 @@ ENDPOINTS = (
     "registration_endpoint",
     "device_authorization_endpoint",
 )
+Row = tuple[str, ...]
 # Adding may mean discovery: two documents in up to three places.
 ADD_TIMEOUT = 90.0
 
@@ -64,7 +67,9 @@ def _configure_one(parser: argparse.ArgumentParser) -> None:
 
 
 def _configure_presets(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("search", metavar="SEARCH", nargs="?", default="", help="only those with this in their name")
+    parser.add_argument(
+        "search", metavar="SEARCH", nargs="?", default="", help="only those with this in name, title or notes"
+    )
     json_flag(parser)
 
 
@@ -126,12 +131,12 @@ def _list(args: argparse.Namespace) -> int:
 
 def _show(args: argparse.Namespace) -> int:
     with connect() as client:
-        found = client.request("GET", f"/v1/providers/{quote(args.provider)}")
+        one, configured = provider_show.found(client, args.provider)
     if args.json:
-        terminal.result_json(found)
-        return 0
-    terminal.facts({key: value for key, value in found.items() if key != "keys"}, time.time())
-    _print_keys(found)
+        terminal.result_json(one)
+    else:
+        provider_show.show(one, configured=configured)
+        _print_keys(one)
     return 0
 
 
@@ -154,16 +159,43 @@ def _presets(args: argparse.Namespace) -> int:
     with connect() as client:
         answer = client.request("GET", "/v1/presets")
     wanted = args.search.lower()
-    presets = [one for one in answer["presets"] if wanted in f"{one['name']} {one.get('title', '')}".lower()]
+    presets = [one for one in answer["presets"] if wanted in _searched(one)]
     if args.json:
         terminal.result_json({"presets": presets})
         return 0
     if not presets:
-        terminal.say(f"No preset has '{args.search}' in its name. Any issuer works: keyfob login --provider ISSUER-URL")
+        near = nearest(args.search, (one["name"] for one in answer["presets"]))
+        terminal.say(f"No preset has '{terminal.clean(args.search)}' in its name, title or notes.{near}")
+        terminal.say("Any issuer works as well: keyfob login --provider ISSUER-URL")
         return 0
-    rows = [(one["name"], one.get("title") or "", _needs(one)) for one in presets]
-    terminal.table(("PRESET", "TITLE", "NEEDS"), rows)
+    header = ("PRESET", "TITLE", "LOG IN WITH", "NEEDS", "UNSURE")
+    rows = [(one["name"], one["title"], ways(one), _needs(one), str(len(one["unverified"]))) for one in presets]
+    terminal.table(header, _fitting(header, rows, title=1))
+    terminal.say("UNSURE: how many of its values nobody has verified yet. More: keyfob provider show PRESET")
     return 0
+
+
+def _searched(preset: dict[str, Any]) -> str:
+    return " ".join((preset["name"], preset["title"], *preset["notes"])).lower()
+
+
+def ways(preset: dict[str, Any]) -> str:
+    """Return how a person logs in; a paste login goes wherever a browser does."""
+    # A token made by hand is a way where the provider has a page to make one.
+    shown = ("browser", "device", *(("token",) if preset.get("static_token_url") else ()))
+    return " ".join(flow for flow in preset["flows"] if flow in shown)
+
+
+def _fitting(header: Row, rows: Sequence[Row], *, title: int) -> Sequence[Row]:
+    """Shorten the titles so that a terminal's line holds a row; a file or pipe gets them whole."""
+    if not terminal.is_terminal(sys.stdout):
+        return rows
+    others = [max(len(line[at]) for line in (header, *rows)) + 2 for at in range(len(header)) if at != title]
+    room = max(shutil.get_terminal_size().columns - sum(others), len(header[title]) + 1)
+    return [
+        tuple(f"{cell[: room - 1]}…" if at == title and len(cell) > room else cell for at, cell in enumerate(row))
+        for row in rows
+    ]
 
 
 def _needs(preset: dict[str, Any]) -> str:
@@ -183,7 +215,11 @@ def _flag(key: str) -> str:
 
 ACTIONS = {
     "list": ("list the providers", json_flag, _list),
-    "show": ("show one provider", _configure_one, _show),
+    "show": (
+        "show a provider or a preset: addresses, rules, notes, sources, and what is not verified",
+        _configure_one,
+        _show,
+    ),
     "add": ("add a provider by preset, by issuer or by its endpoints", _configure_add, _add),
     "remove": ("remove a provider that no account uses", _provider, _remove),
     "presets": ("list what Keyfob knows already", _configure_presets, _presets),

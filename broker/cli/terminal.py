@@ -81,6 +81,18 @@ def is_terminal(stream: TextIO) -> bool:
     return stream.isatty() and os.environ.get("TERM") != "dumb"
 
 
+def size() -> tuple[int, int]:
+    """Return columns and lines of the terminal that people look at; 80 and 24 where nothing tells.
+
+    The standard library's own look asks stdout, which is a file or a pipe whenever a result is kept.
+    """
+    try:
+        found = os.get_terminal_size(sys.stderr.fileno())
+    except (OSError, ValueError):  # no terminal, or a stand-in without a descriptor
+        return 80, 24
+    return found.columns or 80, found.lines or 24
+
+
 def paint(text: str, *, bold: bool = True, stream: TextIO | None = None) -> str:
     """Return the text in bold where ``stream`` (default: stderr) is a terminal and nobody has said NO_COLOR."""
     plain = not bold or os.environ.get("NO_COLOR") or not is_terminal(stream or sys.stderr)

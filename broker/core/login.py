@@ -42,6 +42,23 @@ class Client:
 
 
 @dataclass(frozen=True, slots=True)
+class DevicePrompt:
+    """What the person of a device login is shown, and how often it may be asked for its end (RFC 8628 3.2).
+
+    Attributes:
+        user_code: what the person types at the provider.
+        verification_uri: where.
+        verification_uri_complete: the same with the code in it, or None.
+        interval: seconds between two polls; grows with every ``slow_down``.
+    """
+
+    user_code: str
+    verification_uri: str
+    verification_uri_complete: str | None
+    interval: float
+
+
+@dataclass(frozen=True, slots=True)
 class Login:
     """One login, from start to end.
 
@@ -62,6 +79,7 @@ class Login:
         reason: why it failed, for people.
         created_at: epoch seconds.
         expires_at: epoch seconds; later a callback finds nothing.
+        device: what a person is shown, in a device login while that is of use and the store is not locked.
     """
 
     id: str
@@ -80,3 +98,4 @@ class Login:
     reason: str
     created_at: float
     expires_at: float
+    device: DevicePrompt | None = None

@@ -48,6 +48,7 @@ class Grant:
         refresh_token: the new refresh token, or None where the reply had none: then the old one stays (RFC 6749 6).
         id_token: the OpenID Connect ID token, verified, where one came.
         refresh_expires_at: when the refresh token dies, where the provider says so.
+        whose: subject and name of the person, where the provider tells them with the token; not proven by anything.
     """
 
     token: Token
@@ -55,3 +56,4 @@ class Grant:
     refresh_token: Secret | None = None
     id_token: Secret | None = None
     refresh_expires_at: float | None = None
+    whose: tuple[str, str] | None = None

@@ -98,7 +98,8 @@ def client_fields(provider: Provider, client: Client, proof: Secret, now: float)
         signed = _signed(claims, {"alg": SECRET_ALGORITHM}, key, now)
     else:
         signed = _signed_by_key(claims, proof, now)
-    return {"client_id": client.client_id, "client_assertion_type": CLIENT_ASSERTION, "client_assertion": signed}
+    client_id = {provider.token.client_id_field: client.client_id}
+    return {**client_id, "client_assertion_type": CLIENT_ASSERTION, "client_assertion": signed}
 
 
 def grant(

@@ -4,7 +4,7 @@ Called by ``usecases.login``.
 """
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from authlib.oauth2.rfc6749.parameters import prepare_grant_uri
@@ -30,7 +30,7 @@ class AuthRequest:
     Attributes:
         url: where the person is sent.
         state: single use, bound to the browser.
-        verifier: PKCE, sent with the code only.
+        verifier: PKCE, sent with the code only; empty where the provider knows no PKCE.
         nonce: for the ID token, or empty where none is asked.
     """
 
@@ -64,8 +64,12 @@ def begin(
     resource: str | None,
     authorization_endpoint: str,
     openid: bool,
+    public: bool,
 ) -> AuthRequest:
-    """Make an authorization request with fresh state, PKCE S256 and, for OpenID Connect, nonce.
+    """Make an authorization request with fresh state, PKCE and, for OpenID Connect, nonce.
+
+    PKCE is S256. Only a preset that says so in so many words makes it ``plain`` or none: nothing that a provider
+    answers does (RFC 9700 4.8). Without it, it is the state that proves that the answer belongs to the request.
 
     Args:
         provider: whose quirks count.
@@ -75,8 +79,9 @@ def begin(
         resource: RFC 8707, or None.
         authorization_endpoint: where to.
         openid: an ID token is asked for.
+        public: the client has no secret.
     """
-    state, verifier = Secret(secrets.token_urlsafe(_ENTROPY_BYTES)), Secret(secrets.token_urlsafe(_ENTROPY_BYTES))
+    state, verifier = Secret(secrets.token_urlsafe(_ENTROPY_BYTES)), Secret("")
     nonce = secrets.token_urlsafe(_ENTROPY_BYTES) if openid else ""
     extra = dict(provider.authorize_params)
     if openid:
@@ -86,31 +91,42 @@ def begin(
             extra.setdefault("prompt", "consent")
     if resource is not None:
         extra["resource"] = resource
+    extra |= {provider.scope_parameter: provider.scope_separator.join(scope)} if scope else {}
+    if provider.pkce in ("S256", "plain") or (provider.pkce == "S256-public" and public):
+        verifier = Secret(secrets.token_urlsafe(_ENTROPY_BYTES))
+        extra |= _challenge(verifier, plain=provider.pkce == "plain")
     url = prepare_grant_uri(
         authorization_endpoint,
         client_id,
         "code",
         redirect_uri=redirect_uri,
-        scope=provider.scope_separator.join(scope),
         state=state.reveal(),
-        code_challenge=create_s256_code_challenge(verifier.reveal()),
-        code_challenge_method="S256",
         **extra,
     )
     return AuthRequest(str(url), state, verifier, nonce)
 
 
-def read_callback(params: Sequence[tuple[str, str]], *, issuer: str, iss_required: bool) -> Code | CallbackError:
+def _challenge(verifier: Secret, *, plain: bool) -> dict[str, str]:
+    """Return the parameters that tie the code to the verifier (RFC 7636 4.3)."""
+    if plain:
+        return {"code_challenge": verifier.reveal(), "code_challenge_method": "plain"}
+    return {"code_challenge": create_s256_code_challenge(verifier.reveal()), "code_challenge_method": "S256"}
+
+
+def read_callback(
+    params: Sequence[tuple[str, str]], *, issuer: str, iss_required: bool, checks: Mapping[str, str]
+) -> Code | CallbackError:
     """Read what the browser brought. Who may bring it is judged elsewhere, by the state.
 
     Args:
         params: in order, as they came.
         issuer: of this login, or empty where the provider has none.
         iss_required: the provider promises ``iss`` in every answer (RFC 9207).
+        checks: what a parameter has to hold where it is there.
 
     Raises:
         LoginFailed: a parameter comes twice or is too long, the answer is from another issuer or does not say from
-            which, or it is neither a code nor an error.
+            which, is about an account at another place of the provider, or is neither a code nor an error.
     """
     values = dict(params)
     if len(values) != len(params) or len(params) > PARAMS_CAP:
@@ -118,6 +134,13 @@ def read_callback(params: Sequence[tuple[str, str]], *, issuer: str, iss_require
     if any(len(name) > PARAM_CAP or len(value) > PARAM_CAP for name, value in params):
         raise LoginFailed("The answer of the provider is too long, so it is not believed.", _AGAIN)
     _check_issuer(values, issuer, required=iss_required)
+    for name, wanted in checks.items():
+        if values.get(name, wanted) != wanted:
+            raise LoginFailed(
+                f"Your account is at another place of this provider, such as another data centre: it answered with "
+                f"{name} '{strict.clean(values[name])}', and this login is for '{wanted}'. The code was not sent.",
+                "Log in again and name the right place with --param; see: keyfob provider presets",
+            )
     code, error = values.get("code", ""), values.get("error", "")
     if bool(code) == bool(error):
         raise LoginFailed("The answer of the provider is neither a code nor an error.", _AGAIN)

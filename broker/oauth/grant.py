@@ -9,11 +9,14 @@ from typing import Any
 
 from broker.core.secret import Secret
 from broker.core.token import LIFETIME_CAP, Grant, Token
-from broker.oauth import strict, wire
+from broker.oauth import identity, shapes, strict
+from broker.oauth.reply import refresh_token_in, succeeded
 from broker.providers.model import Provider
+from broker.providers.rules import ReplyRules
 
 # Seconds as text, as some providers send them: "3600", "3599.9" - in ASCII, so no other script's digits.
 _SECONDS = re.compile(r"-?[0-9]{1,12}(\.[0-9]{1,12})?")
+_MILLI = 1000
 
 
 class BadReply(Exception):
@@ -29,7 +32,7 @@ def read_grant(raw: Secret, *, provider: Provider, issued_at: float, asked_scope
 
     Args:
         raw: the reply.
-        provider: for its scope separator.
+        provider: how it answers; at a refresh with ``reply.of_refresh()``.
         issued_at: when the request was sent, epoch seconds: life is counted from there.
         asked_scope: what counts as granted where the reply names no scope: what the request asked for, or at a
             refresh what the grant has.
@@ -37,51 +40,68 @@ def read_grant(raw: Secret, *, provider: Provider, issued_at: float, asked_scope
     Raises:
         BadReply: it is not usable; refresh tokens in it are not judged here.
     """
+    rules = provider.reply
     try:
-        fields = strict.loads(raw.reveal().encode())
+        whole = shapes.loads(raw.reveal().encode(), rules)
     except ValueError as exc:
         raise Unreadable(str(exc)) from exc
+    if rules.success_field and not succeeded(whole, rules):
+        raise BadReply("it does not say that it is a success")
+    fields = shapes.token_fields(whole, rules)
+    if fields is None:
+        raise BadReply(f"it has no '{rules.path}'")
     access_token = fields.get("access_token")
     if not isinstance(access_token, str) or not strict.is_printable(access_token):
         raise BadReply("its access_token is missing, or not text that can be sent")
     token_type = fields.get("token_type")
     if token_type in (None, ""):
         token_type = "Bearer"  # noqa: S105 -- RFC 6749 requires it; providers forget it, and mean this
-    if not isinstance(token_type, str) or token_type.lower() != "bearer":
+    bearer = {"bearer", *(name.lower() for name in rules.bearer_names)}
+    if not isinstance(token_type, str) or token_type.lower() not in bearer:
         raise BadReply("its token_type is not Bearer")
     id_token = fields.get("id_token")
     if id_token not in (None, "") and not strict.is_printable(id_token):
         raise BadReply("its id_token is not text")
-    lifetime = _lifetime(fields.get("expires_in"))
+    lifetime = _token_lifetime(fields, rules)
+    separator = rules.scope_separator or provider.scope_separator
     return Grant(
         token=Token(
             token_type=token_type,
             # Left out means "as asked" (RFC 6749 5.1); empty means that nothing was granted.
-            scope=asked_scope if fields.get("scope") is None else _scope(fields["scope"], provider.scope_separator),
+            scope=asked_scope if fields.get("scope") is None else _scope(fields["scope"], separator),
             issued_at=issued_at,
-            expires_at=None if lifetime is None else issued_at + max(0, lifetime),
+            expires_at=None if lifetime is None else issued_at + max(0.0, lifetime),
         ),
         access_token=Secret(access_token),
-        refresh_token=wire.refresh_token_in(raw),
+        refresh_token=refresh_token_in(raw, rules),
         id_token=Secret(id_token) if isinstance(id_token, str) and id_token else None,
-        refresh_expires_at=_refresh_expiry(fields, issued_at),
+        refresh_expires_at=_refresh_expiry(fields, rules, issued_at),
+        whose=identity.in_reply(provider, whole),
     )
 
 
-def _lifetime(value: object) -> int | None:
-    """Return whole seconds, None where none are given; zero and less mean expired, never endless."""
+def _token_lifetime(fields: Mapping[str, Any], rules: ReplyRules) -> float | None:
+    """Return the seconds that a token lives, or None where it does not end; zero and less mean expired otherwise."""
+    lifetime = _lifetime(fields.get(rules.expires_in), rules)
+    if lifetime is None:
+        return rules.assumed_lifetime_s
+    return None if lifetime == 0 and rules.zero_is_endless else lifetime
+
+
+def _lifetime(value: object, rules: ReplyRules) -> int | None:
+    """Return whole seconds, None where none are given."""
     if value is None:
         return None
     if isinstance(value, str) and _SECONDS.fullmatch(value):
         value = float(value)
     if isinstance(value, bool) or not isinstance(value, int | float) or abs(value) > LIFETIME_CAP:
         raise BadReply("its expires_in is not a number of seconds")
-    return int(value // 1)
+    return int(value / (_MILLI if rules.expires_unit == "ms" else 1) // 1)
 
 
 def _scope(value: object, separator: str) -> tuple[str, ...]:
     if isinstance(value, str):
-        value = value.replace(separator, " ").split(" ")
+        value = value.replace(separator or " ", " ").split(" ")
     if not isinstance(value, list):
         raise BadReply("its scope is neither text nor a list")
     scopes = [item for item in value if item != ""]
@@ -90,14 +110,14 @@ def _scope(value: object, separator: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(scopes))
 
 
-def _refresh_expiry(fields: Mapping[str, Any], issued_at: float) -> float | None:
+def _refresh_expiry(fields: Mapping[str, Any], rules: ReplyRules, issued_at: float) -> float | None:
     """When the refresh token dies, by either of the two names in use. Zero means never (Keycloak's offline tokens).
 
     It is a convenience for the calendar, so nonsense in it is no reason to refuse a token.
     """
     for name in ("refresh_token_expires_in", "refresh_expires_in"):
         try:
-            lifetime = _lifetime(fields.get(name))
+            lifetime = _lifetime(fields.get(name), rules)
         except BadReply:
             continue
         if lifetime is not None and lifetime > 0:

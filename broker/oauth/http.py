@@ -33,7 +33,7 @@ DEADLINE = 20.0
 ERROR_PAGE_DEADLINE = 3.0
 # Seconds until far beyond any wait that is honoured.
 _DIGITS_CAP = 10
-_REQUESTS = ("GET", "POST")
+_REQUESTS = ("GET", "POST", "DELETE")
 
 
 class NotSent(Exception):
@@ -159,11 +159,11 @@ class Http:
         """Send one request, once, and return the whole answer.
 
         Args:
-            method: ``GET`` or ``POST``.
+            method: ``GET``, ``POST`` or ``DELETE``.
             url: https, or http on this machine.
             private: special-purpose addresses (RFC 6890) are allowed.
             form: body as ``application/x-www-form-urlencoded``.
-            json: body as JSON.
+            json: body as JSON; secrets may stand in it.
             headers: beside those that every request has.
             basic: user and password, already encoded as the receiver wants them.
 
@@ -178,6 +178,8 @@ class Http:
         except InvalidRequest as exc:
             raise NotSent(exc.detail.rstrip(".")) from exc
         content, sent_headers = _request(form, json, headers, basic)
+        if method == "POST" and content is None:
+            content = b""  # its length has to be told (RFC 9110 8.6)
         attempt = Attempt()
         try:
             async with asyncio.timeout(self._deadline):
@@ -263,7 +265,7 @@ def _request(
         content = urlencode({name: _text(value) for name, value in form.items()}).encode()
         lines["Content-Type"] = "application/x-www-form-urlencoded"
     elif json is not None:
-        content = jsonlib.dumps(json).encode()
+        content = jsonlib.dumps(json, default=_revealed).encode()
         lines["Content-Type"] = "application/json"
     lines.update({name: _text(value) for name, value in (headers or {}).items()})
     if basic is not None:
@@ -273,6 +275,12 @@ def _request(
 
 def _text(value: str | Secret) -> str:
     return value.reveal() if isinstance(value, Secret) else value
+
+
+def _revealed(value: object) -> str:
+    if not isinstance(value, Secret):
+        raise TypeError(type(value).__name__)
+    return value.reveal()
 
 
 def _joined(headers: list[tuple[bytes, bytes]]) -> Mapping[str, str]:

@@ -3,13 +3,14 @@
 Called by ``usecases.login`` and by the check of pasted tokens.
 """
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
 from broker.core.account import Identity
 from broker.core.secret import Secret
 from broker.errors import ProviderUnavailable
-from broker.oauth import strict
+from broker.oauth import shapes, strict
 from broker.oauth.http import AnswerLost, Http, NotSent
 from broker.providers.model import Provider
 
@@ -26,8 +27,14 @@ class IdentityRefused(Exception):
     """The provider does not accept the token for this, or not any more; the text is safe to show."""
 
 
-async def who(http: Http, provider: Provider, *, access_token: Secret) -> Identity | None:
+async def who(http: Http, provider: Provider, *, access_token: Secret, client_id: str = "") -> Identity | None:
     """Ask who the token belongs to. Of the answer, only subject and label are kept.
+
+    Args:
+        http: the way out.
+        provider: where to ask.
+        access_token: whose.
+        client_id: of the client that it was given to, for an API that wants to be told; empty where none is known.
 
     Returns:
         None where the provider has no such place, does not let this token ask, or tells no subject.
@@ -36,15 +43,24 @@ async def who(http: Http, provider: Provider, *, access_token: Secret) -> Identi
         IdentityRefused: the token is not accepted there (401, 403).
         ProviderUnavailable: no proper answer came.
     """
-    url = provider.identity.url or provider.endpoints.userinfo
+    rules = provider.identity
+    url = rules.url or provider.endpoints.userinfo
     if not url:
         return None
+    # UserInfo is OpenID Connect's; any other place is part of the provider's API, with that one's customs.
+    headers = {
+        name: value.replace("{client_id}", client_id)
+        for name, value in (provider.api_headers if rules.url else {}).items()
+        if client_id or "{client_id}" not in value
+    }
+    scheme = provider.api_scheme if rules.url else "Bearer"
     try:
         reply = await http.send(
-            "GET",
+            rules.method if rules.url else "GET",
             url,
             private=provider.private,
-            headers={"Authorization": Secret(f"Bearer {access_token.reveal()}")},
+            json=json.loads(rules.body) if rules.url and rules.body else None,
+            headers={**headers, "Authorization": Secret(f"{scheme} {access_token.reveal()}")},
         )
     except (NotSent, AnswerLost) as exc:
         raise ProviderUnavailable(f"{provider.title} did not tell who is logged in: {exc.reason}.", _LATER) from exc
@@ -59,37 +75,40 @@ async def who(http: Http, provider: Provider, *, access_token: Secret) -> Identi
             retry_after=reply.retry_after if reply.status >= _TOO_MANY else None,
         )
     try:
-        fields = strict.loads(reply.body)
+        return read(provider, reply.body)
     except ValueError as exc:
         raise ProviderUnavailable(f"{provider.title} did not tell who is logged in: {exc}.", _LATER) from exc
-    subject = _text(_at(fields, provider.identity.subject))
+
+
+def read(provider: Provider, body: bytes) -> Identity | None:
+    """Read who it is from an answer, or None where it names no usable subject.
+
+    Raises:
+        ValueError: it is no JSON object; the message is safe to show.
+    """
+    fields = strict.loads(body)
+    subject = shapes.text_of(shapes.at(fields, provider.identity.subject))
     if not subject or len(subject) > SUBJECT_CAP:
         return None
     return Identity(provider.identity_issuer, subject, label_of(fields, provider.identity.label) or subject)
 
 
-def label_of(fields: Mapping[str, Any], names: tuple[str, ...]) -> str:
+def in_reply(provider: Provider, fields: Mapping[str, Any]) -> tuple[str, str] | None:
+    """Return subject and label as a token reply tells them, or None where it does not."""
+    rules = provider.identity
+    subject = shapes.text_of(shapes.at(fields, rules.reply_subject)) if rules.reply_subject else ""
+    if not subject or len(subject) > SUBJECT_CAP:
+        return None
+    return subject, label_of(fields, rules.reply_label) or subject
+
+
+def label_of(fields: Mapping[str, Any], paths: tuple[str, ...]) -> str:
     """Return the first of the named fields that says something, fit to be shown; empty where none does."""
-    for name in names:
-        shown = strict.clean_label(_text(_at(fields, name)))
+    for path in paths:
+        shown = strict.clean_label(shapes.text_of(shapes.at(fields, path)))
         if shown:
             return shown
     return ""
 
 
 _LATER = "Try again later."
-
-
-def _at(fields: Mapping[str, Any], path: str) -> object:
-    """Follow dots into objects."""
-    value: object = fields
-    for step in path.split("."):
-        value = value.get(step) if isinstance(value, Mapping) else None
-    return value
-
-
-def _text(value: object) -> str:
-    """Names are text; some providers count people with numbers."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
-    return value.strip() if isinstance(value, str) else ""

@@ -1,93 +1,57 @@
 """The token endpoint: one call per function, and every answer told apart.
 
-Called by ``usecases.login``, ``usecases.refresh`` and ``usecases.accounts``.
+Called by ``usecases.login``, ``usecases.refresh``, ``usecases.accounts`` and ``device``.
 """
 
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
-from urllib.parse import quote_plus, unquote
+from dataclasses import replace
+from typing import Literal
+from urllib.parse import quote, quote_plus, urlsplit
 
 from broker.core.login import Client
 from broker.core.secret import Secret
 from broker.errors import Misconfigured
-from broker.oauth import assertion, strict
+from broker.oauth import assertion
 from broker.oauth.http import AnswerLost, Http, NotSent, Reply
+from broker.oauth.reply import (
+    HIDDEN,
+    OK,
+    Answered,
+    Faulty,
+    Lost,
+    NoToken,
+    Outcome,
+    Refused,
+    Throttled,
+    Unreachable,
+    hides_refresh_token,
+    read_reply,
+    refresh_token_in,
+    refusal_in,
+)
 from broker.providers.model import Provider
-from broker.providers.rules import ThrottleRules
 
-# A token named as a JSON member, or as a form's field: not every endpoint answers in the form that it should.
-_ANY_TOKEN = re.compile(rb'"((?:access|refresh)_token)"\s*:|(?:^|&)\s*((?:access|refresh)_token)=')
-_REFRESH_TOKEN = re.compile(rb'"(refresh_token)"\s*:|(?:^|&)\s*(refresh_token)=')
-# What stands in an error text for a secret that it repeated; and what a piece of one looks like: long, without blanks.
-HIDDEN = "[hidden]"
-LEAST_SECRET = 8
-_RUN = re.compile(r"[A-Za-z0-9._~+/=%-]{12,}")
-# HTTP statuses (RFC 9110 15) by what they mean here; 408 and 425 say "later", not "no".
-_OK = range(200, 300)
-_CLIENT_ERRORS = range(400, 500)
-_TOO_EARLY = (408, 425)
-_THROTTLED = 429
-_UNAVAILABLE = 503
-# A gateway passed the request on and got no answer (520, 524: Cloudflare's): what came of it, it cannot say.
-_NO_WORD = (504, 520, 524)
-_SERVER_ERRORS = range(500, 600)
+__all__ = [
+    "HIDDEN",
+    "Answered",
+    "Faulty",
+    "Lost",
+    "NoToken",
+    "Outcome",
+    "Refused",
+    "Throttled",
+    "Unreachable",
+    "client_credentials",
+    "exchange_code",
+    "hides_refresh_token",
+    "read_reply",
+    "refresh",
+    "refresh_token_in",
+    "revoke",
+]
 
-
-@dataclass(frozen=True, slots=True)
-class Answered:
-    """The endpoint gave a token. Not validated yet: what counts is that ``raw`` is written down first.
-
-    Attributes:
-        raw: the reply, whole.
-        refresh_token: the new one, where one is plainly there; None keeps the old one (RFC 6749 6).
-    """
-
-    raw: Secret
-    refresh_token: Secret | None
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """The endpoint answered with an OAuth error (RFC 6749 5.2); the texts are safe to show."""
-
-    error: str
-    description: str
-    status: int
-
-
-@dataclass(frozen=True, slots=True)
-class Throttled:
-    """Too fast. ``retry_after`` is in seconds, or None where the provider gives none."""
-
-    reason: str
-    retry_after: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class Unreachable:
-    """Surely nothing was sent."""
-
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Faulty:
-    """Something answered, but not a token endpoint in its right mind."""
-
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Lost:
-    """It was sent, and no answer came: nobody knows what it did."""
-
-    reason: str
-
-
-NoToken = Refused | Throttled | Unreachable | Faulty | Lost
-Outcome = Answered | NoToken
+# User and password of HTTP Basic, encoded; None where the client proves itself otherwise.
+Basic = tuple[str, str | Secret] | None
 
 
 async def exchange_code(  # noqa: PLR0913 -- one argument per parameter of RFC 6749 4.1.3
@@ -102,7 +66,7 @@ async def exchange_code(  # noqa: PLR0913 -- one argument per parameter of RFC 6
     redirect_uri: str,
     resource: str | None,
 ) -> Outcome:
-    """Exchange an authorization code (RFC 6749 4.1.3, RFC 7636 4.5).
+    """Exchange an authorization code (RFC 6749 4.1.3, RFC 7636 4.5), in the words of the provider.
 
     Args:
         http: the way out.
@@ -111,12 +75,13 @@ async def exchange_code(  # noqa: PLR0913 -- one argument per parameter of RFC 6
         secret: its secret, or None for a public client.
         token_endpoint: the one that was fixed when the login began.
         code: from the callback.
-        verifier: of this login's PKCE challenge.
+        verifier: of this login's PKCE challenge; empty where the provider knows none.
         redirect_uri: string-equal to the one at authorize time.
         resource: RFC 8707, or None.
     """
     form: dict[str, str | Secret] = {
-        "grant_type": "authorization_code",
+        **provider.token.code_params,
+        "grant_type": provider.token.code_grant,
         "code": code,
         "redirect_uri": redirect_uri,
         "code_verifier": verifier,
@@ -132,11 +97,33 @@ async def refresh(
     *,
     token_endpoint: str,
     refresh_token: Secret,
+    redirect_uri: str,
     resource: str | None = None,
 ) -> Outcome:
-    """Spend a refresh token (RFC 6749 6), once. Never names a scope: that could only narrow the grant for ever."""
-    form: dict[str, str | Secret] = {"grant_type": "refresh_token", "refresh_token": refresh_token}
-    return await _ask(http, provider, client, secret, token_endpoint, form, resource)
+    """Spend a refresh token (RFC 6749 6), once. Never names a scope: that could only narrow the grant for ever.
+
+    Args:
+        http: the way out.
+        provider: whose quirks count.
+        client: who asks.
+        secret: its secret, or None for a public client.
+        token_endpoint: the one that was fixed at the login; a refresh endpoint of its own has to stand beside it.
+        refresh_token: what is spent.
+        redirect_uri: of the login, for providers that want it repeated.
+        resource: RFC 8707, or None.
+
+    Raises:
+        Misconfigured: the refresh endpoint is at another place, or the client cannot prove itself; nothing was sent.
+    """
+    form: dict[str, str | Secret] = {
+        **provider.token.refresh_params,
+        "grant_type": provider.token.refresh_grant,
+        "refresh_token": refresh_token,
+    }
+    if provider.token.redirect_uri_on_refresh:
+        form["redirect_uri"] = redirect_uri
+    provider = replace(provider, reply=provider.reply.of_refresh())
+    return await _ask(http, provider, client, secret, _refresh_endpoint(provider, token_endpoint), form, resource)
 
 
 async def client_credentials(
@@ -180,30 +167,95 @@ async def jwt_bearer(  # noqa: PLR0913 -- one argument per parameter of RFC 7523
     return await _ask(http, provider, None, key, token_endpoint, form, resource)
 
 
+async def ask(
+    http: Http,
+    provider: Provider,
+    client: Client | None,
+    secret: Secret | None,
+    endpoint: str,
+    form: Mapping[str, str | Secret],
+) -> tuple[Reply | None, Outcome]:
+    """Send a token request as ``client``, or as whom the form itself proves, in the provider's shape.
+
+    Called also by ``device``, whose grant has answers of its own.
+
+    Returns:
+        the reply, if one came, and what it is.
+    """
+    form, basic = (form, None) if client is None else _proven(http, provider, client, secret, form)
+    rules = provider.token
+    reply = await _deliver(http, provider, endpoint, form, body=rules.body, headers=rules.headers, basic=basic)
+    if not isinstance(reply, Reply):
+        return None, reply
+    outcome = read_reply(reply, provider, _secrets(secret, form))
+    # What a wrong signature is called where the form was signed: as a grant, or to prove the client.
+    names = ("invalid_grant", "invalid_client") if client is None else ("invalid_client",)
+    signed = {"assertion", "client_assertion"} & form.keys()
+    if signed and isinstance(outcome, Refused) and outcome.error in names:
+        return reply, _by_another_clock(reply, outcome)
+    return reply, outcome
+
+
 async def revoke(
     http: Http, provider: Provider, client: Client, secret: Secret | None, *, token: Secret, hint: str
 ) -> str | None:
-    """Revoke a token (RFC 7009 2). Done is done, even where the provider did not know it (RFC 7009 2.2).
+    """Revoke a token, as RFC 7009 2 or as the provider wants it.
+
+    Done is done, even where the provider did not know the token (RFC 7009 2.2).
 
     Returns:
         None when it is done, else why not, in words that are safe to show.
     """
+    rules = provider.revocation
     if not provider.endpoints.revocation:
         return "the provider has no way to revoke a token"
-    form, basic = _proven(http, provider, client, secret, {"token": token, "token_type_hint": hint})
-    match await _send(http, provider, provider.endpoints.revocation, form, basic):
-        case Reply() as reply if reply.status in _OK:
+    sends_secret = secret is not None and client.auth_method not in assertion.METHODS
+    if rules.auth == "basic" and not sends_secret:  # what signs is never sent itself
+        return "only a client with a secret may revoke there"
+    form: Mapping[str, str | Secret] = {}
+    if rules.body != "none":  # a token never stands in an address (RFC 6750 2.3)
+        named: dict[str, str | Secret] = {**rules.params}
+        named |= {rules.token_field: token} if rules.token_field else {}
+        form = named | ({"token_type_hint": hint} if rules.hint else {})
+    sent = _secrets(secret, {**form, "": token})
+    headers: dict[str, str | Secret] = {}
+    basic: Basic = None
+    match rules.auth:
+        case "bearer":
+            headers["Authorization"] = Secret(f"Bearer {token.reveal()}")
+        case "basic":
+            form, basic = _proven(http, provider, replace(client, auth_method="client_secret_basic"), secret, form)
+        case "client":
+            form, basic = _proven(http, provider, client, secret, form)
+        case "none":
+            pass
+    url = provider.endpoints.revocation.replace("{client_id}", quote(client.client_id, safe=""))
+    reply = await _deliver(
+        http, provider, url, form, method=rules.method, body=rules.body, headers=headers, basic=basic
+    )
+    if not isinstance(reply, Reply):
+        return reply.reason
+    told = refusal_in(reply, provider.reply, sent) if reply.status in OK else read_reply(reply, provider, sent)
+    match told:
+        case None:
             return None
-        case Reply() as reply:
-            match read_reply(reply, provider.throttle, _secrets(secret, form)):
-                case Refused(error=error, description=description):
-                    return f"{error}: {description}" if description else error
-                case Throttled(reason=reason) | Faulty(reason=reason) | Lost(reason=reason):
-                    return reason
-                case _:
-                    return f"it answered with HTTP {reply.status}"
-        case Unreachable(reason=reason) | Lost(reason=reason):
+        case Refused(error=error, description=description):
+            return f"{error}: {description}" if description else error
+        case Throttled(reason=reason) | Faulty(reason=reason) | Lost(reason=reason):
             return reason
+        case _:
+            return f"it answered with HTTP {reply.status}"
+
+
+def _refresh_endpoint(provider: Provider, token_endpoint: str) -> str:
+    """Return where to refresh: the secrets of a login go to the host that they were sealed for, and nowhere else."""
+    own = provider.endpoints.refresh
+    if own and urlsplit(own)[:2] != urlsplit(token_endpoint)[:2]:
+        raise Misconfigured(
+            f"{provider.title} is said to refresh at another host than the one that this login was made with.",
+            "Log in again.",
+        )
+    return own or token_endpoint
 
 
 async def _ask(
@@ -215,19 +267,14 @@ async def _ask(
     form: Mapping[str, str | Secret],
     resource: str | None,
 ) -> Outcome:
-    """Ask the token endpoint, as ``client``, or as whom the form itself proves."""
+    """Ask the token endpoint in the provider's words, as ``client``, or as whom the form itself proves."""
+    rules = provider.token
     if resource is not None:
         form = {**form, "resource": resource}
-    form, basic = (form, None) if client is None else _proven(http, provider, client, secret, form)
-    reply = await _send(http, provider, endpoint, form, basic)
-    if not isinstance(reply, Reply):
-        return reply
-    outcome = read_reply(reply, provider.throttle, _secrets(secret, form))
-    # What a wrong signature is called where the form was signed: as a grant, or to prove the client.
-    names = ("invalid_grant", "invalid_client") if client is None else ("invalid_client",)
-    signed = {"assertion", "client_assertion"} & form.keys()
-    if signed and isinstance(outcome, Refused) and outcome.error in names:
-        return _by_another_clock(reply, outcome)
+    kind = {rules.grant_field: form["grant_type"]}
+    named = kind | {**rules.params, **{name: value for name, value in form.items() if name != "grant_type"}} | kind
+    form = {name: value for name, value in named.items() if name and value}
+    _, outcome = await ask(http, provider, client, secret, endpoint, form)
     return outcome
 
 
@@ -244,129 +291,53 @@ def _by_another_clock(reply: Reply, refused: Refused) -> Refused | Faulty:
     )
 
 
-Basic = tuple[str, str | Secret] | None
-
-
 def _proven(
     http: Http, provider: Provider, client: Client, secret: Secret | None, form: Mapping[str, str | Secret]
 ) -> tuple[Mapping[str, str | Secret], Basic]:
-    """Add the client's authentication: in the header or in the form, never both (RFC 6749 2.3)."""
+    """Add the client's authentication: in the header or in the body, never both (RFC 6749 2.3)."""
     method = client.auth_method
+    named = {**form, provider.token.client_id_field: client.client_id}
     if method == "client_secret_basic" and secret is not None:
         # Form-encoded before base64 (RFC 6749 2.3.1); Authlib leaves that out, and odd ids then fail.
         return form, (quote_plus(client.client_id), Secret(quote_plus(secret.reveal())))
     if method == "client_secret_post" and secret is not None:
-        return {**form, "client_id": client.client_id, "client_secret": secret}, None
+        return {**named, "client_secret": secret}, None
     if method in assertion.METHODS and secret is not None:
-        return {**form, **assertion.client_fields(provider, client, secret, http.now())}, None
+        return {**named, **assertion.client_fields(provider, client, secret, http.now())}, None
     if method == "none" or (method.startswith("client_secret_") and secret is None):
-        return {**form, "client_id": client.client_id}, None
+        return named, None
     raise Misconfigured(
         f"Keyfob does not know the client authentication '{method}'.",
         "Configure the client as none, client_secret_basic, client_secret_post, client_secret_jwt or private_key_jwt.",
     )
 
 
-async def _send(
-    http: Http, provider: Provider, endpoint: str, form: Mapping[str, str | Secret], basic: Basic
+async def _deliver(
+    http: Http,
+    provider: Provider,
+    url: str,
+    form: Mapping[str, str | Secret],
+    *,
+    method: str = "POST",
+    body: Literal["form", "json", "none"],
+    headers: Mapping[str, str | Secret],
+    basic: Basic,
 ) -> Reply | Unreachable | Lost:
     try:
-        return await http.send("POST", endpoint, private=provider.private, form=form, basic=basic)
+        return await http.send(
+            method,
+            url,
+            private=provider.private,
+            form=form if body == "form" else None,
+            json=form if body == "json" else None,
+            headers=headers,
+            basic=basic,
+        )
     except NotSent as exc:
         return Unreachable(exc.reason)
     except AnswerLost as exc:
         return Lost(exc.reason)
 
 
-# --- reading ----------------------------------------------------------------------------------------------------------
-
-
-def read_reply(
-    reply: Reply, throttle: ThrottleRules, sent: tuple[Secret, ...] = ()
-) -> Answered | Refused | Throttled | Faulty | Lost:
-    """Tell what an answer is, from its status first: a body cannot turn a refusal into a token.
-
-    Args:
-        reply: the answer.
-        throttle: what the provider says "too fast" with.
-        sent: the secrets of the request: some providers repeat them in their error texts.
-    """
-    status = reply.status
-    if status in _OK:
-        return _read_success(reply, sent)
-    if status == _THROTTLED or (status == _UNAVAILABLE and "retry-after" in reply.headers):
-        return Throttled(f"it answered HTTP {status}", reply.retry_after)
-    if status in throttle.statuses and reply.headers.get(throttle.header.lower(), "").strip() == "0":
-        return Throttled(f"it answered HTTP {status} and nothing is left of the allowance", reply.retry_after)
-    if status in _CLIENT_ERRORS and status not in _TOO_EARLY:
-        refusal = _refusal(strict.peek(reply.body), status, sent)
-        if refusal is not None:
-            return refusal
-    return Lost(_describe(reply)) if status in _NO_WORD else Faulty(_describe(reply))
-
-
-def _read_success(reply: Reply, sent: tuple[Secret, ...]) -> Answered | Refused | Faulty:
-    fields = strict.peek(reply.body)
-    # Whatever else is wrong with it: what speaks of a token may be the only copy of a rotated one, so it is kept.
-    if (fields or {}).get("access_token") or (fields or {}).get("refresh_token") or _hides(_ANY_TOKEN, reply.body):
-        # Bytes that are not UTF-8 become \x..: readable for people, and never valid JSON again.
-        raw = Secret(reply.body.decode("utf-8", "backslashreplace"))
-        return Answered(raw, refresh_token_in(raw))
-    if fields is None:
-        return Faulty(_describe(reply))
-    return _refusal(fields, reply.status, sent) or Faulty(f"HTTP {reply.status} with no token in it")
-
-
-def _hides(name: re.Pattern[bytes], body: bytes) -> bool:
-    """Whether a reply speaks of a token at a place where ``peek`` finds none: twice, nested, as a form, cut off.
-
-    Zero bytes are left out to see through UTF-16, which is refused later.
-    """
-    fields = strict.peek(body) or {}
-    spoken = [match[1] or match[2] for match in name.finditer(body.replace(b"\0", b""))]
-    return len(spoken) > len({token.decode() for token in spoken} & fields.keys())
-
-
-def hides_refresh_token(raw: Secret) -> bool:
-    """Whether a reply speaks of a refresh token that cannot be taken from it: the only copy of it, perhaps."""
-    return _hides(_REFRESH_TOKEN, raw.reveal().encode())
-
-
-def refresh_token_in(raw: Secret) -> Secret | None:
-    """Return the refresh token that is plainly there in a reply, whatever else may be wrong with it."""
-    fields = strict.peek(raw.reveal().encode())
-    new = fields.get("refresh_token") if fields is not None else None
-    return Secret(new) if isinstance(new, str) and strict.is_printable(new) else None
-
-
-def _refusal(fields: Mapping[str, Any] | None, status: int, sent: tuple[Secret, ...]) -> Refused | None:
-    if fields is None:
-        return None
-    error, description = (strict.clean(_without(fields.get(name), sent)) for name in ("error", "error_description"))
-    return Refused(error, description, status) if error else None
-
-
 def _secrets(secret: Secret | None, form: Mapping[str, str | Secret]) -> tuple[Secret, ...]:
     return tuple(value for value in (secret, *form.values()) if isinstance(value, Secret))
-
-
-def _without(text: object, secrets: tuple[Secret, ...]) -> object:
-    """Return an error text without the secrets that it repeats, whole, in parts or percent-encoded."""
-    if not isinstance(text, str):
-        return text
-    # No real secret is shorter than a password, and a shorter one would be found in innocent words.
-    plain = [value for secret in secrets if len(value := secret.reveal()) >= LEAST_SECRET]
-    for value in sorted(plain, key=len, reverse=True):
-        text = text.replace(value, HIDDEN)
-    return _RUN.sub(lambda run: HIDDEN if any(unquote(run[0]) in value for value in plain) else run[0], text)
-
-
-def _describe(reply: Reply) -> str:
-    text = f"HTTP {reply.status}"
-    if reply.status in range(300, 400):
-        return f"{text}, a redirect; those are not followed with secrets in hand"
-    if not reply.body.strip():
-        return f"{text} with nothing in it"
-    if reply.body.lstrip()[:1] == b"<" or "html" in reply.headers.get("content-type", ""):
-        return f"{text} with a web page instead of JSON"
-    return text if reply.status in _SERVER_ERRORS else f"{text}, but not in OAuth's form"

@@ -3,6 +3,7 @@
 Used by ``keyfob demo`` and ``keyfob practice``, by the tests, and by anybody who rehearses faults::
 
     settings.py   what it is set to: lifetimes, rotation, people
+    shape.py      how it speaks, dimension by dimension; the default is the RFCs'
     kinds.py      every kind of fault, as data
     faults.py     the grammar of ``--fault`` and which fault is due
     sabotage.py   what a fault does to an answer

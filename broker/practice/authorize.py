@@ -12,11 +12,12 @@ from starlette.responses import RedirectResponse, Response
 
 from broker.practice import pages
 from broker.practice.clients import OUT_OF_BAND, Client
-from broker.practice.grants import User
+from broker.practice.grants import User, s256
 from broker.practice.refusal import Refusal
+from broker.practice.shape import Shape
 from broker.practice.state import Asked
 from broker.practice.tokens import foreign_issuer
-from broker.practice.wire import Answer, Call, parameters
+from broker.practice.wire import RFC, Answer, Call, parameters
 
 SCOPES: Mapping[str, str] = {
     "openid": "Know that it is you",
@@ -32,16 +33,16 @@ _CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")  # what S256 always yields (RFC 76
 _PATIENCE = 600  # seconds for which a consent page can be answered; the time that Keyfob gives a login
 
 
-def checked_scopes(text: str) -> tuple[str, ...]:
+def checked_scopes(text: str, shape: Shape = RFC) -> tuple[str, ...]:
     """Return the scopes of a request, without repeats.
 
     Raises:
-        Refusal: ``invalid_scope``: empty, or one that is not in ``SCOPES``.
+        Refusal: ``invalid_scope``: empty, or one that neither ``SCOPES`` nor the shape knows.
     """
-    scopes = tuple(dict.fromkeys(text.split()))
-    if not scopes:
+    scopes = tuple(dict.fromkeys(filter(None, text.split(shape.scope_separator or " "))))
+    if not scopes and (shape == RFC or shape.scopes):
         raise Refusal("invalid_scope", "no scope was asked for")
-    if unknown := [scope for scope in scopes if scope not in SCOPES]:
+    if unknown := [scope for scope in scopes if scope not in SCOPES and scope not in shape.scopes]:
         raise Refusal("invalid_scope", f"unknown here: {' '.join(unknown)}; known: {' '.join(SCOPES)}")
     return scopes
 
@@ -73,7 +74,7 @@ def show(call: Call) -> Answer:
         action="/authorize",
         ticket=ticket,
         client=client.name or client.id,
-        scopes={scope: SCOPES[scope] for scope in asked.scopes},
+        scopes={scope: SCOPES.get(scope, scope) for scope in asked.scopes},
         user=asked.login_hint or call.practice.settings.user,
         leads_to=redirect_uri,
     )
@@ -113,20 +114,35 @@ def _asked(call: Call, client: Client, fields: Mapping[str, str]) -> Asked:
         raise Refusal("invalid_request", "response_mode must be query")
     if "authorization_code" not in client.grant_types:
         raise Refusal("unauthorized_client", "this client is not registered for authorization_code")
-    if fields.get("code_challenge_method") != "S256":
-        raise Refusal("invalid_request", "PKCE is required: code_challenge_method must be S256")
-    if not _CHALLENGE.fullmatch(fields.get("code_challenge", "")):
-        raise Refusal("invalid_request", "PKCE is required: code_challenge must have 43 characters of base64url")
+    for name, value in call.shape.authorize_params.items():
+        if fields.get(name, "") != value:
+            raise Refusal("invalid_request", f"{name} has to be {value!r}")
+    if call.shape.scope_parameter != "scope" and "scope" in fields:
+        raise Refusal("invalid_request", f"scope is called {call.shape.scope_parameter} here")
     return Asked(
         client.id,
         fields["redirect_uri"],
         fields.get("state"),
-        checked_scopes(fields.get("scope", "")),
-        fields["code_challenge"],
+        checked_scopes(fields.get(call.shape.scope_parameter, ""), call.shape),
+        _challenge(call, client, fields),
         fields.get("nonce", ""),
         fields.get("login_hint", ""),
         call.practice.clock() + _PATIENCE,
     )
+
+
+def _challenge(call: Call, client: Client, fields: Mapping[str, str]) -> str:
+    """Return the S256 code challenge, made from a plain one where that is the method; empty where there is no PKCE."""
+    method, challenge = call.shape.pkce_of(public=client.secret is None), fields.get("code_challenge", "")
+    if method == "none":
+        if challenge or "code_challenge_method" in fields:
+            raise Refusal("invalid_request", "code_challenge means nothing here")
+        return ""
+    if fields.get("code_challenge_method") != method:
+        raise Refusal("invalid_request", f"PKCE is required: code_challenge_method must be {method}")
+    if not _CHALLENGE.fullmatch(challenge):
+        raise Refusal("invalid_request", "PKCE is required: code_challenge must have 43 characters of base64url")
+    return challenge if method == "S256" else s256(challenge)
 
 
 def _allow(call: Call, asked: Asked, user: str, scopes: tuple[str, ...]) -> Response:
@@ -149,7 +165,8 @@ def _back(call: Call, redirect_uri: str, state: str | None, answer: dict[str, st
         return pages.code(answer) if "code" in answer else pages.message("Login refused", answer["error"])
     if state is not None and "no_state" not in spoiled:
         answer["state"] = "a-foreign-state" if "wrong_state" in spoiled else state
-    if "no_iss" not in spoiled:
+    answer |= call.shape.callback_params
+    if call.shape.sends_iss and "no_iss" not in spoiled:
         answer["iss"] = foreign_issuer(practice.issuer) if "wrong_iss" in spoiled else practice.issuer
     for fault in faults:
         if fault.kind.name == "json":

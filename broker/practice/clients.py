@@ -124,12 +124,13 @@ class ClientBook:
         """Return the client of this id."""
         return self._clients.get(client_id)
 
-    def authenticate(self, form: Mapping[str, str], authorization: str) -> Client:
+    def authenticate(self, form: Mapping[str, str], authorization: str, taken: tuple[str, ...] = ()) -> Client:
         """Return the client that made a request, strictly by RFC 6749 2.3.
 
         Args:
             form: the request's fields.
             authorization: the ``Authorization`` header, or empty.
+            taken: how it may prove itself at this endpoint; empty where that is as it is registered.
 
         Raises:
             Refusal: ``invalid_client`` (401), or ``invalid_request`` where two methods are mixed.
@@ -140,8 +141,9 @@ class ClientBook:
         client = self._clients.get(client_id)
         if client is None:
             raise _unproven(f"no client has the id {client_id!r}", method)
-        if method not in client.auth_methods:
-            raise _unproven(f"this client proves itself by {' or '.join(client.auth_methods)}, not {method}", method)
+        taken = taken or client.auth_methods
+        if method not in taken:
+            raise _unproven(f"this client proves itself by {' or '.join(taken)}, not {method}", method)
         if client.secret is not None and not hmac.compare_digest(client.secret.reveal().encode(), password.encode()):
             raise _unproven("the client secret is wrong", method)
         return client

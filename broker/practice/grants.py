@@ -50,6 +50,7 @@ class Grant:
         scopes: what was allowed.
         auth_time: when the person logged in, epoch seconds.
         nonce: of the authorization request, for the first ID token.
+        redirect_uri: of that request; empty where there was none.
         revoked: everything of it is dead.
         current: the refresh token that works now.
         previous: digest of the one before.
@@ -64,6 +65,7 @@ class Grant:
     scopes: tuple[str, ...]
     auth_time: float
     nonce: str = ""
+    redirect_uri: str = ""
     revoked: bool = False
     current: Secret | None = None
     previous: str = ""
@@ -89,7 +91,7 @@ class Code:
     Attributes:
         grant: what it is exchanged for.
         redirect_uri: as in the authorization request.
-        challenge: S256 code challenge (RFC 7636 4.2).
+        challenge: S256 code challenge (RFC 7636 4.2); empty where the provider knows no PKCE.
         expires_at: epoch seconds.
         spent: it was exchanged.
     """
@@ -149,6 +151,7 @@ class GrantBook:
     def issue_code(self, grant: Grant, redirect_uri: str, challenge: str) -> Secret:
         """Return a code for a grant."""
         code = secrets.token_urlsafe(24)
+        grant.redirect_uri = redirect_uri
         self._codes[digest(code)] = Code(grant, redirect_uri, challenge, self.clock() + self.settings.code_ttl)
         return Secret(code)
 
@@ -170,7 +173,8 @@ class GrantBook:
             raise Refusal("invalid_grant", "the code has expired")
         if entry.redirect_uri != redirect_uri:
             raise Refusal("invalid_grant", "redirect_uri is not the one of the authorization request")
-        if not secrets.compare_digest(s256(verifier), entry.challenge):
+        proof = s256(verifier) if verifier else ""
+        if not secrets.compare_digest(proof, entry.challenge):
             raise Refusal("invalid_grant", "code_verifier does not match the code_challenge")
         entry.spent = True
         return entry.grant

@@ -13,7 +13,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "discovery": ("openid_configuration", "oauth_metadata"),
 }
 ENDPOINTS: tuple[str, ...] = (
-    "authorize", "userinfo", "jwks", "revoke", "introspect", "register", "device_authorization",
+    "authorize", "userinfo", "identity", "jwks", "revoke", "introspect", "register", "device_authorization",
     *GROUPS["token"], *GROUPS["discovery"],
 )  # fmt: skip
 

@@ -3,15 +3,18 @@
 RFC 8414, OpenID Discovery, RFC 7517, OpenID Connect Core 5.3, RFC 7009, RFC 7662. Routed by ``app``.
 """
 
+import json
+from collections.abc import Mapping
 from typing import Any
 
 from starlette.responses import Response
 
 from broker.practice.assertions import KEY_ALGORITHMS, SECRET_ALGORITHM
 from broker.practice.authorize import SCOPES
-from broker.practice.clients import AUTH_METHODS, GRANT_TYPES
+from broker.practice.clients import AUTH_METHODS, GRANT_TYPES, Client
 from broker.practice.grants import AccessToken, fingerprint
 from broker.practice.refusal import Refusal
+from broker.practice.shape import Revocation, put
 from broker.practice.tokens import ALGORITHM, claims_about, foreign_issuer, foreign_user
 from broker.practice.wire import Answer, Call
 
@@ -64,12 +67,39 @@ def userinfo(call: Call) -> Answer:
     return claims_about(foreign_user(user) if "wrong_sub" in call.spoiled() else user, access.scopes)
 
 
-def _bearer(call: Call) -> AccessToken:
+def identity(call: Call) -> Answer:
+    """Say who it is as the shape wants it, to a token of any scope."""
+    person = call.shape.person
+    if call.request.method != person.method:
+        raise Refusal("invalid_request", f"this is asked with {person.method}", status=405)
+    for name, value in person.headers.items():
+        if call.request.headers.get(name) != value:
+            raise Refusal("invalid_request", f"the header {name} has to be {value!r}")
+    if _json_of(call.body) != person.body:
+        raise Refusal("invalid_request", "the body is not the one that belongs here")
+    if call.request.method == "POST" and "content-length" not in call.request.headers:
+        raise Refusal("invalid_request", "how long is it?", status=411)
+    access = _bearer(call, person.scheme)
+    call.client, call.grant = access.grant.client_id, access.grant.id
+    answer: dict[str, Any] = {}
+    if access.grant.user is not None:
+        put(answer, person.subject, access.grant.user.sub)
+        if person.label and person.label != person.subject:
+            put(answer, person.label, access.grant.user.name)
+    return answer
+
+
+def _json_of(body: bytes) -> object:
+    """Return what a body says; None where there is none."""
+    try:
+        return json.loads(body) if body else None
+    except ValueError as exc:
+        raise Refusal("invalid_request", "the body is no JSON") from exc
+
+
+def _bearer(call: Call, wanted: str = "Bearer") -> AccessToken:
     """Return what the request's bearer stands for; refuse as RFC 6750 3 says."""
-    scheme, _, token = call.request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not token:
-        headers = {"WWW-Authenticate": 'Bearer realm="practice"'}
-        raise Refusal("invalid_request", "a bearer token in the header is needed", status=401, headers=headers)
+    token = _bearer_token(call, wanted)
     access = call.practice.grants.access(token)
     if access is None:
         challenge = 'Bearer realm="practice", error="invalid_token", error_description="expired, revoked or unknown"'
@@ -79,28 +109,72 @@ def _bearer(call: Call) -> AccessToken:
     return access
 
 
+def _bearer_token(call: Call, wanted: str) -> str:
+    scheme, _, token = call.request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != wanted.lower() or not token:
+        headers = {"WWW-Authenticate": f'{wanted} realm="practice"'}
+        raise Refusal("invalid_request", "a bearer token in the header is needed", status=401, headers=headers)
+    return token
+
+
+def is_revocation(call: Call, form: Mapping[str, str]) -> bool:
+    """Tell whether a request to the token endpoint is a revocation there."""
+    rules = call.shape.revocation
+    return rules.at_token and all(form.get(name) == value for name, value in rules.params.items())
+
+
 def revoke(call: Call) -> Answer:
-    """POST: end a token; a refresh token takes its whole grant along (RFC 7009 2.1)."""
-    form = call.form()
-    client = call.authenticate(form)
-    token = form.get("token", "")
-    if not token:
-        raise Refusal("invalid_request", "token is missing")
-    grants = call.practice.grants
+    """End a token; a refresh token takes its whole grant along (RFC 7009 2.1)."""
+    call.shaped = True
+    rules, grants = call.shape.revocation, call.practice.grants
+    client, token = _to_revoke(call, rules)
     by_refresh_token = grants.grant_of(token)
     grant = by_refresh_token or grants.access_grant(token)
     if grant is None:
         call.result = "unknown"
-        return Response(None, 200)  # the purpose is fulfilled: RFC 7009 2.2
+        return _done(call)  # the purpose is fulfilled: RFC 7009 2.2
     call.grant = grant.id
-    if grant.client_id != client.id:
+    if client is not None and grant.client_id != client.id:
         raise Refusal("unauthorized_client", "the token belongs to another client")
+    if ("refresh_token" if by_refresh_token else "access_token") not in rules.takes:
+        raise Refusal("unsupported_token_type", f"only these are revoked here: {' '.join(rules.takes)}")
     if by_refresh_token is not None:
         call.refresh_token = fingerprint(token)
+    if by_refresh_token is not None or rules.ends_login:
         grant.revoked = True
     else:
         grants.forget_access_token(token)
-    return Response(None, 200)
+    return _done(call)
+
+
+def _to_revoke(call: Call, rules: Revocation) -> tuple[Client | None, str]:
+    """Return who wants to revoke, None where that is not asked, and what."""
+    if call.request.method != rules.method:
+        raise Refusal("invalid_request", f"this is asked with {rules.method}", status=405)
+    form: dict[str, str] = {}
+    if rules.body == "none":
+        if call.body:
+            raise Refusal("invalid_request", "nothing may be in the body")
+    else:
+        form = call.shape.renamed(call.json_fields() if rules.body == "json" else call.form())
+    for name, value in rules.params.items():
+        if form.get(name) != value:
+            raise Refusal("invalid_request", f"{name} has to be {value!r}")
+    if rules.hint not in (None, "token_type_hint" in form):
+        raise Refusal("invalid_request", "token_type_hint has to be there, or must not")
+    if rules.auth == "bearer":
+        return None, _bearer_token(call, "Bearer")
+    taken = ("client_secret_basic",) if rules.auth == "basic" else ()
+    client = None if rules.auth == "none" else call.authenticate(form, taken)
+    if client is not None and call.request.path_params.get("client_id", client.id) != client.id:
+        raise Refusal("invalid_request", "another client is in the address")
+    if not (token := form.get(rules.token_field, "")):
+        raise Refusal("invalid_request", f"{rules.token_field} is missing")
+    return client, token
+
+
+def _done(call: Call) -> Answer:
+    return call.shape.succeeded({}) if call.shape.success_field else Response(None, 200)
 
 
 def introspect(call: Call) -> Answer:

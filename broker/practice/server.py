@@ -19,6 +19,7 @@ from uvicorn.server import ServerState
 from broker.core.secret import Secret
 from broker.errors import CannotStart
 from broker.practice.app import build
+from broker.practice.clients import Client
 from broker.practice.events import EventLog
 from broker.practice.settings import PracticeSettings
 from broker.practice.state import Practice
@@ -81,6 +82,10 @@ class PracticeServer:
     def change_client_secret(self, secret: Secret) -> None:
         """Give that client another secret, as its owner does who fears that the old one is known."""
         self._practice.clients.change_secret(secret)
+
+    def add_client(self, client: Client) -> None:
+        """Register a client by hand, as a person does on a provider's own pages."""
+        self._practice.clients.add(client)
 
     def set_faults(self, specs: list[str]) -> None:
         """Put other faults in force, from any thread; held answers go out.

@@ -3,11 +3,12 @@
 Made by ``keyfob practice``, ``keyfob demo`` and the tests; read by every module of this room.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from broker.core.secret import Secret
 from broker.errors import InvalidRequest
+from broker.practice.shape import Shape
 
 Rotation = Literal["none", "keep", "rotate", "single-use"]
 ROTATIONS: tuple[str, ...] = get_args(Rotation)
@@ -37,6 +38,7 @@ class PracticeSettings:
         auto_approve: redirect at once, without a consent page.
         needs_offline_access: only the scope ``offline_access`` earns a refresh token (OpenID Connect Core 11).
         client_secret: of the confidential client; made at start where None.
+        shape: how it speaks.
     """
 
     ttl: float = 600.0
@@ -53,6 +55,7 @@ class PracticeSettings:
     auto_approve: bool = False
     needs_offline_access: bool = False
     client_secret: Secret | None = None
+    shape: Shape = field(default_factory=Shape)
 
     def __post_init__(self) -> None:
         """Refuse what no provider could be set to.

@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from broker.practice import resources, sabotage
 from broker.practice.assertions import Unproven, show
 from broker.practice.authorize import checked_scopes
 from broker.practice.clients import GRANT_TYPES, JWT_BEARER, Client
@@ -17,20 +18,25 @@ from broker.practice.refusal import Refusal
 from broker.practice.wire import Answer, Call
 
 _VERIFIER = re.compile(r"[A-Za-z0-9._~-]{43,128}")  # RFC 7636 4.1
+OTHER = "other_grant"  # what faults and events call a request of no kind that is known
 _SLOWER = 5.0  # seconds that a slow_down adds (RFC 8628 3.5)
 
 
 def grant_name(call: Call) -> str:
     """Return the name by which faults and events know this token request."""
     try:
-        return GRANT_TYPES.get(call.form().get("grant_type", ""), "other_grant")
+        form = call.token_form()
+        return "revoke" if resources.is_revocation(call, form) else GRANT_TYPES.get(form.get("grant_type", ""), OTHER)
     except Refusal:
-        return "other_grant"  # what is wrong with the form is said by the endpoint itself
+        return OTHER  # what is wrong with the form is said by the endpoint itself
 
 
 def token(call: Call) -> Answer:
     """POST: tokens for a grant."""
-    form = call.form()
+    call.shaped = True
+    form = call.token_form()
+    if resources.is_revocation(call, form):
+        return resources.revoke(call)
     call.refresh_token = fingerprint(form.get("refresh_token", ""))
     grant_type = _needed(form, "grant_type")
     claims: Mapping[str, Any] = {}
@@ -48,7 +54,14 @@ def token(call: Call) -> Answer:
         handler = {"code": _code, "refresh": _refresh, "client_credentials": _machine, "device_code": _device}
         issued, nonce = handler[GRANT_TYPES[grant_type]](call, client, form)
     call.result, call.grant = issued.result, issued.grant.id
-    return _answer(call, issued, nonce)
+    answer = sabotage.content(_answer(call, issued, nonce), call.faults)
+    user = issued.grant.user
+    return call.shape.told(
+        answer,
+        refreshed=GRANT_TYPES[grant_type] == "refresh",
+        subject=user.sub if user else "",
+        label=user.name if user else "",
+    )
 
 
 def _needed(form: Mapping[str, str], name: str) -> str:
@@ -58,8 +71,9 @@ def _needed(form: Mapping[str, str], name: str) -> str:
 
 
 def _code(call: Call, client: Client, form: Mapping[str, str]) -> tuple[Issued, str]:
-    verifier = _needed(form, "code_verifier")
-    if not _VERIFIER.fullmatch(verifier):
+    proven = call.shape.pkce_of(public=client.secret is None) != "none"
+    verifier = _needed(form, "code_verifier") if proven else form.get("code_verifier", "")
+    if proven and not _VERIFIER.fullmatch(verifier):
         raise Refusal("invalid_request", "code_verifier must have 43 to 128 unreserved characters")
     grants = call.practice.grants
     grant = grants.redeem_code(_needed(form, "code"), client.id, _needed(form, "redirect_uri"), verifier)
@@ -70,7 +84,9 @@ def _refresh(call: Call, client: Client, form: Mapping[str, str]) -> tuple[Issue
     refresh_token = _needed(form, "refresh_token")
     if (known := call.practice.grants.grant_of(refresh_token)) is not None:
         call.grant = known.id  # so that a refused refresh is counted for its grant as well
-    scopes = checked_scopes(form["scope"]) if "scope" in form else None
+    if form.get("redirect_uri", known.redirect_uri if known else "") != (known.redirect_uri if known else ""):
+        raise Refusal("invalid_grant", "redirect_uri is not the one of the login")
+    scopes = checked_scopes(form["scope"], call.shape) if "scope" in form else None
     return call.practice.grants.refresh(refresh_token, client.id, scopes), ""
 
 
@@ -136,6 +152,8 @@ def _answer(call: Call, issued: Issued, nonce: str) -> dict[str, Any]:
         "expires_in": int(practice.settings.ttl),
         "scope": " ".join(issued.scopes),
     }
+    if not issued.scopes:
+        del answer["scope"]
     if issued.refresh_token is not None:
         answer["refresh_token"] = issued.refresh_token.reveal()
         call.issued_refresh_token = fingerprint(answer["refresh_token"])

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from email.utils import formatdate
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlencode
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -18,11 +18,15 @@ from broker.practice.clients import Client
 from broker.practice.events import Event
 from broker.practice.faults import Fault
 from broker.practice.grants import fingerprint
+from broker.practice.kinds import GROUPS
 from broker.practice.refusal import Refusal
+from broker.practice.shape import Shape
 from broker.practice.state import Practice
 
 _BIGGEST_REQUEST = 65_536  # bytes; no honest OAuth request comes near
 _FORM = "application/x-www-form-urlencoded"
+_JSON = "application/json"
+RFC = Shape()
 
 Answer = dict[str, Any] | Response
 
@@ -42,6 +46,7 @@ class Call:
         grant: grant id.
         refresh_token: fingerprint of the one that came in.
         issued_refresh_token: fingerprint of the one that goes out.
+        shaped: the answer is put into the provider's own shape.
     """
 
     practice: Practice
@@ -54,6 +59,12 @@ class Call:
     grant: str = ""
     refresh_token: str = ""
     issued_refresh_token: str = ""
+    shaped: bool = False
+
+    @property
+    def shape(self) -> Shape:
+        """How this provider speaks."""
+        return self.practice.settings.shape
 
     def form(self) -> dict[str, str]:
         """Return the fields of a form request, strictly: RFC 6749 3.2 and appendix B.
@@ -67,10 +78,31 @@ class Call:
             raise Refusal("invalid_request", "this endpoint takes its parameters in the body only")
         return parameters(self.body)
 
-    def authenticate(self, form: Mapping[str, str]) -> Client:
-        """Return the client, written down; raises as ``ClientBook.authenticate`` does."""
+    def json_fields(self) -> dict[str, str]:
+        """Return the members of a JSON request, all of them text.
+
+        Raises:
+            Refusal: ``invalid_request``: another content type, or not an object of texts.
+        """
+        if self.request.headers.get("content-type", "").partition(";")[0].strip().lower() != _JSON:
+            raise Refusal("invalid_request", f"the body must be {_JSON}")
+        try:
+            fields = json.loads(self.body)
+        except ValueError as exc:
+            raise Refusal("invalid_request", "the body is no JSON") from exc
+        if not isinstance(fields, dict) or not all(isinstance(value, str) for value in fields.values()):
+            raise Refusal("invalid_request", "the body must be an object of texts")
+        return fields
+
+    def token_form(self) -> dict[str, str]:
+        """Return a token request in RFC 6749's words; raises as ``form`` and ``Shape.asked`` do."""
+        fields = self.json_fields() if self.shape.body == "json" else self.form()
+        return self.shape.asked(fields, self.request.headers, at_refresh=self.request.url.path == "/refresh")
+
+    def authenticate(self, form: Mapping[str, str], taken: tuple[str, ...] = ()) -> Client:
+        """Return the client, written down; takes and raises as ``ClientBook.authenticate`` does."""
         self.client = form.get("client_id", "")
-        client = self.practice.clients.authenticate(form, self.request.headers.get("authorization", ""))
+        client = self.practice.clients.authenticate(form, self.request.headers.get("authorization", ""), taken)
         self.client = client.id
         return client
 
@@ -150,18 +182,25 @@ def _answer(call: Call, handler: Handler) -> Response:
         answer = handler(call)
     except Refusal as refusal:
         call.result = refusal.result
-        return json_response(
-            {"error": refusal.error, "error_description": refusal.description}, refusal.status, refusal.headers
-        )
+        status, body = (call.shape if call.shaped else RFC).refused(refusal.error, refusal.description, refusal.status)
+        return _rendered(call, body, status, refusal.headers)
     if isinstance(answer, Response):
         return answer
-    return json_response(sabotage.content(answer, call.faults))
+    return _rendered(call, answer if call.shaped else sabotage.content(answer, call.faults))
+
+
+def _rendered(
+    call: Call, body: dict[str, Any], status: int = 200, headers: Mapping[str, str] | None = None
+) -> Response:
+    if call.shaped and call.shape.codec == "form":
+        return Response(urlencode(body), status, {"Cache-Control": "no-store", **(headers or {})}, _FORM)
+    return json_response(body, status, headers)
 
 
 def _note_refresh_token(call: Call) -> None:
     """Write down which refresh token was spared by a fault, so that a test can count the attempts with it."""
     try:
-        form = call.form()
+        form = call.token_form() if call.endpoint in GROUPS["token"] else call.form()
     except Refusal:
         return  # there is nothing to note in what is no form; the fault answers in any case
     call.client = form.get("client_id", "")

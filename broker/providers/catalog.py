@@ -9,6 +9,7 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
@@ -33,7 +34,17 @@ from broker.providers.rules import (
 from broker.providers.shape import Misshapen, check_shape, line_of
 from broker.providers.urls import check_endpoint, check_issuer, check_url, host_of
 
-__all__ = ["check_issuer", "check_url", "needs_discovery", "preset", "presets", "provider_name", "resolve"]
+__all__ = [
+    "background",
+    "check_issuer",
+    "check_url",
+    "described",
+    "needs_discovery",
+    "preset",
+    "presets",
+    "provider_name",
+    "resolve",
+]
 
 SHIPPED: Final = Path(__file__).parent / "presets"
 # The name stands in URLs and in the redirect path.
@@ -43,7 +54,7 @@ _RESERVED = frozenset(
     {"response_type", "client_id", "redirect_uri", "scope", "state", "nonce", "code_challenge", "code_challenge_method"}
 )
 # Members of a preset file that describe the file; the others describe the provider.
-_ABOUT = frozenset({"needs_base_url", "parameters", "unverified", "notes", "sources"})
+_ABOUT = frozenset({"needs_base_url", "base_url", "parameters", "unverified", "notes", "sources"})
 _TEMPLATE = re.compile(r"\{([a-z_]+)\}")
 # A parameter's value stands in host names and paths.
 _VALUE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,127}")
@@ -97,7 +108,8 @@ def resolve(config: ProviderConfig, user_dir: Path | None = None) -> Provider:
         raise InvalidRequest(
             f"{source.title} runs at many addresses.", "Name yours with --base-url https://its.address."
         )
-    base_url = check_url(config.base_url, what="base URL", private=config.private) if config.base_url else ""
+    place = config.base_url or source.base_url
+    base_url = check_url(place, what="base URL", private=config.private) if place else ""
     merged = _merged(config, source)
     data = _filled(merged, {"base_url": base_url, **_values(source, merged.pop("values", {}))})
     issuer = check_issuer(data["issuer"]) if data.get("issuer") else ""
@@ -111,12 +123,53 @@ def resolve(config: ProviderConfig, user_dir: Path | None = None) -> Provider:
             "Nothing says where this provider is.",
             "Give its issuer URL, or its authorization and token endpoints.",
         )
-    params = data.get("authorize_params", {})
-    if reserved := _RESERVED & params.keys():
+    if reserved := _RESERVED & data.get("authorize_params", {}).keys():
         raise InvalidRequest(f"authorize_params must not set {min(reserved)}.", "Leave it out: Keyfob sets it.")
+    title = _title(config, source, base_url or issuer or endpoints.get("token", ""))
+    return _built(config, data, title=title, base_url=base_url, issuer=issuer, endpoints=endpoints)
+
+
+def described(source: Preset) -> Provider:
+    """Return what a preset says, as a provider to look at: what a person has to name still stands in braces."""
+    values = {name: parameter.default for name, parameter in source.parameters.items() if parameter.default}
+    data = _filled(source.data, {**values, **({"base_url": source.base_url} if source.base_url else {})})
+    config = ProviderConfig(source.name, source.name, source.base_url, {}, {}, private=False, created_at=0.0)
+    return _built(
+        config,
+        data,
+        title=source.title,
+        base_url=source.base_url,
+        issuer=data.get("issuer", ""),
+        endpoints=data.get("endpoints", {}),
+    )
+
+
+def background(config: ProviderConfig, user_dir: Path | None = None) -> Preset:
+    """Return the preset that a provider follows, without the doubts about what discovery or the person says instead.
+
+    Raises:
+        UnknownProvider: its preset is gone.
+    """
+    source = preset(config.preset, user_dir)
+    said = set()
+    for layer in (config.discovered, config.overrides):
+        for key, value in layer.items():
+            said |= {f"{key}.{inner}" for inner in value} if isinstance(value, Mapping) else {key}
+    return replace(source, unverified=tuple(dotted for dotted in source.unverified if dotted not in said))
+
+
+def _built(
+    config: ProviderConfig,
+    data: Mapping[str, Any],
+    *,
+    title: str,
+    base_url: str,
+    issuer: str,
+    endpoints: Mapping[str, str],
+) -> Provider:
     return Provider(
         name=config.name,
-        title=_title(config, source, base_url or issuer or endpoints.get("token", "")),
+        title=title,
         preset=config.preset,
         base_url=base_url,
         issuer=issuer,
@@ -124,7 +177,7 @@ def resolve(config: ProviderConfig, user_dir: Path | None = None) -> Provider:
         scopes=tuple(data.get("scopes", ())),
         scope_separator=data.get("scope_separator", " "),
         scope_parameter=data.get("scope_parameter", "scope"),
-        authorize_params=dict(params),
+        authorize_params=dict(data.get("authorize_params", {})),
         pkce=data.get("pkce", "S256"),
         grants=tuple(data.get("grants", ())),
         auth_methods=tuple(data.get("auth_methods", ())),
@@ -138,7 +191,7 @@ def resolve(config: ProviderConfig, user_dir: Path | None = None) -> Provider:
         id_token_algs=tuple(data.get("id_token_algs", ())),
         redirect=Redirect(**data.get("redirect", {})),
         token=TokenRequest(**data.get("token", {})),
-        reply=ReplyRules(**data.get("reply", {})),
+        reply=ReplyRules(**_tuples(data.get("reply", {}))),
         revocation=RevocationRules(**data.get("revocation", {})),
         device=DeviceRules(**data.get("device", {})),
         registration=Registration(**data["registration"]) if data.get("registration") else None,
@@ -212,6 +265,7 @@ def _read(directory: Path, *, own: bool = False) -> Mapping[str, Preset]:
             title=data.get("title", path.stem),
             data={key: value for key, value in data.items() if key not in _ABOUT},
             needs_base_url=data.get("needs_base_url", False),
+            base_url=data.get("base_url", ""),
             parameters={name: Parameter(**_tuples(about)) for name, about in data.get("parameters", {}).items()},
             unverified=tuple(data.get("unverified", ())),
             notes=tuple(data.get("notes", ())),
@@ -274,13 +328,14 @@ def _check_templates(data: Mapping[str, Any]) -> None:
     Raises:
         Misshapen: naming the key.
     """
-    known = {"base_url", *data.get("parameters", {})}
+    parameters = data.get("parameters", {})
+    known = {*parameters, *(("base_url",) if data.get("needs_base_url") or data.get("base_url") else ())}
     places = [("", key, data[key]) for key in ("issuer", "api_base", "register_url", "static_token_url") if key in data]
     places += [("endpoints", key, url) for key, url in data.get("endpoints", {}).items()]
     places += [("identity", "url", data["identity"]["url"])] if data.get("identity", {}).get("url") else []
     for table, key, text in places:
         for name in _TEMPLATE.findall(text):
-            if name not in known:
+            if name not in known and (key, name) != ("revocation", "client_id"):
                 where = f"{table}.{key}" if table else key
                 raise Misshapen(f"'{where}' holds {{{name}}}, and nothing says what that is.", table, key)
 

@@ -32,7 +32,8 @@ class Preset:
         name: of the file.
         title: for people.
         data: what describes the provider.
-        needs_base_url: it runs at many addresses.
+        needs_base_url: it runs at many addresses, and a login has to name one.
+        base_url: it runs at many addresses, and this one is taken where none is named; else empty.
         parameters: what else a person may have to name.
         unverified: the keys whose values nobody has seen confirmed by the provider.
         notes: for people.
@@ -43,6 +44,7 @@ class Preset:
     title: str
     data: Mapping[str, Any]
     needs_base_url: bool
+    base_url: str
     parameters: Mapping[str, Parameter]
     unverified: tuple[str, ...]
     notes: tuple[str, ...]

@@ -4,7 +4,7 @@ Filled by ``catalog`` from preset files, discovery and what people say; read by 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 Pkce = Literal["S256", "S256-public", "plain", "none"]
@@ -14,7 +14,8 @@ Pkce = Literal["S256", "S256-public", "plain", "none"]
 class Endpoints:
     """Where a provider listens. Empty text means that it has no such endpoint, or that it is not known yet.
 
-    ``refresh`` and ``device_token`` are for providers that want these requests elsewhere than at ``token``.
+    ``refresh`` and ``device_token`` are for providers that want these requests elsewhere than at ``token``. In
+    ``revocation``, ``{client_id}`` is filled in when it is used.
     """
 
     authorization: str = ""
@@ -123,11 +124,13 @@ class ReplyRules:
     Attributes:
         codec: JSON, or a form.
         path: the object that holds the token; empty where that is the reply itself.
+        refresh_path: the same in the reply to a refresh; None where it does not differ.
         expires_in: field of the lifetime.
         expires_unit: seconds or milliseconds.
         assumed_lifetime_s: lifetime of a token of which the reply tells none, or None where it then does not end.
         zero_is_endless: a lifetime of 0 means that the token does not end.
         scope_separator: between scopes in a reply; empty where it is the same as in requests.
+        bearer_names: what it calls a bearer token beside ``Bearer`` (RFC 6749 7.1).
         error: path of the error code.
         description: path of its description.
         success_field: path of a field that tells success from failure where the status does not; empty where none.
@@ -138,17 +141,23 @@ class ReplyRules:
 
     codec: Literal["json", "form"] = "json"
     path: str = ""
+    refresh_path: str | None = None
     expires_in: str = "expires_in"
     expires_unit: Literal["s", "ms"] = "s"
     assumed_lifetime_s: float | None = None
     zero_is_endless: bool = False
     scope_separator: str = ""
+    bearer_names: tuple[str, ...] = ()
     error: str = "error"
     description: str = "error_description"
     success_field: str = ""
     success_value: bool | int | str = True
     error_codes: Mapping[str, str] = field(default_factory=dict)
     status_errors: Mapping[str, str] = field(default_factory=dict)
+
+    def of_refresh(self) -> "ReplyRules":
+        """Return how the reply to a refresh is shaped."""
+        return self if self.refresh_path is None else replace(self, path=self.refresh_path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,13 +193,14 @@ class DeviceRules:
     Attributes:
         grant: value of the grant parameter when polling; empty where none is sent.
         code_field: name of the parameter with the device code when polling.
-        client_secret: a confidential client sends its secret with both requests.
+        client_secret: a confidential client authenticates at both requests as at the token endpoint (RFC 8628 3.1,
+            3.4); where not, its id alone is sent.
         status_errors: status of a poll's answer -> OAuth's name for that error.
     """
 
     grant: str = "urn:ietf:params:oauth:grant-type:device_code"
     code_field: str = "device_code"
-    client_secret: bool = False
+    client_secret: bool = True
     status_errors: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -236,8 +246,9 @@ class IdentityRules:
         body: its JSON body, or empty.
         subject: what never changes for a person.
         label: what to show to people, first present wins.
-        reply_subject: the same in the token reply, for providers that tell it there; empty where they do not.
-        reply_label: what to show of the token reply.
+        reply_subject: the same in the token reply, for providers that tell it there; empty where they do not. It starts
+            at the reply itself, whatever ``ReplyRules.path`` says.
+        reply_label: what to show of the token reply, likewise.
     """
 
     url: str = ""

@@ -3,6 +3,7 @@
 Called by ``catalog`` for preset files and for what people and discovery say in the same shape.
 """
 
+import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
@@ -45,6 +46,13 @@ def _are_texts(value: object) -> bool:
     return isinstance(value, list | tuple) and all(isinstance(item, str) for item in value)
 
 
+def _is_json(value: object) -> bool:
+    try:
+        return value == "" or (isinstance(value, str) and json.loads(value) is not None)
+    except ValueError:
+        return False
+
+
 def _are_parameters(value: object) -> bool:
     return isinstance(value, Mapping) and all(isinstance(k, str) and isinstance(v, str) for k, v in value.items())
 
@@ -57,6 +65,7 @@ _count = Check("a whole number from 1", lambda value: value is None or (type(val
 _texts = Check("a list of texts", _are_texts)
 _statuses = Check("a list of HTTP statuses from 400 to 599", _are_statuses)
 _pairs = Check("a table of texts", _are_parameters)
+_json = Check("JSON, or empty text", _is_json)
 _scalar = Check("true, false, a whole number or text", lambda value: isinstance(value, bool | int | str))
 
 
@@ -69,6 +78,7 @@ _KEY = re.compile(r"\s*([A-Za-z0-9_-]+|\"[^\"]*\"|'[^']*')\s*[.=]")
 # What describes the file, beside what describes the provider.
 _FILE: Mapping[str, Check] = {
     "needs_base_url": _flag,
+    "base_url": _text,
     "unverified": _texts,
     "notes": _texts,
     "sources": _texts,
@@ -127,11 +137,13 @@ _TABLES: Mapping[str, Mapping[str, Check]] = {
     "reply": {
         "codec": _one_of("json", "form"),
         "path": _text,
+        "refresh_path": _text,
         "expires_in": _text,
         "expires_unit": _one_of("s", "ms"),
         "assumed_lifetime_s": _seconds,
         "zero_is_endless": _flag,
         "scope_separator": _text,
+        "bearer_names": _texts,
         "error": _text,
         "description": _text,
         "success_field": _text,
@@ -165,7 +177,7 @@ _TABLES: Mapping[str, Mapping[str, Check]] = {
     "identity": {
         "url": _text,
         "method": _one_of("GET", "POST"),
-        "body": _text,
+        "body": _json,
         "subject": _text,
         "label": _texts,
         "reply_subject": _text,
@@ -195,6 +207,28 @@ def check_shape(data: Mapping[str, Any], *, file: bool) -> None:
             _check_parameters(value)
         elif not _pairs.fits(value):
             raise Misshapen(f"'{key}' has a value that does not fit: it has to be {_pairs.what}.", "", key)
+    for doubted in data.get("unverified", ()):
+        if not is_key(doubted):
+            raise Misshapen(f"'unverified' names '{doubted}', which is no key of a preset file.", "", "unverified")
+
+
+def keys() -> dict[str, str]:
+    """Return every key that a preset file may hold, with its table before it, and what its value has to be.
+
+    A table whose keys are anybody's stands under its own name.
+    """
+    found = {name: check.what for name, check in (*_TOP.items(), *_FILE.items())}
+    found |= dict.fromkeys(_OPEN, _pairs.what)
+    found |= {f"{table}.{name}": check.what for table, known in _TABLES.items() for name, check in known.items()}
+    return found | {f"parameters.NAME.{name}": check.what for name, check in _PARAMETER.items()}
+
+
+def is_key(dotted: str) -> bool:
+    """Whether a dotted name is a key of the description of a provider, one of its tables, or a key of such a table."""
+    table, dot, key = dotted.partition(".")
+    if not dot:
+        return table in (*_TOP, *_TABLES, *_OPEN, "parameters", "base_url")
+    return key in _TABLES.get(table, ()) or (bool(key) and table in (*_OPEN, "parameters"))
 
 
 def _check_parameters(table: Mapping[str, Any]) -> None:

@@ -8,14 +8,14 @@ import hashlib
 import hmac
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from sqlalchemy import Connection, and_, delete, insert, select, update
 from sqlalchemy.engine import RowMapping
 
 from broker.core.account import Destination
-from broker.core.login import Client, Login, LoginState
+from broker.core.login import Client, DevicePrompt, Login, LoginState
 from broker.core.secret import Secret
 from broker.store import tables as t
 from broker.store.shelf import Shelf
@@ -35,7 +35,7 @@ class TakenLogin:
 
     Attributes:
         login: what it was.
-        verifier: the PKCE verifier; an empty one where the flow has none.
+        verifier: the PKCE verifier, or the device code; an empty one where the flow has none.
         brought: the client that came with the login, with its secret; None where a kept one is used.
     """
 
@@ -56,7 +56,13 @@ def _sealed(kind: str) -> Any:  # noqa: ANN401 -- SQLAlchemy's select
     )
 
 
-def _login(row: RowMapping, url: str) -> Login:
+def _shown(login: Login) -> Secret:
+    """Return what a person is shown, as it is sealed: the authorization URL, or of a device login all that there is."""
+    return Secret(login.authorization_url if login.device is None else json.dumps(asdict(login.device)))
+
+
+def _login(row: RowMapping, shown: str) -> Login:
+    by_device = row["flow"] == "device"
     return Login(
         id=row["id"],
         account=row["account"],
@@ -69,11 +75,12 @@ def _login(row: RowMapping, url: str) -> Login:
         scope=tuple(row["scope"]),
         resource=row["resource"],
         nonce=row["nonce"],
-        authorization_url=url,
+        authorization_url="" if by_device else shown,
         state=row["state"],
         reason=row["reason"],
         created_at=row["created_at"],
         expires_at=row["expires_at"],
+        device=DevicePrompt(**json.loads(shown)) if by_device and shown else None,
     )
 
 
@@ -110,15 +117,15 @@ class Logins(Shelf):
         """Store a new login.
 
         Args:
-            login: what it is; its authorization URL is sealed.
+            login: what it is; its authorization URL, or the codes of a device login, are sealed.
             state: the OAuth state; empty where the flow has none. Only its SHA-256 is stored.
-            verifier: the PKCE verifier, sealed; empty where the flow has none.
+            verifier: the PKCE verifier or the device code, sealed; empty where the flow has none.
             brought: the client to use, sealed, where that is not a kept one.
 
         Raises:
             Locked: there is no key to seal with.
         """
-        sealed = {VERIFIER: verifier, URL: Secret(login.authorization_url)}
+        sealed = {VERIFIER: verifier, URL: _shown(login)}
         if brought is not None:
             sealed[CLIENT] = _written(*brought)
 
@@ -217,6 +224,40 @@ class Logins(Shelf):
             Locked: there is no key; the login is not used up.
             StoreUnavailable: the verifier does not open; the login is used up.
         """
+        return await self._find(state, id, now, use_up=True)
+
+    async def waiting_login(self, id: str, now: float) -> TakenLogin | None:  # noqa: A002 -- as above
+        """Return what :meth:`take_login` would, and leave the login as it is: a device polls many times.
+
+        Raises:
+            Locked: there is no key.
+            StoreUnavailable: the device code does not open.
+        """
+        return await self._find(None, id, now, use_up=False)
+
+    async def put_prompt(self, login: Login) -> None:
+        """Seal anew what the person of a device login is shown; nothing happens where it has ended meanwhile.
+
+        Raises:
+            Locked: there is no key to seal with.
+        """
+
+        def work(tx: Connection) -> None:
+            waits = and_(t.login.c.id == login.id, t.login.c.state == "pending", t.login.c.taken.is_(False))
+            if tx.execute(select(t.login.c.id).where(waits)).first():
+                self._vault.put(
+                    tx,
+                    _shown(login),
+                    owner=login.id,
+                    kind=URL,
+                    generation=GENERATION,
+                    destination=login.destination,
+                    client=login.client,
+                )
+
+        await self._db.write(work)
+
+    async def _find(self, state: Secret | None, id: str | None, now: float, *, use_up: bool) -> TakenLogin | None:  # noqa: A002 -- as above
         _ = self._vault.sealer
         keys = []
         if state is not None:
@@ -231,11 +272,14 @@ class Logins(Shelf):
             found = tx.execute(_sealed(VERIFIER).where(*keys, *live)).mappings().one_or_none()
             if found is None:
                 return None
-            with_client = tx.execute(_sealed(CLIENT).where(t.login.c.id == found["id"])).mappings().one()
-            self._use_up(tx, [found["id"]], {})
+            with_client = tx.execute(_sealed(CLIENT).where(t.login.c.id == found["id"])).mappings().one_or_none()
+            if with_client is None:  # it was removed between the two looks
+                return None
+            if use_up:
+                self._use_up(tx, [found["id"]], {})
             return found, with_client
 
-        rows = await self._db.write(work)
+        rows = await (self._db.write(work) if use_up else self._db.read(work))
         if rows is None:
             return None
         row, with_client = rows

@@ -14,8 +14,8 @@ from broker.core.login import Login
 from broker.core.policy import Ask, Caller, Denied, Owner, decide
 from broker.core.secret import Secret
 from broker.errors import ConfirmNeeded, Conflict, ProviderUnavailable, TooManyRequests, UnknownAccount
-from broker.oauth import identity, wire
-from broker.usecases import get_token, login, refresh
+from broker.oauth import identity
+from broker.usecases import get_token, login, refresh, revoke
 from broker.usecases.context import Context
 from broker.usecases.get_token import MustLogin, Unavailable
 from broker.usecases.providers import find
@@ -183,7 +183,7 @@ async def _check_unrefreshable(ctx: Context, account: Account, token: Secret) ->
     """Nothing can renew this token: ask the provider itself before believing one app that it is dead."""
     provider = await find(ctx, account.provider)
     try:
-        await identity.who(ctx.http, provider, access_token=token)
+        await identity.who(ctx.http, provider, access_token=token, client_id=account.destination.client_id)
     except ProviderUnavailable as exc:
         log.info("whether the token of '%s' is dead could not be asked: %s", account.name, exc)
     except identity.IdentityRefused:
@@ -198,7 +198,7 @@ class LoggedOut:
 
     Attributes:
         revoked: the provider confirmed that the login is dead.
-        detail: which half did not succeed, and what to do.
+        detail: which half did not succeed or could not be tried, and what to do.
     """
 
     revoked: bool
@@ -206,7 +206,7 @@ class LoggedOut:
 
 
 async def log_out(ctx: Context, name: str, *, local_only: bool = False) -> LoggedOut:
-    """Revoke at the provider (refresh token first, RFC 7009 2.1), then forget everything here.
+    """Revoke at the provider in its own way, then forget everything here.
 
     Raises:
         UnknownAccount: none has that name.
@@ -250,30 +250,22 @@ async def _revoke(ctx: Context, account: Account) -> LoggedOut:
     if isinstance(account.state, Static):
         where = f" at {provider.static_token_url}" if provider.static_token_url else ""
         return LoggedOut(revoked=False, detail=f"The token was made by hand: delete it{where}.")
-    if not provider.endpoints.revocation:
-        return LoggedOut(
-            revoked=False, detail=f"{provider.title} has no revocation endpoint: remove Keyfob in your settings there."
-        )
     client, secret = await ctx.store.client_of(account)
-    refresh_token, access_token = await ctx.store.refresh_token(account), await ctx.store.access_token(account)
-    problems = []
-    for token, hint in ((refresh_token, "refresh_token"), (access_token, "access_token")):
-        if token is None:
-            continue
-        problem = await wire.revoke(ctx.http, provider, client, secret, token=token, hint=hint)
-        if problem is not None:
-            problems.append(f"{hint.replace('_', ' ')}: {problem}")
-        elif hint == "refresh_token" and provider.refresh.kills_old_access_token:
-            break  # The access token died with it, and some providers stumble over a second request.
-    if problems:
-        return LoggedOut(revoked=False, detail=f"{provider.title} did not confirm ({'; '.join(problems)}).")
-    if account.is_machine:
+    done = await revoke.revoke(
+        ctx,
+        provider,
+        client,
+        secret,
+        refresh_token=await ctx.store.refresh_token(account),
+        access_token=await ctx.store.access_token(account),
+    )
+    if done.whole and account.is_machine:
         client_id = account.destination.client_id
         detail = (
             f"{provider.title} confirmed that the token is dead; its client '{client_id}' can be removed there only."
         )
         return LoggedOut(revoked=True, detail=detail)
-    return LoggedOut(revoked=True, detail=f"{provider.title} confirmed that the login is dead.")
+    return LoggedOut(done.whole, done.detail)
 
 
 def _pending(ctx: Context, pending: Login) -> PendingView:

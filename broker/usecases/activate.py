@@ -11,6 +11,7 @@ from broker.oauth import wire
 from broker.oauth.grant import BadReply, read_grant
 from broker.providers.model import Provider
 from broker.usecases.context import Context
+from broker.usecases.revoke import revoke
 
 
 def read_answer(provider: Provider, outcome: wire.Outcome, sent_at: float, scope: tuple[str, ...]) -> Grant:
@@ -59,12 +60,12 @@ async def activate(
         same = [a for a in await ctx.store.accounts() if a.provider == provider.name and _same(a, who)]
         known = same[0] if len(same) == 1 else None  # which of several is meant cannot be told: all of them stay
     if known is None and login.replaces is not None:
-        await _give_back(ctx, login, provider, grant)
+        await give_back(ctx, login, provider, grant)
         raise Conflict(f"Account '{login.account}' was removed while you logged in.", "Start the login again.")
     if known is None:
         return await _create(ctx, login, provider, grant, who, state or Active(now), renewal)
     if known.identity is not None and who is None:
-        await _give_back(ctx, login, provider, grant)
+        await give_back(ctx, login, provider, grant)
         raise Conflict(
             f"{provider.title} did not say who logged in, so it may be somebody else than '{known.identity.label}', "
             f"whose account '{known.name}' is. Nothing was changed.",
@@ -72,7 +73,7 @@ async def activate(
             f"keyfob login NAME --provider {provider.name}",
         )
     if known.identity is not None and who is not None and not _same(known, who):
-        await _give_back(ctx, login, provider, grant)
+        await give_back(ctx, login, provider, grant)
         raise Conflict(
             f"You logged in as '{who.label}', but account '{known.name}' belongs to '{known.identity.label}'. "
             "Nothing was changed.",
@@ -152,7 +153,7 @@ async def default_name(ctx: Context, provider: Provider, label: str) -> str:
     return candidate
 
 
-async def _give_back(ctx: Context, login: Login, provider: Provider, grant: Grant) -> None:
+async def give_back(ctx: Context, login: Login, provider: Provider, grant: Grant) -> None:
     """Revoke a grant that nobody will hold; what cannot be revoked runs out by itself.
 
     Only one that Keyfob itself asked for: a token that was brought along belongs to another program too.
@@ -160,8 +161,13 @@ async def _give_back(ctx: Context, login: Login, provider: Provider, grant: Gran
     if login.flow in ("token", "refresh-token"):
         return
     kept = await ctx.store.client(login.client)
-    if kept is not None and provider.endpoints.revocation:
-        token, hint = (
-            (grant.refresh_token, "refresh_token") if grant.refresh_token else (grant.access_token, "access_token")
+    if kept is not None:
+        client, secret = kept
+        await revoke(
+            ctx,
+            provider,
+            client,
+            secret,
+            refresh_token=grant.refresh_token,
+            access_token=grant.access_token,
         )
-        await wire.revoke(ctx.http, provider, *kept, token=token, hint=hint)

@@ -13,6 +13,7 @@ from broker.core.login import BY_KEY, Client
 from broker.core.secret import Secret
 from broker.errors import InvalidRequest
 from broker.oauth import assertion, registration
+from broker.providers import words
 from broker.providers.model import Provider
 from broker.usecases.context import Context
 
@@ -162,12 +163,7 @@ async def kept(
             )
             return await keep(ctx, provider, own, None)
         if provider.registration is None:
-            where = f"Register one at {provider.register_url}" if provider.register_url else "Register one there"
-            raise InvalidRequest(
-                f"{provider.title} does not know Keyfob yet: a client id is needed.",
-                f"{where} with the redirect URI {redirect_uri} and give it with --client-id "
-                "(and --client-secret-file where it has a secret).",
-            )
+            raise by_hand(provider, redirect_uri)
         registered = await registration.register(
             ctx.http, provider, redirect_uris=_registered_uris(provider, redirect_uri), scope=provider.scopes
         )
@@ -198,6 +194,26 @@ async def confidential(ctx: Context, provider: Provider, client_id: str, account
         f"Provider '{provider.name}' has no client with a secret or key.",
         "Name it (--client-id), and give its secret (--client-secret-file) or have a key made "
         f"(--token-endpoint-auth-method {BY_KEY}).",
+    )
+
+
+def by_hand(provider: Provider, redirect_uri: str) -> InvalidRequest:
+    """Return what to say where only a person can make a client: where, what to paste there, and what to run then."""
+    secret = words.client_secret(provider)
+    with_secret = {
+        "none": "",
+        "optional": " (and --client-secret-file FILE, if it has a secret)",
+        "needed": " --client-secret-file FILE",
+    }
+    where = f"at {provider.register_url}" if provider.register_url else "there"
+    return InvalidRequest(
+        f"{provider.title} does not know Keyfob yet: a client id is needed.",
+        f"Register a client {where}, with exactly this redirect URI: {redirect_uri} - then run: "
+        f"keyfob login --provider {provider.name} --client-id ID{with_secret[secret]}",
+        provider=provider.name,
+        register_url=provider.register_url or None,
+        redirect_uri=redirect_uri,
+        client_secret=secret,
     )
 
 

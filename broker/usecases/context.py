@@ -14,6 +14,7 @@ from typing import Any
 from broker.events import Event, Events, Kind
 from broker.oauth.http import Http
 from broker.oauth.idtoken import Jwks
+from broker.oauth.wire import Answered
 from broker.store.store import Store
 from broker.usecases.flights import Flights
 from broker.usecases.handouts import Handouts
@@ -49,6 +50,27 @@ class Moment:
     moved: float
 
 
+@dataclass(slots=True)
+class Poll:
+    """How the polling of one device login stands.
+
+    Attributes:
+        since: when the last poll was over, or the waiting began.
+        interval: seconds between two polls while all is well.
+        wait: seconds from ``since`` to the next one.
+        failures: how many polls in a row brought no proper answer.
+        flying: one is under way.
+        answer: the token that came, and when it was asked for, while the database does not take it.
+    """
+
+    since: Moment
+    interval: float
+    wait: float
+    failures: int = 0
+    flying: bool = False
+    answer: tuple[Answered, Moment] | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
     """The collaborators of every story.
@@ -63,11 +85,14 @@ class Context:
         shift: lets ``clock`` go by it again, that many seconds on.
         rng: for jitter only; secrets come from the system.
         browser_url: the browser door, ``http://127.0.0.1:PORT``.
+        localhost_squatted: another program listens at the browser door's port on [::1], so that a browser may find it
+            there under the name ``localhost``.
         presets_dir: a person's own preset files.
         flights: the refreshes under way.
         offers: account uuid -> id of the login that a refused caller was last pointed to and nobody has opened yet.
         offering: account uuid -> a lock, so that callers who are refused together are pointed to one login.
         finishing: ids of logins whose code is being exchanged; the task is kept so that it is not collected.
+        polls: login id -> how its polling stands, for the device logins under way.
         registering: provider name -> a lock, so that two logins do not register two clients.
         handouts: what was handed out and is not written down yet.
         schedule: what the scheduler is up to.
@@ -82,6 +107,7 @@ class Context:
     clock: Callable[[], float]
     rng: random.Random
     browser_url: str
+    localhost_squatted: bool = False
     presets_dir: Path | None = None
     ahead: Callable[[], float] = lambda: 0.0
     shift: Callable[[float], None] = lambda _: None
@@ -89,6 +115,7 @@ class Context:
     offers: dict[str, str] = field(default_factory=dict)
     offering: dict[str, asyncio.Lock] = field(default_factory=dict)
     finishing: set[asyncio.Task[Any]] = field(default_factory=set)
+    polls: dict[str, Poll] = field(default_factory=dict)
     registering: dict[str, asyncio.Lock] = field(default_factory=dict)
     handouts: Handouts = field(default_factory=Handouts)
     schedule: Schedule = field(default_factory=Schedule)

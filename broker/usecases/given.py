@@ -17,7 +17,7 @@ from broker.providers.model import Provider
 from broker.usecases import clients
 from broker.usecases.activate import activate, read_answer
 from broker.usecases.context import Context
-from broker.usecases.identify import checked
+from broker.usecases.identify import checked, told
 from broker.usecases.login import Finished, NewLogin, prepare, redirect_uri
 
 log = logging.getLogger(__name__)
@@ -68,10 +68,12 @@ async def bring_refresh_token(ctx: Context, new: NewLogin, refresh_token: Secret
         secret,
         token_endpoint=provider.endpoints.token,
         refresh_token=refresh_token,
+        redirect_uri=redirect_uri(ctx, provider),
         resource=new.resource,
     )
     async with ctx.landing():
-        grant = read_answer(provider, outcome, ctx.when(sent), new.scope or provider.scopes)
+        refreshed = replace(provider, reply=provider.reply.of_refresh())
+        grant = read_answer(refreshed, outcome, ctx.when(sent), new.scope or provider.scopes)
         if grant.refresh_token is None:
             grant = replace(grant, refresh_token=refresh_token)
         if brought is not None:
@@ -79,10 +81,12 @@ async def bring_refresh_token(ctx: Context, new: NewLogin, refresh_token: Secret
         login = described(ctx, new, provider, "refresh-token", client)
         # The token that was brought is spent by now: whatever comes, its successor must not be lost.
         grant, claims = await checked(ctx, provider, grant, client.client_id)
-        who = Identity(claims.issuer, claims.subject, claims.label) if claims is not None else None
+        who = Identity(claims.issuer, claims.subject, claims.label) if claims is not None else told(provider, grant)
         if who is None:
             try:
-                who = await identity.who(ctx.http, provider, access_token=grant.access_token)
+                who = await identity.who(
+                    ctx.http, provider, access_token=grant.access_token, client_id=client.client_id
+                )
             except (identity.IdentityRefused, ProviderUnavailable) as exc:
                 log.warning("%s did not say whose refresh token was brought: %s", provider.title, exc)
         return await finish(ctx, login, provider, grant, who, Active(ctx.clock()))
@@ -91,7 +95,7 @@ async def bring_refresh_token(ctx: Context, new: NewLogin, refresh_token: Secret
 async def _kept_client(
     ctx: Context, provider: Provider, account: Account | None, client_id: str
 ) -> tuple[Client, Secret | None]:
-    client = await clients.kept(ctx, provider, redirect_uri(ctx, provider.name), client_id, account)
+    client = await clients.kept(ctx, provider, redirect_uri(ctx, provider), client_id, account)
     return await ctx.store.client(client.uuid) or (client, None)
 
 

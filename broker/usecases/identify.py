@@ -15,9 +15,12 @@ from broker.usecases.context import Context
 
 
 async def identify(
-    ctx: Context, provider: Provider, grant: Grant, client_id: str, scope: tuple[str, ...], nonce: str
+    ctx: Context, provider: Provider, grant: Grant, client_id: str, scope: tuple[str, ...], nonce: str | None
 ) -> tuple[Grant, Identity | None]:
     """Learn who logged in. Until the ID token's checks pass, nothing of the answer is used (RFC 9700 4.5.3.2).
+
+    ``nonce`` is None where the flow carries none: what a device gets does not pass through a browser. No specification
+    promises an ID token there, and some servers give none: then UserInfo tells.
 
     Returns:
         The grant, without an ID token that nobody asked for and that is not in order; and who it is, where known.
@@ -26,20 +29,28 @@ async def identify(
         LoginFailed: an ID token was asked for and is missing or not in order; or the new token is refused.
         ProviderUnavailable: the provider does not say who it is, or does not show its keys.
     """
-    if "openid" in scope and provider.endpoints.jwks:
+    promised = nonce is not None or grant.id_token is not None
+    if promised and "openid" in scope and provider.endpoints.jwks:
         if grant.id_token is None:
             raise LoginFailed(
                 f"{provider.title} was asked for an ID token and gave none.", "Leave the scope 'openid' out."
             )
         claims = await _verify(ctx, provider, grant, client_id, nonce)
-        return grant, await _named(ctx, provider, grant, claims)
+        return grant, await _named(ctx, provider, grant, claims, client_id)
     grant, claims_unasked = await checked(ctx, provider, grant, client_id)
     if claims_unasked is not None:
-        return grant, await _named(ctx, provider, grant, claims_unasked)
+        return grant, await _named(ctx, provider, grant, claims_unasked, client_id)
+    if grant.whose is not None:
+        return grant, told(provider, grant)
     try:
-        return grant, await identity.who(ctx.http, provider, access_token=grant.access_token)
+        return grant, await identity.who(ctx.http, provider, access_token=grant.access_token, client_id=client_id)
     except identity.IdentityRefused as exc:
         raise LoginFailed(f"{provider.title} does not accept the token that it just gave: {exc}.") from exc
+
+
+def told(provider: Provider, grant: Grant) -> Identity | None:
+    """Return who it is by the token reply itself, which came from the provider just as an answer about it would."""
+    return None if grant.whose is None else Identity(provider.identity_issuer, *grant.whose)
 
 
 async def checked(ctx: Context, provider: Provider, grant: Grant, client_id: str) -> tuple[Grant, Claims | None]:
@@ -69,13 +80,13 @@ async def _verify(ctx: Context, provider: Provider, grant: Grant, client_id: str
     )
 
 
-async def _named(ctx: Context, provider: Provider, grant: Grant, claims: Claims) -> Identity:
+async def _named(ctx: Context, provider: Provider, grant: Grant, claims: Claims, client_id: str) -> Identity:
     """Many ID tokens carry no name; UserInfo may, and must then be about the same person (OIDC Core 5.3.2)."""
     if claims.label != claims.subject:
         return Identity(claims.issuer, claims.subject, claims.label)
     try:
-        told = await identity.who(ctx.http, provider, access_token=grant.access_token)
+        known = await identity.who(ctx.http, provider, access_token=grant.access_token, client_id=client_id)
     except (identity.IdentityRefused, KeyfobError):
-        told = None
-    label = told.label if told is not None and told.subject == claims.subject else claims.label
+        known = None
+    label = known.label if known is not None and known.subject == claims.subject else claims.label
     return Identity(claims.issuer, claims.subject, label)

@@ -8,12 +8,14 @@ import asyncio
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from urllib.parse import urlsplit
 
 from broker.core.account import ACCOUNT_NAME, Account
 from broker.core.login import LOGIN_LIFETIME, Flow, Login
 from broker.core.secret import Secret
 from broker.errors import Conflict, InvalidRequest, KeyfobError, LoginFailed, UnknownLogin
 from broker.oauth import authcode, wire
+from broker.providers.flows import first_offered
 from broker.providers.model import Provider
 from broker.providers.urls import check_resource
 from broker.store.store import TakenLogin
@@ -74,9 +76,19 @@ def start_url(ctx: Context, login_id: str) -> str:
     return f"{ctx.browser_url}/login/{login_id}"
 
 
-def redirect_uri(ctx: Context, provider: str) -> str:
-    """Return the redirect URI of a provider: an address of ours, and a path of its own (RFC 9700 4.4.2.2)."""
-    return f"{ctx.browser_url}/callback/{provider}"
+def start_url_of(ctx: Context, begun: Login) -> str:
+    """Return the same page under the name at which the answer comes in: only there will a cookie of it be shown."""
+    host = urlsplit(begun.redirect_uri).hostname
+    return start_url(ctx, begun.id).replace("127.0.0.1", "localhost" if host == "localhost" else "127.0.0.1")
+
+
+def redirect_uri(ctx: Context, provider: Provider) -> str:
+    """Return the redirect URI of a provider: an address of ours, and a path of its own (RFC 9700 4.4.2.2).
+
+    It is what a client made by hand is registered with, and what a refresh repeats where a provider wants that.
+    """
+    origin = ctx.browser_url.replace("127.0.0.1", provider.redirect.host)
+    return f"{origin}/callback/{provider.name}"
 
 
 async def prepare(ctx: Context, new: NewLogin) -> tuple[Provider, Account | None]:
@@ -128,20 +140,15 @@ async def begin(ctx: Context, new: NewLogin) -> Login:
         as ``prepare``, and Locked when nothing can be sealed.
     """
     provider, account = await prepare(ctx, new)
-    if not provider.endpoints.authorization:
-        raise InvalidRequest(f"{provider.title} has no authorization endpoint.", "Use another --flow.")
-    callback = redirect_uri(ctx, provider.name)
+    first_offered(provider, new.flow)
+    callback = redirect_uri(ctx, provider)
     brought = await clients.brought(ctx, provider, account, new.client_id, new.client_secret, new.auth_method)
     client = brought[0] if brought else await clients.kept(ctx, provider, callback, new.client_id, account)
     if new.flow == "paste" and provider.redirect.out_of_band:
         callback = provider.redirect.out_of_band
-    scope = new.scope or (account.asked_scope if account is not None else ()) or provider.scopes
-    if "openid" in scope and not provider.endpoints.jwks:
-        raise InvalidRequest(
-            f"{provider.title} shows no keys, so an ID token of it cannot be checked.",
-            "Leave the scope 'openid' out (--scope ...), or configure the provider with its jwks_uri.",
-        )
-    resource = new.resource if new.resource is not None else (account.resource if account is not None else None)
+    if urlsplit(callback).hostname == "localhost":
+        _check_localhost(ctx, provider)
+    scope, resource = wanted(new, provider, account)
     request = authcode.begin(
         provider,
         client_id=client.client_id,
@@ -150,6 +157,7 @@ async def begin(ctx: Context, new: NewLogin) -> Login:
         resource=resource,
         authorization_endpoint=provider.endpoints.authorization,
         openid="openid" in scope,
+        public=not client.has_secret,
     )
     now = ctx.clock()
     login = Login(
@@ -173,6 +181,31 @@ async def begin(ctx: Context, new: NewLogin) -> Login:
     await ctx.store.put_login(login, state=request.state, verifier=request.verifier, brought=brought)
     ctx.publish("login-started", login.account, detail=provider.title, login=login.id)
     return login
+
+
+def _check_localhost(ctx: Context, provider: Provider) -> None:
+    """Refuse a login whose code could come to another program: ``localhost`` is 127.0.0.1 and ::1 (RFC 8252 8.3)."""
+    if ctx.localhost_squatted:
+        raise InvalidRequest(
+            f"{provider.title} sends the answer to http://localhost, and another program listens there on [::1].",
+            f"See which: ss -ltnp 'sport = :{urlsplit(ctx.browser_url).port}' - stop it and restart Keyfob, or move "
+            "Keyfob with --browser-port (and register the new address).",
+        )
+
+
+def wanted(new: NewLogin, provider: Provider, account: Account | None) -> tuple[tuple[str, ...], str | None]:
+    """Return the scope and the resource to ask for: what is said now, else what the account asked for.
+
+    Raises:
+        InvalidRequest: an ID token would be asked for that nobody could check.
+    """
+    scope = new.scope or (account.asked_scope if account is not None else ()) or provider.scopes
+    if "openid" in scope and not provider.endpoints.jwks:
+        raise InvalidRequest(
+            f"{provider.title} shows no keys, so an ID token of it cannot be checked.",
+            "Leave the scope 'openid' out (--scope ...), or configure the provider with its jwks_uri.",
+        )
+    return scope, new.resource if new.resource is not None else (account.resource if account is not None else None)
 
 
 async def finish(
@@ -297,7 +330,7 @@ async def complete(
 async def _complete(
     ctx: Context, taken: TakenLogin, params: Sequence[tuple[str, str]], *, pasted_code: bool
 ) -> Finished:
-    """Check who answered -> exchange -> validate -> who is it -> activate."""
+    """Check who answered -> exchange -> land."""
     login = taken.login
     provider = await providers.find(ctx, login.provider)
     try:
@@ -305,13 +338,33 @@ async def _complete(
             params,
             issuer=login.destination.issuer if provider.issuer else "",
             iss_required=provider.iss_parameter and not pasted_code,
+            checks=provider.callback_checks,
         )
         if isinstance(answer, authcode.CallbackError):
             return await _fail(ctx, login, _consent_refused(provider, answer))
         outcome, sent = await _exchange(ctx, taken, provider, answer.code)
+    except KeyfobError as exc:
+        return await _fail(ctx, login, str(exc))
+    return await land(ctx, taken, provider, outcome, sent)
+
+
+async def land(ctx: Context, taken: TakenLogin, provider: Provider, outcome: wire.Outcome, sent: Moment) -> Finished:
+    """Turn the answer to the last request of a login into an account: validate -> who is it -> activate.
+
+    Args:
+        ctx: the collaborators.
+        taken: the login; nobody else may be finishing it.
+        provider: where it is.
+        outcome: what came.
+        sent: when that was asked for.
+    """
+    login = taken.login
+    try:
         async with ctx.landing():
             grant = read_answer(provider, outcome, ctx.when(sent), login.scope)
-            grant, who = await identify(ctx, provider, grant, login.destination.client_id, login.scope, login.nonce)
+            grant, who = await identify(
+                ctx, provider, grant, login.destination.client_id, login.scope, login.nonce or None
+            )
             if taken.brought is not None:
                 login = replace(login, client=(await clients.keep(ctx, provider, *taken.brought)).uuid)
             account = await activate(ctx, login, provider, grant, who)

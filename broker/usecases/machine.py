@@ -22,10 +22,12 @@ FLOWS: dict[Flow, Renewal] = {
 }
 
 
-async def usual_flow(ctx: Context, name: str) -> Flow:
-    """Return how an account logs in where nobody says it: as it did before, and through the browser where it is new."""
-    account = await ctx.store.account(name) if name else None
-    return _flow_of(account) or "browser"
+async def former_flow(ctx: Context, name: str) -> Flow | None:
+    """Return how the account of a program logged in before, which is how it does so where nobody chooses.
+
+    None for any other account, and for one that is new.
+    """
+    return _flow_of(await ctx.store.account(name) if name else None)
 
 
 async def log_in(ctx: Context, new: NewLogin) -> Finished:

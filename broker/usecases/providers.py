@@ -14,7 +14,7 @@ from broker.core.timing import Policy
 from broker.errors import Conflict, InvalidRequest, UnknownProvider
 from broker.oauth import discover
 from broker.providers import catalog
-from broker.providers.model import Provider, ProviderConfig
+from broker.providers.model import Preset, Provider, ProviderConfig
 from broker.usecases import clients
 from broker.usecases.context import Context
 
@@ -68,6 +68,18 @@ async def find(ctx: Context, name: str) -> Provider:
 async def listed(ctx: Context) -> list[Provider]:
     """Return every configured provider, resolved, by name."""
     return [catalog.resolve(config, ctx.presets_dir) for config in await ctx.store.providers()]
+
+
+async def background(ctx: Context, name: str) -> Preset:
+    """Return what a configured provider's preset says about itself: notes, sources, and what is not verified.
+
+    Raises:
+        UnknownProvider: none has that name.
+    """
+    config = await ctx.store.provider(name)
+    if config is None:
+        raise UnknownProvider(f"No provider is called '{name}'.", "See: keyfob provider list")
+    return catalog.background(config, ctx.presets_dir)
 
 
 def timing_policy(provider: Provider) -> Policy:

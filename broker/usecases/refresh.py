@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from broker.core import account as transitions
 from broker.core import timing
-from broker.core.account import Account, NeedsLogin
+from broker.core.account import Account, Identity, NeedsLogin
 from broker.core.login import Client
 from broker.core.secret import Secret
 from broker.core.token import Grant
@@ -20,8 +20,10 @@ from broker.errors import InvalidRequest, KeyfobError, Misconfigured, StoreUnava
 from broker.oauth import idtoken, wire
 from broker.oauth.grant import BadReply, Unreadable, read_grant
 from broker.providers.model import Provider
+from broker.providers.rules import ReplyRules
 from broker.usecases import renewal, setbacks
 from broker.usecases.context import Context
+from broker.usecases.login import redirect_uri
 from broker.usecases.providers import find, timing_policy
 
 log = logging.getLogger(__name__)
@@ -220,7 +222,14 @@ async def _ask(
             ctx, provider, account.renewal, client, proof, token_endpoint=there, scope=scope, resource=resource
         )
     return await wire.refresh(
-        ctx.http, provider, client, proof, token_endpoint=there, refresh_token=refresh_token, resource=resource
+        ctx.http,
+        provider,
+        client,
+        proof,
+        token_endpoint=there,
+        refresh_token=refresh_token,
+        redirect_uri=redirect_uri(ctx, provider),
+        resource=resource,
     )
 
 
@@ -263,9 +272,11 @@ async def _save(ctx: Context, account: Account, raw: Secret, refresh_token: Secr
 
 async def _judge(ctx: Context, account: Account, provider: Provider, raw: Secret, sent_at: float) -> None:
     """Validate the rest of an answer whose refresh token is already safe, then put the token to use."""
+    rules = _reply_rules(account, provider)
     try:
         asked = account.asked_scope if account.is_machine else account.scope
-        grant = read_grant(raw, provider=provider, issued_at=sent_at, asked_scope=asked)
+        answering = replace(provider, reply=rules)
+        grant = read_grant(raw, provider=answering, issued_at=sent_at, asked_scope=asked)
         if account.is_machine:
             grant = renewal.bare(grant)
         elif not (provider.issuer and provider.endpoints.jwks):
@@ -276,8 +287,8 @@ async def _judge(ctx: Context, account: Account, provider: Provider, raw: Secret
         await setbacks.login_needed(ctx, account, str(exc))
         return
     except (BadReply, KeyfobError) as exc:
-        gone = isinstance(exc, Unreadable) or wire.hides_refresh_token(raw)
-        if gone and setbacks.spends(account, provider) and wire.refresh_token_in(raw) is None:
+        gone = isinstance(exc, Unreadable) or wire.hides_refresh_token(raw, rules)
+        if gone and setbacks.spends(account, provider) and wire.refresh_token_in(raw, rules) is None:
             # Carried out, and the new refresh token is not to be found in it: as good as lost.
             await setbacks.lost(ctx, account, provider, sent_at, str(exc))
         else:
@@ -289,7 +300,7 @@ async def _judge(ctx: Context, account: Account, provider: Provider, raw: Secret
 
 
 async def _unusable(ctx: Context, account: Account, provider: Provider, raw: Secret, why: Exception) -> None:
-    if wire.refresh_token_in(raw) is not None:
+    if wire.refresh_token_in(raw, _reply_rules(account, provider)) is not None:
         account = transitions.doubt_over(account)
     said = str(why).rstrip(".")
     await setbacks.failed(ctx, account, provider, f"The new token from {provider.title} is not usable: {said}.")
@@ -301,6 +312,9 @@ async def _check_use(ctx: Context, account: Account, provider: Provider, grant: 
         # It would be due again at once, and so would the next one, for ever.
         raise BadReply("it has expired already")
     if grant.id_token is None:
+        # A provider with an issuer may name people otherwise in its ID tokens than beside them.
+        if grant.whose is not None and account.identity is not None and not provider.issuer:
+            _check_same(account.identity, provider, Identity(provider.identity_issuer, *grant.whose))
         return
     claims = await idtoken.verify(
         ctx.http,
@@ -312,14 +326,20 @@ async def _check_use(ctx: Context, account: Account, provider: Provider, grant: 
         access_token=grant.access_token,
         now=ctx.clock(),
     )
-    if account.identity is not None and (claims.issuer, claims.subject) != (
-        account.identity.issuer,
-        account.identity.subject,
-    ):
+    if account.identity is not None:
+        _check_same(account.identity, provider, Identity(claims.issuer, claims.subject, claims.label))
+
+
+def _check_same(known: Identity, provider: Provider, told: Identity) -> None:
+    if (told.issuer, told.subject) != (known.issuer, known.subject):
         raise _Foreign(
-            f"{provider.title} answered a refresh for '{account.identity.label}' with a token of somebody else "
-            f"('{claims.label}')."
+            f"{provider.title} answered a refresh for '{known.label}' with a token of somebody else ('{told.label}')."
         )
+
+
+def _reply_rules(account: Account, provider: Provider) -> ReplyRules:
+    """Return the shape that a renewal is answered in: every token of a program is a first one, and comes as such."""
+    return provider.reply if account.is_machine else provider.reply.of_refresh()
 
 
 def _lifetime(grant: Grant) -> str:

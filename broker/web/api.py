@@ -14,7 +14,7 @@ from broker.core.login import Flow
 from broker.core.policy import Ask, Caller
 from broker.core.secret import Secret
 from broker.errors import InvalidRequest, LoginFailed, UnknownLogin
-from broker.usecases import accounts, given, login, machine, paste
+from broker.usecases import accounts, begin, given, login, machine, paste
 from broker.usecases import get_token as tokens
 from broker.usecases.context import Context
 from broker.usecases.login import NewLogin
@@ -24,8 +24,11 @@ from broker.web.guards import check_unlocked
 
 # A waiting poll answers before proxies and clients grow impatient.
 MOST_WAIT = 60.0
-# The flows of this version; the others of the contract are refused by name.
-FLOWS: tuple[Flow, ...] = ("browser", "paste", "client-credentials", "jwt-bearer", "token", "refresh-token")
+FLOWS: tuple[Flow, ...] = get_args(Flow)
+# What is done where nobody says anything: the second where the provider has no page for the first.
+USUAL: tuple[Flow, ...] = ("browser", "device")
+# These ask nothing of a person any more: they cannot be one choice of several.
+AT_ONCE: tuple[Flow, ...] = (*machine.FLOWS, "token", "refresh-token")
 
 
 def caller_of(request: Request) -> Caller:
@@ -99,20 +102,14 @@ async def start_login(request: Request, ctx: Context) -> Response:
     """``POST /v1/logins``."""
     body = await Fields.read(request)
     name = body.text("account")
-    flow = body.text("flow") or await machine.usual_flow(ctx, name)
-    if flow not in FLOWS:
-        known = flow in get_args(Flow)
-        raise InvalidRequest(
-            f"The flow '{flow}' is not built yet." if known else f"There is no flow '{flow[:50]}'.",
-            f"Use one of: {', '.join(FLOWS)}.",
-        )
+    flows = await _flows(ctx, body, name)
     new = NewLogin(
         provider=body.text("provider"),
         account=name,
         base_url=body.text("base_url"),
         parameters=body.texts("parameters"),
         scope=body.words("scope"),
-        flow=flow,
+        flow=flows[0],
         client_id=body.text("client_id"),
         client_secret=body.secret("client_secret"),
         auth_method=body.text("token_endpoint_auth_method"),
@@ -126,14 +123,14 @@ async def start_login(request: Request, ctx: Context) -> Response:
     body.end()
     check_unlocked(ctx)
     _check_members(new, access_token, refresh_token)
-    if flow == "token":
+    if new.flow == "token":
         finished = await given.bring_token(ctx, new, _needed(access_token, "access_token"), expires_at)
-    elif flow == "refresh-token":
+    elif new.flow == "refresh-token":
         finished = await given.bring_refresh_token(ctx, new, _needed(refresh_token, "refresh_token"))
-    elif flow in machine.FLOWS:
+    elif new.flow in machine.FLOWS:
         finished = await machine.log_in(ctx, new)
     else:
-        started = await login.begin(ctx, new)
+        started = await begin.begin(ctx, new, flows)
         return render.answer(render.login(started, login.start_url(ctx, started.id)), 201)
     return render.answer(render.login(finished.login, "", finished.account), 201)
 
@@ -188,6 +185,26 @@ async def cancel_login(request: Request, ctx: Context) -> Response:
     """``DELETE /v1/logins/{id}``."""
     await login.cancel(ctx, request.path_params["id"])
     return Response(status_code=204, headers=render.ANSWER_HEADERS)
+
+
+async def _flows(ctx: Context, body: Fields, account: str) -> tuple[Flow, ...]:
+    """Take the flow, or several of which the first that the provider offers is meant.
+
+    Where that leaves a choice, an account of a program logs in as it did before: no person is to be asked for it.
+    """
+    named = body.choices("flow")
+    for flow in named:
+        if flow not in FLOWS:
+            raise InvalidRequest(f"There is no flow '{flow[:50]}'.", f"Use one of: {', '.join(FLOWS)}.")
+    flows = cast("tuple[Flow, ...]", named)
+    if len(flows) > 1 and set(flows) & set(AT_ONCE):
+        raise InvalidRequest(
+            "A flow that asks nothing of a person leaves nothing to choose.", "Name that flow alone, or leave it out."
+        )
+    if len(flows) == 1:
+        return flows
+    former = await machine.former_flow(ctx, account)
+    return (former,) if former is not None else flows or USUAL
 
 
 def _needed(token: Secret | None, name: str) -> Secret:

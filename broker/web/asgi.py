@@ -49,6 +49,7 @@ APP_ROUTES: tuple[tuple[str, str, Handler, Who], ...] = (
     ("GET",    "/v1/providers/{provider}",              manage.show_provider,   "owner"),
     ("DELETE", "/v1/providers/{provider}",              manage.delete_provider, "owner"),
     ("GET",    "/v1/presets",                           manage.list_presets,    "owner"),
+    ("GET",    "/v1/presets/{preset}",                  manage.show_preset,     "owner"),
     ("GET",    "/v1/apps",                              manage.list_apps,       "owner"),
     ("POST",   "/v1/apps",                              manage.add_app,         "owner"),
     ("GET",    "/v1/apps/{app}",                        manage.show_app,        "app"),

@@ -101,6 +101,16 @@ class Fields:
             raise InvalidRequest(f"'{name}' holds something that is no word of plain characters.")
         return tuple(dict.fromkeys(words))
 
+    def choices(self, name: str) -> tuple[str, ...]:
+        """Take one word, or an array of them in order of preference; none where the field is missing."""
+        value = self._values.pop(name, None)
+        if value is None:
+            return ()
+        values = [value] if isinstance(value, str) else value
+        if not isinstance(values, list) or not values or not all(isinstance(item, str) for item in values):
+            raise InvalidRequest(f"'{name}' must be text, or an array of texts.")
+        return tuple(dict.fromkeys(values))
+
     def flag(self, name: str) -> bool:
         """Take a true or false."""
         value = self._values.pop(name, None)

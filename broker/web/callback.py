@@ -29,8 +29,12 @@ _OURS = re.compile(r"[A-Za-z0-9_-]{43}")
 
 
 async def start(request: Request, ctx: Context) -> Response:
-    """``GET /login/{id}``: tie this browser to the login, then send it to the provider."""
-    ours = login.start_url(ctx, request.path_params["id"])
+    """``GET /login/{id}``: tie this browser to the login, then send it to the provider; a device login shows its code.
+
+    That one never leads anywhere by itself: a person has to have wanted it (RFC 8628 5.4).
+    """
+    begun = await ctx.store.login(request.path_params["id"])
+    ours = login.start_url(ctx, request.path_params["id"]) if begun is None else login.start_url_of(ctx, begun)
     if request.headers["host"] not in ours:
         # The answer comes to the redirect URI's host: a cookie for another name of this machine would not be there.
         return RedirectResponse(ours, 302, pages.HEADERS)
@@ -47,7 +51,12 @@ async def start(request: Request, ctx: Context) -> Response:
         return pages.render(pages.LOGIN_GONE)
     except Conflict:
         return pages.render(pages.OTHER_BROWSER)
-    response = RedirectResponse(found.authorization_url, 302, pages.HEADERS)
+    response: Response
+    if (shown := found.device) is not None:
+        title, complete = (await providers.find(ctx, found.provider)).title, shown.verification_uri_complete or ""
+        response = pages.render(pages.DevicePage(title, shown.user_code, shown.verification_uri, complete))
+    else:
+        response = RedirectResponse(found.authorization_url, 302, pages.HEADERS)
     response.set_cookie(
         COOKIE + login_id[:ID_IN_NAME],
         browser.reveal(),

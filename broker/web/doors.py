@@ -16,6 +16,7 @@ from broker.errors import CannotStart
 from broker.web.protocol import GuardedProtocol
 
 LOOPBACK = "127.0.0.1"
+LOOPBACK_6 = "::1"
 BACKLOG = 1024
 # Programs that ask every minute keep their connection; idle ones are not kept for ever.
 KEEP_ALIVE = 75
@@ -87,6 +88,27 @@ def bind_port(port: int, flag: str) -> socket.socket:
             f"Port {port} on {LOOPBACK} cannot be used: {exc.strerror}.", f"Choose another with --{flag}."
         ) from exc
     return sock
+
+
+def bind_beside(port: int) -> tuple[socket.socket | None, bool]:
+    """Bind the same port on ::1, where a browser may look that was told ``localhost`` (security: RFC 8252 8.3).
+
+    Returns:
+        The socket, or None where there is none; and whether another program has that port there.
+    """
+    try:
+        sock = socket.socket(socket.AF_INET6, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    except OSError:
+        return None, False  # a machine without IPv6: nobody can be there
+    try:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((LOOPBACK_6, port))
+        sock.listen(BACKLOG)
+    except OSError as exc:
+        sock.close()
+        return None, exc.errno != errno.EADDRNOTAVAIL  # without that address nobody can be there either
+    return sock, False
 
 
 def bind_socket(path: Path) -> socket.socket:

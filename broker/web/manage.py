@@ -88,6 +88,18 @@ async def list_presets(request: Request, ctx: Context) -> Response:
     return render.answer({"presets": [render.preset(found[name]) for name in sorted(found)]})
 
 
+async def show_preset(request: Request, ctx: Context) -> Response:
+    """``GET /v1/presets/{preset}``: with the redirect URI of the provider that a login would make of it."""
+    Query(request)
+    found = catalog.preset(request.path_params["preset"], ctx.presets_dir)
+    described = catalog.described(found)
+    # Where a login has to say which of many it means, the provider's name and so its redirect URI come of that.
+    open_ended = found.needs_base_url or any(not one.default for one in found.parameters.values())
+    somewhere = bool(described.endpoints.token or described.issuer) and not open_ended
+    redirect_uri = login.redirect_uri(ctx, described) if somewhere else ""
+    return render.answer(render.preset_in_full(found, redirect_uri))
+
+
 async def list_apps(request: Request, ctx: Context) -> Response:
     """``GET /v1/apps``."""
     Query(request)
@@ -219,8 +231,9 @@ async def openapi(_: Request, ctx: Context) -> Response:
 
 async def _provider(ctx: Context, found: Provider) -> dict[str, Any]:
     clients = [client.client_id for client in await ctx.store.clients(found.name)]
+    about = await providers.background(ctx, found.name)
     keys = None if ctx.store.locked else await known_clients.public_keys(ctx, found.name)
-    return render.provider(found, clients, login.redirect_uri(ctx, found.name), keys)
+    return render.provider(found, clients, login.redirect_uri(ctx, found), about, keys)
 
 
 def _grant(body: Fields, account: str = "") -> AppGrant:

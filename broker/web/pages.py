@@ -134,7 +134,27 @@ class HomePage:
     status: int = 200
 
 
-Page = SuccessPage | FailurePage | RefusalPage | HomePage
+@dataclass(frozen=True, slots=True)
+class DevicePage:
+    """``/login/{id}`` of a device login: nothing is opened and nothing redirects, the person goes on by hand.
+
+    Attributes:
+        provider_title: the provider, for people.
+        user_code: what to type there.
+        address: where.
+        complete: the same with the code in it, or empty.
+        status: the HTTP status.
+    """
+
+    template: ClassVar[str] = "device.html.j2"
+    provider_title: str
+    user_code: str
+    address: str
+    complete: str
+    status: int = 200
+
+
+Page = SuccessPage | FailurePage | RefusalPage | HomePage | DevicePage
 
 _MINUTES = f"{LOGIN_LIFETIME / 60:.0f} minutes"
 _LOGIN_AGAIN = "keyfob login ACCOUNT --provider NAME"

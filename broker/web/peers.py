@@ -24,8 +24,8 @@ def uid_of(client: Address | None, server: Address | None) -> int | None:
     """
     if client is None or server is None:
         return None
-    for table, mapped in zip(TABLES, (False, True), strict=True):
-        wanted = _written(client, mapped=mapped), _written(server, mapped=mapped)
+    for table, long in zip(TABLES, (False, True), strict=True):
+        wanted = _written(client, long=long), _written(server, long=long)
         try:
             lines = table.read_text(encoding="ascii").splitlines()[1:]
         except OSError:
@@ -37,9 +37,9 @@ def uid_of(client: Address | None, server: Address | None) -> int | None:
     return None
 
 
-def _written(address: Address, *, mapped: bool) -> str:
+def _written(address: Address, *, long: bool) -> str:
     """Write an address as the kernel does: 32-bit words in its own byte order, in hexadecimal."""
-    host = ipaddress.IPv4Address(address[0])
-    packed = ipaddress.IPv6Address(f"::ffff:{host}").packed if mapped else host.packed
+    host = ipaddress.ip_address(address[0])
+    packed = ipaddress.IPv6Address(f"::ffff:{host}").packed if long and host.version == 4 else host.packed  # noqa: PLR2004 -- IPv4
     words = (int.from_bytes(packed[at : at + 4], sys.byteorder) for at in range(0, len(packed), 4))
     return "".join(f"{word:08X}" for word in words) + f":{address[1]:04X}"

@@ -17,6 +17,9 @@ from broker.core.login import Login
 from broker.core.policy import AppGrant, Denied
 from broker.errors import ConfirmNeeded, KeyfobError, LoginNeeded, Misconfigured, NotGranted, ProviderUnavailable
 from broker.events import Event, Kind
+from broker.providers import catalog, words
+from broker.providers.discovery import ENDPOINTS
+from broker.providers.flows import offered
 from broker.providers.model import Preset, Provider
 from broker.store.store import AppRow, AuditEntry
 from broker.usecases.accounts import PendingView, View
@@ -185,31 +188,81 @@ def login(shown: Login, start_url: str, account: Account | None = None) -> dict[
         if shown.flow == "paste":
             body["authorization_url"] = shown.authorization_url
             body["redirect_uri"] = shown.redirect_uri
+        if shown.device is not None:
+            body["user_code"] = shown.device.user_code
+            body["verification_uri"] = shown.device.verification_uri
+            body["verification_uri_complete"] = shown.device.verification_uri_complete
+            body["interval"] = shown.device.interval
     if account is not None and account.label:
         body["identity"] = account.label
     return body
 
 
 def provider(
-    shown: Provider, client_ids: list[str], redirect_uri: str, keys: list[tuple[str, dict[str, Any]]] | None
+    shown: Provider,
+    client_ids: list[str],
+    redirect_uri: str,
+    about: Preset,
+    keys: list[tuple[str, dict[str, Any]]] | None,
 ) -> dict[str, Any]:
-    """Return a configured provider; of ``keys`` (client id, public JWK set) there is nothing to tell while locked."""
+    """Return a configured provider, with what its preset says about itself.
+
+    Of ``keys`` (client id, public JWK set) there is nothing to tell while locked.
+    """
     return {
         "name": shown.name,
-        "title": shown.title,
         "preset": shown.preset,
-        "base_url": shown.base_url,
-        "issuer": shown.issuer,
-        "authorization_endpoint": shown.endpoints.authorization,
-        "token_endpoint": shown.endpoints.token,
-        "revocation_endpoint": shown.endpoints.revocation,
-        "userinfo_endpoint": shown.endpoints.userinfo,
-        "jwks_uri": shown.endpoints.jwks,
-        "scope": list(shown.scopes),
         "clients": client_ids,
         "keys": None if keys is None else [{"client_id": client, "jwks": jwks} for client, jwks in keys],
         "redirect_uri": redirect_uri,
         "private": shown.private,
+        **_description(shown),
+        **_background(about),
+    }
+
+
+def preset(shown: Preset) -> dict[str, Any]:
+    """Return a preset as it stands in a list."""
+    described = catalog.described(shown)
+    return {
+        "name": shown.name,
+        "title": shown.title,
+        "needs_base_url": shown.needs_base_url,
+        "base_url": shown.base_url,
+        "parameters": [
+            {"name": name, "what": one.what, "default": one.default, "choices": list(one.choices)}
+            for name, one in shown.parameters.items()
+        ],
+        "flows": list(offered(described)),
+        "register_url": described.register_url,
+        "static_token_url": described.static_token_url,
+        **_background(shown),
+    }
+
+
+def preset_in_full(shown: Preset, redirect_uri: str) -> dict[str, Any]:
+    """Return a preset with all that it says about the provider; in braces, what a login has to name."""
+    return {**preset(shown), **_description(catalog.described(shown)), "redirect_uri": redirect_uri}
+
+
+def _background(about: Preset) -> dict[str, Any]:
+    return {"unverified": list(about.unverified), "notes": list(about.notes), "sources": list(about.sources)}
+
+
+def _description(shown: Provider) -> dict[str, Any]:
+    """Return what is known about a provider, configured or not."""
+    return {
+        "title": shown.title,
+        "base_url": shown.base_url,
+        "issuer": shown.issuer,
+        **{member: getattr(shown.endpoints, ours) for member, ours in ENDPOINTS.items()},
+        "api_base": shown.api_base,
+        "register_url": shown.register_url,
+        "static_token_url": shown.static_token_url,
+        "scope": list(shown.scopes),
+        "flows": list(offered(shown)),
+        "client_secret": words.client_secret(shown),
+        "rules": [{"key": key, "text": text} for key, text in words.rules(shown)],
         "refresh": {
             "rotation": shown.refresh.rotation,
             "reuse_grace_s": shown.refresh.reuse_grace_s,
@@ -221,21 +274,6 @@ def provider(
             "absolute_days": shown.refresh.absolute_days,
             "dead_grant_errors": list(shown.refresh.dead_grant_errors),
         },
-    }
-
-
-def preset(shown: Preset) -> dict[str, Any]:
-    """Return a preset."""
-    return {
-        "name": shown.name,
-        "title": shown.title,
-        "needs_base_url": shown.needs_base_url,
-        "parameters": [
-            {"name": name, "what": one.what, "default": one.default, "choices": list(one.choices)}
-            for name, one in shown.parameters.items()
-        ],
-        "unverified": list(shown.unverified),
-        "notes": list(shown.notes),
     }
 
 

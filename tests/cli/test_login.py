@@ -1,5 +1,6 @@
 """`keyfob login`: it starts the login, shows the way, waits, and cleans up after itself."""
 
+import getpass
 import json
 import os
 import pty
@@ -23,6 +24,8 @@ ACCOUNT = {"account": "work", "provider": "p", "state": "active", "identity": {"
 PENDING = {"id": "L1", "state": "pending", "start_url": START, "expires_at": "2030-01-01T00:00:00Z"}
 DONE = {"id": "L1", "state": "done", "account": "work"}
 POLL = "GET /v1/logins/L1?wait=20"
+# What is asked for where nothing is said and a browser is at hand.
+USUAL = ["browser", "device"]
 
 
 @pytest.fixture
@@ -45,7 +48,7 @@ def test_without_a_browser(logins: ScriptedDaemon, capsys: pytest.CaptureFixture
     assert START in err
     assert "Logged in as Ada: account 'work'." in err
     assert logins.lines() == ["POST /v1/logins", POLL, POLL, "GET /v1/accounts/work"]
-    assert logins.requests[0].body == {"account": "work", "provider": "p"}
+    assert logins.requests[0].body == {"account": "work", "provider": "p", "flow": USUAL}
 
 
 def test_without_a_browser_over_ssh(
@@ -56,9 +59,10 @@ def test_without_a_browser_over_ssh(
 
     assert main(["login", "work", "--provider", "p", "--no-browser"]) == 0
 
-    said = "From another machine: keyfob login work --provider p --flow paste"
-    assert said in capsys.readouterr().err.splitlines()
-    assert "flow" not in logins.requests[0].body
+    said = capsys.readouterr().err.splitlines()
+    assert "From another machine: keyfob login work --provider p --flow paste" in said
+    assert f"Or let its browser in:  ssh -L 8400:127.0.0.1:8400 {getpass.getuser()}@192.0.2.2" in said
+    assert logins.requests[0].body["flow"] == USUAL
 
 
 def test_json(logins: ScriptedDaemon, capsys: pytest.CaptureFixture[str]) -> None:
@@ -107,7 +111,7 @@ def test_browser_is_opened(logins: ScriptedDaemon, tmp_path: Path, monkeypatch: 
     while not seen.exists() and time.monotonic() < deadline:
         time.sleep(0.01)
     assert seen.read_text() == f"--new-tab|{START}|"
-    assert "flow" not in logins.requests[0].body
+    assert logins.requests[0].body["flow"] == USUAL
 
 
 def test_login_fails(logins: ScriptedDaemon, capsys: pytest.CaptureFixture[str]) -> None:
@@ -148,6 +152,36 @@ def test_next_try_works(
     assert main(["login", *words, "--no-browser"]) == 1
 
     assert capsys.readouterr().err.splitlines()[-1] == f"  Try again: {again}"
+
+
+@pytest.mark.parametrize(
+    ("secret", "said"),
+    [
+        ("needed", ["--client-id ID --client-secret-file FILE"]),
+        ("optional", ["--client-id ID", "   If it has a secret, add: --client-secret-file FILE"]),
+        ("none", ["--client-id ID"]),
+    ],
+)
+def test_a_client_has_to_be_made_by_hand(
+    daemon: ScriptedDaemon, capsys: pytest.CaptureFixture[str], secret: str, said: list[str]
+) -> None:
+    """Where to make it, what to paste there, and the command to run then, with all that was asked for."""
+    uri = "http://127.0.0.1:8400/callback/forge-host"
+    members = {"provider": "forge-host", "register_url": "https://forge.example/apps", "redirect_uri": uri}
+    daemon.refuses("POST /v1/logins", 400, "invalid_request", **members, client_secret=secret)
+
+    assert (
+        main(["login", "work", "--provider", "forge", "--base-url", "https://forge.example", "--scope", "a", "b"]) == 2
+    )
+
+    assert capsys.readouterr().err.splitlines() == [
+        "keyfob: Provider 'forge-host' does not know Keyfob yet: make a client there, once.",
+        "  1. Make one: https://forge.example/apps",
+        f"  2. Give it exactly this redirect URI: {uri}",
+        f"  3. Run: keyfob login work --provider forge-host --scope a b {said[0]}",
+        *(f"  {line}" for line in said[1:]),
+        "  What to choose there: keyfob provider show forge-host",
+    ]
 
 
 def test_login_expires(daemon: ScriptedDaemon, capsys: pytest.CaptureFixture[str]) -> None:
@@ -228,17 +262,6 @@ def test_token_flow(daemon: ScriptedDaemon, feed: Feed) -> None:
         "flow": "token",
         "access_token": "five-words-joined-by-dashes",
     }
-
-
-def test_device_flow(logins: ScriptedDaemon, capsys: pytest.CaptureFixture[str]) -> None:
-    """A device login shows the code and where to type it, and opens nothing by itself."""
-    device = {**PENDING, "user_code": "ABCD-EFGH", "verification_uri": "https://id.example/device"}
-    logins.forget("POST /v1/logins")
-    logins.answers("POST /v1/logins", device, status=201)
-
-    assert main(["login", "work", "--flow", "device"]) == 0
-
-    assert "open https://id.example/device and type the code ABCD-EFGH" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,11 @@ import os
 import signal
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from broker.practice.server import PracticeServer
 from broker.practice.settings import PracticeSettings
-from tests.lanes.several import Login, check_tokens, log_in, providers, refreshes, set_faults, wait_until_fresh
+from tests.lanes.several import Login, check_tokens, log_in, providers, refreshes, set_faults, try_all, wait_until_fresh
 from tests.lanes.stage import NEVER_SAID, Broken, House, house, say, table, until
 
 # ``broker.daemon.DRAIN``: so long a stop waits for refreshes, and no longer ...
@@ -214,15 +214,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--accounts", type=int, default=Plan.accounts, help="that are due (default %(default)s)")
     given = parser.parse_args(arguments)
     say(f"SIGTERM while {given.accounts} refreshes wait (load {os.getloadavg()[0]:.1f}):")
-    done: list[Drained] = []
-    failed = False
-    for case in CASES:
-        plan = Plan(given.accounts, case.issuers, case.grace, case.answer_after)
-        try:
-            done.append(run(plan))
-            judge(done[-1])
-        except Broken as exc:
-            failed = True
-            say(f"BROKEN: {plan}: {exc}")
+    done, held = try_all((replace(case, accounts=given.accounts) for case in CASES), run, judge)
     say(summary(done))
-    return int(failed)
+    return int(not held)

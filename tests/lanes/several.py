@@ -5,16 +5,20 @@ Used by ``drain`` and ``wake``.
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TypeVar
 
 from broker.client import ClientError
 from broker.practice.grants import fingerprint
 from broker.practice.server import PracticeServer, practice_in_thread
 from broker.practice.settings import PracticeSettings
 from tests.lanes.person import Site
-from tests.lanes.stage import Broken, House, until
+from tests.lanes.stage import Broken, House, say, until
+
+Plan = TypeVar("Plan")
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,3 +128,23 @@ def check_tokens(home: House, logins: dict[str, Login]) -> None:
                 raise Broken(f"no token for {name}: {exc}") from exc
             if not good:
                 raise Broken(f"the token of {name} was handed out and is not valid")
+
+
+def try_all(
+    plans: Iterable[Plan], run: Callable[[Plan], Result], judge: Callable[[Result], None]
+) -> tuple[list[Result], bool]:
+    """Run every plan; say which broke a promise.
+
+    Returns:
+        What came of those that came to their end, and whether all promises held.
+    """
+    done: list[Result] = []
+    held = True
+    for plan in plans:
+        try:
+            done.append(run(plan))
+            judge(done[-1])
+        except Broken as exc:
+            held = False
+            say(f"BROKEN: {plan}: {exc}")
+    return done, held

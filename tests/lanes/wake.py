@@ -16,13 +16,23 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from broker.core.timing import LONGEST_SLEEP
 from broker.practice.settings import PracticeSettings
 from tests.lanes import sleeper
-from tests.lanes.several import Login, Seen, check_tokens, log_in, providers, refreshes, set_faults, wait_until_fresh
+from tests.lanes.several import (
+    Login,
+    Seen,
+    check_tokens,
+    log_in,
+    providers,
+    refreshes,
+    set_faults,
+    try_all,
+    wait_until_fresh,
+)
 from tests.lanes.stage import PATIENCE, Broken, House, house, say, table, until
 
 HOUR = 3600.0
@@ -227,17 +237,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--latency", type=float, default=Plan.latency, help="of an answer in seconds (%(default)s)")
     given = parser.parse_args(arguments)
     say(f"{given.accounts} accounts with tokens of 1 h, and 8 h of sleep:")
-    done: list[Awake] = []
-    failed = False
-    for case in CASES:
-        plan = Plan(given.accounts, case.issuers, case.grace, given.latency)
-        try:
-            done.append(run(plan))
-            judge(done[-1])
-        except Broken as exc:
-            failed = True
-            say(f"BROKEN: {plan}: {exc}")
+    plans = (replace(case, accounts=given.accounts, latency=given.latency) for case in CASES)
+    done, held = try_all(plans, run, judge)
     say(summary(done))
     say(f"Counted from the scheduler's bell. After a real sleep it rings within {LONGEST_SLEEP:.0f} s; no app has to")
     say("wait for it: whoever asks for a token has it renewed at once.")
-    return int(failed)
+    return int(not held)

@@ -106,7 +106,7 @@ MUTANTS = (
     ),
     Mutant(
         'an empty "refresh_token" overwrites the good one',
-        "broker/oauth/wire.py",
+        "broker/oauth/reply.py",
         "    return Secret(new) if isinstance(new, str) and strict.is_printable(new) else None\n",
         "    return Secret(str(new or '')) if fields and 'refresh_token' in fields else None\n",
         "tests/oauth/test_wire.py::test_a_refresh_token_that_is_not_plainly_there_keeps_the_old_one",

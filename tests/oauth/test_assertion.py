@@ -16,7 +16,7 @@ from broker.core.secret import Secret
 from broker.errors import InvalidRequest
 from broker.oauth import assertion, wire
 from broker.providers.model import Provider
-from broker.providers.rules import Endpoints, TokenRequest
+from broker.providers.rules import Endpoints, RevocationRules, TokenRequest
 from tests.oauth.loopback import CLIENT, Loopback, http
 
 NOW = 1_800_000_000.75
@@ -156,7 +156,13 @@ def test_the_form_proves_the_client_and_nothing_else_does(server: Loopback) -> N
     server.default = http("200 OK", GOOD)
     asyncio.run(
         wire.refresh(
-            CLIENT, PROVIDER, BY_KEY, KEY, token_endpoint=server.url + "/token", refresh_token=Secret("the-rt")
+            CLIENT,
+            PROVIDER,
+            BY_KEY,
+            KEY,
+            token_endpoint=server.url + "/token",
+            refresh_token=Secret("the-rt"),
+            redirect_uri="http://127.0.0.1:8400/callback/p",
         )
     )
 
@@ -164,6 +170,33 @@ def test_the_form_proves_the_client_and_nothing_else_does(server: Loopback) -> N
     assert set(form) == {"grant_type", "refresh_token", "client_id", "client_assertion_type", "client_assertion"}
     assert "authorization" not in server.head().lower()
     assert json.loads(KEY.reveal())["d"].encode() not in server.requests[0]
+
+
+def test_the_client_is_named_in_the_providers_own_words(server: Loopback) -> None:
+    """Where the client id has another name, it has that beside an assertion, and no second one."""
+    server.default = http("200 OK", GOOD)
+    provider = replace(PROVIDER, token=TokenRequest(client_id_field="app_id", grant_field="kind"))
+    asyncio.run(
+        wire.client_credentials(
+            CLIENT, provider, BY_KEY, KEY, token_endpoint=server.url, scope=(), audience="", resource=None
+        )
+    )
+
+    form = dict(parse_qsl(server.form()))
+    assert set(form) == {"kind", "app_id", "client_assertion_type", "client_assertion"}
+    assert (form["kind"], form["app_id"]) == ("client_credentials", "the-client")
+
+
+@pytest.mark.parametrize(("client", "proof"), [(BY_KEY, KEY), (BY_SECRET, SECRET)])
+def test_what_signs_is_never_a_password(server: Loopback, client: Client, proof: Secret) -> None:
+    """Where a revocation takes HTTP Basic only, a client that signs is told so, and nothing is sent."""
+    provider = replace(
+        PROVIDER, endpoints=Endpoints(revocation=server.url + "/revoke"), revocation=RevocationRules(auth="basic")
+    )
+    why = asyncio.run(wire.revoke(CLIENT, provider, client, proof, token=Secret("the-at"), hint="access_token"))
+
+    assert why == "only a client with a secret may revoke there"
+    assert server.requests == []
 
 
 def test_the_grant_needs_no_other_proof(server: Loopback) -> None:

@@ -7,9 +7,11 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from broker.core.secret import Secret
 from broker.errors import LoginFailed
 from broker.oauth import authcode
 from broker.providers.model import Provider
+from broker.providers.rules import Pkce
 
 PROVIDER = Provider(name="p", title="P", preset="generic")
 ISSUER = "https://as.example"
@@ -24,6 +26,7 @@ def begin(provider: Provider = PROVIDER, **changes: object) -> authcode.AuthRequ
         "resource": None,
         "authorization_endpoint": "https://as.example/authorize?tenant=a%20b",
         "openid": False,
+        "public": True,
         **changes,
     }
     return authcode.begin(provider, **given)  # type: ignore[arg-type]  # keyword arguments by name
@@ -69,6 +72,45 @@ def test_openid_gets_a_nonce_and_asks_for_consent_to_stay() -> None:
     assert "prompt" not in query(begin(openid=True, scope=("openid",)))
 
 
+@pytest.mark.parametrize(("pkce", "public", "method"), [
+    ("S256", True, "S256"), ("S256", False, "S256"),
+    ("S256-public", True, "S256"), ("S256-public", False, None),
+    ("plain", True, "plain"), ("plain", False, "plain"),
+    ("none", True, None), ("none", False, None),
+])  # fmt: skip
+def test_pkce_is_as_the_preset_says_and_never_less(pkce: Pkce, public: bool, method: str | None) -> None:  # noqa: FBT001 -- a case
+    """S256 unless a preset says otherwise in so many words (R02, R03); without PKCE it is the state that protects."""
+    request = begin(replace(PROVIDER, pkce=pkce), public=public)
+    sent = query(request)
+    assert sent.get("code_challenge_method") == (None if method is None else [method])
+    assert bool(request.verifier) == ("code_challenge" in sent) == (method is not None)
+    assert (request.verifier.reveal() in request.url) == (method != "S256"), "only plain shows it; empty is in all"
+    assert sent["state"] == [request.state.reveal()]
+    assert len(request.state.reveal()) == 43
+
+
+def test_scopes_go_under_the_name_that_the_provider_has_for_them() -> None:
+    """Slack's person is asked for ``user_scope``; where none is asked for, none is named."""
+    provider = replace(PROVIDER, scope_parameter="user_scope", scope_separator=",")
+    assert query(begin(provider))["user_scope"] == ["read,write"]
+    assert "scope" not in query(begin(provider))
+    assert not {"scope", "user_scope"} & query(begin(provider, scope=())).keys()
+
+
+def test_an_account_at_another_place_of_the_provider_is_told_so() -> None:
+    """A parameter that is there has to hold what belongs to this login; the code is not read, let alone sent."""
+    checks = {"accounts-server": "https://accounts.zoho.eu"}
+    here, there = ("accounts-server", "https://accounts.zoho.eu"), ("accounts-server", "https://accounts.zoho.com\r\n")
+    for params in ([("code", "c")], [("code", "c"), here]):
+        assert authcode.read_callback(params, issuer="", iss_required=False, checks=checks) == authcode.Code(
+            Secret("c")
+        )
+    with pytest.raises(LoginFailed, match=r"another data centre.*accounts\.zoho\.com'.*accounts\.zoho\.eu") as caught:
+        authcode.read_callback([("code", "marker"), there], issuer="", iss_required=False, checks=checks)
+    assert "marker" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
 def test_a_preset_adds_its_own_parameters() -> None:
     """Extra parameters, the resource and the scope separator of the provider are honoured."""
     provider = replace(PROVIDER, authorize_params={"access_type": "offline", "prompt": "select"}, scope_separator=",")
@@ -81,16 +123,18 @@ def test_a_preset_adds_its_own_parameters() -> None:
 
 def test_a_code_comes_out() -> None:
     """The plain case, with and without an issuer."""
-    answer = authcode.read_callback([("code", "c"), ("state", "s"), ("iss", ISSUER)], issuer=ISSUER, iss_required=True)
+    answer = authcode.read_callback(
+        [("code", "c"), ("state", "s"), ("iss", ISSUER)], issuer=ISSUER, iss_required=True, checks={}
+    )
     assert isinstance(answer, authcode.Code)
     assert answer.code.reveal() == "c"
-    assert isinstance(authcode.read_callback([("code", "c")], issuer="", iss_required=False), authcode.Code)
+    assert isinstance(authcode.read_callback([("code", "c")], issuer="", iss_required=False, checks={}), authcode.Code)
 
 
 def test_an_error_comes_out_cleaned() -> None:
     """What the provider says is text for people: no markup quotes, no controls (R51)."""
     params = [("error", "access_denied"), ("error_description", 'no\x1b "<script>"'), ("state", "s")]
-    answer = authcode.read_callback(params, issuer=ISSUER, iss_required=False)
+    answer = authcode.read_callback(params, issuer=ISSUER, iss_required=False, checks={})
     assert answer == authcode.CallbackError("access_denied", "no  '<script>'")
 
 
@@ -119,20 +163,20 @@ BAD = {
 def test_an_answer_that_is_not_believed_ends_the_login(params: list[tuple[str, str]]) -> None:
     """Hostile input ends the login with no request to anybody (R06, R15)."""
     with pytest.raises(LoginFailed):
-        authcode.read_callback(params, issuer=ISSUER, iss_required=False)
+        authcode.read_callback(params, issuer=ISSUER, iss_required=False, checks={})
 
 
 @pytest.mark.parametrize("params", [[("code", "a")], [("error", "access_denied")]])
 def test_a_promised_issuer_has_to_be_there(params: list[tuple[str, str]]) -> None:
     """A server that announces iss sends it in every answer, errors included (RFC 9207 2.4)."""
     with pytest.raises(LoginFailed, match="does not say which server"):
-        authcode.read_callback(params, issuer=ISSUER, iss_required=True)
+        authcode.read_callback(params, issuer=ISSUER, iss_required=True, checks={})
 
 
 def test_a_person_still_reads_what_an_unbelieved_error_says() -> None:
     """Some servers forget iss in errors: the login ends all the same, and the person learns why."""
     with pytest.raises(LoginFailed, match="access_denied"):
-        authcode.read_callback([("error", "access_denied")], issuer=ISSUER, iss_required=True)
+        authcode.read_callback([("error", "access_denied")], issuer=ISSUER, iss_required=True, checks={})
 
 
 def test_a_request_does_not_print_its_secrets() -> None:

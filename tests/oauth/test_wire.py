@@ -39,6 +39,7 @@ def refresh(
             secret,
             token_endpoint=server.url + "/token",
             refresh_token=refresh_token,
+            redirect_uri="http://127.0.0.1:8400/callback/p",
         )
     )
 
@@ -338,4 +339,4 @@ def test_a_provider_without_revocation_says_so() -> None:
 
 def test_outcomes_do_not_print_tokens() -> None:
     """An outcome in a log line shows no secret."""
-    assert "rt2" not in repr(wire.read_reply(Reply(200, {}, json.dumps(GOOD).encode(), 0.0), ThrottleRules()))
+    assert "rt2" not in repr(wire.read_reply(Reply(200, {}, json.dumps(GOOD).encode(), 0.0), PROVIDER))

@@ -24,18 +24,6 @@ def config(preset: str, base_url: str = "", **layers: Any) -> ProviderConfig:  #
     )
 
 
-def test_every_shipped_preset_is_sound() -> None:
-    """Each file is read strictly, has a title, and resolves with what it needs."""
-    shipped = catalog.presets()
-    assert {"practice", "generic", "funkwhale"} <= shipped.keys()
-    for name, preset in shipped.items():
-        assert preset.title
-        issuer = {"issuer": "https://as.example"} if preset.data.get("discovery") else {}
-        base_url = "https://pod.example" if preset.needs_base_url else ""
-        provider = catalog.resolve(config(name, base_url, overrides=issuer))
-        assert "{" not in repr(provider.endpoints)
-
-
 def test_a_funkwhale_pod_is_what_the_facts_say() -> None:
     """The preset is the only place that knows Funkwhale (funkwhale.md)."""
     pod = catalog.resolve(config("funkwhale", "https://Open.Audio/"))
@@ -68,6 +56,7 @@ def test_the_practice_server_is_complete_without_discovery() -> None:
         revocation="http://127.0.0.1:9999/revoke",
         userinfo="http://127.0.0.1:9999/userinfo",
         jwks="http://127.0.0.1:9999/jwks",
+        device_authorization="http://127.0.0.1:9999/device_authorization",
     )
     assert (practice.client_id, practice.auth_methods) == ("keyfob", ("none",))
     assert catalog.needs_discovery(config("practice", "http://127.0.0.1:9999")) == ""
@@ -181,6 +170,12 @@ def test_an_unknown_preset_is_answered_with_near_names() -> None:
         ("[reply]\nsuccess_value = [1]", "reply.success_value"),
         ("[token.params]\na = 1", "token.params"),
         ("[values]\ntenant = 'x'", "values"),
+        ("[endpoints]\ntoken = 'https://{client_id}.example/t'", "{client_id}"),
+        ("[endpoints]\ntoken = '{base_url}/t'", "{base_url}"),
+        ("unverified = ['scope']", "'scope'"),
+        ("unverified = ['refresh.rotate']", "'refresh.rotate'"),
+        ("unverified = ['endpoints.']", "'endpoints.'"),
+        ("unverified = ['notes']", "'notes'"),
     ],
 )
 def test_a_preset_file_with_a_slip_stops_the_start(tmp_path: Path, content: str, key: str) -> None:
@@ -256,6 +251,20 @@ def test_a_parameter_that_cannot_be_is_told(tmp_path: Path, values: dict[str, st
     with pytest.raises(InvalidRequest, match=said) as caught:
         catalog.resolve(config("somewhere", overrides={"values": values}), tmp_path)
     assert hint in caught.value.hint
+
+
+def test_a_preset_may_name_the_instance_that_most_mean(tmp_path: Path) -> None:
+    """Its base URL is taken where a person names none, and gives way to theirs."""
+    (tmp_path / "forge.toml").write_text(
+        "base_url = 'https://forge.example'\nunverified = ['base_url', 'authorize_params.prompt', 'revocation']\n"
+        "[endpoints]\ntoken = '{base_url}/t'\nrevocation = '{base_url}/apps/{client_id}'"
+    )
+    most = catalog.resolve(config("forge"), tmp_path)
+    assert (most.base_url, most.endpoints.token) == ("https://forge.example", "https://forge.example/t")
+    assert most.endpoints.revocation == "https://forge.example/apps/{client_id}"
+    own = catalog.resolve(config("forge", "https://git.example"), tmp_path)
+    assert (own.base_url, own.endpoints.token) == ("https://git.example", "https://git.example/t")
+    assert catalog.provider_name("forge", "", "") == "forge"
 
 
 def test_a_preset_file_has_a_name_that_a_provider_can_have(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from .steps import Unmet
 
 # More pages than any of these servers shows between the first and the last.
 MOST_STEPS = 25
-AGREE = re.compile(r"\b(allow|authori[sz]e|accept|continue|confirm|sign[ -]?in|log[ -]?in)\b", re.IGNORECASE)
+AGREE = re.compile(r"\b(allow|authori[sz]e|accept|continue|confirm|verify|sign[ -]?in|log[ -]?in)\b", re.IGNORECASE)
 REFUSE = re.compile(r"\b(cancel|deny|abort)\b", re.IGNORECASE)
 
 
@@ -34,6 +34,7 @@ class Form:
 
     action: str
     method: str
+    id: str = ""
     fields: dict[str, str] = field(default_factory=dict)
     kinds: dict[str, str] = field(default_factory=dict)
     buttons: list[Button] = field(default_factory=list)
@@ -68,13 +69,15 @@ class Page(HTMLParser):
         given = {name: value or "" for name, value in attrs}
         name, kind = given.get("name", ""), given.get("type", "").lower()
         if tag == "form":
-            self._form = Form(given.get("action", ""), given.get("method", "get").lower())
+            self._form = Form(given.get("action", ""), given.get("method", "get").lower(), given.get("id", ""))
             self.forms.append(self._form)
         elif tag == "button" or (tag == "input" and kind == "submit"):
             button = Button(given.get("value", ""), name, given.get("value", ""))
             self._button = button if tag == "button" else None
-            if self._form is not None:
-                self._form.buttons.append(button)
+            # A button may stand outside of its form and name it.
+            owner = next((form for form in self.forms if form.id and form.id == given.get("form")), self._form)
+            if owner is not None:
+                owner.buttons.append(button)
         elif tag == "input":
             self.inputs[given.get("id", name)] = given.get("value", "")
             if self._form is not None and name and (kind not in ("checkbox", "radio") or "checked" in given):
@@ -127,10 +130,11 @@ class Browser:
         server: origin of the authorization server, whose forms are filled in.
         user: who sits there; the password is ``USER-password``.
         refuses: presses Cancel where consent is asked.
+        code: what to type where a code from another device is asked for.
     """
 
-    def __init__(self, server: str, user: str, *, refuses: bool = False) -> None:
-        self.server, self.user, self.refuses = server, user, refuses
+    def __init__(self, server: str, user: str, *, refuses: bool = False, code: str = "") -> None:
+        self.server, self.user, self.refuses, self.code = server, user, refuses, code
         self._http = httpx2.Client(
             trust_env=False, timeout=20, headers={"accept": "text/html", "accept-language": "en"}
         )
@@ -174,6 +178,10 @@ class Browser:
             named = (name for name, kind in form.kinds.items() if kind in ("text", "email"))
             secret = next(name for name, kind in form.kinds.items() if kind == "password")
             return urljoin(here, form.action), form.fields | {next(named): self.user, secret: f"{self.user}-password"}
+        if form.kinds.get("user_code") == "text":
+            # Once: a page that asks again has refused it, or the login was refused.
+            code, self.code = self.code, ""
+            return (urljoin(here, form.action), form.fields | {"user_code": code}) if code else (None, None)
         wanted = REFUSE if self.refuses else AGREE
         link = next((href for href, label in page.links if wanted.search(label)), None)
         if self.refuses and link is not None:

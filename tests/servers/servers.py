@@ -58,6 +58,8 @@ class Server:
         kills_old_access_token: a refresh makes the old access token invalid at once.
         live_refresh_tokens: how many refresh tokens of a user could still be spent, as its own storage tells.
         grace: seconds in which it answers a spent refresh token with the same new one again.
+        device_client: the client that may use the device flow.
+        device_endpoint: where devices ask, where its metadata does not tell.
     """
 
     name: str
@@ -71,6 +73,8 @@ class Server:
     kills_old_access_token: bool
     live_refresh_tokens: Callable[[str], int]
     grace: float = 0.0
+    device_client: str = "native"
+    device_endpoint: str = ""
 
     def granted(self, grant_type: str, since: float = 0.0) -> int:
         """Return how many token requests of a kind the server has answered with a token."""
@@ -157,6 +161,8 @@ def django_oauth_toolkit(base: str, state: Path) -> Server:
         kills_old_access_token=True,
         live_refresh_tokens=lambda user: _django_refresh_tokens(state, user),
         grace=float(os.environ.get("GRACE", "0")),
+        device_client="device",
+        device_endpoint=f"{base}/o/device-authorization/",
     )
 
 

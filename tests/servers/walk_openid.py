@@ -13,13 +13,15 @@ from urllib.parse import urlsplit, urlunsplit
 
 import httpx2
 
-from .browser import Seen
+from .browser import Browser, Seen
 from .journey import Journey, clean_address, refused, succeeded
+from .keyfob import Done
 from .servers import now
 from .steps import Steps, expect, fail, say
 
 LIFETIME = 10  # seconds that an access token lives: AT_TTL of tests/servers/run
 # Refreshes that the server must have seen by the schedule alone, and how many of them after the restart.
+CODE = re.compile(r"open \S+ and type the code \S+")
 REFRESHES, AFTER_RESTART = 5, 2
 # Two thirds of ten seconds each, and patience for a slow machine.
 PATIENCE = REFRESHES * LIFETIME * 1.5
@@ -61,6 +63,8 @@ class OpenIDWalk:
         steps.run("somebody else who logs in to the account is refused, both are named", self.somebody_else)
         steps.run("the same person may log in again", self.logs_in_again)
         steps.run("a second person gets an account of his own", self.second_account)
+        steps.run("device: a code that the person enters elsewhere makes an account", self.by_code)
+        steps.run("device: a person who refuses there ends the login, and is told so here", self.code_refused)
         if self.server.name == "oidc_provider":
             self.in_chromium(steps)
         steps.run("logout ends both tokens at the server", lambda: self.journey.logged_out("bob", "bob"))
@@ -271,6 +275,42 @@ class OpenIDWalk:
         expect("carol" in told["text"], f"the page does not name the account: {told['text'][:300]}")
         self.journey.works("carol", "carol")
         return f"{told['title']}: {' '.join(told['text'].split())[:100]}"
+
+    def by_code(self) -> str:
+        """Nothing is opened here; what the server gave is renewed like any other login."""
+        end, done = self._enter_code("code", self.journey.browser("bob"))
+        done.exits(0)
+        expect(done.json()["account"] == "code", f"--json does not name the account: {done}")
+        token = self.journey.token("code")
+        self.keyfob.run("refresh", "code").exits(0)
+        expect(self.journey.token("code") != token, "the token is the same as before")
+        self.keyfob.run("logout", "code").exits(0)
+        return end.text[:120]
+
+    def code_refused(self) -> str:
+        """No account comes of it."""
+        end, done = self._enter_code("refused", self.journey.browser("bob", refuses=True))
+        done.exits(1)
+        expect("refused" in done.err, f"it does not say so: {done}")
+        expect("refused" not in self.journey.names(), "an account came of it")
+        return end.text[:120]
+
+    def _enter_code(self, account: str, browser: Browser) -> tuple[Seen, Done]:
+        """Begin a device login, and enter its code in a browser somewhere else."""
+        server, provider, client = self.server, self.provider, self.server.device_client
+        if server.device_endpoint:
+            provider = f"{self.provider}-device"
+            ends = ("--issuer", server.issuer, "--device-authorization-endpoint", server.device_endpoint)
+            if provider not in [known["name"] for known in self._providers()]:
+                self.keyfob.run("provider", "add", provider, *ends, "--client-id", client).exits(0)
+        words = ("--provider", provider, "--scope", *server.scope, "--flow", "device", "--json")
+        running = self.keyfob.begin("login", account, *words)
+        where, browser.code = running.url(CODE).removeprefix("open ").split(" and type the code ")
+        return browser.open(where), running.end()
+
+    def _providers(self) -> list[dict[str, str]]:
+        found: list[dict[str, str]] = self.keyfob.run("provider", "list", "--json").exits(0).json()["providers"]
+        return found
 
     def stops(self) -> None:
         """Nothing is left over."""

@@ -83,10 +83,10 @@ class House:
         """What is remembered."""
         return self.ctx.store
 
-    async def add_provider(self, **overrides: Any) -> Provider:  # noqa: ANN401 -- a preset file's own types
+    async def add_provider(self, name: str = "", **overrides: Any) -> Provider:  # noqa: ANN401 -- a preset file's own types
         """Configure the practice provider ahead of a login, e.g. ``refresh={"reuse_grace_s": 30}``."""
         return await providers.add(
-            self.ctx, NewProvider(preset="practice", base_url=self.practice.url, overrides=overrides)
+            self.ctx, NewProvider(name=name, preset="practice", base_url=self.practice.url, overrides=overrides)
         )
 
     async def log_in(self, account: str = "me", user: str = "", **new: Any) -> Account:  # noqa: ANN401 -- NewLogin's fields

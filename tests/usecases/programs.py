@@ -32,7 +32,8 @@ async def log_in(house: House, account: str = "ci", **new: Any) -> Account:  # n
 
 async def again(house: House, account: str = "ci", **new: Any) -> Account:  # noqa: ANN401 -- NewLogin's fields
     """Log in again by the account's name alone, as ``keyfob login NAME`` does."""
-    flow = await machine.usual_flow(house.ctx, account)
+    flow = await machine.former_flow(house.ctx, account)
+    assert flow is not None
     finished = await machine.log_in(house.ctx, NewLogin("", account, flow=flow, **new))
     assert finished.account is not None
     return finished.account

@@ -282,14 +282,14 @@ def test_logout_ends_the_token_and_names_the_client(tmp_path: Path) -> None:
 
 
 def test_a_login_by_name_goes_the_way_it_went(tmp_path: Path) -> None:
-    """An account of a program logs in as such; one of a person, and one that is new, through the browser."""
+    """An account of a program logs in as such; one of a person, and one that is new, have no such way."""
 
     async def story() -> None:
         async with opened(tmp_path) as house:
             await log_in(house)
             await house.log_in("me", client_id="keyfob")
-            flows = [await machine.usual_flow(house.ctx, name) for name in ("ci", "me", "new", "")]
-            assert flows == ["client-credentials", "browser", "browser", "browser"]
+            flows = [await machine.former_flow(house.ctx, name) for name in ("ci", "me", "new", "")]
+            assert flows == ["client-credentials", None, None, None]
             assert await login.offer(house.ctx, await house.account("ci")) == ""
 
     asyncio.run(story())

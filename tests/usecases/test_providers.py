@@ -311,18 +311,26 @@ def test_a_login_at_a_provider_that_does_not_know_us_says_how_to_register(tmp_pa
             await providers.add(house.ctx, NewProvider("theirs", issuer=house.practice.url))
             with pytest.raises(InvalidRequest) as refused:
                 await login.begin(house.ctx, NewLogin("theirs", "me"))
-            assert "http://127.0.0.1:8400/callback/theirs" in refused.value.hint
-            assert "--client-id" in refused.value.hint
+            assert refused.value.hint == (
+                "Register a client there, with exactly this redirect URI: http://127.0.0.1:8400/callback/theirs - "
+                "then run: keyfob login --provider theirs --client-id ID "
+                "(and --client-secret-file FILE, if it has a secret)"
+            )
             with pytest.raises(InvalidRequest, match="Leave"):
                 await providers.add(
                     house.ctx,
-                    NewProvider("x", "practice", house.practice.url, overrides={"authorize_params": {"state": "1"}}),
+                    NewProvider("mine", "practice", house.practice.url, overrides={"authorize_params": {"state": "1"}}),
                 )
             with pytest.raises(InvalidRequest, match="authentication method"):
                 await providers.add(
                     house.ctx,
                     NewProvider(
-                        "x", "practice", house.practice.url, client_id="a", client_secret=Secret("b"), auth_method="jwt"
+                        "mine",
+                        "practice",
+                        house.practice.url,
+                        client_id="a",
+                        client_secret=Secret("b"),
+                        auth_method="jwt",
                     ),
                 )
             assert await names(house) == ["theirs"]

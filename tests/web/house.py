@@ -47,11 +47,16 @@ def resolved(node: Any) -> Any:  # noqa: ANN401 -- any part of the document
 
 
 def _strict_components() -> dict[str, Any]:
-    """Return the schemas with every answer closed: a member that the document does not name is an error here."""
+    """Return the schemas with every answer closed: a member that the document does not name is an error here.
+
+    An object that is put together from parts is closed as a whole, and a part by what it is a part of.
+    """
     components: dict[str, Any] = copy.deepcopy(SPEC["components"])
-    for schema in components["schemas"].values():
-        if schema.get("type") == "object":
-            schema.setdefault("additionalProperties", False)
+    objects = {name: schema for name, schema in components["schemas"].items() if schema.get("type") == "object"}
+    parts = {part.get("$ref", "").rpartition("/")[2] for schema in objects.values() for part in schema.get("allOf", ())}
+    for name, schema in objects.items():
+        if name not in parts:
+            schema.setdefault("unevaluatedProperties" if "allOf" in schema else "additionalProperties", False)
     return components
 
 
@@ -138,7 +143,7 @@ class House:
 
 
 @contextlib.contextmanager
-def running(home: Path, clock: Callable[[], float] = time.time) -> Iterator[House]:
+def running(home: Path, clock: Callable[[], float] = time.time, *, browser_port: int = 0) -> Iterator[House]:
     """Run a daemon in a thread, by the wall clock or by one that the test moves.
 
     It cannot get at the Internet: all but loopback goes to a proxy that is not there, and looking up names is its part.
@@ -147,7 +152,7 @@ def running(home: Path, clock: Callable[[], float] = time.time) -> Iterator[Hous
         nobody.bind(("127.0.0.1", 0))
         flags: dict[str, str | None] = {
             "runtime_dir": str(home / "run"),
-            "browser_port": "0",
+            "browser_port": str(browser_port),
             "app_port": "0",
             "http_proxy": f"http://127.0.0.1:{nobody.getsockname()[1]}",
         }

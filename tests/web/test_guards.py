@@ -36,7 +36,7 @@ def url_of(house: House, door: str) -> str:
 
 def path_of(route: str) -> str:
     """Return a path that a route answers."""
-    return route.format(account="work", id="x", provider="practice", app="job", name="x")
+    return route.format(account="work", id="x", provider="practice", preset="practice", app="job", name="x")
 
 
 # --- Host -------------------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -80,7 +81,14 @@ def _walk_accounts(house: House, practice: PracticeServer) -> None:
 
 def _walk_providers(owner: Door, practice: PracticeServer) -> None:
     listed = owner.ask("GET", "/v1/providers", 200)["providers"]
-    assert owner.ask("GET", "/v1/presets", 200)["presets"]
+    presets = owner.ask("GET", "/v1/presets", 200)["presets"]
+    shown = [owner.ask("GET", "/v1/presets/{preset}", 200, path={"preset": preset["name"]}) for preset in presets]
+    uris = {preset["name"]: preset["redirect_uri"] for preset in shown}
+    assert re.fullmatch(r"http://127\.0\.0\.1:\d+/callback/spotify", uris["spotify"])
+    assert re.fullmatch(r"http://localhost:\d+/callback/microsoft", uris["microsoft"])
+    assert uris["huggingface"].endswith("/callback/huggingface")
+    assert {uris[name] for name in ("generic", "gitea", "practice")} == {""}
+    owner.ask("GET", "/v1/presets/{preset}", 404, path={"preset": "no-such-preset"})
     owner.ask("DELETE", "/v1/providers/{provider}", 409, path={"provider": listed[0]["name"]})
     new = {"name": "own", "issuer": practice.url, "client_id": "keyfob", "refresh": {"rotation": "sometimes"}}
     owner.ask("POST", "/v1/providers", 201, json=new)
@@ -115,7 +123,12 @@ def _walk_apps(house: House, practice: PracticeServer) -> None:
         app.ask("GET", "/v1/apps/{app}", 403, path={"app": "other"})
         for method, path, _, who in APP_ROUTES:
             if who == "owner":
-                app.ask(method, path, 403, path={"account": "work", "id": "x", "provider": "practice", "app": "job"})
+                app.ask(
+                    method,
+                    path,
+                    403,
+                    path={"account": "work", "id": "x", "provider": "practice", "preset": "practice", "app": "job"},
+                )
     assert ask("GET", "/v1/apps", 200)["apps"][0]["name"] == "job"
     ask("DELETE", "/v1/apps/{app}/grants/{account}", 204, path=grant)
     ask("DELETE", "/v1/apps/{app}/grants/{account}", 404, path=grant)

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from broker.web import peers
+from tests.web.test_localhost import needs_ipv6
 from tests.web.walk import Walk
 
 NOBODY = 65534
@@ -45,6 +46,16 @@ def test_the_kernel_names_the_user(family: int) -> None:
         assert peers.uid_of(client, server) == os.getuid()
         assert peers.uid_of(client, ("127.0.0.2", server[1])) is None
     assert peers.uid_of(None, ("127.0.0.1", 1)) is None
+
+
+@needs_ipv6
+def test_the_user_is_found_behind_the_other_loopback_address() -> None:
+    """A browser that takes ``localhost`` for ::1 is somebody's, too."""
+    listening = socket.create_server(("::1", 0), family=socket.AF_INET6)
+    with listening, socket.create_connection(listening.getsockname()[:2]) as client:
+        accepted, _ = listening.accept()
+        with accepted:
+            assert peers.uid_of(client.getsockname()[:2], accepted.getsockname()[:2]) == os.getuid()
 
 
 def test_where_the_kernel_tells_nothing_nobody_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

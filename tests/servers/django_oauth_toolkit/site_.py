@@ -32,6 +32,8 @@ configure(
         "REQUEST_APPROVAL_PROMPT": "force",
         "DCR_ENABLED": True,
         "DCR_REGISTRATION_PERMISSION_CLASSES": ("oauth2_provider.dcr.AllowAllDCRPermission",),
+        "OAUTH_DEVICE_VERIFICATION_URI": f"{BASE}/o/device/",
+        "OAUTH_DEVICE_VERIFICATION_URI_COMPLETE": f"{BASE}/o/device/?user_code={{user_code}}",
         "COMPLIANT_BCP_RFC9700_AUTHZ_RESPONSE_ISS": True,
     },
 )
@@ -70,6 +72,8 @@ def seed():
     applications.create(name="native", client_id="native", client_secret="", client_type="public", **code)
     machine = {"client_type": "confidential", "authorization_grant_type": "client-credentials"}
     applications.create(name="machine", client_id="machine", client_secret="machine-secret", **machine)
+    device = "urn:ietf:params:oauth:grant-type:device_code"
+    applications.create(name="device", client_id="device", client_secret="", client_type="public", authorization_grant_type=device, algorithm="RS256")
     applications.create(name="basic", client_id="basic", client_secret="basic-secret", client_type="confidential", **code)
 
 

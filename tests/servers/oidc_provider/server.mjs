@@ -66,7 +66,7 @@ if (!fs.existsSync(file('jwks.json'))) {
 
 // A native client's loopback redirect URI without a port matches every port (RFC 8252 7.3).
 const redirects = ['http://127.0.0.1/callback', ...(env.EXTRA_REDIRECTS || '').split(' ').filter(Boolean)];
-const native = { application_type: 'native', redirect_uris: redirects, grant_types: ['authorization_code', 'refresh_token'] };
+const native = { application_type: 'native', redirect_uris: redirects, grant_types: ['authorization_code', 'refresh_token', 'urn:ietf:params:oauth:grant-type:device_code'] };
 
 const provider = new Provider(issuer, {
   adapter: Adapter,
@@ -93,6 +93,7 @@ const provider = new Provider(issuer, {
   features: {
     devInteractions: { enabled: true }, // the login and consent pages that it brings along
     clientCredentials: { enabled: true },
+    deviceFlow: { enabled: true },
     introspection: { enabled: true },
     registration: { enabled: true },
     revocation: { enabled: true },

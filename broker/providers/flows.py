@@ -1,0 +1,54 @@
+"""Which ways to log in a provider offers.
+
+Called by ``usecases`` before a login begins, and by ``web.render``, so that people and programs can choose.
+"""
+
+from broker.core.login import Flow
+from broker.errors import InvalidRequest
+from broker.providers.model import Provider
+
+# RFC 6749 4.4, RFC 7523 2.1 and RFC 8628 3.4, as servers announce them in ``grant_types_supported``.
+_CREDENTIALS = "client_credentials"
+_ASSERTION = "urn:ietf:params:oauth:grant-type:jwt-bearer"
+_DEVICE = "urn:ietf:params:oauth:grant-type:device_code"
+
+
+def offered(provider: Provider) -> tuple[Flow, ...]:
+    """Return the flows that can work there, best first. A token that was made by hand can be kept for any provider.
+
+    Where no endpoint is known yet, the issuer tells them; each such server has a browser's way at the least.
+    """
+    ends = provider.endpoints
+    flows: list[Flow] = []
+    if bool(ends.authorization) == bool(ends.token):
+        flows += ["browser", "paste"]
+    if ends.device_authorization and ends.token and _may(provider, _DEVICE):
+        flows += ["device"]
+    if ends.token and _may(provider, _CREDENTIALS):
+        flows += ["client-credentials"]
+    if ends.token and _may(provider, _ASSERTION):
+        flows += ["jwt-bearer"]
+    flows += ["token"]
+    if ends.token:
+        flows += ["refresh-token"]
+    return tuple(flows)
+
+
+def _may(provider: Provider, grant: str) -> bool:
+    """Whether the provider announces a grant, or announces none at all, and then nobody knows."""
+    return not provider.grants or grant in provider.grants
+
+
+def first_offered(provider: Provider, *wanted: Flow) -> Flow:
+    """Return the first of some flows that the provider offers.
+
+    Raises:
+        InvalidRequest: it offers none of them; the hint names those that it does offer.
+    """
+    flows = offered(provider)
+    for flow in wanted:
+        if flow in flows:
+            return flow
+    raise InvalidRequest(
+        f"{provider.title} offers no login by {' or '.join(wanted)}.", f"Use one of: --flow {', --flow '.join(flows)}."
+    )

@@ -14,7 +14,7 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from broker.core.timing import next_wake
 from broker.errors import KeyfobError
-from broker.usecases import device, login, refresh, steps
+from broker.usecases import device, login, refresh, registrations, steps
 from broker.usecases.context import Context
 from broker.usecases.handouts import FLUSH_EVERY
 
@@ -78,6 +78,7 @@ class Scheduler:
             due = await refresh.refresh_due(self._ctx)
             polls = await device.poll_due(self._ctx)
             due = min((moment for moment in (due, polls) if moment is not None), default=None)
+            await registrations.renew_due(self._ctx)
         except KeyfobError as exc:
             log.warning("the scheduler could not look for due work: %s", exc)
         except Exception:

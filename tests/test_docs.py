@@ -300,7 +300,7 @@ def test_toml_examples() -> None:
     examples = [
         (page.name, body) for page in PAGES for language, body in BLOCK.findall(text_of(page)) if language == "toml"
     ]
-    assert {name for name, _ in examples} == {"configuration.md", "providers.md"}
+    assert {name for name, _ in examples} == {"configuration.md", "generic-oidc.md", "providers.md"}
     for name, body in examples:
         data = tomllib.loads(body)
         if name == "configuration.md":

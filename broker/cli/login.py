@@ -18,6 +18,7 @@ from broker.cli.accounts import identity
 from broker.cli.arguments import STDIN, auth_method_flag, json_flag, name, param_flag, seconds, secret_from
 from broker.cli.browser import open_in_browser
 from broker.cli.connect import connect
+from broker.cli.providers import tell_hosts
 from broker.cli.spinner import Spinner
 from broker.client import Client, ClientError, quote
 from broker.errors import InvalidRequest, LoginFailed
@@ -30,8 +31,8 @@ FLOW_HELP = (
     "how (default: as before for an account of a program, else browser; where no browser is at hand, as over SSH: "
     "device, else paste)"
 )
-# Starting may mean discovery and registration, finishing means exchange and identity: up to four calls of 20 s each.
-STEP_TIMEOUT = 90.0
+# Starting may mean discovery and registration, finishing means exchange and identity: some calls of 20 s each.
+STEP_TIMEOUT = 180.0
 # How long one look at the login may hang; short enough for every idle timeout in between.
 POLL = 20.0
 # What the daemon needs beyond that to answer.
@@ -43,7 +44,10 @@ CANCEL_TIMEOUT = 3.0
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.add_argument("account", metavar="ACCOUNT", nargs="?", type=name, help=ACCOUNT_HELP)
-    parser.add_argument("--provider", metavar="NAME|ISSUER-URL", help="where; needed unless ACCOUNT logs in again")
+    parser.add_argument("--provider", metavar="NAME|URL", help="where: by name, or an issuer, site or resource")
+    parser.add_argument(
+        "--resource", metavar="URL", help="what the token is for (RFC 8707); alone, it tells where to log in"
+    )
     parser.add_argument("--base-url", metavar="URL", help="the instance, for providers that are run by many")
     param_flag(parser)
     parser.add_argument("--scope", metavar="S", nargs="+", action="extend", default=[], help="scopes to ask for")
@@ -53,7 +57,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
     auth_method_flag(parser)
     parser.add_argument("--subject", metavar="S", help="for whom, with --flow jwt-bearer (default: the client itself)")
     parser.add_argument("--audience", metavar="A", help=f"whom the token is for, with {' or '.join(MACHINE_FLOWS)}")
-    parser.add_argument("--resource", metavar="URL", help="what the token is for (RFC 8707)")
     parser.add_argument("--token-file", metavar="FILE|-", help="file with the token, for --flow token; - is stdin")
     parser.add_argument("--private", action="store_true", help="a new provider may be at a private address")
     parser.add_argument("--no-browser", action="store_true", help="print the address instead of opening it")
@@ -71,12 +74,15 @@ def run(args: argparse.Namespace) -> int:
     """
     _check(args)
     with connect() as client:
+        known = _providers(client) if args.resource or "://" in (args.provider or "") else None
         try:
             login = client.request("POST", "/v1/logins", _body(args), STEP_TIMEOUT)
         except ClientError as exc:
             if not exc.problem.get("redirect_uri"):
                 raise
             return _client_needed(exc, args)
+        if known is not None and login["provider"] not in known:
+            tell_hosts(client.request("GET", f"/v1/providers/{quote(login['provider'])}"))
         path = f"/v1/logins/{quote(login['id'])}"
         try:
             if login["state"] == "pending":
@@ -102,11 +108,15 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _providers(client: Client) -> set[str]:
+    return {one["name"] for one in client.request("GET", "/v1/providers")["providers"]}
+
+
 def _check(args: argparse.Namespace) -> None:
-    if args.account is None and args.provider is None:
+    if args.account is None and args.provider is None and args.resource is None:
         raise InvalidRequest(
             "Name the provider of a new login.",
-            "keyfob login --provider NAME|ISSUER-URL; the names: keyfob provider list, keyfob provider presets",
+            "keyfob login --provider NAME|URL; the names: keyfob provider list, keyfob provider presets",
         )
     if args.token_file and args.flow != "token":
         raise InvalidRequest("--token-file goes with --flow token.")
@@ -125,12 +135,12 @@ def _body(args: argparse.Namespace) -> dict[str, Any]:
         "parameters": dict(args.params) or None,
         "private": args.private or None,
         "scope": [scope for text in args.scope for scope in text.split()],
+        "resource": args.resource,
         "flow": args.flow or ways.flows(os.environ, no_browser=args.no_browser, can_paste=_can_paste(args)),
         "client_id": args.client_id,
         "token_endpoint_auth_method": args.token_endpoint_auth_method,
         "subject": args.subject,
         "audience": args.audience,
-        "resource": args.resource,
     }
     if args.client_secret_file:
         body["client_secret"] = secret_from(args.client_secret_file, "client secret")
@@ -182,13 +192,15 @@ def _again(args: argparse.Namespace, login: dict[str, Any], flow: str | None) ->
     words = ["keyfob", "login", *([args.account] if args.account else [])]
     if args.provider:
         words += ["--provider", login.get("provider") or args.provider]
+    if args.resource:
+        words += ["--resource", args.resource]
     if args.scope:
         words += ["--scope", *(scope for text in args.scope for scope in text.split())]
     if args.client_id:
         words += ["--client-id", args.client_id]
     if args.client_secret_file:
         words += ["--client-secret-file", args.client_secret_file]
-    for option in ("token_endpoint_auth_method", "subject", "audience", "resource"):
+    for option in ("token_endpoint_auth_method", "subject", "audience"):
         if value := getattr(args, option):
             words += [f"--{option.replace('_', '-')}", value]
     if flow not in (None, "browser"):

@@ -25,10 +25,14 @@ ENDPOINTS = (
     "jwks_uri",
     "registration_endpoint",
     "device_authorization_endpoint",
+    "introspection_endpoint",
+    "pushed_authorization_request_endpoint",
 )
 Row = tuple[str, ...]
-# Adding may mean discovery: two documents in up to three places.
-ADD_TIMEOUT = 90.0
+# Those that get codes, tokens, client secrets, or the client itself.
+CONFIDANTS = tuple(name for name in ENDPOINTS if name not in ("authorization_endpoint", "jwks_uri"))
+# Adding may mean discovery: of an issuer, its site and its resource, each in up to three places.
+ADD_TIMEOUT = 180.0
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -46,7 +50,7 @@ def _configure_add(parser: argparse.ArgumentParser) -> None:
     _provider(parser)
     source = parser.add_mutually_exclusive_group()
     source.add_argument("--preset", metavar="P", help="what Keyfob knows already (see: keyfob provider presets)")
-    source.add_argument("--issuer", metavar="URL", help="issuer with OpenID Connect or RFC 8414 metadata")
+    source.add_argument("--issuer", metavar="URL", help="an issuer, a site or a protected resource: the rest is found")
     parser.add_argument("--base-url", metavar="URL", help="the instance, for presets that are run by many")
     param_flag(parser)
     for endpoint in ENDPOINTS:
@@ -64,6 +68,24 @@ def _configure_add(parser: argparse.ArgumentParser) -> None:
 def _configure_one(parser: argparse.ArgumentParser) -> None:
     _provider(parser)
     json_flag(parser)
+
+
+def _configure_remove(parser: argparse.ArgumentParser) -> None:
+    _provider(parser)
+    parser.add_argument("--local-only", action="store_true", help="do not tell the provider")
+
+
+def _configure_discover(parser: argparse.ArgumentParser) -> None:
+    _provider(parser)
+    parser.add_argument("--confirm", action="store_true", help="new hosts that get tokens are fine")
+    json_flag(parser)
+
+
+def _configure_metadata(parser: argparse.ArgumentParser) -> None:
+    _provider(parser)
+    parser.add_argument(
+        "--client-id", metavar="URL", help="where you will host it (default: the client's, if there is)"
+    )
 
 
 def _configure_presets(parser: argparse.ArgumentParser) -> None:
@@ -84,8 +106,7 @@ def _add(args: argparse.Namespace) -> int:
         terminal.result_json(answer)
         return 0
     terminal.say(f"Provider '{args.provider}' is added. Log in: keyfob login --provider {args.provider}")
-    if foreign := _foreign_hosts(answer):
-        terminal.say(terminal.clean(f"It sends codes and tokens to another host as well: {', '.join(foreign)}."))
+    tell_hosts(answer)
     if answer.get("redirect_uri"):
         terminal.say(
             f"Its redirect URI, for a client that is registered by hand: {terminal.clean(answer['redirect_uri'])}"
@@ -94,11 +115,12 @@ def _add(args: argparse.Namespace) -> int:
     return 0
 
 
-def _foreign_hosts(provider: dict[str, Any]) -> list[str]:
-    """Return the hosts that get codes, tokens or the client secret, where they are not the provider's own."""
+def tell_hosts(provider: dict[str, Any]) -> None:
+    """Say once, of a provider that is new, which hosts beside its own get codes, tokens or the client secret."""
     own = urlsplit(provider.get("issuer") or provider.get("base_url") or provider.get("token_endpoint") or "").netloc
-    ends = (urlsplit(provider.get(f"{name}_endpoint") or "").netloc for name in ("token", "revocation", "userinfo"))
-    return sorted({host for host in ends if host and host != own})
+    ends = (urlsplit(provider.get(name) or "").netloc for name in CONFIDANTS)
+    if foreign := sorted({host for host in ends if host and host != own}):
+        terminal.say(terminal.clean(f"It sends codes and tokens to another host as well: {', '.join(foreign)}."))
 
 
 def _body(args: argparse.Namespace) -> dict[str, Any]:
@@ -149,9 +171,33 @@ def _print_keys(provider: dict[str, Any]) -> None:
 
 
 def _remove(args: argparse.Namespace) -> int:
+    query = "?local_only=true" if args.local_only else ""
     with connect() as client:
-        client.request("DELETE", f"/v1/providers/{quote(args.provider)}")
+        gone = client.request("DELETE", f"/v1/providers/{quote(args.provider)}{query}", timeout=ADD_TIMEOUT) or {}
     terminal.say(f"Provider '{args.provider}' is removed.")
+    for one in gone.get("clients", []):
+        terminal.say(terminal.clean(f"Keyfob's registration {one['client_id']}: {one['detail']}"))
+    return 0
+
+
+def _discover(args: argparse.Namespace) -> int:
+    with connect() as client:
+        body = {"confirm": True} if args.confirm else {}
+        answer = client.request("POST", f"/v1/providers/{quote(args.provider)}/discover", body, ADD_TIMEOUT)
+    if args.json:
+        terminal.result_json(answer)
+        return 0
+    terminal.say(f"Provider '{args.provider}' was asked about itself.")
+    tell_hosts(answer)
+    return 0
+
+
+def _client_metadata(args: argparse.Namespace) -> int:
+    query = f"?client_id={quote(args.client_id)}" if args.client_id else ""
+    with connect() as client:
+        answer = client.request("GET", f"/v1/providers/{quote(args.provider)}/client-metadata{query}")
+    terminal.result_json(answer)
+    terminal.say(f"Host this at its client_id, as application/json, and log in with: --client-id {answer['client_id']}")
     return 0
 
 
@@ -220,7 +266,9 @@ ACTIONS = {
         _configure_one,
         _show,
     ),
-    "add": ("add a provider by preset, by issuer or by its endpoints", _configure_add, _add),
-    "remove": ("remove a provider that no account uses", _provider, _remove),
+    "add": ("add a provider by preset, by a URL or by its endpoints", _configure_add, _add),
+    "remove": ("remove a provider that no account uses, and Keyfob's registration there", _configure_remove, _remove),
+    "discover": ("ask a provider again what it says about itself", _configure_discover, _discover),
+    "client-metadata": ("print the document for a client id that is an address", _configure_metadata, _client_metadata),
     "presets": ("list what Keyfob knows already", _configure_presets, _presets),
 }

@@ -1,12 +1,14 @@
 """A login under way: what has to be remembered between the start page and the callback.
 
-Made by ``usecases.login``, kept by ``store``; ``client`` is here too because a login fixes which one is used.
+Made by ``usecases.login``, kept by ``store``; ``Client`` is here too because a login fixes which one is used.
 """
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from broker.core.account import Destination
+from broker.core.secret import Secret
 
 Flow = Literal["browser", "paste", "device", "client-credentials", "jwt-bearer", "token", "refresh-token"]
 # The client signs with a private key that Keyfob made (OpenID Connect Core 9).
@@ -30,6 +32,10 @@ class Client:
         origin: ``given`` by a person, ``registered`` by Keyfob, or ``preset`` (a public client that comes with it).
         has_secret: whether the store holds what proves it: a client secret, or a private key.
         created_at: when it was made or last brought, in epoch seconds.
+        redirect_uris: where answers may go, as Keyfob registered it; empty where nobody knows.
+        scope: what it may ask for, as the provider registered it; empty where nobody knows.
+        secret_expires_at: when its secret ends, in epoch seconds (RFC 7591 3.2.1); None where it does not.
+        registration_uri: where its registration is managed (RFC 7592); empty where nowhere.
     """
 
     uuid: str
@@ -39,6 +45,48 @@ class Client:
     origin: str
     has_secret: bool
     created_at: float
+    redirect_uris: tuple[str, ...] = ()
+    scope: tuple[str, ...] = ()
+    secret_expires_at: float | None = None
+    registration_uri: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Management:
+    """What manages a registration at the provider (RFC 7592 3).
+
+    Attributes:
+        uri: the client configuration endpoint.
+        token: the registration access token.
+        metadata: what the provider said that it registered, without ids and secrets; an update repeats all of it.
+    """
+
+    uri: str
+    token: Secret
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """A client that the provider has just made, or changed.
+
+    Attributes:
+        client_id: as the provider knows it.
+        client_secret: shown once, or None for a public client.
+        auth_method: how to authenticate with it.
+        redirect_uris: where answers may go.
+        scope: what it may ask for; empty where the provider does not say.
+        secret_expires_at: when the secret ends, in epoch seconds, or None where it does not.
+        management: what manages the registration, or None where nothing does.
+    """
+
+    client_id: str
+    client_secret: Secret | None
+    auth_method: str
+    redirect_uris: tuple[str, ...] = ()
+    scope: tuple[str, ...] = ()
+    secret_expires_at: float | None = None
+    management: Management | None = None
 
 
 @dataclass(frozen=True, slots=True)

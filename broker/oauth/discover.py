@@ -1,6 +1,6 @@
 """Asking an issuer what it is: its metadata, wherever it keeps them.
 
-Called by ``usecases.providers``; ``providers.discovery`` judges what is found here.
+Called by ``locate`` and ``usecases.rediscovery``; ``providers.discovery`` judges what is found here.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ async def discover(http: Http, issuer: str, *, private: bool) -> dict[str, Any]:
         ProviderUnavailable: it cannot be asked now.
     """
     places = discovery.well_known_urls(issuer)
-    answers = await asyncio.gather(*(_fetch(http, url, private=private) for _, url in places))
+    answers = await asyncio.gather(*(fetch(http, url, private=private) for _, url in places))
     found: dict[str, Any] | None = None
     distrust: InvalidRequest | None = None
     for (kind, _), document in zip(places, answers, strict=True):
@@ -47,7 +47,7 @@ async def discover(http: Http, issuer: str, *, private: bool) -> dict[str, Any]:
         return found
     if distrust is not None:
         raise distrust
-    troubles = [answer for answer in answers if isinstance(answer, _Trouble)]
+    troubles = [answer for answer in answers if isinstance(answer, Trouble)]
     if found is None and troubles:
         waits = [trouble.retry_after for trouble in troubles if trouble.retry_after is not None]
         raise ProviderUnavailable(
@@ -63,25 +63,25 @@ async def discover(http: Http, issuer: str, *, private: bool) -> dict[str, Any]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Trouble:
+class Trouble:
     """Why a server could not be asked, and after how many seconds it may be, where it says so."""
 
     reason: str
     retry_after: float | None = None
 
 
-async def _fetch(http: Http, url: str, *, private: bool) -> dict[str, Any] | _Trouble | None:
+async def fetch(http: Http, url: str, *, private: bool) -> dict[str, Any] | Trouble | None:
     """Return a document; or why the server could not be asked; or None where it has none there."""
     try:
         reply = await http.send("GET", url, private=private)
     except NotAllowed as exc:
         raise InvalidRequest(f"The issuer is not asked: {exc.reason}.", "Do so if you trust that network.") from exc
     except (NotSent, AnswerLost) as exc:
-        return _Trouble(exc.reason)
+        return Trouble(exc.reason)
     if reply.status in _NOT_FOUND or reply.status in range(300, 400):
         return None
     if reply.status != _OK:
-        return _Trouble(f"HTTP {reply.status}", reply.retry_after)
+        return Trouble(f"HTTP {reply.status}", reply.retry_after)
     try:
         return strict.loads(reply.body)
     except ValueError:

@@ -33,7 +33,7 @@ DEADLINE = 20.0
 ERROR_PAGE_DEADLINE = 3.0
 # Seconds until far beyond any wait that is honoured.
 _DIGITS_CAP = 10
-_REQUESTS = ("GET", "POST", "DELETE")
+_REQUESTS = ("GET", "POST", "PUT", "DELETE")
 
 
 class NotSent(Exception):
@@ -159,11 +159,11 @@ class Http:
         """Send one request, once, and return the whole answer.
 
         Args:
-            method: ``GET``, ``POST`` or ``DELETE``.
+            method: ``GET``, ``POST``, ``PUT`` or ``DELETE``.
             url: https, or http on this machine.
             private: special-purpose addresses (RFC 6890) are allowed.
             form: body as ``application/x-www-form-urlencoded``.
-            json: body as JSON; secrets may stand in it.
+            json: body as JSON; it may hold secrets.
             headers: beside those that every request has.
             basic: user and password, already encoded as the receiver wants them.
 
@@ -279,7 +279,7 @@ def _text(value: str | Secret) -> str:
 
 def _revealed(value: object) -> str:
     if not isinstance(value, Secret):
-        raise TypeError(type(value).__name__)
+        raise TypeError(type(value).__name__)  # a mistake of the caller's: nothing else is not JSON by itself
     return value.reveal()
 
 

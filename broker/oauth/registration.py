@@ -1,40 +1,27 @@
-"""Registering Keyfob as a client at a provider that lets programs do so, by the preset's field names.
+"""Registering Keyfob as a client at a provider that lets programs do so: by RFC 7591, or by the provider's own form.
 
-Called by ``usecases.providers`` when a first login needs a client.
+Called by ``usecases.registrations`` when a first login needs a client.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from broker.core.login import Registered
 from broker.core.secret import Secret
 from broker.errors import InvalidRequest, LoginFailed, ProviderUnavailable
-from broker.oauth import strict
-from broker.oauth.http import AnswerLost, Http, NotSent, Reply
+from broker.oauth import management, registered
+from broker.oauth.http import AnswerLost, Http, NotSent
 from broker.providers.model import Provider
-from broker.providers.rules import Registration
 
-# What people see on the provider's consent page and in their list of applications.
+# What people see on the provider's consent page and in their list of applications, and where they can read about it.
 CLIENT_NAME = "Keyfob"
+# The client authentication that Keyfob can do, best first: on a person's own machine a secret proves nothing
+# (RFC 8252 8.5), so where none is needed none is asked for.
+AUTH_METHODS = ("none", "client_secret_basic", "client_secret_post")
+# Grant types that Keyfob uses beside the code, where the provider announces them.
+_FURTHER_GRANTS = ("refresh_token", "urn:ietf:params:oauth:grant-type:device_code")
 # HTTP statuses (RFC 9110 15).
 _DONE = (200, 201)
-_TOO_MANY = 429
-_SERVER_ERROR = 500
-
-
-@dataclass(frozen=True, slots=True)
-class Registered:
-    """A client that the provider has just made.
-
-    Attributes:
-        client_id: as the provider knows it.
-        client_secret: shown once, or None for a public client.
-        auth_method: how to authenticate with it.
-    """
-
-    client_id: str
-    client_secret: Secret | None
-    auth_method: str
 
 
 async def register(http: Http, provider: Provider, *, redirect_uris: Sequence[str], scope: Sequence[str]) -> Registered:
@@ -44,102 +31,94 @@ async def register(http: Http, provider: Provider, *, redirect_uris: Sequence[st
         http: the way out.
         provider: with ``registration`` rules and a registration endpoint.
         redirect_uris: where answers may go.
-        scope: what the client may ask for, where the preset passes that on.
+        scope: what the client may ask for.
 
     Raises:
-        InvalidRequest: the provider has no such rules.
-        LoginFailed: it refused, or registered something else than was asked.
-        ProviderUnavailable: no proper answer came, or it is throttling.
+        InvalidRequest: the provider has no such rules, or takes no client authentication that Keyfob can do.
+        LoginFailed: it refused, or registered something else than was asked (security.md R39).
+        ProviderUnavailable: no proper answer came, or it is throttling (then with ``retry_after`` where it says so).
     """
     rules, endpoint = provider.registration, provider.endpoints.registration
     if rules is None or not endpoint:
-        raise InvalidRequest(f"{provider.title} does not let programs register themselves.", _by_hand(provider))
-    filled = {
-        name: _fill(value, redirect_uris, provider.scope_separator.join(scope)) for name, value in rules.fields.items()
-    }
+        raise InvalidRequest(
+            f"{provider.title} does not let programs register themselves.", registered.by_hand(provider)
+        )
+    if rules.kind == "rfc7591":
+        asked = metadata(provider, redirect_uris, scope)
+        as_json = True
+    else:
+        asked = _own_fields(rules.fields, provider, redirect_uris, scope)
+        as_json = rules.body == "json"
     try:
         reply = await http.send(
             "POST",
             endpoint,
             private=provider.private,
-            json=filled if rules.body == "json" else None,
-            form=filled if rules.body == "form" else None,
+            json=asked if as_json else None,
+            form=None if as_json else asked,
         )
     except (NotSent, AnswerLost) as exc:
         raise ProviderUnavailable(
             f"Keyfob could not register itself at {provider.title}: {exc.reason}.", "Try again later."
         ) from exc
     if reply.status not in _DONE:
-        raise _refusal(provider, reply)
-    return _read(provider, rules, reply, redirect_uris)
-
-
-def _fill(value: str, redirect_uris: Sequence[str], scope: str) -> str:
-    return (
-        value.replace("{name}", CLIENT_NAME)
-        .replace("{redirect_uris}", " ".join(redirect_uris))
-        .replace("{scope}", scope)
-    )
-
-
-def _refusal(provider: Provider, reply: Reply) -> LoginFailed | ProviderUnavailable:
-    throttle = provider.throttle
-    spent = reply.status in throttle.statuses and reply.headers.get(throttle.header.lower(), "").strip() == "0"
-    if reply.status == _TOO_MANY or spent:
-        return ProviderUnavailable(
-            f"{provider.title} allows no further registration now.",
-            "Try again later, or " + _by_hand(provider)[:1].lower() + _by_hand(provider)[1:],
-            retry_after=reply.retry_after,
+        raise registered.refusal(provider, reply, "register Keyfob")
+    made = registered.read(provider, rules, reply, asked=asked, redirect_uris=redirect_uris)
+    if made.mismatch:
+        managed = made.client.management
+        left = await management.delete(http, provider, managed) if managed is not None else ""
+        raise LoginFailed(
+            f"{provider.title} {made.mismatch}, so that is not used."
+            + (f" It could not be deleted there: {left}." if left else ""),
+            registered.by_hand(provider),
         )
-    if reply.status >= _SERVER_ERROR:
-        return ProviderUnavailable(
-            f"Keyfob could not register itself at {provider.title}: HTTP {reply.status}.", "Try again later."
+    return made.client
+
+
+def metadata(provider: Provider, redirect_uris: Sequence[str], scope: Sequence[str]) -> dict[str, Any]:
+    """Return the client metadata that Keyfob asks for (RFC 7591 2).
+
+    Raises:
+        InvalidRequest: the provider takes no client authentication that Keyfob can do.
+    """
+    # RFC 8414 2: who announces nothing takes client_secret_basic.
+    taken = provider.auth_methods or ("client_secret_basic",)
+    method = next((method for method in AUTH_METHODS if method in taken), "")
+    if not method:
+        raise InvalidRequest(
+            f"{provider.title} takes only clients that authenticate by {', '.join(taken)}; Keyfob registers none such.",
+            registered.by_hand(provider),
         )
-    fields = strict.peek(reply.body) or {}
-    said = strict.clean(fields.get("error_description")) or strict.clean(fields.get("error"))
-    return LoginFailed(
-        f"{provider.title} refused to register Keyfob (HTTP {reply.status})" + (f": {said}." if said else "."),
-        _by_hand(provider),
-    )
+    return public_metadata(provider, redirect_uris, scope) | {"token_endpoint_auth_method": method}
 
 
-def _read(provider: Provider, rules: Registration, reply: Reply, redirect_uris: Sequence[str]) -> Registered:
-    try:
-        fields = strict.loads(reply.body)
-    except ValueError as exc:
-        raise ProviderUnavailable(
-            f"{provider.title} answered the registration with something unusable: {exc}.", _by_hand(provider)
-        ) from exc
-    client_id, client_secret = fields.get(rules.client_id), fields.get(rules.client_secret)
-    if not isinstance(client_id, str) or not strict.is_printable(client_id):
-        raise LoginFailed(f"{provider.title} registered Keyfob without a usable client id.", _by_hand(provider))
-    if client_secret not in (None, "") and not strict.is_printable(client_secret):
-        raise LoginFailed(f"{provider.title} registered Keyfob with an unusable secret.", _by_hand(provider))
-    if not set(redirect_uris) <= _registered_uris(fields, redirect_uris):
-        raise LoginFailed(f"{provider.title} registered other redirect URIs than Keyfob asked for.", _by_hand(provider))
-    secret = Secret(client_secret) if isinstance(client_secret, str) and client_secret else None
-    return Registered(client_id, secret, _auth_method(provider, fields, has_secret=secret is not None))
+def public_metadata(provider: Provider, redirect_uris: Sequence[str], scope: Sequence[str]) -> dict[str, Any]:
+    """Return the metadata of a client without a secret, also for a client-ID metadata document."""
+    announced = provider.grants or _FURTHER_GRANTS[:1]
+    asked: dict[str, Any] = {
+        "client_name": CLIENT_NAME,
+        "redirect_uris": list(redirect_uris),
+        "grant_types": ["authorization_code", *(grant for grant in _FURTHER_GRANTS if grant in announced)],
+        "response_types": ["code"],
+        "token_endpoint_auth_method": "none",
+        "application_type": "native",
+    }
+    return asked | ({"scope": " ".join(scope)} if scope else {})
 
 
-def _registered_uris(fields: dict[str, Any], asked: Sequence[str]) -> set[str]:
-    """What the provider says that it registered (RFC 7591 3.2.1); what was asked where it does not say."""
-    said = fields.get("redirect_uris")
-    if isinstance(said, str):
-        return set(said.split())
-    return {uri for uri in said if isinstance(uri, str)} if isinstance(said, list) else set(asked)
-
-
-def _auth_method(provider: Provider, fields: dict[str, Any], *, has_secret: bool) -> str:
-    if not has_secret:
-        return "none"
-    said = fields.get("token_endpoint_auth_method")
-    known = ("client_secret_basic", "client_secret_post")
-    if said in known:
-        return str(said)
-    # Basic is what RFC 6749 2.3.1 obliges every server to accept.
-    return next((method for method in provider.auth_methods if method in known), "client_secret_basic")
-
-
-def _by_hand(provider: Provider) -> str:
-    where = f"at {provider.register_url}" if provider.register_url else "there"
-    return f"Register a client {where} by hand and give it with --client-id and --client-secret-file."
+def _own_fields(
+    fields: Mapping[str, str], provider: Provider, redirect_uris: Sequence[str], scope: Sequence[str]
+) -> dict[str, str | Secret]:
+    """Fill the provider's own form; what stays empty is left out."""
+    words = {
+        "{name}": CLIENT_NAME,
+        "{redirect_uris}": " ".join(redirect_uris),
+        "{scope}": provider.scope_separator.join(scope),
+    }
+    filled: dict[str, str | Secret] = {}
+    for name, text in fields.items():
+        for word, value in words.items():
+            text = text.replace(word, value)  # noqa: PLW2901 -- filled word by word
+        if text:
+            filled[name] = text
+    return filled

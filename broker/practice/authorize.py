@@ -17,7 +17,7 @@ from broker.practice.refusal import Refusal
 from broker.practice.shape import Shape
 from broker.practice.state import Asked
 from broker.practice.tokens import foreign_issuer
-from broker.practice.wire import RFC, Answer, Call, parameters
+from broker.practice.wire import RFC, Answer, Call, parameters, target
 
 SCOPES: Mapping[str, str] = {
     "openid": "Know that it is you",
@@ -51,7 +51,7 @@ def show(call: Call) -> Answer:
     """GET: check the request; ask the person, or with ``auto_approve`` answer at once."""
     try:
         fields = parameters(call.request.scope["query_string"])
-        call.client = fields.get("client_id", "")
+        call.client, call.resource = fields.get("client_id", ""), fields.get("resource", "")
         client = _client(call, fields)
     except Refusal as refusal:  # never to a redirect URI that is not proven: RFC 6749 4.1.2.1
         call.result = refusal.result
@@ -127,6 +127,7 @@ def _asked(call: Call, client: Client, fields: Mapping[str, str]) -> Asked:
         _challenge(call, client, fields),
         fields.get("nonce", ""),
         fields.get("login_hint", ""),
+        target(fields),
         call.practice.clock() + _PATIENCE,
     )
 
@@ -148,6 +149,7 @@ def _challenge(call: Call, client: Client, fields: Mapping[str, str]) -> str:
 def _allow(call: Call, asked: Asked, user: str, scopes: tuple[str, ...]) -> Response:
     grants = call.practice.grants
     grant = grants.open(asked.client_id, User(user), scopes, asked.nonce)
+    grant.resource = asked.resource
     call.result, call.grant = "allowed", grant.id
     code = grants.issue_code(grant, asked.redirect_uri, asked.challenge)
     return _back(call, asked.redirect_uri, asked.state, {"code": code.reveal()})

@@ -6,7 +6,7 @@ Called by every endpoint that knows clients.
 import hmac
 import re
 from base64 import b64decode
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote_plus, urlsplit
@@ -46,6 +46,9 @@ class Client:
         any_callback: the preregistered Keyfob: any loopback port and any path under ``/callback/``.
         name: for the consent page.
         jwks: its public keys.
+        secret_expires_at: when the secret ends, epoch seconds; 0: never (RFC 7591 3.2.1).
+        registration_token: what changes and deletes it (RFC 7592 3); None where nothing does.
+        metadata: everything that was registered, as it was asked.
     """
 
     id: str
@@ -56,6 +59,9 @@ class Client:
     any_callback: bool = False
     name: str = ""
     jwks: tuple[Mapping[str, Any], ...] = ()
+    secret_expires_at: float = 0.0
+    registration_token: Secret | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def confidential(self) -> bool:
@@ -64,9 +70,17 @@ class Client:
 
     def may_redirect_to(self, uri: str) -> bool:
         """Tell whether this redirect URI is one of the client's, by simple comparison, loopback ports aside."""
+        if not self.redirect_uris and _origin(self.id):
+            return _origin(uri) == _origin(self.id)
         if self.any_callback and (uri == OUT_OF_BAND or _KEYFOB_CALLBACK.fullmatch(uri)):
             return True
         return uri in self.redirect_uris or _portless(uri) in {_portless(known) for known in self.redirect_uris} - {""}
+
+
+def _origin(uri: str) -> str:
+    """Return scheme, host and port of a URL that may be a client id; empty where it may not."""
+    match = re.match(r"https://[^/@?#\s]+(?=/)|http://(?:127\.0\.0\.1|localhost)(?::[0-9]{1,5})?(?=/)", uri)
+    return match[0] if match else ""
 
 
 def _portless(uri: str) -> str:
@@ -100,10 +114,12 @@ class ClientBook:
     Attributes:
         secret: of the preregistered confidential client.
         judge: of what clients sign.
+        clock: epoch seconds, for secrets that end.
     """
 
     secret: Secret
     judge: Judge
+    clock: Callable[[], float] = lambda: 0.0
     _clients: dict[str, Client] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -122,7 +138,13 @@ class ClientBook:
 
     def find(self, client_id: str) -> Client | None:
         """Return the client of this id."""
-        return self._clients.get(client_id)
+        known = self._clients.get(client_id)
+        # Whoever answers at an address may use it as client id, and be redirected to nowhere else.
+        return known or (Client(client_id, name=client_id) if _origin(client_id) else None)
+
+    def remove(self, client_id: str) -> None:
+        """Forget a client."""
+        del self._clients[client_id]
 
     def authenticate(self, form: Mapping[str, str], authorization: str, taken: tuple[str, ...] = ()) -> Client:
         """Return the client that made a request, strictly by RFC 6749 2.3.
@@ -138,7 +160,7 @@ class ClientBook:
         if "client_assertion" in form or "client_assertion_type" in form:
             return self._by_assertion(form, authorization)
         client_id, password, method = _credentials(form, authorization)
-        client = self._clients.get(client_id)
+        client = self.find(client_id)
         if client is None:
             raise _unproven(f"no client has the id {client_id!r}", method)
         taken = taken or client.auth_methods
@@ -146,6 +168,8 @@ class ClientBook:
             raise _unproven(f"this client proves itself by {' or '.join(taken)}, not {method}", method)
         if client.secret is not None and not hmac.compare_digest(client.secret.reveal().encode(), password.encode()):
             raise _unproven("the client secret is wrong", method)
+        if 0 < client.secret_expires_at <= self.clock():
+            raise _unproven("the client secret has ended", method)
         return client
 
     def _by_assertion(self, form: Mapping[str, str], authorization: str) -> Client:

@@ -25,6 +25,7 @@ class Event:
         refresh_token: fingerprint of the refresh token that came in, or empty.
         issued_refresh_token: fingerprint of the refresh token that went out, or empty.
         faults: the specs that happened to it.
+        resource: the ``resource`` parameter that came in (RFC 8707), or empty.
     """
 
     at: float
@@ -35,6 +36,7 @@ class Event:
     refresh_token: str = ""
     issued_refresh_token: str = ""
     faults: tuple[str, ...] = ()
+    resource: str = ""
 
     def as_dict(self) -> dict[str, object]:
         """Return what ``GET /practice/log`` shows."""

@@ -57,6 +57,7 @@ class Grant:
         previous_spent_at: when that was spent.
         used_at: when it was last refreshed, for ``idle``.
         access: digests of its access tokens.
+        resource: what its tokens are for (RFC 8707); empty where nobody said.
     """
 
     id: str
@@ -72,6 +73,7 @@ class Grant:
     previous_spent_at: float = 0.0
     used_at: float = 0.0
     access: list[str] = field(default_factory=list)
+    resource: str = ""
 
 
 @dataclass(frozen=True, slots=True)

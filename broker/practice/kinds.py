@@ -13,7 +13,8 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "discovery": ("openid_configuration", "oauth_metadata"),
 }
 ENDPOINTS: tuple[str, ...] = (
-    "authorize", "userinfo", "identity", "jwks", "revoke", "introspect", "register", "device_authorization",
+    "authorize", "userinfo", "identity", "jwks", "revoke", "introspect", "register", "registration", "apps",
+    "device_authorization", "resource", "resource_metadata",
     *GROUPS["token"], *GROUPS["discovery"],
 )  # fmt: skip
 

@@ -50,6 +50,26 @@ def metadata(call: Call) -> Answer:
     }
 
 
+def resource_metadata(call: Call) -> Answer:
+    """GET: what the protected resource says about itself (RFC 9728 3.2)."""
+    issuer = call.practice.issuer
+    return {"resource": f"{issuer}/api", "authorization_servers": [issuer], "bearer_methods_supported": ["header"]}
+
+
+def protected(call: Call) -> Answer:
+    """GET with a bearer for this resource: who it is; without one a refusal that names the metadata (RFC 9728 5.1)."""
+    here = f'resource_metadata="{call.practice.issuer}/.well-known/oauth-protected-resource/api"'
+    try:
+        access = _bearer(call)
+    except Refusal as refusal:
+        refusal.headers["WWW-Authenticate"] += f", {here}"
+        raise
+    if access.grant.resource != f"{call.practice.issuer}/api":
+        challenge = f'Bearer realm="practice", error="invalid_token", error_description="for another resource", {here}'
+        raise Refusal("invalid_token", "for another resource", status=401, headers={"WWW-Authenticate": challenge})
+    return {"subject": access.grant.user.sub if access.grant.user else access.grant.client_id}
+
+
 def jwks(call: Call) -> Answer:
     """GET: the public signing key."""
     return call.practice.signer.jwks()
@@ -200,4 +220,4 @@ def _active(call: Call, access: AccessToken, more: dict[str, Any]) -> dict[str, 
     call.grant = grant.id
     who = {"sub": grant.user.sub, "username": grant.user.name} if grant.user else {"sub": grant.client_id}
     base = {"active": True, "scope": " ".join(access.scopes), "client_id": grant.client_id}
-    return {**base, **who, "iss": call.practice.issuer, **more}
+    return {**base, **who, **({"aud": grant.resource} if grant.resource else {}), "iss": call.practice.issuer, **more}

@@ -37,6 +37,7 @@ class PracticeSettings:
         user: the name that the consent page proposes and that ``auto_approve`` logs in.
         auto_approve: redirect at once, without a consent page.
         needs_offline_access: only the scope ``offline_access`` earns a refresh token (OpenID Connect Core 11).
+        client_secret_ttl: lifetime of the secret of a client that registers itself; None: it does not end.
         client_secret: of the confidential client; made at start where None.
         shape: how it speaks.
     """
@@ -54,6 +55,7 @@ class PracticeSettings:
     user: str = "ada"
     auto_approve: bool = False
     needs_offline_access: bool = False
+    client_secret_ttl: float | None = None
     client_secret: Secret | None = None
     shape: Shape = field(default_factory=Shape)
 

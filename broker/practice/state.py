@@ -31,6 +31,7 @@ class Asked:
         challenge: S256 code challenge.
         nonce: for the ID token.
         login_hint: proposed user name.
+        resource: what the token is for (RFC 8707), or empty.
         expires_at: epoch seconds after which the page is too old.
     """
 
@@ -41,6 +42,7 @@ class Asked:
     challenge: str
     nonce: str
     login_hint: str
+    resource: str
     expires_at: float
 
 
@@ -84,7 +86,7 @@ class Practice:
         self.issuer = ""  # known when the port is: see listens_at
         self.log = EventLog()
         self.faults = FaultPlan(settings.faults, chance)
-        self.clients = ClientBook(settings.client_secret or Secret(secrets.token_urlsafe(24)), Judge(clock))
+        self.clients = ClientBook(settings.client_secret or Secret(secrets.token_urlsafe(24)), Judge(clock), clock)
         self.grants = GrantBook(settings, clock)
         self.signer = Signer()
         self.asked: dict[str, Asked] = {}

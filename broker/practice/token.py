@@ -15,7 +15,7 @@ from broker.practice.authorize import checked_scopes
 from broker.practice.clients import GRANT_TYPES, JWT_BEARER, Client
 from broker.practice.grants import Issued, User, fingerprint
 from broker.practice.refusal import Refusal
-from broker.practice.wire import Answer, Call
+from broker.practice.wire import Answer, Call, target
 
 _VERIFIER = re.compile(r"[A-Za-z0-9._~-]{43,128}")  # RFC 7636 4.1
 OTHER = "other_grant"  # what faults and events call a request of no kind that is known
@@ -38,6 +38,7 @@ def token(call: Call) -> Answer:
     if resources.is_revocation(call, form):
         return resources.revoke(call)
     call.refresh_token = fingerprint(form.get("refresh_token", ""))
+    call.resource = target(form)
     grant_type = _needed(form, "grant_type")
     claims: Mapping[str, Any] = {}
     if grant_type == JWT_BEARER:
@@ -77,6 +78,8 @@ def _code(call: Call, client: Client, form: Mapping[str, str]) -> tuple[Issued, 
         raise Refusal("invalid_request", "code_verifier must have 43 to 128 unreserved characters")
     grants = call.practice.grants
     grant = grants.redeem_code(_needed(form, "code"), client.id, _needed(form, "redirect_uri"), verifier)
+    if call.resource and call.resource != grant.resource:
+        raise Refusal("invalid_target", "resource is not the one of the authorization request")  # RFC 8707 2.2
     return grants.issue(grant, with_refresh_token="refresh_token" in client.grant_types), grant.nonce
 
 

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from email.utils import formatdate
 from typing import Any
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -47,6 +47,7 @@ class Call:
         refresh_token: fingerprint of the one that came in.
         issued_refresh_token: fingerprint of the one that goes out.
         shaped: the answer is put into the provider's own shape.
+        resource: what a token is asked for.
     """
 
     practice: Practice
@@ -60,6 +61,7 @@ class Call:
     refresh_token: str = ""
     issued_refresh_token: str = ""
     shaped: bool = False
+    resource: str = ""
 
     @property
     def shape(self) -> Shape:
@@ -121,7 +123,20 @@ class Call:
             self.refresh_token,
             self.issued_refresh_token,
             tuple(fault.spec for fault in self.faults),
+            self.resource,
         )
+
+
+def target(fields: Mapping[str, str]) -> str:
+    """Return the ``resource`` of a request, or empty text.
+
+    Raises:
+        Refusal: ``invalid_target``: it is no absolute URI, or has a fragment (RFC 8707 2).
+    """
+    resource = fields.get("resource", "")
+    if resource and ("#" in resource or not urlsplit(resource).scheme):
+        raise Refusal("invalid_target", "resource must be an absolute URI without a fragment")
+    return resource
 
 
 def parameters(encoded: bytes) -> dict[str, str]:

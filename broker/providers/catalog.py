@@ -179,6 +179,7 @@ def _built(
         scope_parameter=data.get("scope_parameter", "scope"),
         authorize_params=dict(data.get("authorize_params", {})),
         pkce=data.get("pkce", "S256"),
+        pkce_methods=tuple(data.get("pkce_methods", ())),
         grants=tuple(data.get("grants", ())),
         auth_methods=tuple(data.get("auth_methods", ())),
         auth_algs=tuple(data.get("auth_algs", ())),
@@ -194,7 +195,7 @@ def _built(
         reply=ReplyRules(**_tuples(data.get("reply", {}))),
         revocation=RevocationRules(**data.get("revocation", {})),
         device=DeviceRules(**data.get("device", {})),
-        registration=Registration(**data["registration"]) if data.get("registration") else None,
+        registration=_registration(data),
         refresh=RefreshPolicy(**_tuples(data.get("refresh", {}))),
         identity=IdentityRules(**_tuples(data.get("identity", {}))),
         throttle=ThrottleRules(**_tuples(data.get("throttle", {}))),
@@ -222,6 +223,13 @@ def provider_name(preset: str, base_url: str, issuer: str, values: Mapping[str, 
         return name
     # Cut, but still one's own: two long addresses that begin alike are two providers.
     return f"{name[:52].strip('-')}-{hashlib.sha256(place.encode()).hexdigest()[:10]}"
+
+
+def _registration(data: Mapping[str, Any]) -> Registration | None:
+    """Return how to register: by the preset's rules, else by RFC 7591 where there is an endpoint for it."""
+    if data.get("registration"):
+        return Registration(**data["registration"])
+    return Registration(kind="rfc7591") if data.get("endpoints", {}).get("registration") else None
 
 
 def _title(config: ProviderConfig, source: Preset, place: str) -> str:

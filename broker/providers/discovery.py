@@ -1,9 +1,10 @@
 """What a server says about itself, and what of it is believed. No I/O: ``oauth.discover`` fetches.
 
-Called by ``oauth.discover``.
+Called by ``oauth.discover`` and its neighbours, and by ``usecases.rediscovery``.
 """
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -23,7 +24,32 @@ ENDPOINTS = {
     "jwks_uri": "jwks",
     "registration_endpoint": "registration",
     "device_authorization_endpoint": "device_authorization",
+    "introspection_endpoint": "introspection",
+    "pushed_authorization_request_endpoint": "pushed_authorization",
 }
+# Metadata field -> top-level key of a preset file: what is a list of texts, and what is a yes.
+_LISTS = {
+    "id_token_signing_alg_values_supported": "id_token_algs",
+    "token_endpoint_auth_methods_supported": "auth_methods",
+    "grant_types_supported": "grants",
+    "code_challenge_methods_supported": "pkce_methods",
+}
+_FLAGS = {
+    "authorization_response_iss_parameter_supported": "iss_parameter",
+    "require_pushed_authorization_requests": "require_par",
+    "client_id_metadata_document_supported": "client_id_metadata",
+}
+# Not of any RFC: servers of the social web announce their own form of registration under this name.
+_APP_REGISTRATION = "app_registration_endpoint"
+_APP_FORM = {
+    "kind": "own",
+    "body": "form",
+    "fields": {"client_name": "{name}", "redirect_uris": "{redirect_uris}", "scopes": "{scope}"},
+}
+# The endpoints that get codes, tokens, client secrets, or the client itself.
+CONFIDANTS = (
+    "token", "revocation", "introspection", "userinfo", "registration", "device_authorization", "pushed_authorization",
+)  # fmt: skip
 
 
 def well_known_urls(issuer: str) -> list[tuple[Kind, str]]:
@@ -68,16 +94,11 @@ def read_document(kind: Kind, issuer: str, document: Mapping[str, Any]) -> dict[
             else "Check the issuer, or give the endpoints one by one.",
         )
     found: dict[str, Any] = {"issuer": issuer, "endpoints": _endpoints(issuer, document)}
-    if document.get("authorization_response_iss_parameter_supported") is True:
-        found["iss_parameter"] = True
-    for field, key in (
-        ("id_token_signing_alg_values_supported", "id_token_algs"),
-        ("token_endpoint_auth_methods_supported", "auth_methods"),
-        ("token_endpoint_auth_signing_alg_values_supported", "auth_algs"),
-    ):
-        values = _texts(document.get(field))
-        if values:
-            found[key] = values
+    if "registration" not in found["endpoints"] and document.get(_APP_REGISTRATION):
+        found["endpoints"] |= _endpoints(issuer, document, {_APP_REGISTRATION: "registration"})
+        found["registration"] = _APP_FORM
+    found |= {key: True for field, key in _FLAGS.items() if document.get(field) is True}
+    found |= {key: values for field, key in _LISTS.items() if (values := _texts(document.get(field)))}
     if kind == "openid":
         supported = _texts(document.get("scopes_supported")) or ["openid"]
         found["scopes"] = [scope for scope in WANTED_SCOPES if scope == "openid" or scope in supported]
@@ -91,10 +112,33 @@ def merge(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]
     return merged
 
 
-def _endpoints(issuer: str, document: Mapping[str, Any]) -> dict[str, str]:
+def may_lead(source: str, target: str) -> bool:
+    """Whether a document at one URL may point to another: only this machine may point to this machine."""
+    return is_loopback(urlsplit(source).hostname or "") or not is_loopback(urlsplit(target).hostname or "")
+
+
+def hosts(found: Mapping[str, Any], *endpoints: str) -> set[str]:
+    """Return the hosts, with their ports, of some endpoints of a judged document; all that get secrets by default."""
+    urls = (found.get("endpoints", {}).get(name, "") for name in endpoints or CONFIDANTS)
+    return {urlsplit(url).netloc.lower() for url in urls if url}
+
+
+def strangers(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Return the hosts that nobody has agreed to, of a document that replaces an earlier one (security.md R23).
+
+    A token endpoint that moves to another host is one, wherever it moves; elsewhere a host that the earlier document
+    knew, or the issuer's own, is none.
+    """
+    known = hosts(before) | {urlsplit(now["issuer"]).netloc.lower()}
+    return sorted((hosts(now) - known) | (hosts(now, "token") - hosts(before, "token")))
+
+
+def _endpoints(
+    issuer: str, document: Mapping[str, Any], fields: Mapping[str, str] = MappingProxyType(ENDPOINTS)
+) -> dict[str, str]:
     at_home = is_loopback(urlsplit(issuer).hostname or "")
     endpoints: dict[str, str] = {}
-    for field, key in ENDPOINTS.items():
+    for field, key in fields.items():
         url = document.get(field)
         if url in (None, ""):
             continue

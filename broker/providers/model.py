@@ -64,6 +64,7 @@ class ProviderConfig:
         discovered: values in the shape of a preset file that discovery pinned; overrides win over them.
         private: special-purpose addresses are allowed for this provider.
         created_at: epoch seconds.
+        discovered_at: when its issuer was last asked about itself, epoch seconds; 0 where nobody knows.
     """
 
     name: str
@@ -73,6 +74,7 @@ class ProviderConfig:
     discovered: Mapping[str, Any]
     private: bool
     created_at: float
+    discovered_at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,7 @@ class Provider:
         authorize_params: extra parameters of the authorization request.
         pkce: which proof it takes: ``S256`` always, ``S256-public`` from clients without a secret only, ``plain`` where
             it knows nothing better, or ``none``.
+        pkce_methods: the code challenge methods that it announces; empty means unknown.
         grants: the grant types that it announces; empty means unknown.
         auth_methods: client authentication methods it accepts, best first; empty means unknown.
         auth_algs: the signing algorithms that it announces for client authentication; empty means unknown.
@@ -131,6 +134,7 @@ class Provider:
     scope_parameter: str = "scope"
     authorize_params: Mapping[str, str] = field(default_factory=dict)
     pkce: Pkce = "S256"
+    pkce_methods: tuple[str, ...] = ()
     grants: tuple[str, ...] = ()
     auth_methods: tuple[str, ...] = ()
     auth_algs: tuple[str, ...] = ()

@@ -91,6 +91,7 @@ _TOP: Mapping[str, Check] = {
     "scope_separator": _text,
     "scope_parameter": _text,
     "pkce": _one_of("S256", "S256-public", "plain", "none"),
+    "pkce_methods": _texts,
     "grants": _texts,
     "auth_methods": _texts,
     "auth_algs": _texts,

@@ -289,7 +289,7 @@ class Accounts(Shelf):
         """Authenticate which client's secret this account may send, where to (RFC 9700 4.4.2), and what it may sign."""
         there = destination
         parts = (owner, client, there.issuer, there.token_endpoint, there.client_id)
-        if renewal == BY_REFRESH_TOKEN:  # as it was before schema 0003
+        if renewal == BY_REFRESH_TOKEN:  # as it was before schema 0004
             return self._vault.sealer.mac("account|v1", *parts)
         return self._vault.sealer.mac("account|v2", *parts, renewal.by, renewal.subject, renewal.audience)
 

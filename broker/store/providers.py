@@ -15,7 +15,7 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.engine import RowMapping
 
 from broker.core.account import Destination
-from broker.core.login import BY_KEY, Client
+from broker.core.login import BY_KEY, Client, Management, Registered
 from broker.core.secret import Secret
 from broker.errors import Conflict, UnknownProvider
 from broker.providers.model import ProviderConfig
@@ -25,6 +25,7 @@ from broker.store.vault import SEALED, Vault, changed
 
 SECRET = "client_secret"  # noqa: S105 -- the name of a kind
 KEY = "client_key"
+REGISTRATION = "registration"
 GENERATION = 1  # a client has one secret at a time; what it replaces is deleted
 
 
@@ -47,6 +48,10 @@ def client_of(row: RowMapping) -> Client:
         origin=row["origin"],
         has_secret=row["has_secret"],
         created_at=row["created_at"],
+        redirect_uris=tuple(row["redirect_uris"] or ()),
+        scope=tuple(row["scope"] or ()),
+        secret_expires_at=row["secret_expires_at"],
+        registration_uri=row["registration_uri"] or "",
     )
 
 
@@ -57,19 +62,7 @@ def opened_client(tx: Connection, vault: Vault, client: str) -> tuple[Client, Se
         Locked: it has a secret and there is no key.
         StoreUnavailable: its secret, or where that may go, was changed behind Keyfob's back.
     """
-    row = (
-        tx.execute(
-            select(t.client, *SEALED)
-            .select_from(
-                t.client.outerjoin(
-                    t.secret, (t.secret.c.owner == t.client.c.uuid) & t.secret.c.kind.in_((SECRET, KEY))
-                ).outerjoin(t.data_key, t.data_key.c.owner == t.client.c.uuid)
-            )
-            .where(t.client.c.uuid == client)
-        )
-        .mappings()
-        .one_or_none()
-    )
+    row = _sealed(tx, client, SECRET, KEY)
     if row is None:
         return None
     found = client_of(row)
@@ -89,6 +82,23 @@ def opened_client(tx: Connection, vault: Vault, client: str) -> tuple[Client, Se
 
 def _waits_at(provider: str) -> Any:  # noqa: ANN401 -- SQLAlchemy's own
     return (t.client.c.provider == provider) & (t.client.c.client_id == "")
+
+
+def _sealed(tx: Connection, client: str, *kinds: str) -> RowMapping | None:
+    """Return a client's row with the one secret of some kinds, where it has one."""
+    return (
+        tx.execute(
+            select(t.client, *SEALED)
+            .select_from(
+                t.client.outerjoin(
+                    t.secret, (t.secret.c.owner == t.client.c.uuid) & t.secret.c.kind.in_(kinds)
+                ).outerjoin(t.data_key, t.data_key.c.owner == t.client.c.uuid)
+            )
+            .where(t.client.c.uuid == client)
+        )
+        .mappings()
+        .one_or_none()
+    )
 
 
 def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -153,6 +163,7 @@ class Providers(Shelf):
             "discovered": _plain(config.discovered),
             "private": config.private,
             "created_at": config.created_at,
+            "discovered_at": config.discovered_at,
             "binding": self._bound(config),
         }
         changes = {name: value for name, value in values.items() if name not in ("name", "created_at")}
@@ -195,11 +206,13 @@ class Providers(Shelf):
         origin: str,
         destination: Destination,
         now: float,
+        registered: Registered | None = None,
     ) -> Client:
         """Store a client; one of the same provider and client id gets the new secret, method, destination and time.
 
         A key may be made before the provider has given its client an id; the first client with a key takes that one
         over, so the row that kept it goes.
+        What manages its registration stays as it is unless ``registered`` brings another.
 
         Args:
             provider: name of a stored provider.
@@ -209,6 +222,7 @@ class Providers(Shelf):
             origin: ``given``, ``registered`` or ``preset``.
             destination: where the secret may go; its client id is ``client_id``, whatever it says.
             now: epoch seconds.
+            registered: what the provider said when it registered or changed it, where it did.
 
         Raises:
             UnknownProvider: the provider is not stored.
@@ -222,7 +236,13 @@ class Providers(Shelf):
             "token_endpoint": destination.token_endpoint,
             "has_secret": secret is not None,
             "created_at": now,
+            "secret_expires_at": registered.secret_expires_at if registered is not None else None,
         }
+        management = registered.management if registered is not None else None
+        if registered is not None:
+            values |= {"redirect_uris": list(registered.redirect_uris), "scope": list(registered.scope)}
+        if management is not None:
+            values["registration_uri"] = management.uri
 
         def work(tx: Connection) -> Client:
             if not tx.execute(select(t.provider.c.name).where(t.provider.c.name == provider)).first():
@@ -236,7 +256,13 @@ class Providers(Shelf):
             if client_id and auth_method == BY_KEY:
                 self._forget_waiting(tx, provider)
             client = client_of(tx.execute(select(t.client).where(same)).mappings().one())
-            self._vault.forget(tx, client.uuid)
+            if client.registration_uri:
+                self._vault.drop(tx, client.uuid, SECRET)
+                self._vault.drop(tx, client.uuid, KEY)
+            else:
+                self._vault.forget(tx, client.uuid)
+            if management is not None:
+                self._keep_management(tx, client, management, destination)
             if secret is not None:
                 self._vault.put(
                     tx,
@@ -267,6 +293,54 @@ class Providers(Shelf):
         if waiting is not None:
             self._vault.forget(tx, waiting)
             tx.execute(delete(t.client).where(t.client.c.uuid == waiting))
+
+    def _keep_management(self, tx: Connection, client: Client, management: Management, there: Destination) -> None:
+        """Seal what manages a registration, bound to where that is: a new one takes the old one's place at once."""
+        written = json.dumps({"token": management.token.reveal(), "metadata": _plain(management.metadata)})
+        self._vault.put(
+            tx,
+            Secret(written),
+            owner=client.uuid,
+            kind=REGISTRATION,
+            generation=GENERATION,
+            destination=Destination(there.issuer, management.uri, client.client_id),
+            client=client.uuid,
+        )
+
+    async def management(self, uuid: str) -> Management | None:
+        """Return what manages a client's registration, or None where nothing does.
+
+        Raises:
+            Locked: something does, and there is no key.
+            StoreUnavailable: it, or where it may go, was changed behind Keyfob's back.
+        """
+
+        def work(tx: Connection) -> Management | None:
+            row = _sealed(tx, uuid, REGISTRATION)
+            if row is None or not row["registration_uri"]:
+                return None
+            opened = self._vault.open(
+                row,
+                owner=uuid,
+                kind=REGISTRATION,
+                generation=GENERATION,
+                destination=Destination(row["issuer"], row["registration_uri"], row["client_id"]),
+                client=uuid,
+                whose=f"client '{row['client_id']}'",
+            )
+            said = json.loads(opened.reveal())
+            return Management(row["registration_uri"], Secret(said["token"]), said["metadata"])
+
+        return await self._db.read(work)
+
+    async def expiring_clients(self) -> list[Client]:
+        """Return the clients whose registration can be renewed and whose secret ends, the first to end first."""
+        query = (
+            select(t.client)
+            .where(t.client.c.secret_expires_at.is_not(None), t.client.c.registration_uri.is_not(None))
+            .order_by(t.client.c.secret_expires_at)
+        )
+        return [client_of(row) for row in await self._db.read(lambda tx: tx.execute(query).mappings().all())]
 
     async def clients(self, provider: str) -> list[Client]:
         """Return the clients at ``provider``, newest first."""

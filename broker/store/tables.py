@@ -20,7 +20,7 @@ from sqlalchemy import (
 
 # The newest migration. Compared with the database's own at every start, so that Alembic is imported only when there is
 # something to do; a test holds it equal to the newest file.
-REVISION = "0003"
+REVISION = "0004"
 
 metadata = MetaData()
 
@@ -74,6 +74,7 @@ provider = Table(
     Column("private", Boolean, nullable=False),
     Column("created_at", Float, nullable=False),
     Column("binding", LargeBinary),  # authenticates where it is: see providers.py
+    Column("discovered_at", Float, nullable=False, server_default="0"),
 )
 
 client = Table(
@@ -88,6 +89,10 @@ client = Table(
     Column("token_endpoint", String, nullable=False),
     Column("has_secret", Boolean, nullable=False),
     Column("created_at", Float, nullable=False),
+    Column("redirect_uris", JSON),  # what was registered; none where nobody knows
+    Column("scope", JSON),
+    Column("secret_expires_at", Float),  # by the provider's clock
+    Column("registration_uri", String),  # where its registration is managed; the token for that is sealed
     UniqueConstraint("provider", "client_id"),
 )
 

@@ -21,7 +21,7 @@ async def begin(ctx: Context, new: NewLogin, flows: Sequence[Flow]) -> Login:
     """
     flow = flows[0]
     if len(flows) > 1:
-        provider, _ = await prepare(ctx, new)
+        provider, *_ = await prepare(ctx, new)
         flow = first_offered(provider, *flows)
     chosen = replace(new, flow=flow)
     return await (device.begin(ctx, chosen) if flow == "device" else login.begin(ctx, chosen))

@@ -5,8 +5,9 @@ that a mistyped one neither stands in the way of the next login nor takes the pl
 """
 
 import asyncio
-import re
+from collections.abc import Sequence
 from typing import Any, NoReturn
+from urllib.parse import urlsplit
 
 from broker.core.account import Account, Destination
 from broker.core.login import BY_KEY, Client
@@ -15,6 +16,8 @@ from broker.errors import InvalidRequest
 from broker.oauth import assertion, registration
 from broker.providers import words
 from broker.providers.model import Provider
+from broker.providers.urls import split
+from broker.usecases import registrations
 from broker.usecases.context import Context
 
 AUTH_METHODS = ("none", "client_secret_basic", "client_secret_post", *assertion.METHODS)
@@ -143,41 +146,81 @@ def destination(provider: Provider, client_id: str) -> Destination:
 
 
 async def kept(
-    ctx: Context, provider: Provider, redirect_uri: str, client_id: str = "", account: Account | None = None
+    ctx: Context,
+    provider: Provider,
+    redirect_uri: str,
+    client_id: str = "",
+    account: Account | None = None,
+    *,
+    scope: Sequence[str] = (),
+    may_register: bool = True,
 ) -> Client:
     """Return the client to log in with: the one named, else the account's own, the newest, or one registered now.
+
+    Args:
+        ctx: the collaborators.
+        provider: where the login is.
+        redirect_uri: where its answer will go.
+        client_id: the one named, or empty.
+        account: the account that logs in again.
+        scope: what will be asked for, so that a client is registered for it.
+        may_register: a new one will do.
 
     Raises:
         InvalidRequest: there is none and the provider does not register one by itself.
     """
-    client_id = client_id or (account.destination.client_id if account is not None else "")
+    own = own_id(provider, redirect_uri)
+    # A client id that is our address is good for the login that comes back to that address, and for no other.
+    wanted = client_id or (own if own != provider.client_id else "")
+    wanted = wanted or (account.destination.client_id if account is not None else "")
     async with ctx.registering.setdefault(provider.name, asyncio.Lock()):
-        for client in await ctx.store.clients(provider.name):
-            if client_id in ("", client.client_id):
-                return client
-        if client_id:
-            raise InvalidRequest(f"Provider '{provider.name}' has no client '{client_id}'.", "Give its secret too.")
-        if provider.client_id:
-            own = Client(
-                "", provider.name, provider.client_id, "none", "preset", has_secret=False, created_at=ctx.clock()
+        known = await ctx.store.clients(provider.name)
+        meant = [client for client in known if wanted in ("", client.client_id)]
+        # The others serve where the one that is meant does not any more, and nobody insists on it.
+        for client in (*meant, *(client for client in known if meant and not client_id and client not in meant)):
+            usable = await registrations.current(ctx, provider, client, redirect_uri, scope)
+            if usable is not None:
+                return usable
+        if meant and client_id:
+            raise InvalidRequest(
+                f"The client '{client_id}' was registered for another address, or its secret has ended.",
+                "Leave --client-id out, so that Keyfob registers anew.",
             )
-            return await keep(ctx, provider, own, None)
-        if provider.registration is None:
+        if meant:
+            wanted = ""
+        if own and wanted in ("", own):
+            new = Client("", provider.name, own, "none", "preset", has_secret=False, created_at=ctx.clock())
+            return await keep(ctx, provider, new, None)
+        if wanted:
+            raise InvalidRequest(f"Provider '{provider.name}' has no client '{wanted}'.", "Give its secret too.")
+        if provider.registration is None or not may_register:
             raise by_hand(provider, redirect_uri)
-        registered = await registration.register(
-            ctx.http, provider, redirect_uris=_registered_uris(provider, redirect_uri), scope=provider.scopes
+        return await registrations.register(ctx, provider, redirect_uri, scope or provider.scopes)
+
+
+def own_id(provider: Provider, redirect_uri: str) -> str:
+    """Return the client id that comes with the provider's preset, or empty text.
+
+    ``{origin}`` in it is where the answer goes, so that client id and redirect URI share host and port.
+    """
+    parts = urlsplit(redirect_uri)
+    return provider.client_id.replace("{origin}", f"{parts.scheme}://{parts.netloc}")
+
+
+def metadata_document(provider: Provider, client_id: str, redirect_uri: str) -> dict[str, Any]:
+    """Return what to host at the address that is to be Keyfob's client id (client-ID metadata documents).
+
+    Raises:
+        InvalidRequest: the address cannot be a client id.
+    """
+    parts = split(client_id, what="client id")
+    if parts.scheme != "https" or parts.path in ("", "/"):
+        raise InvalidRequest(
+            "A client id of this kind is an https:// address with a path.",
+            "Name the address at which you will host the document: --client-id https://you.example/keyfob.json",
         )
-        secret = registered.client_secret
-        new = Client(
-            "",
-            provider.name,
-            registered.client_id,
-            registered.auth_method,
-            "registered",
-            secret is not None,
-            ctx.clock(),
-        )
-        return await keep(ctx, provider, new, secret)
+    uris = registrations.wanted_uris(provider, redirect_uri)
+    return {"client_id": client_id, **registration.public_metadata(provider, uris, provider.scopes)}
 
 
 async def confidential(ctx: Context, provider: Provider, client_id: str, account: Account | None) -> Brought:
@@ -206,22 +249,21 @@ def by_hand(provider: Provider, redirect_uri: str) -> InvalidRequest:
         "needed": " --client-secret-file FILE",
     }
     where = f"at {provider.register_url}" if provider.register_url else "there"
+    hosted = (
+        f" Or host a document about Keyfob, and give its address as --client-id: "
+        f"keyfob provider client-metadata {provider.name}"
+        if provider.client_id_metadata
+        else ""
+    )
     return InvalidRequest(
         f"{provider.title} does not know Keyfob yet: a client id is needed.",
         f"Register a client {where}, with exactly this redirect URI: {redirect_uri} - then run: "
-        f"keyfob login --provider {provider.name} --client-id ID{with_secret[secret]}",
+        f"keyfob login --provider {provider.name} --client-id ID{with_secret[secret]}{hosted}",
         provider=provider.name,
         register_url=provider.register_url or None,
         redirect_uri=redirect_uri,
         client_secret=secret,
     )
-
-
-def _registered_uris(provider: Provider, redirect_uri: str) -> list[str]:
-    """What to register: a loopback URI that outlives a change of port, and the out-of-band one where there is one."""
-    uri = re.sub(r"^(http://127\.0\.0\.1):\d+/", r"\1/", redirect_uri)
-    uris = [uri if provider.redirect.register_without_port else redirect_uri]
-    return uris + ([provider.redirect.out_of_band] if provider.redirect.out_of_band else [])
 
 
 def _best_method(provider: Provider, *, has_secret: bool) -> str:

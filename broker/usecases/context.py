@@ -18,6 +18,7 @@ from broker.oauth.wire import Answered
 from broker.store.store import Store
 from broker.usecases.flights import Flights
 from broker.usecases.handouts import Handouts
+from broker.usecases.ration import Ration
 
 
 @dataclass(slots=True)
@@ -94,6 +95,7 @@ class Context:
         finishing: ids of logins whose code is being exchanged; the task is kept so that it is not collected.
         polls: login id -> how its polling stands, for the device logins under way.
         registering: provider name -> a lock, so that two logins do not register two clients.
+        ration: how often Keyfob registers itself, and asks again where it was refused.
         handouts: what was handed out and is not written down yet.
         schedule: what the scheduler is up to.
         doors: door name -> where it listens.
@@ -117,6 +119,7 @@ class Context:
     finishing: set[asyncio.Task[Any]] = field(default_factory=set)
     polls: dict[str, Poll] = field(default_factory=dict)
     registering: dict[str, asyncio.Lock] = field(default_factory=dict)
+    ration: Ration = field(default_factory=Ration)
     handouts: Handouts = field(default_factory=Handouts)
     schedule: Schedule = field(default_factory=Schedule)
     doors: dict[str, str] = field(default_factory=dict)
@@ -125,6 +128,10 @@ class Context:
     def sent(self) -> Moment:
         """Return now, as a moment that can still be told when the clock has been set meanwhile."""
         return Moment(self.clock(), self.schedule.moved)
+
+    def steady(self) -> float:
+        """Return now in seconds that setting the clock does not change: for waits that are not in the store."""
+        return self.clock() - self.schedule.moved
 
     def when(self, moment: Moment) -> float:
         """Return by today's clock when a moment was, in epoch seconds."""

@@ -37,15 +37,16 @@ async def begin(ctx: Context, new: NewLogin) -> Login:
         as ``login.prepare``; Locked when nothing can be sealed; LoginFailed where the provider refuses;
         ProviderUnavailable where it gives no proper answer.
     """
-    provider, account = await prepare(ctx, new)
+    provider, account, resource = await prepare(ctx, new)
     first_offered(provider, "device")
+    scope = wanted(new, provider, account)
     brought = await clients.brought(ctx, provider, account, new.client_id, new.client_secret, new.auth_method)
     if brought is not None:
         client, secret = brought
     else:
-        kept = await clients.kept(ctx, provider, redirect_uri(ctx, provider), new.client_id, account)
+        uri = redirect_uri(ctx, provider)
+        kept = await clients.kept(ctx, provider, uri, new.client_id, account, scope=scope)
         client, secret = await ctx.store.client(kept.uuid) or (kept, None)
-    scope, resource = wanted(new, provider, account)
     codes = _codes(provider, await device.authorize(ctx.http, provider, client, secret, scope=scope, resource=resource))
     now = ctx.clock()
     begun = Login(

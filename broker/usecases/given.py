@@ -42,7 +42,8 @@ async def bring_token(ctx: Context, new: NewLogin, access_token: Secret, expires
     _check(access_token)
     if expires_at is not None and expires_at <= ctx.clock():
         raise InvalidRequest("That token has expired already.", "Make a new one.")
-    provider, _ = await prepare(ctx, new)
+    provider, _, resource = await prepare(ctx, new)
+    new = replace(new, resource=resource)
     login = described(ctx, new, provider, "token")
     who = await _whose(ctx, provider, access_token)
     token = Token("Bearer", new.scope, issued_at=ctx.clock(), expires_at=expires_at)
@@ -57,7 +58,8 @@ async def bring_refresh_token(ctx: Context, new: NewLogin, refresh_token: Secret
         LoginFailed, ProviderUnavailable: the provider does not accept it, or cannot be asked.
     """
     _check(refresh_token)
-    provider, account = await prepare(ctx, new)
+    provider, account, resource = await prepare(ctx, new)
+    new = replace(new, resource=resource)
     brought = await clients.brought(ctx, provider, account, new.client_id, new.client_secret, new.auth_method)
     client, secret = brought or await _kept_client(ctx, provider, account, new.client_id)
     sent = ctx.sent()
@@ -95,7 +97,8 @@ async def bring_refresh_token(ctx: Context, new: NewLogin, refresh_token: Secret
 async def _kept_client(
     ctx: Context, provider: Provider, account: Account | None, client_id: str
 ) -> tuple[Client, Secret | None]:
-    client = await clients.kept(ctx, provider, redirect_uri(ctx, provider), client_id, account)
+    # A refresh token belongs to the client that it was issued to: one that is registered now could not use it.
+    client = await clients.kept(ctx, provider, redirect_uri(ctx, provider), client_id, account, may_register=False)
     return await ctx.store.client(client.uuid) or (client, None)
 
 

@@ -19,7 +19,7 @@ from broker.providers.flows import first_offered
 from broker.providers.model import Provider
 from broker.providers.urls import check_resource
 from broker.store.store import TakenLogin
-from broker.usecases import clients, providers
+from broker.usecases import clients, providers, rediscovery
 from broker.usecases.activate import activate, read_answer
 from broker.usecases.context import Context, Moment
 from broker.usecases.identify import identify
@@ -31,7 +31,8 @@ class NewLogin:
     """What a login should be.
 
     Attributes:
-        provider: name of a provider or preset, or an issuer URL.
+        provider: name of a provider or preset, or a URL: an issuer, a site, or a protected resource. Empty where an
+            account logs in again, or ``resource`` says where.
         account: the name to give, or empty for a sane default.
         base_url: the instance, where the preset needs one.
         parameters: what else stands in the preset's addresses, such as a tenant.
@@ -40,7 +41,7 @@ class NewLogin:
         client_id: a client registered by hand, or empty.
         client_secret: its secret, or None.
         auth_method: how the client authenticates, or empty.
-        resource: RFC 8707 resource, or None.
+        resource: RFC 8707 resource, or None for what the account or a resource's URL says.
         private: special-purpose addresses are allowed for a provider that is new.
         subject: for whom the flow ``jwt-bearer`` asks, or empty.
         audience: for whom the token of a program's account shall be, or how its provider wants to be called; or empty.
@@ -91,8 +92,15 @@ def redirect_uri(ctx: Context, provider: Provider) -> str:
     return f"{origin}/callback/{provider.name}"
 
 
-async def prepare(ctx: Context, new: NewLogin) -> tuple[Provider, Account | None]:
-    """Find or add the provider, and the account that would log in again.
+async def prepare(
+    ctx: Context, new: NewLogin, *, ask_again: bool = True
+) -> tuple[Provider, Account | None, str | None]:
+    """Find or add the provider, the account that would log in again, and the resource that the login is for.
+
+    Args:
+        ctx: the collaborators.
+        new: what the login should be.
+        ask_again: an issuer that was asked about itself long ago is asked again; nobody has to wait for that.
 
     Raises:
         InvalidRequest, Conflict, UnknownProvider, ProviderUnavailable: with the next step.
@@ -104,51 +112,59 @@ async def prepare(ctx: Context, new: NewLogin) -> tuple[Provider, Account | None
         )
     if new.resource is not None:
         check_resource(new.resource)
+    known = rediscovery.fresh if ask_again else providers.find
     account = await ctx.store.account(new.account) if new.account else None
     if account is not None and not new.base_url and not new.parameters:
-        known = await providers.find(ctx, account.provider)
-        if new.provider in ("", known.name, known.preset):
-            return known, account
-    if not new.provider:
+        provider = await providers.find(ctx, account.provider)
+        if new.provider in ("", provider.name, provider.preset):
+            return await known(ctx, provider.name), account, new.resource or account.resource
+    if not new.provider and new.resource is None:
         begun = [found for found in await first_logins(ctx) if new.account and found.account == new.account]
         if not begun:
             raise InvalidRequest("Which provider?", "Name it with --provider; see: keyfob provider presets")
-        return await providers.find(ctx, begun[-1].provider), None
+        return await known(ctx, begun[-1].provider), None, None
     is_url = "://" in new.provider
-    provider = await providers.ensure(
+    reached = await providers.reach(
         ctx,
         NewProvider(
             preset="" if is_url else new.provider,
             issuer=new.provider if is_url else "",
+            resource="" if new.provider else new.resource or "",
             base_url=new.base_url,
             parameters=new.parameters,
             private=new.private,
         ),
     )
+    provider = reached.provider
     if account is not None and account.provider != provider.name:
         raise Conflict(
             f"Account '{account.name}' is at provider '{account.provider}', not at '{provider.name}'.",
             "Choose another account name, or log that one out first.",
         )
-    return provider, account
+    if not reached.discovered:
+        provider = await known(ctx, provider.name)
+    # What leads to the server is named as it names itself; a resource beside a provider is what the person says.
+    said = (new.resource if new.provider else None) or reached.resource or new.resource
+    return provider, account, said or (account.resource if account is not None else None)
 
 
-async def begin(ctx: Context, new: NewLogin) -> Login:
+async def begin(ctx: Context, new: NewLogin, *, ask_again: bool = True) -> Login:
     """Begin a browser or paste login: state, verifier and URL are made together and kept for ten minutes.
 
     Raises:
         as ``prepare``, and Locked when nothing can be sealed.
     """
-    provider, account = await prepare(ctx, new)
+    provider, account, resource = await prepare(ctx, new, ask_again=ask_again)
     first_offered(provider, new.flow)
+    _check_pkce(provider)
+    scope = wanted(new, provider, account)
     callback = redirect_uri(ctx, provider)
     brought = await clients.brought(ctx, provider, account, new.client_id, new.client_secret, new.auth_method)
-    client = brought[0] if brought else await clients.kept(ctx, provider, callback, new.client_id, account)
+    client = brought[0] if brought else await clients.kept(ctx, provider, callback, new.client_id, account, scope=scope)
     if new.flow == "paste" and provider.redirect.out_of_band:
         callback = provider.redirect.out_of_band
     if urlsplit(callback).hostname == "localhost":
         _check_localhost(ctx, provider)
-    scope, resource = wanted(new, provider, account)
     request = authcode.begin(
         provider,
         client_id=client.client_id,
@@ -193,8 +209,18 @@ def _check_localhost(ctx: Context, provider: Provider) -> None:
         )
 
 
-def wanted(new: NewLogin, provider: Provider, account: Account | None) -> tuple[tuple[str, ...], str | None]:
-    """Return the scope and the resource to ask for: what is said now, else what the account asked for.
+def _check_pkce(provider: Provider) -> None:
+    """Refuse a server that announces weaker proofs only: they would be sent in S256's place (RFC 7636 7.2)."""
+    if provider.pkce.startswith("S256") and provider.pkce_methods and "S256" not in provider.pkce_methods:
+        raise InvalidRequest(
+            f"{provider.title} announces only weaker proofs of its logins than S256 "
+            f"({', '.join(provider.pkce_methods)}), and Keyfob does not fall back to them.",
+            "Ask its administrator to allow the code challenge method S256.",
+        )
+
+
+def wanted(new: NewLogin, provider: Provider, account: Account | None) -> tuple[str, ...]:
+    """Return the scope to ask for: what is said now, else what the account asked for, else the provider's.
 
     Raises:
         InvalidRequest: an ID token would be asked for that nobody could check.
@@ -205,7 +231,7 @@ def wanted(new: NewLogin, provider: Provider, account: Account | None) -> tuple[
             f"{provider.title} shows no keys, so an ID token of it cannot be checked.",
             "Leave the scope 'openid' out (--scope ...), or configure the provider with its jwks_uri.",
         )
-    return scope, new.resource if new.resource is not None else (account.resource if account is not None else None)
+    return scope
 
 
 async def finish(
@@ -278,7 +304,7 @@ async def offer(ctx: Context, account: Account) -> str:
         if login is not None and login.state == "pending" and login.expires_at - ctx.clock() > LOGIN_LIFETIME / 2:
             return start_url(ctx, login.id)
         try:
-            login = await begin(ctx, NewLogin(provider="", account=account.name))
+            login = await begin(ctx, NewLogin(provider="", account=account.name), ask_again=False)
         except KeyfobError:
             # The refusal that carries this URL is the answer; a provider that cannot be prepared now must not hide it.
             return ""

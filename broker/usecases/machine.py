@@ -38,7 +38,7 @@ async def log_in(ctx: Context, new: NewLogin) -> Finished:
         Conflict: the account is a person's, or at another provider.
         LoginFailed, ProviderUnavailable: the provider does not give a token, or cannot be asked.
     """
-    provider, account = await prepare(ctx, new)
+    provider, account, resource = await prepare(ctx, new)
     if account is not None and account.identity is not None:
         raise Conflict(
             f"Account '{account.name}' belongs to '{account.identity.label}', and this login would be nobody's.",
@@ -49,7 +49,6 @@ async def log_in(ctx: Context, new: NewLogin) -> Finished:
     before = account if _flow_of(account) == new.flow else None
     how = _renewal(new, before)
     scope = new.scope or (before.asked_scope if before is not None else ())
-    resource = new.resource if new.resource is not None else (before.resource if before is not None else None)
     brought, (client, proof) = await _client(ctx, provider, account, new)
     sent = ctx.sent()
     outcome = await _asked(ctx, provider, how, client, proof, scope, resource)

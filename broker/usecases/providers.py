@@ -12,11 +12,13 @@ from typing import Any
 from broker.core.secret import Secret
 from broker.core.timing import Policy
 from broker.errors import Conflict, InvalidRequest, UnknownProvider
-from broker.oauth import discover
+from broker.oauth import discover, locate
+from broker.oauth.locate import Found
 from broker.providers import catalog
 from broker.providers.model import Preset, Provider, ProviderConfig
-from broker.usecases import clients
+from broker.usecases import clients, registrations
 from broker.usecases.context import Context
+from broker.usecases.registrations import Withdrawn
 
 # What providers that ration access tokens count in: refreshes in ten minutes.
 QUOTA_SECONDS = 600.0
@@ -32,7 +34,8 @@ class NewProvider:
         name: how to call it, or empty for a sane default.
         preset: the preset to follow, or empty for ``generic``.
         base_url: instance URL, or empty.
-        issuer: issuer URL for discovery, or empty.
+        issuer: URL for discovery: an issuer, a site, or a protected resource; or empty.
+        resource: a protected resource (RFC 9728) whose authorization server it is, or empty.
         parameters: what else stands in the preset's addresses, such as a tenant.
         overrides: values in the shape of a preset file.
         client_id: the client registered by hand, or empty.
@@ -45,12 +48,28 @@ class NewProvider:
     preset: str = ""
     base_url: str = ""
     issuer: str = ""
+    resource: str = ""
     parameters: Mapping[str, str] = field(default_factory=dict)
     overrides: Mapping[str, Any] = field(default_factory=dict)
     client_id: str = ""
     client_secret: Secret | None = None
     auth_method: str = ""
     private: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """A provider that a login leads to.
+
+    Attributes:
+        provider: configured, and resolved.
+        resource: the protected resource that led to it, or None.
+        discovered: it was asked about itself just now.
+    """
+
+    provider: Provider
+    resource: str | None = None
+    discovered: bool = False
 
 
 async def find(ctx: Context, name: str) -> Provider:
@@ -100,7 +119,7 @@ async def add(ctx: Context, new: NewProvider) -> Provider:
         InvalidRequest: the description is not complete or not allowed.
         ProviderUnavailable: discovery did not succeed.
     """
-    config = await _describe(ctx, new)
+    config, _ = await _describe(ctx, new)
     if await ctx.store.provider(config.name) is not None:
         raise Conflict(
             f"A provider is already called '{config.name}'.",
@@ -112,47 +131,72 @@ async def add(ctx: Context, new: NewProvider) -> Provider:
 async def ensure(ctx: Context, new: NewProvider) -> Provider:
     """Return the configured provider that ``new`` describes, adding it where there is none yet.
 
-    ``new.preset`` may be the name of a configured provider, of a preset, or an issuer URL (then it is in ``issuer``).
+    ``new.preset`` may be the name of a configured provider, of a preset, or a URL (then it is in ``issuer``).
     """
+    return (await reach(ctx, new)).provider
+
+
+async def reach(ctx: Context, new: NewProvider) -> Reached:
+    """Do as :func:`ensure`, and tell how the provider was found."""
     async with ctx.registering.setdefault("", asyncio.Lock()):  # no provider has an empty name
-        return await _ensure(ctx, new)
+        return await _reach(ctx, new)
 
 
-async def _ensure(ctx: Context, new: NewProvider) -> Provider:
-    if new.preset and not new.base_url and not new.issuer and not new.parameters:
+async def _reach(ctx: Context, new: NewProvider) -> Reached:
+    if new.preset and not new.base_url and not new.issuer and not new.resource and not new.parameters:
         config = await ctx.store.provider(new.preset)
         if config is not None:
-            return catalog.resolve(config, ctx.presets_dir)
+            return Reached(catalog.resolve(config, ctx.presets_dir))
     base_url = catalog.check_url(new.base_url, what="base URL", private=True) if new.base_url else ""
     for config in await ctx.store.providers():
-        same_issuer = bool(new.issuer) and new.issuer in (
-            config.overrides.get("issuer"),
-            config.discovered.get("issuer"),
-        )
+        same_issuer = _has_issuer(config, new.issuer)
         named = bool(base_url or new.parameters) and (config.preset, config.base_url) == (new.preset, base_url)
         same_instance = named and config.overrides.get("values", {}) == dict(new.parameters)
         if same_issuer or same_instance:
-            return await find(ctx, config.name)
-    config = await _describe(ctx, new)
-    return await _keep(ctx, replace(config, name=await _free_name(ctx, config.name)), new)
+            return Reached(await find(ctx, config.name))
+    config, found = await _describe(ctx, new)
+    resource = found.resource if found is not None else None
+    for known in await ctx.store.providers():
+        # A site, or a resource, of an issuer that is known already.
+        if found is not None and found.issuer != new.issuer and _has_issuer(known, found.issuer):
+            return Reached(await find(ctx, known.name), resource)
+    kept = await _keep(ctx, replace(config, name=await _free_name(ctx, config.name)), new)
+    return Reached(kept, resource, discovered=True)
 
 
-async def remove(ctx: Context, name: str) -> None:
-    """Forget a provider that no account uses.
+def _has_issuer(config: ProviderConfig, issuer: str) -> bool:
+    return bool(issuer) and issuer in (config.overrides.get("issuer"), config.discovered.get("issuer"))
+
+
+async def remove(ctx: Context, name: str, *, local_only: bool = False) -> list[Withdrawn]:
+    """Forget a provider that no account uses, and delete there what Keyfob registered for itself.
+
+    It is forgotten here first: whatever its server answers, nothing of it is used any more.
+
+    Args:
+        ctx: the collaborators.
+        name: of the provider.
+        local_only: its server is not asked.
+
+    Returns:
+        What became of each registration; nothing where there was none, or ``local_only``.
 
     Raises:
+        Locked: a registration has to be deleted, and there is no key.
         UnknownProvider: none has that name.
         Conflict: an account still uses it.
     """
-    await find(ctx, name)
+    provider = await find(ctx, name)
     users = [account.name for account in await ctx.store.accounts() if account.provider == name]
     if users:
         raise Conflict(f"Provider '{name}' is used by: {', '.join(users)}.", f"Log out first: keyfob logout {users[0]}")
+    registered = [] if local_only else await registrations.read_management(ctx, name)
     await ctx.store.delete_provider(name)
+    return await registrations.withdraw(ctx, provider, registered)
 
 
-async def _describe(ctx: Context, new: NewProvider) -> ProviderConfig:
-    """Turn what a person says into a configuration, asking the issuer for the rest."""
+async def _describe(ctx: Context, new: NewProvider) -> tuple[ProviderConfig, Found | None]:
+    """Turn what a person says into a configuration, asking the issuer for the rest; tell also what that found."""
     preset = catalog.preset(new.preset or "generic", ctx.presets_dir)
     overrides = dict(new.overrides)
     if new.parameters:
@@ -161,6 +205,12 @@ async def _describe(ctx: Context, new: NewProvider) -> ProviderConfig:
         catalog.check_url(new.issuer, what="issuer", private=new.private)
         overrides["issuer"] = catalog.check_issuer(new.issuer)
     base_url = catalog.check_url(new.base_url, what="base URL", private=new.private) if new.base_url else ""
+    config = ProviderConfig("", preset.name, base_url, overrides, {}, new.private, ctx.clock())
+    found = await _discover(ctx, config, new)
+    if found is not None:
+        if new.issuer or new.resource:
+            overrides["issuer"] = found.issuer
+        config = replace(config, discovered=found.data, discovered_at=config.created_at)
     name = new.name or catalog.provider_name(preset.name, base_url, overrides.get("issuer", ""), new.parameters)
     if not PROVIDER_NAME.fullmatch(name):
         raise InvalidRequest(
@@ -171,12 +221,19 @@ async def _describe(ctx: Context, new: NewProvider) -> ProviderConfig:
         raise InvalidRequest(
             f"'{name}' is the name of a preset, and this provider follows '{preset.name}'.", "Choose another name."
         )
-    config = ProviderConfig(name, preset.name, base_url, overrides, {}, new.private, ctx.clock())
-    issuer = catalog.needs_discovery(config, ctx.presets_dir)
-    if issuer:
-        config = replace(config, discovered=await discover.discover(ctx.http, issuer, private=new.private))
+    config = replace(config, name=name)
     catalog.resolve(config, ctx.presets_dir)  # raises what is still missing, before anything is kept
-    return config
+    return config, found
+
+
+async def _discover(ctx: Context, config: ProviderConfig, new: NewProvider) -> Found | None:
+    """Ask whoever a person named, or the preset's issuer, about itself; None where nobody has to be asked."""
+    if new.resource:
+        return await locate.locate_for(ctx.http, new.resource, private=new.private)
+    issuer = catalog.needs_discovery(config, ctx.presets_dir)
+    if issuer and new.issuer:
+        return await locate.locate(ctx.http, new.issuer, private=new.private)
+    return Found(await discover.discover(ctx.http, issuer, private=new.private)) if issuer else None
 
 
 async def _keep(ctx: Context, config: ProviderConfig, new: NewProvider) -> Provider:

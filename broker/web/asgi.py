@@ -48,6 +48,8 @@ APP_ROUTES: tuple[tuple[str, str, Handler, Who], ...] = (
     ("POST",   "/v1/providers",                         manage.add_provider,    "owner"),
     ("GET",    "/v1/providers/{provider}",              manage.show_provider,   "owner"),
     ("DELETE", "/v1/providers/{provider}",              manage.delete_provider, "owner"),
+    ("POST",   "/v1/providers/{provider}/discover",     manage.discover_provider, "owner"),
+    ("GET",    "/v1/providers/{provider}/client-metadata", manage.client_metadata, "owner"),
     ("GET",    "/v1/presets",                           manage.list_presets,    "owner"),
     ("GET",    "/v1/presets/{preset}",                  manage.show_preset,     "owner"),
     ("GET",    "/v1/apps",                              manage.list_apps,       "owner"),

@@ -20,8 +20,7 @@ from broker.events import Event, Subscription
 from broker.providers import catalog
 from broker.providers.discovery import ENDPOINTS
 from broker.providers.model import Provider
-from broker.usecases import apps, health, login, providers
-from broker.usecases import clients as known_clients
+from broker.usecases import apps, clients, health, login, providers, rediscovery
 from broker.usecases.context import Context
 from broker.usecases.providers import NewProvider
 from broker.web import render
@@ -76,9 +75,37 @@ async def add_provider(request: Request, ctx: Context) -> Response:
 
 
 async def delete_provider(request: Request, ctx: Context) -> Response:
-    """``DELETE /v1/providers/{provider}``."""
-    await providers.remove(ctx, request.path_params["provider"])
-    return _nothing()
+    """``DELETE /v1/providers/{provider}``; with what became of each registration there, where there was one."""
+    local_only = Query(request, "local_only").flag("local_only")
+    gone = await providers.remove(ctx, request.path_params["provider"], local_only=local_only)
+    if not gone:
+        return _nothing()
+    told = [{"client_id": one.client_id, "deleted": one.deleted, "detail": one.detail} for one in gone]
+    return render.answer({"clients": told})
+
+
+async def discover_provider(request: Request, ctx: Context) -> Response:
+    """``POST /v1/providers/{provider}/discover``: ask it about itself now."""
+    body = await Fields.read(request)
+    confirm = body.flag("confirm")
+    body.end()
+    found = await rediscovery.again(ctx, request.path_params["provider"], confirm=confirm)
+    return render.answer(await _provider(ctx, found))
+
+
+async def client_metadata(request: Request, ctx: Context) -> Response:
+    """``GET /v1/providers/{provider}/client-metadata``: what to host at the address that is to be the client id."""
+    client_id = Query(request, "client_id").text("client_id") or ""
+    provider = await providers.find(ctx, request.path_params["provider"])
+    if not client_id:
+        known = [client.client_id for client in await ctx.store.clients(provider.name)]
+        client_id = next((one for one in known if one.startswith("https://")), "")
+    if not client_id:
+        raise InvalidRequest(
+            "Where will the document be?",
+            "Name its address, which is then the client id: --client-id https://you.example/keyfob.json",
+        )
+    return render.answer(clients.metadata_document(provider, client_id, login.redirect_uri(ctx, provider)))
 
 
 async def list_presets(request: Request, ctx: Context) -> Response:
@@ -230,10 +257,10 @@ async def openapi(_: Request, ctx: Context) -> Response:
 
 
 async def _provider(ctx: Context, found: Provider) -> dict[str, Any]:
-    clients = [client.client_id for client in await ctx.store.clients(found.name)]
+    ids = [client.client_id for client in await ctx.store.clients(found.name)]
     about = await providers.background(ctx, found.name)
-    keys = None if ctx.store.locked else await known_clients.public_keys(ctx, found.name)
-    return render.provider(found, clients, login.redirect_uri(ctx, found), about, keys)
+    keys = None if ctx.store.locked else await clients.public_keys(ctx, found.name)
+    return render.provider(found, ids, login.redirect_uri(ctx, found), about, keys)
 
 
 def _grant(body: Fields, account: str = "") -> AppGrant:

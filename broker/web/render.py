@@ -256,6 +256,8 @@ def _description(shown: Provider) -> dict[str, Any]:
         "base_url": shown.base_url,
         "issuer": shown.issuer,
         **{member: getattr(shown.endpoints, ours) for member, ours in ENDPOINTS.items()},
+        "registration": shown.registration.kind if shown.registration is not None else "",
+        "client_id_metadata": shown.client_id_metadata,
         "api_base": shown.api_base,
         "register_url": shown.register_url,
         "static_token_url": shown.static_token_url,

@@ -80,10 +80,13 @@ def test_every_option(logins: ScriptedDaemon, tmp_path: Path) -> None:
     argv += ["--scope", "openid", "a b", "--scope", "c", "--flow", "jwt-bearer", "--subject", "bot", "--audience", "A"]
     argv += ["--resource", "https://api.example", "--token-endpoint-auth-method", "private_key_jwt"]
     argv += ["--client-id", "C", "--client-secret-file"]
+    logins.answers("GET /v1/providers", {"providers": [{"name": "id-example"}]})
+    logins.forget("POST /v1/logins")
+    logins.answers("POST /v1/logins", {**PENDING, "provider": "id-example"}, status=201)
 
     assert main([*argv, str(tmp_path / "secret")]) == 0
 
-    assert logins.requests[0].body == {
+    assert logins.requests[1].body == {
         "account": "work",
         "provider": "https://id.example",
         "base_url": "https://pod.example",
@@ -96,6 +99,26 @@ def test_every_option(logins: ScriptedDaemon, tmp_path: Path) -> None:
         "client_id": "C",
         "client_secret": "s3cret",
     }
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_resource_tells_where_to_log_in(
+    logins: ScriptedDaemon, capsys: pytest.CaptureFixture[str], *, known: bool
+) -> None:
+    """--resource alone is enough; of a provider that is new, the hosts beside its own are told, once."""
+    found = {"name": "as", "issuer": "https://as.example", "token_endpoint": "https://tokens.example/token"}
+    found |= {"introspection_endpoint": "https://as.example/i", "authorization_endpoint": "https://page.example/"}
+    logins.answers("GET /v1/providers", {"providers": [found] if known else []})
+    logins.answers("GET /v1/providers/as", found)
+    logins.forget("POST /v1/logins")
+    logins.answers("POST /v1/logins", {**PENDING, "provider": "as"}, status=201)
+
+    assert main(["login", "work", "--resource", "https://mcp.example/mcp", "--no-browser"]) == 0
+
+    said = "It sends codes and tokens to another host as well: tokens.example."
+    assert (said in capsys.readouterr().err.splitlines()) is not known
+    body = {"account": "work", "resource": "https://mcp.example/mcp", "flow": ["browser", "device"]}
+    assert logins.requests[1].body == body
 
 
 def test_browser_is_opened(logins: ScriptedDaemon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -146,6 +169,7 @@ def test_next_try_works(
     daemon: ScriptedDaemon, words: list[str], again: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The command for another try names the provider where no account knows it, and whatever else was asked for."""
+    daemon.answers("GET /v1/providers", {"providers": [{"name": "id-example"}]})
     daemon.answers("POST /v1/logins", {**PENDING, "provider": "id-example"}, status=201)
     daemon.answers(POLL, {"state": "failed", "reason": "No.", "provider": "id-example"})
 

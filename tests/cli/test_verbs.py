@@ -242,6 +242,45 @@ def test_provider_add(daemon: ScriptedDaemon, tmp_path: Path, capsys: pytest.Cap
     }
 
 
+def test_provider_remove_tells_what_became_of_the_registration(
+    daemon: ScriptedDaemon, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What Keyfob registered there is gone, or why not; with --local-only the provider is not told."""
+    clients = [
+        {"client_id": "one", "deleted": True, "detail": "Deleted at id.example."},
+        {"client_id": "two", "deleted": False, "detail": "it could not be deleted at id.example: HTTP 503."},
+    ]
+    daemon.answers("DELETE /v1/providers/mine", {"clients": clients})
+    daemon.answers("DELETE /v1/providers/mine?local_only=true", status=204)
+
+    assert main(["provider", "remove", "mine"]) == 0
+    assert main(["provider", "remove", "mine", "--local-only"]) == 0
+
+    assert capsys.readouterr().err.splitlines() == [
+        "Provider 'mine' is removed.",
+        "Keyfob's registration one: Deleted at id.example.",
+        "Keyfob's registration two: it could not be deleted at id.example: HTTP 503.",
+        "Provider 'mine' is removed.",
+    ]
+
+
+def test_provider_discover_and_client_metadata(daemon: ScriptedDaemon, capsys: pytest.CaptureFixture[str]) -> None:
+    """A provider is asked again, new hosts are confirmed and told; a document to host is printed as it is."""
+    moved = {"name": "mine", "issuer": "https://id.example", "token_endpoint": "https://new.example/token"}
+    daemon.answers("POST /v1/providers/mine/discover", moved)
+    document = {"client_id": "https://you.example/k.json", "client_name": "Keyfob"}
+    daemon.answers("GET /v1/providers/mine/client-metadata?client_id=https%3A%2F%2Fyou.example%2Fk.json", document)
+
+    assert main(["provider", "discover", "mine", "--confirm"]) == 0
+    assert daemon.requests[0].body == {"confirm": True}
+    assert "new.example" in capsys.readouterr().err
+    assert main(["provider", "discover", "mine", "--json"]) == 0
+    assert daemon.requests[1].body == {}
+    assert json.loads(capsys.readouterr().out) == moved
+    assert main(["provider", "client-metadata", "mine", "--client-id", "https://you.example/k.json"]) == 0
+    assert json.loads(capsys.readouterr().out) == document
+
+
 def test_provider_list_remove(daemon: ScriptedDaemon, capsys: pytest.CaptureFixture[str]) -> None:
     """Providers are listed with where they are, and removed by name."""
     mine = {"name": "mine", "preset": "generic", "issuer": "https://id.example", "private": False}

@@ -122,6 +122,36 @@ def test_every_verb_over_one_login(home: Home, practice: PracticeServer) -> None
     assert home.run("accounts", "--json").json() == {"accounts": []}
 
 
+def test_keyfob_registers_itself_for_a_resource_and_takes_itself_away(home: Home, practice: PracticeServer) -> None:
+    """Only the address of a resource is known: server, client and token are found; at the end nothing is left there."""
+    home.serve()
+    resource = f"{practice.url}/api"
+    waiting = home.begin("login", "mcp", "--resource", resource, "--no-browser")
+    with browser() as person:
+        assert person.get(waiting.says(START_URL)).status_code == 200
+    done = waiting.end()
+    assert done.code == 0, done
+
+    token = home.token("mcp")
+    assert httpx2.get(resource, headers={"Authorization": f"Bearer {token}"}).is_success
+    assert [event.resource for event in practice.log.all("code")] == [resource]
+    (provider,) = home.run("provider", "list", "--json").json()["providers"]
+    assert (provider["issuer"], provider["registration"]) == (practice.url, "rfc7591")
+    (client,) = provider["clients"]
+    assert practice.log.all("register")[0].client == client
+
+    again = home.run("provider", "discover", provider["name"], "--json")
+    assert again.json()["token_endpoint"] == f"{practice.url}/token"
+    address = "https://you.example/keyfob.json"
+    document = home.run("provider", "client-metadata", provider["name"], "--client-id", address).json()
+    assert (document["client_id"], document["redirect_uris"]) == (address, [provider["redirect_uri"]])
+
+    assert home.run("logout", "mcp").code == 0
+    removed = home.run("provider", "remove", provider["name"])
+    assert (removed.code, f"{client}: Deleted" in removed.err) == (0, True), removed
+    assert practice.log.all("registration")[-1].client == client
+
+
 def test_a_program_elsewhere_needs_an_address_and_a_key_file(home: Home, practice: PracticeServer) -> None:
     """With KEYFOB_URL and a key file the same command works as the app, and gets no further than its grants."""
     home.serve()

@@ -7,9 +7,10 @@ from urllib.parse import parse_qsl
 
 import pytest
 
+from broker.core.login import Registered
 from broker.core.secret import Secret
 from broker.errors import InvalidRequest, KeyfobError, LoginFailed, ProviderUnavailable
-from broker.oauth.registration import Registered, register
+from broker.oauth.registration import register
 from broker.providers.catalog import resolve
 from broker.providers.model import Provider, ProviderConfig
 from broker.providers.rules import Registration
@@ -32,7 +33,7 @@ def ask(server: Loopback, provider: Provider | None = None) -> Registered:
 def test_the_preset_says_what_is_sent(server: Loopback) -> None:
     """Field names and shapes are the preset's, and no credential goes along."""
     server.default = http("201 Created", MADE)
-    assert ask(server) == Registered("c" * 40, Secret("s"), "client_secret_basic")
+    assert ask(server) == Registered("c" * 40, Secret("s"), "client_secret_basic", URIS, ("read", "write"))
     assert server.head().startswith("POST /api/v1/oauth/apps/ ")
     assert json.loads(server.form()) == {"name": "Keyfob", "redirect_uris": " ".join(URIS), "scopes": "read write"}
     assert "authorization" not in headers_of(server.head())
@@ -42,7 +43,7 @@ def test_a_form_is_sent_where_the_preset_says_so(server: Loopback) -> None:
     """The other body, other names, and a public client."""
     rules = Registration(body="form", fields={"client_name": "{name}", "scope": "{scope}"}, client_id="id")
     server.default = http("200 OK", {"id": "x"})
-    assert ask(server, replace(pod(server), registration=rules)) == Registered("x", None, "none")
+    assert ask(server, replace(pod(server), registration=rules)) == Registered("x", None, "none", URIS)
     assert parse_qsl(server.form()) == [("client_name", "Keyfob"), ("scope", "a b")]
 
 

@@ -56,6 +56,10 @@ class Walk:
         """Send an authorization request and return what the browser brings to the callback."""
         return arrived(self.authorize(**changes))
 
+    def come_back_to(self, uri: str, **changes: str | None) -> dict[str, str]:
+        """Do as ``come_back``, at another callback."""
+        return arrived(self.authorize(**changes | {"redirect_uri": uri}), uri)
+
     def exchange(self, code: str, **changes: str | None) -> httpx2.Response:
         """Exchange a code."""
         form: dict[str, str | None] = {
@@ -100,11 +104,11 @@ class Walk:
         return jwt.decode(answer["id_token"], keys, algorithms=["ES256"]).claims
 
 
-def arrived(answer: httpx2.Response) -> dict[str, str]:
+def arrived(answer: httpx2.Response, uri: str = CALLBACK) -> dict[str, str]:
     """Return the parameters with which a redirect leads to the callback."""
     assert answer.status_code == 303, answer.text
     location = urlsplit(answer.headers["location"])
-    assert location.path == urlsplit(CALLBACK).path
+    assert location.path == urlsplit(uri).path
     return {name: values[0] for name, values in parse_qs(location.query).items()}
 
 

@@ -336,3 +336,23 @@ def test_a_preset_that_others_could_have_written_is_refused(tmp_path: Path, open
     file.chmod(0o600)
     tmp_path.chmod(0o700)
     assert "own" in catalog.presets(tmp_path)
+
+
+def test_an_endpoint_for_registration_is_rfc_7591s_unless_rules_say_otherwise() -> None:
+    """Discovered or given by hand, it needs no further rules; a preset's own form stays."""
+    there = {"endpoints": {"token": "https://as.example/token", "registration": "https://as.example/register"}}
+    found = catalog.resolve(config("generic", discovered={"issuer": "https://as.example", **there}))
+    assert found.registration is not None
+    assert found.registration.kind == "rfc7591"
+    own = catalog.resolve(config("funkwhale", "https://pod.example", discovered=there))
+    assert own.registration is not None
+    assert (own.registration.kind, "name" in own.registration.fields) == ("own", True)
+    assert catalog.resolve(config("practice", "http://127.0.0.1:1")).registration is None
+
+
+def test_our_own_address_is_filled_in_at_the_login(tmp_path: Path) -> None:
+    """A client id may hold {origin}: where the answer of a login goes is not known before."""
+    (tmp_path / "house.toml").write_text(
+        'needs_base_url = true\nclient_id = "{origin}/"\n[endpoints]\ntoken = "{base_url}/token"\n'
+    )
+    assert catalog.resolve(config("house", "https://house.example"), tmp_path).client_id == "{origin}/"

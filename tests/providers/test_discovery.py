@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from broker.errors import InvalidRequest
-from broker.providers.discovery import merge, read_document, well_known_urls
+from broker.providers.discovery import merge, read_document, strangers, well_known_urls
 
 ISSUER = "https://as.example/realms/a"
 
@@ -59,7 +59,12 @@ def test_a_document_becomes_preset_values() -> None:
             token_endpoint_auth_methods_supported=["client_secret_post"],
             token_endpoint_auth_signing_alg_values_supported=["RS256", 7],
             scopes_supported=["openid", "email", "offline_access"],
-            grant_types_supported=["password"],
+            grant_types_supported=["authorization_code", "password"],
+            code_challenge_methods_supported=["plain", "S256"],
+            introspection_endpoint="https://as.example/introspect",
+            pushed_authorization_request_endpoint="https://as.example/par",
+            require_pushed_authorization_requests=True,
+            client_id_metadata_document_supported=True,
         ),
     )
     assert read == {
@@ -70,13 +75,55 @@ def test_a_document_becomes_preset_values() -> None:
             "jwks": "https://as.example/jwks",
             "registration": "https://as.example/register",
             "device_authorization": "https://as.example/device",
+            "introspection": "https://as.example/introspect",
+            "pushed_authorization": "https://as.example/par",
         },
+        "require_par": True,
+        "client_id_metadata": True,
+        "grants": ["authorization_code", "password"],
+        "pkce_methods": ["plain", "S256"],
         "iss_parameter": True,
         "id_token_algs": ["RS256", "none"],
         "auth_methods": ["client_secret_post"],
         "auth_algs": ["RS256"],
         "scopes": ["openid", "offline_access"],
     }
+
+
+def test_a_flag_is_a_yes_or_nothing() -> None:
+    """A promise in other words than `true` is none."""
+    read = read_document("oauth", ISSUER, document(require_pushed_authorization_requests="true"))
+    assert "require_par" not in read
+
+
+def test_a_form_of_registration_of_its_own_is_known_by_its_name() -> None:
+    """Servers of the social web announce theirs; RFC 7591's counts where both are there."""
+    own = {"app_registration_endpoint": "https://as.example/api/v1/apps"}
+    read = read_document("oauth", ISSUER, document(**own))
+    assert read["endpoints"]["registration"] == "https://as.example/api/v1/apps"
+    assert read["registration"]["kind"] == "own"
+    assert set(read["registration"]["fields"]) == {"client_name", "redirect_uris", "scopes"}
+    both = read_document("oauth", ISSUER, document(**own, registration_endpoint="https://as.example/register"))
+    assert both["endpoints"]["registration"] == "https://as.example/register"
+    assert "registration" not in both
+
+
+@pytest.mark.parametrize(
+    ("now", "found"),
+    [
+        ({}, []),
+        ({"token_endpoint": "https://as.example/other"}, []),
+        ({"token_endpoint": "https://moved.example/token"}, ["moved.example"]),
+        ({"token_endpoint": "https://pinned.example/token"}, ["pinned.example"]),
+        ({"revocation_endpoint": "https://evil.example/revoke"}, ["evil.example"]),
+        ({"revocation_endpoint": "https://pinned.example/revoke"}, []),
+        ({"jwks_uri": "https://elsewhere.example/jwks"}, []),
+    ],
+)
+def test_new_hosts_of_secrets_are_strangers(now: dict[str, str], found: list[str]) -> None:
+    """A host that was there before is known; a token endpoint that moves is not, wherever it goes (R23)."""
+    before = read_document("oauth", ISSUER, document(userinfo_endpoint="https://pinned.example/me"))
+    assert strangers(before, read_document("oauth", ISSUER, document(**now))) == found
 
 
 def test_plain_oauth_asks_for_no_scope_by_itself() -> None:

@@ -47,7 +47,10 @@ class OpenIDWalk:
         """Go through all of it."""
         steps.run("the daemon starts and is healthy", self.starts, vital=True)
         steps.run("a provider is added by its issuer", self.provider_added, vital=True)
-        steps.run("an issuer that calls itself otherwise is refused", self.wrong_issuer)
+        if urlsplit(self.server.issuer).path.strip("/"):
+            steps.run("an issuer that calls itself otherwise is refused", self.wrong_issuer)
+        else:
+            steps.run("a site under another name leads to the issuer as that writes itself", self.site)
         steps.run("a refused consent is a failed login that says so", self.consent_refused)
         steps.run("a forged iss at the callback ends the login before the code is spent", self.forged_issuer)
         steps.run("login; the start page serves the first browser only", self.logs_in, vital=True)
@@ -67,6 +70,7 @@ class OpenIDWalk:
         steps.run("device: a person who refuses there ends the login, and is told so here", self.code_refused)
         if self.server.name == "oidc_provider":
             self.in_chromium(steps)
+            steps.run("registration: Keyfob registers itself, logs in, removes itself", self.registers)
         steps.run("logout ends both tokens at the server", lambda: self.journey.logged_out("bob", "bob"))
         steps.run("... and leaves the other account alone", lambda: self.journey.works("alice", "alice") and None)
         steps.run("no token stands in clear in log or state", self.journey.no_leaks)
@@ -94,6 +98,38 @@ class OpenIDWalk:
         expect("issuer" in done.err.lower(), f"it does not speak of the issuer: {done}")
         expect("wrong" not in self.journey.names(), "an account came of it")
         return done.err.strip().splitlines()[0]
+
+    def site(self) -> str:
+        """The same server under another name names its issuer, which then speaks for itself (RFC 8414 3.3)."""
+        other = self.server.issuer.replace("127.0.0.1", "localhost")
+        self.keyfob.run("provider", "add", "site", "--issuer", f"{other}/some/page").exits(0)
+        shown = self.keyfob.run("provider", "show", "site", "--json").exits(0).json()
+        self.keyfob.run("provider", "remove", "site").exits(0)
+        expect(shown["issuer"] == self.server.issuer, f"{shown}")
+        hosts = {urlsplit(shown[f"{name}_endpoint"]).hostname for name in ("token", "authorization", "registration")}
+        expect(hosts == {"127.0.0.1"}, f"the site's word about the endpoints was believed: {shown}")
+        return f"{other}/some/page -> {shown['issuer']}"
+
+    def registers(self) -> str:
+        """RFC 7591 and 7592 with a server of others: made once, changed with a scope, deleted at the end."""
+        self.keyfob.run("provider", "add", "own", "--issuer", self.server.issuer).exits(0)
+        told = self.keyfob.run("provider", "show", "own", "--json").exits(0).json()
+        expect(told["registration"] == "rfc7591", f"{told}")
+        expect(told["pushed_authorization_request_endpoint"], f"its metadata of PAR was not read: {told}")
+        for scope in ("openid offline_access", "openid offline_access email"):
+            words = ("--provider", "own", "--scope", scope)
+            end, done = self.journey.login("registered", self.journey.browser("bob"), *words)
+            done.exits(0)
+            succeeded(end, "registered")
+        self.journey.works("registered", "bob")
+        (client,) = self.keyfob.run("provider", "show", "own", "--json").exits(0).json()["clients"]
+        self.keyfob.run("logout", "registered").exits(0)
+        removed = self.keyfob.run("provider", "remove", "own").exits(0)
+        expect(f"{client}: Deleted" in removed.err, f"{removed}")
+        did = [event["event"] for event in self.server.events() if event.get("registered") == client]
+        made = [f"registration_{what}.success" for what in ("create", "update", "delete")]
+        expect(did == made, f"the server saw {did}")
+        return removed.err.strip().splitlines()[-1]
 
     def consent_refused(self) -> str:
         """The person presses Cancel."""

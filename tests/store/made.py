@@ -33,6 +33,11 @@ TO_0001 = (
     "ALTER TABLE account DROP COLUMN renewal",
     "ALTER TABLE account DROP COLUMN renewal_subject",
     "ALTER TABLE account DROP COLUMN renewal_audience",
+    "ALTER TABLE provider DROP COLUMN discovered_at",
+    *(
+        f"ALTER TABLE client DROP COLUMN {column}"
+        for column in ("redirect_uris", "scope", "secret_expires_at", "registration_uri")
+    ),
     "UPDATE alembic_version SET version_num = '0001'",
 )
 

@@ -7,7 +7,7 @@ from types import MappingProxyType
 import pytest
 
 from broker.core.account import Destination
-from broker.core.login import Client
+from broker.core.login import Client, Management, Registered
 from broker.core.secret import Secret
 from broker.errors import Conflict, StoreUnavailable, UnknownProvider
 from broker.providers.model import ProviderConfig
@@ -178,5 +178,58 @@ def test_a_provider_that_was_moved_behind_keyfobs_back_is_not_used(tmp_path: Pat
         async with opened(tmp_path) as store:
             with pytest.raises(StoreUnavailable, match="changed outside Keyfob"):
                 await store.provider(PROVIDER.name)
+
+    asyncio.run(story())
+
+
+def test_what_manages_a_registration_is_kept_apart(tmp_path: Path) -> None:
+    """A new token replaces it, a secret by hand leaves it, and it goes with the provider."""
+    uri = "https://example/register/client-1"
+
+    async def story() -> None:
+        async with opened(tmp_path) as store:
+            await store.put_provider(PROVIDER)
+
+            async def registered(token: str, ends: float | None) -> Client:
+                made = Registered(
+                    "client-1",
+                    Secret("s-1"),
+                    "client_secret_post",
+                    ("http://127.0.0.1/callback/x",),
+                    ("read",),
+                    ends,
+                    Management(uri, Secret(token), {"client_name": "Keyfob"}),
+                )
+                return await store.add_client(
+                    provider=PROVIDER.name,
+                    client_id=made.client_id,
+                    secret=made.client_secret,
+                    auth_method=made.auth_method,
+                    origin="registered",
+                    destination=DESTINATION,
+                    now=NOW,
+                    registered=made,
+                )
+
+            first = await registered("token-1", NOW + 9.0)
+            assert (first.redirect_uris, first.scope) == (("http://127.0.0.1/callback/x",), ("read",))
+            assert (first.secret_expires_at, first.registration_uri) == (NOW + 9.0, uri)
+            assert await store.expiring_clients() == [first]
+            assert await store.management(first.uuid) == Management(uri, Secret("token-1"), {"client_name": "Keyfob"})
+            await registered("token-2", None)
+            found = await store.management(first.uuid)
+            assert found is not None
+            assert found.token == Secret("token-2")
+            assert await store.expiring_clients() == []
+            given = await client(store, secret="s-2")
+            assert (given.uuid, given.registration_uri) == (first.uuid, uri)
+            assert await store.management(first.uuid) == found
+            opened_client = await store.client(first.uuid)
+            assert opened_client is not None
+            assert opened_client[1] == Secret("s-2")
+            assert await store.management((await client(store, "other")).uuid) is None
+            await store.delete_provider(PROVIDER.name)
+        assert behind(tmp_path, "SELECT count(*) FROM secret") == [(0,)]
+        assert behind(tmp_path, "SELECT count(*) FROM data_key") == [(0,)]
 
     asyncio.run(story())

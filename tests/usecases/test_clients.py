@@ -100,6 +100,7 @@ def test_a_registration_that_fails_is_told_and_tried_again(tmp_path: Path) -> No
                         await login.begin(house.ctx, at(server))
                     assert (type(refused.value), bool(refused.value.hint)) == (error, True), what
                     assert await house.store.logins_pending() == [], what
+                    house.clock.forward(61)
                 server.routes[APPS] = good
                 assert (await login.begin(house.ctx, at(server))).destination.client_id == "one"
 

@@ -307,7 +307,7 @@ def test_a_login_at_a_provider_that_does_not_know_us_says_how_to_register(tmp_pa
     """Without a client the refusal names the redirect URI to register, and the options that take the result."""
 
     async def story() -> None:
-        async with opened(tmp_path) as house:
+        async with opened(tmp_path, "discovery:without=registration_endpoint") as house:
             await providers.add(house.ctx, NewProvider("theirs", issuer=house.practice.url))
             with pytest.raises(InvalidRequest) as refused:
                 await login.begin(house.ctx, NewLogin("theirs", "me"))

@@ -99,6 +99,26 @@ def _walk_providers(owner: Door, practice: PracticeServer) -> None:
     assert owner.ask("GET", "/v1/providers/{provider}", 200, path={"provider": "own"})["clients"] == ["keyfob"]
     owner.ask("DELETE", "/v1/providers/{provider}", 204, path={"provider": "own"})
     owner.ask("GET", "/v1/providers/{provider}", 404, path={"provider": "own"})
+    _walk_registration(owner, practice)
+
+
+def _walk_registration(owner: Door, practice: PracticeServer) -> None:
+    """A provider at which Keyfob registers itself, found by a resource of its."""
+    resource = f"{practice.url}/api"
+    begun = owner.ask("POST", "/v1/logins", 201, json={"account": "mcp", "resource": resource})
+    there = {"provider": begun["provider"]}
+    shown = owner.ask("GET", "/v1/providers/{provider}", 200, path=there)
+    assert (shown["registration"], len(shown["clients"])) == ("rfc7591", 1)
+    owner.ask("POST", "/v1/providers/{provider}/discover", 200, path=there)
+    practice.set_faults(['discovery:json={"token_endpoint": "http://localhost:1/token"}'])
+    assert owner.ask("POST", "/v1/providers/{provider}/discover", 409, path=there)["code"] == "confirm_needed"
+    practice.set_faults([])
+    document = "/v1/providers/{provider}/client-metadata"
+    owner.ask("GET", document, 400, path=there)
+    mine = {"client_id": "https://you.example/keyfob.json"}
+    assert owner.ask("GET", document, 200, path=there, params=mine)["redirect_uris"] == [shown["redirect_uri"]]
+    (gone,) = owner.ask("DELETE", "/v1/providers/{provider}", 200, path=there)["clients"]
+    assert (gone["client_id"], gone["deleted"]) == (shown["clients"][0], True)
 
 
 def _walk_apps(house: House, practice: PracticeServer) -> None:

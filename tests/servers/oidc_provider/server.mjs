@@ -96,6 +96,7 @@ const provider = new Provider(issuer, {
     deviceFlow: { enabled: true },
     introspection: { enabled: true },
     registration: { enabled: true },
+    registrationManagement: { enabled: true, rotateRegistrationAccessToken: true },
     revocation: { enabled: true },
   },
 });
@@ -106,8 +107,8 @@ const log = (event, ctx, more) => fs.appendFileSync(file('events.jsonl'), `${JSO
   t: Date.now() / 1000, event, client: ctx?.oidc?.client?.clientId, grant_type: ctx?.oidc?.params?.grant_type,
   user: ctx?.oidc?.entities?.Account?.accountId, spent: fingerprint(ctx?.oidc?.params?.refresh_token), ...more })}\n`);
 provider.on('grant.success', (ctx) => log('grant.success', ctx, { issued: fingerprint(ctx.body.refresh_token) }));
-for (const event of ['authorization.success', 'registration_create.success']) {
-  provider.on(event, (ctx) => log(event, ctx));
+for (const event of ['authorization.success', 'registration_create.success', 'registration_update.success', 'registration_delete.success']) {
+  provider.on(event, (ctx, client) => log(event, ctx, { registered: client?.clientId }));
 }
 provider.on('grant.revoked', (ctx, grantId) => log('grant.revoked', ctx, { grantId }));
 for (const event of ['grant.error', 'authorization.error', 'revocation.error', 'registration_create.error', 'server_error']) {

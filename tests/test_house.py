@@ -12,6 +12,7 @@ ROOT = Path(__file__).parents[1]
 MOST_LINES = 400
 # The only places where a secret becomes text, each with its reason. A new one is a decision, not a detail.
 REVEALING = {
+    "oauth/assertion.py": "a private key, or a client secret, signs an assertion; of a key the public half is shown",
     "oauth/authcode.py": "state and code challenge go into the authorization URL (RFC 6749 4.1.1, 7636 4.3)",
     "oauth/grant.py": "an answer is parsed into a grant",
     "oauth/management.py": "the registration access token goes into the Authorization header, sealed again at once",
@@ -31,6 +32,7 @@ REVEALING = {
     "web/manage.py": "an app key is shown, once",
     "web/render.py": "the one way out for a token",
     "cli/practice.py": "the practice provider's own client secret, made for this run, is shown",
+    "practice/assertions.py": "the practice provider: a client secret verifies what the client signed with it",
     "practice/authorize.py": "the practice provider: a code goes into the redirect",
     "practice/clients.py": "the practice provider: a client secret is compared",
     "practice/grants.py": "the practice provider: a token is remembered by its digest",

@@ -12,6 +12,8 @@ from broker.cli.arguments import json_flag
 from broker.cli.connect import connect
 
 HEADER = ("ACCOUNT", "PROVIDER", "STATE", "IDENTITY", "EXPIRES", "NEXT REFRESH", "LAST USED")
+# How accounts of programs renew themselves.
+MACHINE = ("client_credentials", "jwt_bearer")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -38,9 +40,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def identity(account: dict[str, Any]) -> str:
-    """Return who is logged in, for people."""
+    """Return who is logged in, or which client a program's account is of, for people."""
     who = account.get("identity") or {}
-    return terminal.clean(who.get("label") or who.get("subject") or "")
+    client = account.get("client_id") if account.get("renewal") in MACHINE else None
+    return terminal.clean(who.get("label") or who.get("subject") or client or "")
 
 
 def trouble(account: dict[str, Any], now: float) -> str:

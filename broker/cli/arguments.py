@@ -20,6 +20,8 @@ UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 MAX_SECRET = 65_536
 # From here on two words look like one and its typing error: `tokn` is 0.89 like `token`, `users` 0.6 like `serve`.
 LIKENESS = 0.75
+# RFC 7591 2, OpenID Connect Core 9.
+AUTH_METHODS = ("none", "client_secret_basic", "client_secret_post", "client_secret_jwt", "private_key_jwt")
 # The file name that means stdin.
 STDIN = "-"
 
@@ -103,6 +105,16 @@ def param_flag(parser: argparse.ArgumentParser) -> None:
         default=[],
         type=_pair,
         help="what else its addresses need, such as tenant=contoso.com (see: keyfob provider presets)",
+    )
+
+
+def auth_method_flag(parser: argparse.ArgumentParser) -> None:
+    """Add how the client authenticates at the provider."""
+    parser.add_argument(
+        "--token-endpoint-auth-method",
+        choices=AUTH_METHODS,
+        metavar="M",
+        help=f"how the client proves itself: {', '.join(AUTH_METHODS)}; for the last one Keyfob makes the key",
     )
 
 

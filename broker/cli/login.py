@@ -15,7 +15,7 @@ from typing import Any
 
 from broker.cli import device, terminal, ways
 from broker.cli.accounts import identity
-from broker.cli.arguments import STDIN, end, json_flag, name, param_flag, seconds, secret_from
+from broker.cli.arguments import STDIN, auth_method_flag, end, json_flag, name, param_flag, seconds, secret_from
 from broker.cli.browser import open_in_browser
 from broker.cli.connect import connect
 from broker.cli.providers import tell_hosts
@@ -23,12 +23,14 @@ from broker.cli.spinner import Spinner
 from broker.client import Client, ClientError, quote
 from broker.errors import InvalidRequest, LoginFailed
 
-FLOWS = ("browser", "paste", "device", "client-credentials", "token")
+FLOWS = ("browser", "paste", "device", "client-credentials", "jwt-bearer", "token")
+# These need nobody: the login is done as soon as it is begun.
+MACHINE_FLOWS = ("client-credentials", "jwt-bearer")
 ACCOUNT_HELP = "its name (default: the one that this person has there already, else PROVIDER, else PROVIDER-PERSON)"
 SCOPE_HELP = "scopes to ask for; of an ACCOUNT that there is, beside those that it asked for before"
 FLOW_HELP = (
-    "how (default: browser; where no browser is at hand, as over SSH: device, else paste); this version's daemon knows "
-    "browser, paste, device and token"
+    "how (default: as before for an account of a program, else browser; where no browser is at hand, as over SSH: "
+    "device, else paste)"
 )
 # Starting may mean discovery and registration, finishing means exchange and identity: some calls of 20 s each.
 STEP_TIMEOUT = 180.0
@@ -44,7 +46,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     parser.add_argument("account", metavar="ACCOUNT", nargs="?", type=name, help=ACCOUNT_HELP)
     parser.add_argument("--provider", metavar="NAME|URL", help="where: by name, or an issuer, site or resource")
-    parser.add_argument("--resource", metavar="URL", help="what the token is for; alone, it tells where to log in")
+    parser.add_argument(
+        "--resource", metavar="URL", help="what the token is for (RFC 8707); alone, it tells where to log in"
+    )
     parser.add_argument("--base-url", metavar="URL", help="the instance, for providers that are run by many")
     param_flag(parser)
     parser.add_argument("--scope", metavar="S", nargs="+", action="extend", default=[], help=SCOPE_HELP)
@@ -52,6 +56,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--flow", choices=FLOWS, help=FLOW_HELP)
     parser.add_argument("--client-id", metavar="ID", help="OAuth client to use instead of the provider's own")
     parser.add_argument("--client-secret-file", metavar="FILE|-", help="file with its secret; - is stdin")
+    auth_method_flag(parser)
+    parser.add_argument("--subject", metavar="S", help="for whom, with --flow jwt-bearer (default: the client itself)")
+    parser.add_argument("--audience", metavar="A", help=f"whom the token is for, with {' or '.join(MACHINE_FLOWS)}")
     parser.add_argument("--token-file", metavar="FILE|-", help="file with the token, for --flow token; - is stdin")
     parser.add_argument("--expires", metavar="DATE|90d", type=end, help="when that token ends, for --flow token")
     parser.add_argument("--private", action="store_true", help="a new provider may be at a private address")
@@ -140,6 +147,9 @@ def _body(args: argparse.Namespace) -> dict[str, Any]:
         "flow": args.flow or ways.flows(os.environ, no_browser=args.no_browser, can_paste=_can_paste(args)),
         "client_id": args.client_id,
         "expires_at": args.expires,
+        "token_endpoint_auth_method": args.token_endpoint_auth_method,
+        "subject": args.subject,
+        "audience": args.audience,
     }
     if args.client_secret_file:
         body["client_secret"] = secret_from(args.client_secret_file, "client secret")
@@ -201,6 +211,9 @@ def _again(args: argparse.Namespace, login: dict[str, Any], flow: str | None) ->
         words += ["--client-id", args.client_id]
     if args.client_secret_file:
         words += ["--client-secret-file", args.client_secret_file]
+    for option in ("token_endpoint_auth_method", "subject", "audience"):
+        if value := getattr(args, option):
+            words += [f"--{option.replace('_', '-')}", value]
     if flow not in (None, "browser"):
         words += ["--flow", flow]
     return shlex.join(words)

@@ -4,6 +4,7 @@ Called by ``main``.
 """
 
 import argparse
+import json
 import shutil
 import sys
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from broker.cli import provider_show, terminal
-from broker.cli.arguments import json_flag, name, nearest, param_flag, secret_from, subverbs
+from broker.cli.arguments import auth_method_flag, json_flag, name, nearest, param_flag, secret_from, subverbs
 from broker.cli.connect import connect
 from broker.client import quote
 
@@ -30,7 +31,6 @@ ENDPOINTS = (
 Row = tuple[str, ...]
 # Those that get codes, tokens, client secrets, or the client itself.
 CONFIDANTS = tuple(name for name in ENDPOINTS if name not in ("authorization_endpoint", "jwks_uri"))
-AUTH_METHODS = ("none", "client_secret_basic", "client_secret_post")
 # Adding may mean discovery: of an issuer, its site and its resource, each in up to three places.
 ADD_TIMEOUT = 180.0
 
@@ -57,9 +57,7 @@ def _configure_add(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(_flag(endpoint), metavar="URL", help="where there is no metadata")
     parser.add_argument("--client-id", metavar="ID", help="the OAuth client that was registered by hand")
     parser.add_argument("--client-secret-file", metavar="FILE|-", help="file with its secret; - is stdin")
-    parser.add_argument(
-        "--token-endpoint-auth-method", choices=AUTH_METHODS, metavar="M", help=f"one of {', '.join(AUTH_METHODS)}"
-    )
+    auth_method_flag(parser)
     parser.add_argument(
         "--scope", metavar="S", nargs="+", action="extend", default=[], help="scopes that logins ask for"
     )
@@ -113,6 +111,7 @@ def _add(args: argparse.Namespace) -> int:
         terminal.say(
             f"Its redirect URI, for a client that is registered by hand: {terminal.clean(answer['redirect_uri'])}"
         )
+    _print_keys(answer)
     return 0
 
 
@@ -159,7 +158,16 @@ def _show(args: argparse.Namespace) -> int:
         terminal.result_json(one)
     else:
         provider_show.show(one, configured=configured)
+        _print_keys(one)
     return 0
+
+
+def _print_keys(provider: dict[str, Any]) -> None:
+    """Print the public half of each key, so that it can be pasted at the provider."""
+    for key in provider.get("keys") or []:
+        whose = f"client {key['client_id']!r}" if key["client_id"] else "the client that is still to be named"
+        terminal.say(terminal.clean(f"The public key of {whose}, to be given to the provider as its JWKS:"))
+        terminal.result(terminal.clean(json.dumps(key["jwks"])))
 
 
 def _remove(args: argparse.Namespace) -> int:

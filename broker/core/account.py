@@ -5,6 +5,7 @@ Kept by ``store``; changed only by the transitions below; shown by ``web.render`
 
 import re
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from broker.core.token import Token
 
@@ -38,6 +39,25 @@ class Destination:
     issuer: str
     token_endpoint: str
     client_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Renewal:
+    """How an account gets its next access token, fixed at login.
+
+    Attributes:
+        by: the grant: a refresh token (RFC 6749 6), the client's own credentials (RFC 6749 4.4), or an assertion that
+            Keyfob signs anew each time (RFC 7523 2.1).
+        subject: for whom the assertion asks; empty for the other grants.
+        audience: whom the token is for, or at an assertion whom that is for; empty where the login named none.
+    """
+
+    by: Literal["refresh_token", "client_credentials", "jwt_bearer"] = "refresh_token"
+    subject: str = ""
+    audience: str = ""
+
+
+BY_REFRESH_TOKEN = Renewal()
 
 
 # --- the states: a closed union; each name is what outsiders read -----------------------------------------------------
@@ -157,7 +177,7 @@ class Account:
         resource: the RFC 8707 resource that the login named, or None.
         state: one of the closed union above.
         token: the present access token, or None before the first.
-        has_refresh_token: whether there is anything to refresh with.
+        has_refresh_token: whether the store holds one; what can be renewed, ``renewable`` tells.
         refresh_expires_at: when the refresh token dies, where known.
         created_at: epoch seconds.
         last_refresh_at: when the token was last renewed, or None.
@@ -167,6 +187,7 @@ class Account:
         logged_in_at: when the login was made that the tokens come from, or None where nobody wrote it down.
         token_generation: which generation brought the present access token, or None before the first. It is an older
             one where a refresh since then was for a narrower token.
+        renewal: how it gets its next token.
     """
 
     uuid: str
@@ -189,6 +210,27 @@ class Account:
     id_token_generation: int | None = None
     logged_in_at: float | None = None
     token_generation: int | None = None
+    renewal: Renewal = BY_REFRESH_TOKEN
+
+    @property
+    def is_machine(self) -> bool:
+        """Whether it is a program's own account: it renews itself without a refresh token, and nobody logs in to it.
+
+        So a request can spend nothing that could be lost with its answer.
+        """
+        return self.renewal.by != "refresh_token"
+
+    @property
+    def renewable(self) -> bool:
+        """Whether there is anything to get a new access token with."""
+        return self.is_machine or self.has_refresh_token
+
+    @property
+    def label(self) -> str:
+        """What people read: who is logged in, or which client it is the account of; empty where nobody knows."""
+        if self.identity is not None:
+            return self.identity.label
+        return self.destination.client_id if self.is_machine else ""
 
     @property
     def scope(self) -> tuple[str, ...]:

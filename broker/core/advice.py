@@ -92,7 +92,7 @@ def _reminder(account: Account, now: float) -> Need | None:
     Of one that was brought with less life than that, it was known then.
     """
     token = account.token
-    if account.has_refresh_token or token is None or token.expires_at is None:
+    if account.renewable or token is None or token.expires_at is None:
         return None
     ends = datetime.fromtimestamp(token.expires_at, UTC)
     found = None
@@ -106,4 +106,4 @@ def _reminder(account: Account, now: float) -> Need | None:
 
 
 def _has_ended(account: Account, now: float) -> bool:
-    return not account.has_refresh_token and account.token is not None and is_expired(account.token, now)
+    return not account.renewable and account.token is not None and is_expired(account.token, now)

@@ -10,7 +10,9 @@ from typing import Any, Literal
 from broker.core.account import Destination
 from broker.core.secret import Secret
 
-Flow = Literal["browser", "paste", "device", "client-credentials", "token", "refresh-token"]
+Flow = Literal["browser", "paste", "device", "client-credentials", "jwt-bearer", "token", "refresh-token"]
+# The client signs with a private key that Keyfob made (OpenID Connect Core 9).
+BY_KEY = "private_key_jwt"
 LoginState = Literal["pending", "done", "failed", "expired"]
 
 # A person who was called away finds the page still good; a stolen link is not good for long.
@@ -19,15 +21,16 @@ LOGIN_LIFETIME = 600.0
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """An OAuth client that Keyfob is at a provider. Its secret, where it has one, stays in the store.
+    """An OAuth client that Keyfob is at a provider. Its secret or private key, where it has one, stays in the store.
 
     Attributes:
         uuid: the row's own id; empty while it is not kept.
         provider: the configured provider it belongs to.
         client_id: as the provider knows it.
-        auth_method: ``none``, ``client_secret_basic`` or ``client_secret_post`` (RFC 7591 2).
+        auth_method: ``none``, ``client_secret_basic``, ``client_secret_post`` (RFC 7591 2), ``client_secret_jwt`` or
+            ``private_key_jwt`` (OpenID Connect Core 9).
         origin: ``given`` by a person, ``registered`` by Keyfob, or ``preset`` (a public client that comes with it).
-        has_secret: whether the store holds a client secret.
+        has_secret: whether the store holds what proves it: a client secret, or a private key.
         created_at: when it was made or last brought, in epoch seconds.
         redirect_uris: where answers may go, as Keyfob registered it; empty where nobody knows.
         scope: what it may ask for, as the provider registered it; empty where nobody knows.

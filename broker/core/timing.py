@@ -115,6 +115,8 @@ def due_at(token: Token, policy: Policy, seed: str) -> float | None:
 
 def dies_at(account: Account, policy: Policy) -> float | None:
     """When the refresh token dies of not being used, in epoch seconds; None where that is unknown or never."""
+    if account.is_machine:
+        return None
     if account.last_refresh_at is None or policy.idle_days is None:
         return account.refresh_expires_at
     idle_until = account.last_refresh_at + policy.idle_days * DAY
@@ -141,7 +143,7 @@ def allowed_at(account: Account, policy: Policy) -> float:
 
 def next_refresh_at(account: Account, policy: Policy) -> float | None:
     """When Keyfob will next ask the provider by itself, or None where it will not."""
-    due = _due(account, policy) if account.has_refresh_token else None
+    due = _due(account, policy) if account.renewable else None
     return None if due is None else max(due, allowed_at(account, policy))
 
 

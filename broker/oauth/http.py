@@ -96,6 +96,12 @@ class Reply:
         # By the server's own clock where it shows it: ours may be wrong.
         return max(0.0, until - (_timestamp(self.headers.get("date", "")) or self.received_at))
 
+    @property
+    def ahead(self) -> float:
+        """By how many seconds our clock is ahead of the server's, or behind it; 0 where the server does not tell."""
+        theirs = _timestamp(self.headers.get("date", ""))
+        return 0.0 if theirs is None else self.received_at - theirs
+
 
 class Http:
     """Sends requests to providers. Keeps nothing between them: no connection, no cookie, no redirect.
@@ -108,7 +114,7 @@ class Http:
         proxy: ``http://`` or ``https://`` URL of a proxy for everything but this machine itself; it then resolves
             names, and the check of addresses is its duty. No proxy variable of the environment is read.
         deadline: seconds for a whole exchange, from resolving the name to the last byte.
-        clock: the wall clock, for dates in answers.
+        clock: the wall clock, for dates in answers and in what Keyfob signs.
 
     Raises:
         CannotStart: the certificates cannot be read, or the proxy is no URL.
@@ -134,6 +140,10 @@ class Http:
                     "Give a PEM file with --ca-file or KEYFOB_CA_FILE.",
                 ) from exc
         self._proxy = _proxy(proxy) if proxy else None
+
+    def now(self) -> float:
+        """Return what time it is by the wall clock, epoch seconds."""
+        return self._clock()
 
     async def send(
         self,

@@ -12,9 +12,9 @@ from broker.core.login import Client
 from broker.core.secret import Secret
 from broker.core.token import Wish
 from broker.errors import Misconfigured
+from broker.oauth import assertion
 from broker.oauth.http import AnswerLost, Http, NotSent, Reply
 from broker.oauth.reply import (
-    HIDDEN,
     OK,
     Answered,
     Faulty,
@@ -35,7 +35,6 @@ from broker.providers.model import TOKEN_EXCHANGE, Provider
 
 __all__ = [
     "ACCESS_TOKEN_TYPE",
-    "HIDDEN",
     "Answered",
     "Faulty",
     "Lost",
@@ -172,7 +171,7 @@ async def push(
     Returns:
         The reply where it tells success; what is in it is not judged here.
     """
-    form, basic = _proven(provider, client, secret, request)
+    form, basic = _proven(http, provider, client, secret, request)
     url = provider.endpoints.pushed_authorization
     reply = await _deliver(http, provider, url, form, body="form", headers={}, basic=basic)
     if not isinstance(reply, Reply) or reply.status in OK:
@@ -192,31 +191,66 @@ async def client_credentials(
     *,
     token_endpoint: str,
     scope: tuple[str, ...],
+    audience: str,
     resource: str | None,
 ) -> Outcome:
-    """Ask for a token of the client's own (RFC 6749 4.4)."""
+    """Ask for a token of the client's own (RFC 6749 4.4); ``audience`` is the parameter of that name, or empty."""
     form: dict[str, str | Secret] = {"grant_type": "client_credentials"}
     if scope:
-        form["scope"] = provider.scope_separator.join(scope)
+        form[provider.scope_parameter] = provider.scope_separator.join(scope)
+    if audience:
+        form["audience"] = audience
     return await _ask(http, provider, client, secret, token_endpoint, form, resource)
+
+
+async def jwt_bearer(  # noqa: PLR0913 -- one argument per parameter of RFC 7523 2.1 and claim of 3
+    http: Http,
+    provider: Provider,
+    client: Client,
+    key: Secret,
+    *,
+    token_endpoint: str,
+    subject: str,
+    audience: str,
+    scope: tuple[str, ...],
+    resource: str | None,
+) -> Outcome:
+    """Ask for a token by an assertion that the client signs (RFC 7523 2.1), which proves the client as well."""
+    asked = provider.scope_separator.join(scope)
+    signed = assertion.grant(provider, client, key, subject=subject, audience=audience, scope=asked, now=http.now())
+    form: dict[str, str | Secret] = {"grant_type": assertion.GRANT, "assertion": signed}
+    if scope:
+        form[provider.scope_parameter] = asked
+    return await _ask(http, provider, None, key, token_endpoint, form, resource)
 
 
 async def ask(
     http: Http,
     provider: Provider,
-    client: Client,
+    client: Client | None,
     secret: Secret | None,
     endpoint: str,
-    form: dict[str, str | Secret],
+    form: Mapping[str, str | Secret],
 ) -> tuple[Reply | None, Outcome]:
-    """Send the form of another grant with the client's authentication; return the reply, if one came, and what it is.
+    """Send a token request as ``client``, or as whom the form itself proves, in the provider's shape.
 
-    For grants with answers of their own: see ``device``.
+    Called also by ``device``, whose grant has answers of its own.
+
+    Returns:
+        the reply, if one came, and what it is.
     """
-    reply = await _send(http, provider, client, secret, endpoint, form)
+    form, basic = (form, None) if client is None else _proven(http, provider, client, secret, form)
+    rules = provider.token
+    reply = await _deliver(http, provider, endpoint, form, body=rules.body, headers=rules.headers, basic=basic)
     if not isinstance(reply, Reply):
         return None, reply
-    return reply, read_reply(reply, provider, _secrets(secret, form))
+    outcome = read_reply(reply, provider, _secrets(secret, form))
+    # What a wrong signature is called where the form was signed: as a grant, or to prove the client.
+    names = ("invalid_grant", "invalid_client") if client is None else ("invalid_client",)
+    signed = {"assertion", "client_assertion"} & form.keys()
+    if signed and isinstance(outcome, Refused) and outcome.error in names:
+        return reply, _by_another_clock(reply, outcome)
+    return reply, outcome
 
 
 async def revoke(
@@ -232,13 +266,14 @@ async def revoke(
     rules = provider.revocation
     if not provider.endpoints.revocation:
         return "the provider has no way to revoke a token"
-    if rules.auth == "basic" and secret is None:
+    sends_secret = secret is not None and client.auth_method not in assertion.METHODS
+    if rules.auth == "basic" and not sends_secret:  # what signs is never sent itself
         return "only a client with a secret may revoke there"
-    form: dict[str, str | Secret] = {}
+    form: Mapping[str, str | Secret] = {}
     if rules.body != "none":  # a token never stands in an address (RFC 6750 2.3)
-        form |= rules.params
-        form |= {rules.token_field: token} if rules.token_field else {}
-        form |= {"token_type_hint": hint} if rules.hint else {}
+        named: dict[str, str | Secret] = {**rules.params}
+        named |= {rules.token_field: token} if rules.token_field else {}
+        form = named | ({"token_type_hint": hint} if rules.hint else {})
     sent = _secrets(secret, {**form, "": token})
     headers: dict[str, str | Secret] = {}
     basic: Basic = None
@@ -246,9 +281,9 @@ async def revoke(
         case "bearer":
             headers["Authorization"] = Secret(f"Bearer {token.reveal()}")
         case "basic":
-            form, basic = _proven(provider, replace(client, auth_method="client_secret_basic"), secret, form)
+            form, basic = _proven(http, provider, replace(client, auth_method="client_secret_basic"), secret, form)
         case "client":
-            form, basic = _proven(provider, client, secret, form)
+            form, basic = _proven(http, provider, client, secret, form)
         case "none":
             pass
     url = provider.endpoints.revocation.replace("{client_id}", quote(client.client_id, safe=""))
@@ -283,52 +318,54 @@ def _refresh_endpoint(provider: Provider, token_endpoint: str) -> str:
 async def _ask(
     http: Http,
     provider: Provider,
-    client: Client,
-    secret: Secret | None,
-    endpoint: str,
-    form: dict[str, str | Secret],
-    resource: str | None,
-) -> Outcome:
-    rules = provider.token
-    if resource is not None:
-        form["resource"] = resource
-    kind = {rules.grant_field: form.pop("grant_type")}
-    named = kind | {**rules.params, **form} | kind
-    form = {name: value for name, value in named.items() if name and value}
-    reply = await _send(http, provider, client, secret, endpoint, form)
-    return read_reply(reply, provider, _secrets(secret, form)) if isinstance(reply, Reply) else reply
-
-
-async def _send(
-    http: Http,
-    provider: Provider,
-    client: Client,
+    client: Client | None,
     secret: Secret | None,
     endpoint: str,
     form: Mapping[str, str | Secret],
-) -> Reply | Unreachable | Lost:
-    """Send a token request with the client's authentication, in the provider's shape."""
-    form, basic = _proven(provider, client, secret, form)
-    return await _deliver(
-        http, provider, endpoint, form, body=provider.token.body, headers=provider.token.headers, basic=basic
+    resource: str | None,
+) -> Outcome:
+    """Ask the token endpoint in the provider's words, as ``client``, or as whom the form itself proves."""
+    rules = provider.token
+    if resource is not None:
+        form = {**form, "resource": resource}
+    kind = {rules.grant_field: form["grant_type"]}
+    named = kind | {**rules.params, **{name: value for name, value in form.items() if name != "grant_type"}} | kind
+    form = {name: value for name, value in named.items() if name and value}
+    _, outcome = await ask(http, provider, client, secret, endpoint, form)
+    return outcome
+
+
+def _by_another_clock(reply: Reply, refused: Refused) -> Refused | Faulty:
+    """Tell a signature that was refused for its dates from one that is wrong: a clock that is set mends the first.
+
+    A machine whose clock is wrong at its start must not lose a client that is in order.
+    """
+    if abs(reply.ahead) < assertion.LIFETIME / 2:
+        return refused
+    which = "ahead of" if reply.ahead > 0 else "behind"
+    return Faulty(
+        f"{refused.error}, to what Keyfob signed while this machine's clock is {abs(reply.ahead):.0f} s {which} its own"
     )
 
 
 def _proven(
-    provider: Provider, client: Client, secret: Secret | None, form: Mapping[str, str | Secret]
-) -> tuple[dict[str, str | Secret], Basic]:
+    http: Http, provider: Provider, client: Client, secret: Secret | None, form: Mapping[str, str | Secret]
+) -> tuple[Mapping[str, str | Secret], Basic]:
     """Add the client's authentication: in the header or in the body, never both (RFC 6749 2.3)."""
+    method = client.auth_method
     named = {**form, provider.token.client_id_field: client.client_id}
-    if client.auth_method == "client_secret_basic" and secret is not None:
+    if method == "client_secret_basic" and secret is not None:
         # Form-encoded before base64 (RFC 6749 2.3.1); Authlib leaves that out, and odd ids then fail.
-        return dict(form), (quote_plus(client.client_id), Secret(quote_plus(secret.reveal())))
-    if client.auth_method == "client_secret_post" and secret is not None:
+        return form, (quote_plus(client.client_id), Secret(quote_plus(secret.reveal())))
+    if method == "client_secret_post" and secret is not None:
         return {**named, "client_secret": secret}, None
-    if client.auth_method == "none" or (client.auth_method.startswith("client_secret_") and secret is None):
+    if method in assertion.METHODS and secret is not None:
+        return {**named, **assertion.client_fields(provider, client, secret, http.now())}, None
+    if method == "none" or (method.startswith("client_secret_") and secret is None):
         return named, None
     raise Misconfigured(
-        f"Keyfob does not know the client authentication '{client.auth_method}'.",
-        "Configure the client as none, client_secret_basic or client_secret_post.",
+        f"Keyfob does not know the client authentication '{method}'.",
+        "Configure the client as none, client_secret_basic, client_secret_post, client_secret_jwt or private_key_jwt.",
     )
 
 

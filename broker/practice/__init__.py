@@ -9,6 +9,7 @@ Used by ``keyfob demo`` and ``keyfob practice``, by the tests, and by anybody wh
     sabotage.py   what a fault does to an answer
     state.py      everything one running provider knows
     clients.py    who may ask: clients, their redirect URIs and secrets
+    assertions.py what clients sign, judged strictly
     grants.py     codes, grants, access tokens, refresh tokens and their rotation
     tokens.py     the signing key and ID tokens
     events.py     what happened, countable

@@ -12,15 +12,19 @@ from typing import Any
 from urllib.parse import unquote_plus, urlsplit
 
 from broker.core.secret import Secret
+from broker.practice.assertions import CLIENT_ASSERTION, SECRET_ALGORITHM, Judge, Shown, Unproven, show
 from broker.practice.refusal import Refusal
 from broker.practice.settings import CONFIDENTIAL_CLIENT, PUBLIC_CLIENT
 
 OUT_OF_BAND = "urn:ietf:wg:oauth:2.0:oob"
-AUTH_METHODS = ("none", "client_secret_basic", "client_secret_post")
+BY_KEY, BY_SIGNED_SECRET = "private_key_jwt", "client_secret_jwt"
+AUTH_METHODS = ("none", "client_secret_basic", "client_secret_post", BY_SIGNED_SECRET, BY_KEY)
+JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 GRANT_TYPES = {
     "authorization_code": "code",
     "refresh_token": "refresh",
     "client_credentials": "client_credentials",
+    JWT_BEARER: "jwt_bearer",
     "urn:ietf:params:oauth:grant-type:device_code": "device_code",
     "urn:ietf:params:oauth:grant-type:token-exchange": "token_exchange",
 }
@@ -36,12 +40,13 @@ class Client:
 
     Attributes:
         id: client id.
-        secret: None for a public client.
+        secret: None for a public client, and for one with keys.
         auth_methods: how it may prove itself.
         grant_types: keys of ``GRANT_TYPES``.
         redirect_uris: registered ones; on a loopback address any port matches.
         any_callback: the preregistered Keyfob: any loopback port and any path under ``/callback/``.
         name: for the consent page.
+        jwks: its public keys.
         secret_expires_at: when the secret ends, epoch seconds; 0: never (RFC 7591 3.2.1).
         registration_token: what changes and deletes it (RFC 7592 3); None where nothing does.
         metadata: everything that was registered, as it was asked.
@@ -54,9 +59,15 @@ class Client:
     redirect_uris: tuple[str, ...] = ()
     any_callback: bool = False
     name: str = ""
+    jwks: tuple[Mapping[str, Any], ...] = ()
     secret_expires_at: float = 0.0
     registration_token: Secret | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def confidential(self) -> bool:
+        """Whether it can prove itself (RFC 6749 2.1)."""
+        return self.secret is not None or bool(self.jwks)
 
     def may_redirect_to(self, uri: str) -> bool:
         """Tell whether this redirect URI is one of the client's, by simple comparison, loopback ports aside."""
@@ -103,10 +114,12 @@ class ClientBook:
 
     Attributes:
         secret: of the preregistered confidential client.
+        judge: of what clients sign.
         clock: epoch seconds, for secrets that end.
     """
 
     secret: Secret
+    judge: Judge
     clock: Callable[[], float] = lambda: 0.0
     _clients: dict[str, Client] = field(default_factory=dict)
 
@@ -117,7 +130,8 @@ class ClientBook:
     def change_secret(self, secret: Secret) -> None:
         """Give the confidential client another secret; the old one is refused from now on."""
         self.secret = secret
-        self.add(Client(CONFIDENTIAL_CLIENT, secret, AUTH_METHODS[1:], any_callback=True, name="Keyfob (machine)"))
+        methods = ("client_secret_basic", "client_secret_post", BY_SIGNED_SECRET)
+        self.add(Client(CONFIDENTIAL_CLIENT, secret, methods, any_callback=True, name="Keyfob (machine)"))
 
     def add(self, client: Client) -> None:
         """Register a client."""
@@ -144,6 +158,8 @@ class ClientBook:
         Raises:
             Refusal: ``invalid_client`` (401), or ``invalid_request`` where two methods are mixed.
         """
+        if "client_assertion" in form or "client_assertion_type" in form:
+            return self._by_assertion(form, authorization)
         client_id, password, method = _credentials(form, authorization)
         client = self.find(client_id)
         if client is None:
@@ -156,6 +172,35 @@ class ClientBook:
         if 0 < client.secret_expires_at <= self.clock():
             raise _unproven("the client secret has ended", method)
         return client
+
+    def _by_assertion(self, form: Mapping[str, str], authorization: str) -> Client:
+        """Return the client that signed the request's assertion (RFC 7523 2.2, 3)."""
+        if authorization or "client_secret" in form:
+            raise Refusal("invalid_request", "one way to prove a client is enough (RFC 6749 2.3)")
+        if form.get("client_assertion_type") != CLIENT_ASSERTION:
+            raise Refusal("invalid_request", f"client_assertion_type must be {CLIENT_ASSERTION}")
+        try:
+            shown = show(form.get("client_assertion", ""))
+            client, claims = self.signed_by(shown)
+        except Unproven as exc:
+            raise _unproven(f"the client assertion: {exc}", BY_KEY) from exc
+        if claims.get("sub") != client.id or form.get("client_id", client.id) != client.id:
+            raise _unproven("the client assertion: issuer, subject and client_id must be the same client", BY_KEY)
+        return client
+
+    def signed_by(self, shown: Shown) -> tuple[Client, Mapping[str, Any]]:
+        """Return the client that an assertion is from, and its claims.
+
+        Raises:
+            Unproven: it is of nobody, not in order, or made in a way that is not the client's.
+        """
+        client = self._clients.get(shown.issuer)
+        if client is None:
+            raise Unproven(f"no client has the id {shown.issuer!r}")
+        method = BY_SIGNED_SECRET if shown.algorithm == SECRET_ALGORITHM else BY_KEY
+        if method not in client.auth_methods:
+            raise Unproven(f"this client proves itself by {' or '.join(client.auth_methods)}, not {method}")
+        return client, self.judge.believed(shown, jwks=client.jwks, secret=client.secret)
 
 
 def _credentials(form: Mapping[str, str], authorization: str) -> tuple[str, str, str]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 GROUPS: Mapping[str, tuple[str, ...]] = {
-    "token": ("code", "refresh", "client_credentials", "device_code", "token_exchange", "other_grant"),
+    "token": ("code", "refresh", "client_credentials", "jwt_bearer", "device_code", "token_exchange", "other_grant"),
     "discovery": ("openid_configuration", "oauth_metadata"),
 }
 ENDPOINTS: tuple[str, ...] = (

@@ -8,11 +8,13 @@ import json
 import secrets
 from typing import Any
 
+from joserfc.errors import JoseError
+from joserfc.jwk import ECKey, RSAKey
 from starlette.responses import Response
 
 from broker.core.secret import Secret
 from broker.practice import sabotage
-from broker.practice.clients import AUTH_METHODS, GRANT_TYPES, Client, redirect_uri_problem
+from broker.practice.clients import AUTH_METHODS, BY_KEY, GRANT_TYPES, Client, redirect_uri_problem
 from broker.practice.refusal import Refusal
 from broker.practice.wire import Answer, Call, json_response
 
@@ -106,9 +108,11 @@ def _asked(call: Call, wanted: dict[str, Any], client_id: str, before: Client | 
     if _texts(wanted, "response_types", ["code"]) not in (["code"], []):
         raise Refusal("invalid_client_metadata", "response_types must be code")
     redirect_uris = _redirect_uris(wanted, grant_types)
+    jwks = _jwks(wanted) if method == BY_KEY else ()
     ttl = call.practice.settings.client_secret_ttl
-    secret = None if method == "none" else before.secret if before and ttl is None else None
-    if method != "none" and secret is None:
+    without = method in ("none", BY_KEY)
+    secret = None if without else before.secret if before and ttl is None else None
+    if not without and secret is None:
         secret = Secret(secrets.token_urlsafe(24))
     return Client(
         client_id,
@@ -117,6 +121,7 @@ def _asked(call: Call, wanted: dict[str, Any], client_id: str, before: Client | 
         tuple(grant_types),
         tuple(redirect_uris),
         name=str(wanted.get("client_name", "")),
+        jwks=jwks,
         secret_expires_at=float(int(call.practice.clock() + ttl)) if ttl is not None and secret is not None else 0.0,
         registration_token=Secret(secrets.token_urlsafe(24)),
         metadata={name: value for name, value in wanted.items() if name not in ("client_id", "client_secret")},
@@ -133,6 +138,22 @@ def _metadata(call: Call) -> dict[str, Any]:
     if not isinstance(wanted, dict):
         raise Refusal("invalid_client_metadata", "the body must be a JSON object")
     return wanted
+
+
+def _jwks(wanted: dict[str, Any]) -> tuple[dict[str, Any], ...]:
+    """Return the public keys of a client (RFC 7591 2)."""
+    told = wanted.get("jwks")
+    keys = told.get("keys") if isinstance(told, dict) else None
+    if not isinstance(keys, list) or not keys or not all(isinstance(key, dict) for key in keys):
+        raise Refusal("invalid_client_metadata", f"{BY_KEY} needs jwks with a key in it")
+    for key in keys:
+        if "d" in key:
+            raise Refusal("invalid_client_metadata", "jwks: that is a private key; keep it")
+        try:
+            (ECKey if key.get("kty") == "EC" else RSAKey).import_key(key)
+        except (KeyError, ValueError, TypeError, JoseError) as exc:
+            raise Refusal("invalid_client_metadata", "jwks: a key cannot be read; EC and RSA are known here") from exc
+    return tuple(keys)
 
 
 def _texts(wanted: dict[str, Any], name: str, default: list[str]) -> list[str]:
@@ -166,6 +187,8 @@ def _told(call: Call, client: Client, status: int) -> Response:
         "registration_client_uri": f"{call.practice.issuer}/register/{client.id}",
         "registration_access_token": token.reveal() if token is not None else "",
     }
+    if client.jwks:
+        answer["jwks"] = {"keys": list(client.jwks)}
     if client.secret is not None:
         answer |= {
             "client_secret": client.secret.reveal(),

@@ -9,6 +9,7 @@ from typing import Any
 
 from starlette.responses import Response
 
+from broker.practice.assertions import KEY_ALGORITHMS, SECRET_ALGORITHM
 from broker.practice.authorize import SCOPES
 from broker.practice.clients import AUTH_METHODS, GRANT_TYPES, Client
 from broker.practice.grants import AccessToken, fingerprint
@@ -40,6 +41,9 @@ def metadata(call: Call) -> Answer:
         "token_endpoint_auth_methods_supported": list(AUTH_METHODS),
         "revocation_endpoint_auth_methods_supported": list(AUTH_METHODS),
         "introspection_endpoint_auth_methods_supported": list(AUTH_METHODS[1:]),
+        "token_endpoint_auth_signing_alg_values_supported": [*KEY_ALGORITHMS, SECRET_ALGORITHM],
+        "revocation_endpoint_auth_signing_alg_values_supported": [*KEY_ALGORITHMS, SECRET_ALGORITHM],
+        "introspection_endpoint_auth_signing_alg_values_supported": [*KEY_ALGORITHMS, SECRET_ALGORITHM],
         "code_challenge_methods_supported": ["S256"],
         "subject_types_supported": ["public"],
         "id_token_signing_alg_values_supported": [ALGORITHM],
@@ -199,7 +203,7 @@ def introspect(call: Call) -> Answer:
     """POST by a confidential client: what a token is worth now."""
     form = call.form()
     client = call.authenticate(form)
-    if client.secret is None:
+    if not client.confidential:
         raise Refusal("unauthorized_client", "only confidential clients may introspect")
     token = form.get("token", "")
     if not token:

@@ -115,7 +115,7 @@ class PracticeServer:
         """
         listening = _bind(port)
         self.port = listening.getsockname()[1]
-        self._practice.issuer = f"http://127.0.0.1:{self.port}"
+        self._practice.listens_at(f"http://127.0.0.1:{self.port}")
         self._practice.stopping = asyncio.Event()
         config = uvicorn.Config(
             build(self._practice),

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from broker.core.secret import Secret
+from broker.practice.assertions import Judge
 from broker.practice.clients import ClientBook
 from broker.practice.events import Event, EventLog
 from broker.practice.faults import FaultPlan
@@ -97,16 +98,22 @@ class Practice:
     def __init__(self, settings: PracticeSettings, clock: Callable[[], float], chance: Callable[[], float]) -> None:
         self.settings = settings
         self.clock = clock
-        self.issuer = ""  # known when the port is
+        self.issuer = ""  # known when the port is: see listens_at
         self.log = EventLog()
         self.faults = FaultPlan(settings.faults, chance)
-        self.clients = ClientBook(settings.client_secret or Secret(secrets.token_urlsafe(24)), clock)
+        self.clients = ClientBook(settings.client_secret or Secret(secrets.token_urlsafe(24)), Judge(clock), clock)
         self.grants = GrantBook(settings, clock)
         self.signer = Signer()
         self.asked: dict[str, Asked] = {}
         self.pushed: dict[str, Pushed] = {}
         self.devices: dict[str, Device] = {}
         self.stopping = asyncio.Event()
+
+    def listens_at(self, url: str) -> None:
+        """Be known under this address from now on."""
+        self.issuer = url
+        # RFC 7523 3 knows the token endpoint as well; the issuer is what later advice leaves (security.md R20).
+        self.clients.judge.audiences = (url, f"{url}/token")
 
     def revoke_grants(self) -> int:
         """Kill every grant, as a provider does that has lost its database; return how many were alive."""

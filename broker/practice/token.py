@@ -1,4 +1,6 @@
-"""The token endpoint: code, refresh, client credentials, device code (RFC 6749, RFC 8628 3.4), exchange (RFC 8693).
+"""The token endpoint: code, refresh, client credentials, JWT bearer, device code and token exchange.
+
+RFC 6749 4.1.3, 4.4, 6; RFC 7523 2.1; RFC 8628 3.4; RFC 8693.
 
 Routed by ``app``.
 """
@@ -9,9 +11,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from broker.practice import resources, sabotage
+from broker.practice.assertions import Unproven, show
 from broker.practice.authorize import checked_scopes
-from broker.practice.clients import GRANT_TYPES, Client
-from broker.practice.grants import Issued, fingerprint
+from broker.practice.clients import GRANT_TYPES, JWT_BEARER, Client
+from broker.practice.grants import Issued, User, fingerprint
 from broker.practice.refusal import Refusal
 from broker.practice.wire import Answer, Call, target
 
@@ -53,19 +56,26 @@ def token(call: Call) -> Answer:
     call.refresh_token = fingerprint(form.get("refresh_token", ""))
     call.resource = target(form)
     grant_type = _needed(form, "grant_type")
-    client = call.authenticate(form)
+    claims: Mapping[str, Any] = {}
+    if grant_type == JWT_BEARER:
+        client, claims = _signed(call, form)
+    else:
+        client = call.authenticate(form)
     if grant_type not in GRANT_TYPES:
         raise Refusal("unsupported_grant_type", f"known here: {' '.join(GRANT_TYPES)}")
     if grant_type not in client.grant_types:
         raise Refusal("unauthorized_client", f"this client is not registered for {grant_type}")
-    handler = {
-        "code": _code,
-        "refresh": _refresh,
-        "client_credentials": _machine,
-        "device_code": _device,
-        "token_exchange": _exchange,
-    }
-    issued, nonce = handler[GRANT_TYPES[grant_type]](call, client, form)
+    if grant_type == JWT_BEARER:
+        issued, nonce = _asserted(call, client, form, claims)
+    else:
+        handler = {
+            "code": _code,
+            "refresh": _refresh,
+            "client_credentials": _machine,
+            "device_code": _device,
+            "token_exchange": _exchange,
+        }
+        issued, nonce = handler[GRANT_TYPES[grant_type]](call, client, form)
     call.result, call.grant = issued.result, issued.grant.id
     answer = _answer(call, issued, nonce)
     if GRANT_TYPES[grant_type] == "token_exchange":
@@ -121,9 +131,36 @@ def _exchange(call: Call, client: Client, form: Mapping[str, str]) -> tuple[Issu
 
 
 def _machine(call: Call, client: Client, form: Mapping[str, str]) -> tuple[Issued, str]:
-    if client.secret is None:
+    if not client.confidential:
         raise Refusal("unauthorized_client", "client_credentials is for confidential clients only (RFC 6749 4.4)")
     grant = call.practice.grants.open(client.id, None, checked_scopes(form.get("scope", "read")))
+    return call.practice.grants.issue(grant, with_refresh_token=False), ""
+
+
+def _signed(call: Call, form: Mapping[str, str]) -> tuple[Client, Mapping[str, Any]]:
+    """Return the client that signed the assertion of the grant, and its claims (RFC 7523 3.1).
+
+    The assertion proves its client well enough; one that is proven beside it must be the same.
+    """
+    text = _needed(form, "assertion")
+    try:
+        shown = show(text)
+        call.client = shown.issuer
+        client, claims = call.practice.clients.signed_by(shown)
+    except Unproven as exc:
+        raise Refusal("invalid_grant", f"the assertion: {exc}") from exc
+    beside = any(name in form for name in ("client_id", "client_assertion")) or "authorization" in call.request.headers
+    if beside and call.authenticate(form) != client:
+        raise Refusal("invalid_grant", "the assertion is of another client")
+    return client, claims
+
+
+def _asserted(call: Call, client: Client, form: Mapping[str, str], claims: Mapping[str, Any]) -> tuple[Issued, str]:
+    subject = claims.get("sub")
+    if not isinstance(subject, str) or not subject:
+        raise Refusal("invalid_grant", "the assertion: it has no subject")
+    user = None if subject == client.id else User(subject)
+    grant = call.practice.grants.open(client.id, user, checked_scopes(form.get("scope", "read")))
     return call.practice.grants.issue(grant, with_refresh_token=False), ""
 
 

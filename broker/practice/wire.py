@@ -6,6 +6,7 @@ Every endpoint is a plain function from a ``Call`` to an answer, wrapped by ``en
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from email.utils import formatdate
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
@@ -181,6 +182,7 @@ def endpoint(practice: Practice, name: str | Namer, handler: Handler) -> Callabl
         for fault in call.faults:
             if fault.kind.stage == "answer":
                 response = await sabotage.spoil(response, fault, practice, generation)
+        response.headers.setdefault("date", formatdate(practice.clock(), usegmt=True))
         return response
 
     return serve

@@ -182,6 +182,7 @@ def _built(
         pkce_methods=tuple(data.get("pkce_methods", ())),
         grants=tuple(data.get("grants", ())),
         auth_methods=tuple(data.get("auth_methods", ())),
+        auth_algs=tuple(data.get("auth_algs", ())),
         client_id=data.get("client_id", ""),
         register_url=data.get("register_url", ""),
         callback_checks=data.get("callback_checks", {}),

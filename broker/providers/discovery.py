@@ -31,6 +31,7 @@ ENDPOINTS = {
 _LISTS = {
     "id_token_signing_alg_values_supported": "id_token_algs",
     "token_endpoint_auth_methods_supported": "auth_methods",
+    "token_endpoint_auth_signing_alg_values_supported": "auth_algs",
     "grant_types_supported": "grants",
     "code_challenge_methods_supported": "pkce_methods",
 }

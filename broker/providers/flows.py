@@ -7,7 +7,9 @@ from broker.core.login import Flow
 from broker.errors import InvalidRequest
 from broker.providers.model import Provider
 
-# RFC 8628 3.4, as servers announce it in ``grant_types_supported``.
+# RFC 6749 4.4, RFC 7523 2.1 and RFC 8628 3.4, as servers announce them in ``grant_types_supported``.
+_CREDENTIALS = "client_credentials"
+_ASSERTION = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 _DEVICE = "urn:ietf:params:oauth:grant-type:device_code"
 
 
@@ -20,12 +22,21 @@ def offered(provider: Provider) -> tuple[Flow, ...]:
     flows: list[Flow] = []
     if bool(ends.authorization) == bool(ends.token):
         flows += ["browser", "paste"]
-    if ends.device_authorization and ends.token and (not provider.grants or _DEVICE in provider.grants):
+    if ends.device_authorization and ends.token and _may(provider, _DEVICE):
         flows += ["device"]
+    if ends.token and _may(provider, _CREDENTIALS):
+        flows += ["client-credentials"]
+    if ends.token and _may(provider, _ASSERTION):
+        flows += ["jwt-bearer"]
     flows += ["token"]
     if ends.token:
         flows += ["refresh-token"]
     return tuple(flows)
+
+
+def _may(provider: Provider, grant: str) -> bool:
+    """Whether the provider announces a grant, or announces none at all, and then nobody knows."""
+    return not provider.grants or grant in provider.grants
 
 
 def first_offered(provider: Provider, *wanted: Flow) -> Flow:

@@ -99,6 +99,7 @@ class Provider:
         pkce_methods: the code challenge methods that it announces; empty means unknown.
         grants: the grant types that it announces; empty means unknown.
         auth_methods: client authentication methods it accepts, best first; empty means unknown.
+        auth_algs: the signing algorithms that it announces for client authentication; empty means unknown.
         client_id: a public client that comes with the preset, or empty. In it ``{origin}`` is the address of
             Keyfob's browser port, for providers whose client ids are addresses.
         register_url: where a person registers a client by hand, or empty.
@@ -138,6 +139,7 @@ class Provider:
     pkce_methods: tuple[str, ...] = ()
     grants: tuple[str, ...] = ()
     auth_methods: tuple[str, ...] = ()
+    auth_algs: tuple[str, ...] = ()
     client_id: str = ""
     register_url: str = ""
     callback_checks: Mapping[str, str] = field(default_factory=dict)

@@ -98,6 +98,8 @@ class TokenRequest:
         refresh_params: further parameters of a refresh.
         redirect_uri_on_refresh: a refresh has to repeat the redirect URI.
         headers: further headers of every request.
+        assertion_audience: what the provider is called in an assertion (RFC 7523 3): its ``issuer`` where it has one,
+            or its ``token_endpoint``.
     """
 
     body: Literal["form", "json"] = "form"
@@ -110,6 +112,7 @@ class TokenRequest:
     refresh_params: Mapping[str, str] = field(default_factory=dict)
     redirect_uri_on_refresh: bool = False
     headers: Mapping[str, str] = field(default_factory=dict)
+    assertion_audience: Literal["issuer", "token_endpoint"] = "issuer"
 
 
 @dataclass(frozen=True, slots=True)

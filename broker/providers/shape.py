@@ -94,6 +94,7 @@ _TOP: Mapping[str, Check] = {
     "pkce_methods": _texts,
     "grants": _texts,
     "auth_methods": _texts,
+    "auth_algs": _texts,
     "client_id": _text,
     "register_url": _text,
     "api_base": _text,
@@ -132,6 +133,7 @@ _TABLES: Mapping[str, Mapping[str, Check]] = {
         "refresh_params": _pairs,
         "redirect_uri_on_refresh": _flag,
         "headers": _pairs,
+        "assertion_audience": _one_of("issuer", "token_endpoint"),
     },
     "reply": {
         "codec": _one_of("json", "form"),

@@ -6,7 +6,7 @@ Used by ``accounts`` and ``refreshes``; nothing here asks the database.
 from dataclasses import fields
 from typing import Any, get_args
 
-from broker.core.account import Account, Destination, Identity, State
+from broker.core.account import Account, Destination, Identity, Renewal, State
 from broker.core.token import Token
 from broker.errors import StoreUnavailable
 from broker.store import tables as t
@@ -51,6 +51,15 @@ def identity_columns(identity: Identity | None) -> dict[str, Any]:
         "identity_issuer": identity.issuer if identity else None,
         "identity_subject": identity.subject if identity else None,
         "identity_label": identity.label if identity else None,
+    }
+
+
+def renewal_columns(renewal: Renewal) -> dict[str, Any]:
+    """Return the columns that hold ``renewal``."""
+    return {
+        "renewal": renewal.by,
+        "renewal_subject": renewal.subject,
+        "renewal_audience": renewal.audience,
     }
 
 
@@ -101,4 +110,5 @@ def account_of(row: Row) -> Account:
         id_token_generation=row["id_generation"],
         logged_in_at=row["logged_in_at"],
         token_generation=row["access_generation"],
+        renewal=Renewal(row["renewal"], row["renewal_subject"], row["renewal_audience"]),
     )

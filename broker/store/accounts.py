@@ -13,13 +13,21 @@ from typing import Any
 from sqlalchemy import Connection, and_, bindparam, delete, insert, select, update
 from sqlalchemy.engine import RowMapping
 
-from broker.core.account import Account, Destination, Identity, State
+from broker.core.account import BY_REFRESH_TOKEN, Account, Destination, Identity, Renewal, State
 from broker.core.login import Client
 from broker.core.secret import Secret
 from broker.core.token import Grant
 from broker.errors import Conflict, Misconfigured, StoreUnavailable, UnknownAccount, UnknownProvider
 from broker.store import tables as t
-from broker.store.account_rows import DATED, IN_FORCE, account_of, identity_columns, state_columns, token_columns
+from broker.store.account_rows import (
+    DATED,
+    IN_FORCE,
+    account_of,
+    identity_columns,
+    renewal_columns,
+    state_columns,
+    token_columns,
+)
 from broker.store.engine import after_commit
 from broker.store.memory import Row
 from broker.store.providers import opened_client
@@ -107,6 +115,7 @@ class Accounts(Shelf):
         state: State,
         grant: Grant | None,
         now: float,
+        renewal: Renewal = BY_REFRESH_TOKEN,
     ) -> Account:
         """Make an account, with what its login brought.
 
@@ -121,6 +130,7 @@ class Accounts(Shelf):
             state: the first state.
             grant: the tokens, or None while there are none.
             now: epoch seconds.
+            renewal: how it gets its next token.
 
         Raises:
             Conflict: the name is taken.
@@ -134,7 +144,7 @@ class Accounts(Shelf):
                 raise Conflict(f"There is an account '{name}' already.", "Choose another name, or log in to that one.")
             if not tx.execute(select(t.provider.c.name).where(t.provider.c.name == provider)).first():
                 raise UnknownProvider(f"There is no provider '{provider}'.", "See keyfob provider list.")
-            values = state_columns(state) | identity_columns(identity)
+            values = state_columns(state) | identity_columns(identity) | renewal_columns(renewal)
             tx.execute(
                 insert(t.account).values(
                     uuid=owner,
@@ -144,7 +154,7 @@ class Accounts(Shelf):
                     issuer=destination.issuer,
                     token_endpoint=destination.token_endpoint,
                     client_id=destination.client_id,
-                    binding=self._binding(owner, client, destination),
+                    binding=self._binding(owner, client, destination, renewal),
                     version=1,
                     generation=0 if grant is None else 1,
                     asked_scope=list(asked_scope),
@@ -187,8 +197,8 @@ class Accounts(Shelf):
 
         Raises:
             Misconfigured: the account has none: its token was pasted.
-            StoreUnavailable: the account's client or destination was changed behind Keyfob's back, so the secret
-                could go to a stranger.
+            StoreUnavailable: the account's client, destination or renewal was changed behind Keyfob's back, so the
+                secret could go to a stranger, or sign for one.
             Locked: there is no key.
         """
 
@@ -197,7 +207,7 @@ class Accounts(Shelf):
             if row is None:
                 raise UnknownAccount(f"There is no account '{account.name}'.", "See keyfob accounts.")
             owner = row["client"] or ""
-            expected = self._binding(account.uuid, owner, account.destination)
+            expected = self._binding(account.uuid, owner, account.destination, account.renewal)
             if not hmac.compare_digest(expected, row["binding"]):
                 raise changed(f"account '{account.name}'")
             if not owner:
@@ -275,10 +285,13 @@ class Accounts(Shelf):
             whose=f"account '{account.name}'",
         )
 
-    def _binding(self, owner: str, client: str, destination: Destination) -> bytes:
-        """Authenticate which client's secret this account may send, and where to (RFC 9700 4.4.2)."""
+    def _binding(self, owner: str, client: str, destination: Destination, renewal: Renewal) -> bytes:
+        """Authenticate which client's secret this account may send, where to (RFC 9700 4.4.2), and what it may sign."""
         there = destination
-        return self._vault.sealer.mac("account|v1", owner, client, there.issuer, there.token_endpoint, there.client_id)
+        parts = (owner, client, there.issuer, there.token_endpoint, there.client_id)
+        if renewal == BY_REFRESH_TOKEN:  # as it was before schema 0004
+            return self._vault.sealer.mac("account|v1", *parts)
+        return self._vault.sealer.mac("account|v2", *parts, renewal.by, renewal.subject, renewal.audience)
 
     def _present(self, tx: Connection, owner: str) -> Account:
         """Return the account as this transaction leaves it."""

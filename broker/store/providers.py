@@ -15,7 +15,7 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.engine import RowMapping
 
 from broker.core.account import Destination
-from broker.core.login import Client, Management, Registered
+from broker.core.login import BY_KEY, Client, Management, Registered
 from broker.core.secret import Secret
 from broker.errors import Conflict, UnknownProvider
 from broker.providers.model import ProviderConfig
@@ -23,13 +23,19 @@ from broker.store import tables as t
 from broker.store.shelf import Shelf
 from broker.store.vault import SEALED, Vault, changed
 
-KIND = "client_secret"
+SECRET = "client_secret"  # noqa: S105 -- the name of a kind
+KEY = "client_key"
 REGISTRATION = "registration"
 GENERATION = 1  # a client has one secret at a time; what it replaces is deleted
 
 
 def _config(row: RowMapping) -> ProviderConfig:
     return ProviderConfig(**{name: value for name, value in row.items() if name != "binding"})
+
+
+def _kind(auth_method: str) -> str:
+    """Return what a client's proof is called: a key never opens as a secret, which would be sent as it is."""
+    return KEY if auth_method == BY_KEY else SECRET
 
 
 def client_of(row: RowMapping) -> Client:
@@ -50,13 +56,13 @@ def client_of(row: RowMapping) -> Client:
 
 
 def opened_client(tx: Connection, vault: Vault, client: str) -> tuple[Client, Secret | None] | None:
-    """Return a client and its secret, or None where there is no such client.
+    """Return a client and its secret or private key, or None where there is no such client.
 
     Raises:
         Locked: it has a secret and there is no key.
         StoreUnavailable: its secret, or where that may go, was changed behind Keyfob's back.
     """
-    row = _sealed(tx, client, KIND)
+    row = _sealed(tx, client, SECRET, KEY)
     if row is None:
         return None
     found = client_of(row)
@@ -65,7 +71,7 @@ def opened_client(tx: Connection, vault: Vault, client: str) -> tuple[Client, Se
     secret = vault.open(
         row,
         owner=client,
-        kind=KIND,
+        kind=_kind(found.auth_method),
         generation=GENERATION,
         destination=Destination(row["issuer"], row["token_endpoint"], row["client_id"]),
         client=client,
@@ -74,14 +80,18 @@ def opened_client(tx: Connection, vault: Vault, client: str) -> tuple[Client, Se
     return found, secret
 
 
-def _sealed(tx: Connection, client: str, kind: str) -> RowMapping | None:
-    """Return a client's row with the secret of one kind, where it has one."""
+def _waits_at(provider: str) -> Any:  # noqa: ANN401 -- SQLAlchemy's own
+    return (t.client.c.provider == provider) & (t.client.c.client_id == "")
+
+
+def _sealed(tx: Connection, client: str, *kinds: str) -> RowMapping | None:
+    """Return a client's row with the one secret of some kinds, where it has one."""
     return (
         tx.execute(
             select(t.client, *SEALED)
             .select_from(
                 t.client.outerjoin(
-                    t.secret, (t.secret.c.owner == t.client.c.uuid) & (t.secret.c.kind == kind)
+                    t.secret, (t.secret.c.owner == t.client.c.uuid) & t.secret.c.kind.in_(kinds)
                 ).outerjoin(t.data_key, t.data_key.c.owner == t.client.c.uuid)
             )
             .where(t.client.c.uuid == client)
@@ -200,12 +210,14 @@ class Providers(Shelf):
     ) -> Client:
         """Store a client; one of the same provider and client id gets the new secret, method, destination and time.
 
+        A key may be made before the provider has given its client an id; the first client with a key takes that one
+        over, so the row that kept it goes.
         What manages its registration stays as it is unless ``registered`` brings another.
 
         Args:
             provider: name of a stored provider.
-            client_id: as the provider knows it.
-            secret: its secret; None for a public client, and then a secret stored before is deleted.
+            client_id: as the provider knows it; empty for a key that waits for its client.
+            secret: its secret or private key; None for a public client, and then what was stored before is deleted.
             auth_method: RFC 7591 2.
             origin: ``given``, ``registered`` or ``preset``.
             destination: where the secret may go; its client id is ``client_id``, whatever it says.
@@ -241,9 +253,12 @@ class Providers(Shelf):
                 .on_conflict_do_update(index_elements=["provider", "client_id"], set_=values)
             )
             same = (t.client.c.provider == provider) & (t.client.c.client_id == client_id)
+            if client_id and auth_method == BY_KEY:
+                self._forget_waiting(tx, provider)
             client = client_of(tx.execute(select(t.client).where(same)).mappings().one())
             if client.registration_uri:
-                self._vault.drop(tx, client.uuid, KIND)
+                self._vault.drop(tx, client.uuid, SECRET)
+                self._vault.drop(tx, client.uuid, KEY)
             else:
                 self._vault.forget(tx, client.uuid)
             if management is not None:
@@ -253,7 +268,7 @@ class Providers(Shelf):
                     tx,
                     secret,
                     owner=client.uuid,
-                    kind=KIND,
+                    kind=_kind(auth_method),
                     generation=GENERATION,
                     destination=replace(destination, client_id=client_id),
                     client=client.uuid,
@@ -261,6 +276,23 @@ class Providers(Shelf):
             return client
 
         return await self._db.write(work)
+
+    async def waiting_key(self, provider: str) -> Secret | None:
+        """Return the private key at ``provider`` that waits for its client, or None. Raises as :meth:`client`."""
+        query = select(t.client.c.uuid).where(_waits_at(provider))
+
+        def work(tx: Connection) -> tuple[Client, Secret | None] | None:
+            uuid = tx.execute(query).scalar_one_or_none()
+            return None if uuid is None else opened_client(tx, self._vault, uuid)
+
+        found = await self._db.read(work)
+        return None if found is None else found[1]
+
+    def _forget_waiting(self, tx: Connection, provider: str) -> None:
+        waiting = tx.execute(select(t.client.c.uuid).where(_waits_at(provider))).scalar_one_or_none()
+        if waiting is not None:
+            self._vault.forget(tx, waiting)
+            tx.execute(delete(t.client).where(t.client.c.uuid == waiting))
 
     def _keep_management(self, tx: Connection, client: Client, management: Management, there: Destination) -> None:
         """Seal what manages a registration, bound to where that is: a new one takes the old one's place at once."""
@@ -314,13 +346,13 @@ class Providers(Shelf):
         """Return the clients at ``provider``, newest first."""
         query = (
             select(t.client)
-            .where(t.client.c.provider == provider)
+            .where(t.client.c.provider == provider, t.client.c.client_id != "")
             .order_by(t.client.c.created_at.desc(), t.client.c.uuid)
         )
         return [client_of(row) for row in await self._db.read(lambda tx: tx.execute(query).mappings().all())]
 
     async def client(self, uuid: str) -> tuple[Client, Secret | None] | None:
-        """Return a client and its secret, or None.
+        """Return a client and its secret or private key, or None.
 
         Raises:
             Locked: it has a secret and there is no key.

@@ -12,12 +12,12 @@ from sqlalchemy import Connection, and_, delete, exists, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.engine import RowMapping
 
-from broker.core.account import Account, Destination, Identity, State
+from broker.core.account import BY_REFRESH_TOKEN, Account, Destination, Identity, Renewal, State
 from broker.core.secret import Secret
 from broker.core.token import Grant, Wish
 from broker.errors import StoreUnavailable
 from broker.store import tables as t
-from broker.store.account_rows import DATED, account_of, identity_columns, state_columns
+from broker.store.account_rows import DATED, account_of, identity_columns, renewal_columns, state_columns
 from broker.store.accounts import find
 from broker.store.derived import DerivedTokens
 from broker.store.shelf import Saved
@@ -238,6 +238,7 @@ class Refreshes(DerivedTokens):
         state: State,
         grant: Grant,
         now: float,
+        renewal: Renewal = BY_REFRESH_TOKEN,
     ) -> Account | None:
         """Put a new login in the place of the account's old one: all secrets are new, under a new key.
 
@@ -257,13 +258,13 @@ class Refreshes(DerivedTokens):
             self._drop_derived(tx, account.uuid)
             self._vault.forget(tx, account.uuid)
             self._close(tx, account.uuid)
-            values = state_columns(state) | identity_columns(identity)
+            values = state_columns(state) | identity_columns(identity) | renewal_columns(renewal)
             values |= {
                 "client": client or None,
                 "issuer": destination.issuer,
                 "token_endpoint": destination.token_endpoint,
                 "client_id": destination.client_id,
-                "binding": self._binding(account.uuid, client, destination),
+                "binding": self._binding(account.uuid, client, destination, renewal),
                 "asked_scope": list(asked_scope),
                 "resource": resource,
                 "generation": generation,

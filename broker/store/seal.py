@@ -40,7 +40,7 @@ class Binding:
     Attributes:
         owner: uuid of the account or client, or id of the login.
         row: the secret row's own uuid.
-        kind: ``access_token``, ``refresh_token``, ``client_secret``, ...
+        kind: ``access_token``, ``refresh_token``, ``client_secret``, ``client_key``, ...
         generation: the owner's token generation that it belongs to.
         destination: where it may be sent.
         client: uuid of the client that it may be sent with.

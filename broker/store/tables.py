@@ -20,7 +20,7 @@ from sqlalchemy import (
 
 # The newest migration. Compared with the database's own at every start, so that Alembic is imported only when there is
 # something to do; a test holds it equal to the newest file.
-REVISION = "0004"
+REVISION = "0005"
 
 metadata = MetaData()
 
@@ -106,7 +106,7 @@ account = Table(
     Column("issuer", String, nullable=False),
     Column("token_endpoint", String, nullable=False),
     Column("client_id", String, nullable=False),
-    Column("binding", LargeBinary, nullable=False),  # authenticates client and destination: see accounts.py
+    Column("binding", LargeBinary, nullable=False),  # authenticates client, destination, renewal: see accounts.py
     Column("version", Integer, nullable=False),
     Column("generation", Integer, nullable=False),
     Column("access_generation", Integer),  # under which generation each secret in force was sealed
@@ -134,6 +134,9 @@ account = Table(
     Column("last_refresh_at", Float),
     Column("last_used_at", Float),
     Column("forced_at", Float),
+    Column("renewal", String, nullable=False, server_default="refresh_token"),
+    Column("renewal_subject", String, nullable=False, server_default=""),
+    Column("renewal_audience", String, nullable=False, server_default=""),
     Index("account_provider", "provider"),
 )
 

@@ -15,7 +15,7 @@ from broker.core.policy import Ask, Caller, Denied, Owner, decide
 from broker.core.secret import Secret
 from broker.errors import ConfirmNeeded, Conflict, ProviderUnavailable, TooManyRequests, UnknownAccount
 from broker.oauth import identity
-from broker.usecases import get_token, login, refresh, revoke
+from broker.usecases import get_token, login, newlogin, refresh, revoke
 from broker.usecases.context import Context
 from broker.usecases.get_token import MustLogin, Unavailable
 from broker.usecases.providers import find
@@ -51,7 +51,7 @@ class PendingView:
 async def listed(ctx: Context) -> list[View | PendingView]:
     """Return all accounts by name, those whose first login is under way included."""
     views: dict[str, View | PendingView] = {}
-    for pending in await login.first_logins(ctx):
+    for pending in await newlogin.first_logins(ctx):
         views[pending.account] = _pending(ctx, pending)
     for account in await ctx.store.accounts():
         views[account.name] = await _view(ctx, account)
@@ -66,7 +66,7 @@ async def shown(ctx: Context, name: str) -> View | PendingView:
     """
     account = await ctx.store.account(name)
     if account is None:
-        for pending in await login.first_logins(ctx):
+        for pending in await newlogin.first_logins(ctx):
             if pending.account == name:
                 return _pending(ctx, pending)
         raise unknown(name)
@@ -110,7 +110,7 @@ async def refresh_now(ctx: Context, name: str, *, confirm: bool = False) -> Acco
             )
         case RefreshingFailed(reason=reason, throttled_until=until) if until > ctx.clock():
             return Unavailable(name, reason, until - ctx.clock())
-    if not account.has_refresh_token:
+    if not account.renewable:
         raise Conflict(
             f"The provider gave account '{name}' no refresh token.",
             f"Log in again: keyfob login {name}",
@@ -173,7 +173,7 @@ async def rejected(ctx: Context, caller: Caller, name: str, token: Secret) -> De
     marked = await ctx.store.swap(replace(account, forced_at=now))
     if marked is None:
         return None
-    if isinstance(marked.state, Static) or not marked.has_refresh_token:
+    if isinstance(marked.state, Static) or not marked.renewable:
         await _check_unrefreshable(ctx, marked, stored)
     elif marked.state.name in ("active", "refreshing-failed"):
         await asyncio.shield(refresh.join(ctx, marked))
@@ -224,7 +224,7 @@ async def log_out(ctx: Context, name: str, *, local_only: bool = False) -> Logge
     """
     account = await ctx.store.account(name)
     if account is None:
-        begun = [found for found in await login.first_logins(ctx) if found.account == name]
+        begun = [found for found in await newlogin.first_logins(ctx) if found.account == name]
         if not begun:
             raise unknown(name)
         for found in begun:
@@ -270,6 +270,12 @@ async def _revoke(ctx: Context, account: Account) -> LoggedOut:
         refresh_token=await ctx.store.refresh_token(account),
         access_token=await ctx.store.access_token(account),
     )
+    if done.whole and account.is_machine:
+        client_id = account.destination.client_id
+        detail = (
+            f"{provider.title} confirmed that the token is dead; its client '{client_id}' can be removed there only."
+        )
+        return LoggedOut(revoked=True, detail=detail)
     return LoggedOut(done.whole, done.detail)
 
 

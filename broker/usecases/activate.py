@@ -3,7 +3,7 @@
 Called at the end of every kind of login.
 """
 
-from broker.core.account import Account, Active, Identity, Static
+from broker.core.account import BY_REFRESH_TOKEN, Account, Active, Identity, Renewal, Static
 from broker.core.login import Login
 from broker.core.token import Grant
 from broker.errors import Conflict, LoginFailed, ProviderUnavailable
@@ -47,6 +47,7 @@ async def activate(
     grant: Grant,
     who: Identity | None,
     state: Active | Static | None = None,
+    renewal: Renewal = BY_REFRESH_TOKEN,
 ) -> Account:
     """Make the account, or renew the one that logged in again - if it is the same person.
 
@@ -62,7 +63,7 @@ async def activate(
         await give_back(ctx, login, provider, grant)
         raise Conflict(f"Account '{login.account}' was removed while you logged in.", "Start the login again.")
     if known is None:
-        return await _create(ctx, login, provider, grant, who, state or Active(now))
+        return await _create(ctx, login, provider, grant, who, state or Active(now), renewal)
     if known.identity is not None and who is None:
         await give_back(ctx, login, provider, grant)
         raise Conflict(
@@ -90,6 +91,7 @@ async def activate(
             state=state or Active(now),
             grant=grant,
             now=now,
+            renewal=renewal,
         )
         if renewed is not None:
             return renewed
@@ -101,12 +103,19 @@ async def activate(
 
 
 async def _create(
-    ctx: Context, login: Login, provider: Provider, grant: Grant, who: Identity | None, state: Active | Static
+    ctx: Context,
+    login: Login,
+    provider: Provider,
+    grant: Grant,
+    who: Identity | None,
+    state: Active | Static,
+    renewal: Renewal,
 ) -> Account:
+    label = who.label if who is not None else login.destination.client_id if renewal != BY_REFRESH_TOKEN else ""
     while True:
         try:
             return await ctx.store.create_account(
-                name=login.account or await default_name(ctx, provider, who),
+                name=login.account or await default_name(ctx, provider, label),
                 provider=provider.name,
                 client=login.client,
                 destination=login.destination,
@@ -116,6 +125,7 @@ async def _create(
                 state=state,
                 grant=grant,
                 now=ctx.clock(),
+                renewal=renewal,
             )
         except Conflict:
             # The name was free when this login began; what the person has just consented to is worth another name.
@@ -130,12 +140,12 @@ def _same(account: Account, who: Identity) -> bool:
     )
 
 
-async def default_name(ctx: Context, provider: Provider, who: Identity | None) -> str:
-    """Choose a name: the provider's, then the person's at that provider, then a number."""
+async def default_name(ctx: Context, provider: Provider, label: str) -> str:
+    """Choose a name: the provider's, then the person's (or program's) at that provider, then a number."""
     taken = {account.name for account in await ctx.store.accounts()}
     if provider.name not in taken:
         return provider.name
-    person = "".join(c if c.isascii() and (c.isalnum() or c in "._@-") else "-" for c in who.label) if who else ""
+    person = "".join(c if c.isascii() and (c.isalnum() or c in "._@-") else "-" for c in label)
     name = f"{provider.name}-{person.strip('-')}"[:58] if person.strip("-") else provider.name
     candidate, number = name, 2
     while candidate in taken:
@@ -148,7 +158,7 @@ async def give_back(ctx: Context, login: Login, provider: Provider, grant: Grant
 
     Only one that Keyfob itself asked for: a token that was brought along belongs to another program too.
     """
-    if login.flow not in ("browser", "paste", "device"):
+    if login.flow in ("token", "refresh-token"):
         return
     kept = await ctx.store.client(login.client)
     if kept is not None:

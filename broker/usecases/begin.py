@@ -10,7 +10,7 @@ from broker.core.login import Flow, Login
 from broker.providers.flows import first_offered
 from broker.usecases import device, login
 from broker.usecases.context import Context
-from broker.usecases.login import NewLogin, prepare
+from broker.usecases.newlogin import NewLogin, prepare
 
 
 async def begin(ctx: Context, new: NewLogin, flows: Sequence[Flow]) -> Login:

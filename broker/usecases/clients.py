@@ -6,21 +6,21 @@ that a mistyped one neither stands in the way of the next login nor takes the pl
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 from broker.core.account import Account, Destination
-from broker.core.login import Client
+from broker.core.login import BY_KEY, Client
 from broker.core.secret import Secret
 from broker.errors import InvalidRequest
-from broker.oauth import registration
+from broker.oauth import assertion, registration
 from broker.providers import words
 from broker.providers.model import Provider
 from broker.providers.urls import split
 from broker.usecases import registrations
 from broker.usecases.context import Context
 
-AUTH_METHODS = ("none", "client_secret_basic", "client_secret_post")
+AUTH_METHODS = ("none", "client_secret_basic", "client_secret_post", *assertion.METHODS)
 Brought = tuple[Client, Secret | None]
 
 
@@ -43,20 +43,48 @@ async def brought(
         auth_method: how it authenticates, or empty.
 
     Raises:
-        InvalidRequest: there is no such way to authenticate, or a secret of nobody.
+        InvalidRequest: there is no such way to authenticate, a secret of nobody, or a key that was made only now.
     """
+    known = await ctx.store.clients(provider.name)
     if client_id and client_secret is None and not auth_method:
-        if any(client_id == known.client_id for known in await ctx.store.clients(provider.name)):
+        if any(client_id == client.client_id for client in known):
             return None
     elif not client_id and account is not None:
         client_id = account.destination.client_id if client_secret is not None or auth_method else ""
-    return described(provider, client_id, client_secret, auth_method=auth_method, now=ctx.clock())
+    if client_id and client_secret is None and auth_method in ("", BY_KEY):
+        if any((client_id, BY_KEY) == (client.client_id, client.auth_method) for client in known):
+            return None
+        waiting = await ctx.store.waiting_key(provider.name)
+        if waiting is not None:
+            return Client(
+                "", provider.name, client_id, BY_KEY, "given", has_secret=True, created_at=ctx.clock()
+            ), waiting
+        if (auth_method or _best_method(provider, has_secret=False)) == BY_KEY:
+            await _make_known(ctx, provider, client_id)
+    return await described(provider, client_id, client_secret, auth_method=auth_method, now=ctx.clock())
 
 
-def described(
+async def _make_known(ctx: Context, provider: Provider, client_id: str) -> NoReturn:
+    """Make a key, keep it until a login with it succeeds, and send the person to the provider with it first.
+
+    Raises:
+        InvalidRequest: always: a key that nobody knows opens nothing.
+    """
+    made = await described(provider, "", None, auth_method=BY_KEY, now=ctx.clock())
+    if made is not None:
+        await keep(ctx, provider, *made)
+    raise InvalidRequest(
+        f"Keyfob has made a key for client '{client_id}', and {provider.title} does not know it yet.",
+        f"Give its public half to {provider.title} (keyfob provider show {provider.name}), then log in again.",
+    )
+
+
+async def described(
     provider: Provider, client_id: str, client_secret: Secret | None, *, auth_method: str, now: float
 ) -> Brought | None:
     """Return a client as a person describes it, not kept yet; None where nothing is said.
+
+    One with a key gets a new one. It may have no id yet: many providers give one in return for the key.
 
     Raises:
         InvalidRequest: as :func:`brought`.
@@ -65,12 +93,38 @@ def described(
         raise InvalidRequest(
             f"'{auth_method}' is no client authentication method.", f"Use one of {', '.join(AUTH_METHODS)}."
         )
+    if auth_method == BY_KEY:
+        if client_secret is not None:
+            raise InvalidRequest(
+                f"A client secret does not go with {BY_KEY}: Keyfob makes the key itself.", "Leave the secret out."
+            )
+        key = await asyncio.to_thread(assertion.new_key, assertion.algorithm(provider))
+        return Client("", provider.name, client_id, BY_KEY, "given", has_secret=True, created_at=now), key
     if not client_id:
         if client_secret is not None or auth_method:
             raise InvalidRequest("There is a client secret and no client.", "Give the client id that it belongs to.")
         return None
     method = auth_method or _best_method(provider, has_secret=client_secret is not None)
+    if method == assertion.BY_SECRET:
+        assertion.check_secret(provider, client_secret)
     return Client("", provider.name, client_id, method, "given", client_secret is not None, now), client_secret
+
+
+async def public_keys(ctx: Context, provider: str) -> list[tuple[str, dict[str, Any]]]:
+    """Return the public half of every key that Keyfob has at a provider, as a JWK set, with its client's id.
+
+    Each is derived from the private key: what stood in the database in plain could be exchanged for a stranger's.
+
+    Raises:
+        Locked: there is no key to open them with.
+    """
+    found = []
+    for client in await ctx.store.clients(provider):
+        kept = await ctx.store.client(client.uuid) if client.auth_method == BY_KEY else None
+        if kept is not None and kept[1] is not None:
+            found.append((client.client_id, assertion.public_jwks(kept[1])))
+    waiting = await ctx.store.waiting_key(provider)
+    return found if waiting is None else [*found, ("", assertion.public_jwks(waiting))]
 
 
 async def keep(ctx: Context, provider: Provider, client: Client, secret: Secret | None) -> Client:
@@ -169,6 +223,23 @@ def metadata_document(provider: Provider, client_id: str, redirect_uri: str) -> 
     return {"client_id": client_id, **registration.public_metadata(provider, uris, provider.scopes)}
 
 
+async def confidential(ctx: Context, provider: Provider, client_id: str, account: Account | None) -> Brought:
+    """Return the client to get a token of its own with: the one named, else the account's own, or the newest.
+
+    Raises:
+        InvalidRequest: there is none.
+    """
+    client_id = client_id or (account.destination.client_id if account is not None else "")
+    for client in await ctx.store.clients(provider.name):
+        if client_id == client.client_id or (not client_id and client.has_secret):
+            return await ctx.store.client(client.uuid) or (client, None)
+    raise InvalidRequest(
+        f"Provider '{provider.name}' has no client with a secret or key.",
+        "Name it (--client-id), and give its secret (--client-secret-file) or have a key made "
+        f"(--token-endpoint-auth-method {BY_KEY}).",
+    )
+
+
 def by_hand(provider: Provider, redirect_uri: str) -> InvalidRequest:
     """Return what to say where only a person can make a client: where, what to paste there, and what to run then."""
     secret = words.client_secret(provider)
@@ -197,7 +268,9 @@ def by_hand(provider: Provider, redirect_uri: str) -> InvalidRequest:
 
 def _best_method(provider: Provider, *, has_secret: bool) -> str:
     if not has_secret:
-        return "none"
+        # A public client is what no secret means, wherever the provider may know such; many do not announce it.
+        others = [method for method in provider.auth_methods if method in AUTH_METHODS and method != BY_KEY]
+        return BY_KEY if BY_KEY in provider.auth_methods and not set(others) - {assertion.BY_SECRET} else "none"
     # client_secret_basic is what every server must support (RFC 6749 2.3.1).
-    known = [method for method in provider.auth_methods if method in AUTH_METHODS and method != "none"]
+    known = [method for method in provider.auth_methods if method in AUTH_METHODS and method not in ("none", BY_KEY)]
     return "client_secret_basic" if not known or "client_secret_basic" in known else known[0]

@@ -20,7 +20,8 @@ from broker.store.store import TakenLogin
 from broker.usecases import clients, login, providers
 from broker.usecases.activate import give_back, read_answer
 from broker.usecases.context import Context, Moment, Poll
-from broker.usecases.login import NewLogin, prepare, redirect_uri, wanted
+from broker.usecases.login import redirect_uri
+from broker.usecases.newlogin import NewLogin, prepare, wanted
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +35,7 @@ async def begin(ctx: Context, new: NewLogin) -> Login:
     """Ask for the codes and keep them: the device code sealed, the user code for the person.
 
     Raises:
-        as ``login.prepare``; Locked when nothing can be sealed; LoginFailed where the provider refuses;
+        as ``newlogin.prepare``; Locked when nothing can be sealed; LoginFailed where the provider refuses;
         ProviderUnavailable where it gives no proper answer.
     """
     provider, account, resource = await prepare(ctx, new)

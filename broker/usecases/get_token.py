@@ -24,7 +24,7 @@ from broker.core.secret import Secret
 from broker.core.token import Token, Wish
 from broker.errors import KeyfobError, UnknownAccount
 from broker.oauth import idtoken
-from broker.usecases import apps, login, refresh
+from broker.usecases import apps, login, newlogin, refresh
 from broker.usecases.context import Context
 from broker.usecases.narrower import Held, No, bring, kept, unable
 
@@ -255,7 +255,7 @@ async def _absent(ctx: Context, caller: Caller, ask: Ask) -> Outcome:
     decision = policy.decide(caller, ask, (), ask.resource, ctx.clock())
     if isinstance(decision, Denied):
         return decision
-    for pending in await login.first_logins(ctx):
+    for pending in await newlogin.first_logins(ctx):
         if pending.account == ask.account:
             return MustLogin(ask.account, Pending.reason, login.start_url(ctx, pending.id), pending=True)
     raise UnknownAccount(
@@ -274,7 +274,7 @@ async def _renewed(ctx: Context, account: Account) -> Account | None:
             return account
         case NeedsLogin() | Misconfigured() | Suspect() | Static():
             return account
-    if not account.has_refresh_token:
+    if not account.renewable:
         return account
     try:
         if not _is_over(account, now) and await refresh.quota_wait(ctx, account):
@@ -379,7 +379,7 @@ async def refused(ctx: Context, account: Account, caller: Caller) -> MustLogin |
             return Unavailable(account.name, reason, max(1.0, retry_at - now))
         case Suspect(reason=reason):
             return MustLogin(account.name, reason, await _offer(ctx, account, caller), confirm=True)
-    if account.has_refresh_token:
+    if account.renewable:
         return Unavailable(account.name, "A refresh is under way and takes long.", 5.0)
     reason = "The token has expired and the provider gave no refresh token."
     return MustLogin(account.name, reason, await _offer(ctx, account, caller))

@@ -1,13 +1,13 @@
 """A login without a browser: a token or a refresh token that a person brings along.
 
-Called by the web API for the flows ``token`` and ``refresh-token``.
+Called by the web API for the flows ``token`` and ``refresh-token``; ``machine`` ends its logins here as well.
 """
 
 import logging
 import secrets
 from dataclasses import replace
 
-from broker.core.account import Account, Active, Identity, Static
+from broker.core.account import BY_REFRESH_TOKEN, Account, Active, Identity, Renewal, Static
 from broker.core.login import Client, Flow, Login
 from broker.core.secret import Secret
 from broker.core.token import Grant, Token
@@ -18,7 +18,8 @@ from broker.usecases import clients
 from broker.usecases.activate import activate, read_answer
 from broker.usecases.context import Context
 from broker.usecases.identify import checked, told
-from broker.usecases.login import Finished, NewLogin, prepare, redirect_uri
+from broker.usecases.login import Finished, redirect_uri
+from broker.usecases.newlogin import NewLogin, prepare
 
 log = logging.getLogger(__name__)
 
@@ -44,10 +45,10 @@ async def bring_token(ctx: Context, new: NewLogin, access_token: Secret, expires
         raise InvalidRequest("That token has expired already.", "Make a new one.")
     provider, _, resource = await prepare(ctx, new)
     new = replace(new, resource=resource)
-    login = _login(ctx, new, provider, "token")
+    login = described(ctx, new, provider, "token")
     who = await _whose(ctx, provider, access_token)
     token = Token("Bearer", new.scope, issued_at=ctx.clock(), expires_at=expires_at)
-    return await _finish(ctx, login, provider, Grant(token, access_token), who, Static(ctx.clock()))
+    return await finish(ctx, login, provider, Grant(token, access_token), who, Static(ctx.clock()))
 
 
 async def bring_refresh_token(ctx: Context, new: NewLogin, refresh_token: Secret) -> Finished:
@@ -80,7 +81,7 @@ async def bring_refresh_token(ctx: Context, new: NewLogin, refresh_token: Secret
             grant = replace(grant, refresh_token=refresh_token)
         if brought is not None:
             client = await clients.keep(ctx, provider, *brought)
-        login = _login(ctx, new, provider, "refresh-token", client)
+        login = described(ctx, new, provider, "refresh-token", client)
         # The token that was brought is spent by now: whatever comes, its successor must not be lost.
         grant, claims = await checked(ctx, provider, grant, client.client_id)
         who = Identity(claims.issuer, claims.subject, claims.label) if claims is not None else told(provider, grant)
@@ -91,7 +92,7 @@ async def bring_refresh_token(ctx: Context, new: NewLogin, refresh_token: Secret
                 )
             except (identity.IdentityRefused, ProviderUnavailable) as exc:
                 log.warning("%s did not say whose refresh token was brought: %s", provider.title, exc)
-        return await _finish(ctx, login, provider, grant, who, Active(ctx.clock()))
+        return await finish(ctx, login, provider, grant, who, Active(ctx.clock()))
 
 
 async def _kept_client(
@@ -116,7 +117,8 @@ async def _whose(ctx: Context, provider: Provider, access_token: Secret) -> Iden
         raise LoginFailed(f"{provider.title} does not accept this token: {exc}.", where.strip()) from exc
 
 
-def _login(ctx: Context, new: NewLogin, provider: Provider, flow: Flow, client: Client | None = None) -> Login:
+def described(ctx: Context, new: NewLogin, provider: Provider, flow: Flow, client: Client | None = None) -> Login:
+    """Return a login that is done at once, as it will be remembered."""
     now = ctx.clock()
     return Login(
         id=secrets.token_urlsafe(24),
@@ -138,15 +140,26 @@ def _login(ctx: Context, new: NewLogin, provider: Provider, flow: Flow, client: 
     )
 
 
-async def _finish(
-    ctx: Context, login: Login, provider: Provider, grant: Grant, who: Identity | None, state: Active | Static
+async def finish(
+    ctx: Context,
+    login: Login,
+    provider: Provider,
+    grant: Grant,
+    who: Identity | None,
+    state: Active | Static,
+    renewal: Renewal = BY_REFRESH_TOKEN,
 ) -> Finished:
+    """Make or renew the account of a login that is done at once, and remember the login.
+
+    Raises:
+        Conflict: as ``activate``.
+    """
     replaced = await ctx.store.account(login.account) if login.account else None
     login = replace(login, replaces=replaced.uuid if replaced is not None else None)
-    account = await activate(ctx, login, provider, grant, who, state)
+    account = await activate(ctx, login, provider, grant, who, state, renewal)
     # Kept like a login through a browser, so that its id can be asked for the same way.
     await ctx.store.put_login(replace(login, state="pending"), state=Secret(""), verifier=Secret(""))
     await ctx.store.end_login(login.id, state="done", account=account.name, reason="")
-    ctx.publish("logged-in", account.name, detail=who.label if who is not None else "", login=login.id)
+    ctx.publish("logged-in", account.name, detail=account.label, login=login.id)
     ctx.wake.set()
     return Finished(replace(login, account=account.name), account, provider)

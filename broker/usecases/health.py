@@ -12,7 +12,7 @@ from typing import Literal
 from broker.core.account import Pending
 from broker.core.timing import LONGEST_SLEEP
 from broker.errors import StoreUnavailable
-from broker.usecases import login, refresh
+from broker.usecases import newlogin, refresh
 from broker.usecases.context import Context
 
 # The scheduler looks at least every 37 s; three missed looks mean that it is gone, not late.
@@ -47,7 +47,7 @@ async def report(ctx: Context) -> Report:
     except StoreUnavailable as exc:
         reasons.append(str(exc))
     try:
-        if begun := len(await login.first_logins(ctx)):
+        if begun := len(await newlogin.first_logins(ctx)):
             states[Pending.name] = begun
         for account in await ctx.store.accounts():
             states[account.state.name] += 1

@@ -6,66 +6,23 @@ which points a refused caller to a login.
 
 import asyncio
 import secrets
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
-from broker.core.account import ACCOUNT_NAME, Account
-from broker.core.login import LOGIN_LIFETIME, Flow, Login
+from broker.core.account import Account
+from broker.core.login import LOGIN_LIFETIME, Login
 from broker.core.secret import Secret
 from broker.errors import Conflict, InvalidRequest, KeyfobError, LoginFailed, UnknownLogin
 from broker.oauth import authcode, wire
 from broker.providers.flows import first_offered
 from broker.providers.model import Provider
-from broker.providers.urls import check_resource
 from broker.store.store import TakenLogin
-from broker.usecases import clients, providers, push, rediscovery
+from broker.usecases import clients, providers, push
 from broker.usecases.activate import activate, read_answer
 from broker.usecases.context import Context, Moment
 from broker.usecases.identify import identify
-from broker.usecases.providers import NewProvider
-
-
-@dataclass(frozen=True, slots=True)
-class NewLogin:
-    """What a login should be.
-
-    Attributes:
-        provider: name of a provider or preset, or a URL: an issuer, a site, or a protected resource. Empty where an
-            account logs in again, or ``resource`` says where.
-        account: the name to give, or empty for a sane default.
-        base_url: the instance, where the preset needs one.
-        parameters: what else stands in the preset's addresses, such as a tenant.
-        scope: what to ask; empty for the provider's default. An account that logs in again is asked for what it has
-            asked for before as well, ...
-        only_scope: ... unless this is so.
-        flow: how the person logs in.
-        client_id: a client registered by hand, or empty.
-        client_secret: its secret, or None.
-        auth_method: how the client authenticates, or empty.
-        resource: RFC 8707 resource, or None for what the account or a resource's URL says.
-        private: special-purpose addresses are allowed for a provider that is new.
-    """
-
-    provider: str
-    account: str = ""
-    base_url: str = ""
-    parameters: Mapping[str, str] = field(default_factory=dict)
-    scope: tuple[str, ...] = ()
-    flow: Flow = "browser"
-    client_id: str = ""
-    client_secret: Secret | None = None
-    auth_method: str = ""
-    resource: str | None = None
-    private: bool = False
-    only_scope: bool = False
-
-    def asks(self, provider: Provider, account: Account | None) -> tuple[str, ...]:
-        """Return the scopes to ask for: more of them must not cost an account those that it has."""
-        had = account.asked_scope if account is not None else ()
-        if self.only_scope or not self.scope:
-            return self.scope or had or provider.scopes
-        return tuple(dict.fromkeys((*had, *self.scope)))
+from broker.usecases.newlogin import NewLogin, prepare, wanted
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,62 +53,6 @@ def redirect_uri(ctx: Context, provider: Provider) -> str:
     """
     origin = ctx.browser_url.replace("127.0.0.1", provider.redirect.host)
     return f"{origin}/callback/{provider.name}"
-
-
-async def prepare(
-    ctx: Context, new: NewLogin, *, ask_again: bool = True
-) -> tuple[Provider, Account | None, str | None]:
-    """Find or add the provider, the account that would log in again, and the resource that the login is for.
-
-    Args:
-        ctx: the collaborators.
-        new: what the login should be.
-        ask_again: an issuer that was asked about itself long ago is asked again; nobody has to wait for that.
-
-    Raises:
-        InvalidRequest, Conflict, UnknownProvider, ProviderUnavailable: with the next step.
-    """
-    if new.account and not ACCOUNT_NAME.fullmatch(new.account):
-        raise InvalidRequest(
-            f"'{new.account}' cannot be an account's name.",
-            "Use letters, digits and . _ @ - (the first a letter or digit), 64 at the most.",
-        )
-    if new.resource is not None:
-        check_resource(new.resource)
-    known = rediscovery.fresh if ask_again else providers.find
-    account = await ctx.store.account(new.account) if new.account else None
-    if account is not None and not new.base_url and not new.parameters:
-        provider = await providers.find(ctx, account.provider)
-        if new.provider in ("", provider.name, provider.preset):
-            return await known(ctx, provider.name), account, new.resource or account.resource
-    if not new.provider and new.resource is None:
-        begun = [found for found in await first_logins(ctx) if new.account and found.account == new.account]
-        if not begun:
-            raise InvalidRequest("Which provider?", "Name it with --provider; see: keyfob provider presets")
-        return await known(ctx, begun[-1].provider), None, None
-    is_url = "://" in new.provider
-    reached = await providers.reach(
-        ctx,
-        NewProvider(
-            preset="" if is_url else new.provider,
-            issuer=new.provider if is_url else "",
-            resource="" if new.provider else new.resource or "",
-            base_url=new.base_url,
-            parameters=new.parameters,
-            private=new.private,
-        ),
-    )
-    provider = reached.provider
-    if account is not None and account.provider != provider.name:
-        raise Conflict(
-            f"Account '{account.name}' is at provider '{account.provider}', not at '{provider.name}'.",
-            "Choose another account name, or log that one out first.",
-        )
-    if not reached.discovered:
-        provider = await known(ctx, provider.name)
-    # What leads to the server is named as it names itself; a resource beside a provider is what the person says.
-    said = (new.resource if new.provider else None) or reached.resource or new.resource
-    return provider, account, said or (account.resource if account is not None else None)
 
 
 async def begin(ctx: Context, new: NewLogin, *, ask_again: bool = True) -> Login:
@@ -229,21 +130,6 @@ def _check_pkce(provider: Provider) -> None:
         )
 
 
-def wanted(new: NewLogin, provider: Provider, account: Account | None) -> tuple[str, ...]:
-    """Return the scope to ask for: what is said now, else what the account asked for, else the provider's.
-
-    Raises:
-        InvalidRequest: an ID token would be asked for that nobody could check.
-    """
-    scope = new.asks(provider, account)
-    if "openid" in scope and not provider.endpoints.jwks:
-        raise InvalidRequest(
-            f"{provider.title} shows no keys, so an ID token of it cannot be checked.",
-            "Leave the scope 'openid' out (--scope ...), or configure the provider with its jwks_uri.",
-        )
-    return scope
-
-
 async def finish(
     ctx: Context, provider_name: str, params: Sequence[tuple[str, str]], cookie_of: Callable[[str], Secret | None]
 ) -> Finished:
@@ -276,13 +162,6 @@ async def finish(
     return await complete(ctx, taken, params)
 
 
-async def first_logins(ctx: Context) -> list[Login]:
-    """Return the logins under way that would make an account of a chosen name, oldest first."""
-    now = ctx.clock()
-    pending = await ctx.store.logins_pending()
-    return [found for found in pending if found.account and found.replaces is None and found.expires_at > now]
-
-
 async def cancel(ctx: Context, login_id: str) -> None:
     """Give a pending login up.
 
@@ -303,8 +182,11 @@ async def cancel(ctx: Context, login_id: str) -> None:
 async def offer(ctx: Context, account: Account) -> str:
     """Return a URL at which a person can log this account in again; empty where that cannot be offered.
 
-    One unopened login per account is enough, however often it is asked for.
+    One unopened login per account is enough, however often it is asked for. An account of a program has no person who
+    could log in.
     """
+    if account.is_machine:
+        return ""
     async with ctx.offering.setdefault(account.uuid, asyncio.Lock()):
         known = ctx.offers.get(account.uuid)
         login = await ctx.store.login(known) if known is not None else None

@@ -239,7 +239,7 @@ async def _discover(ctx: Context, config: ProviderConfig, new: NewProvider) -> F
 async def _keep(ctx: Context, config: ProviderConfig, new: NewProvider) -> Provider:
     """Keep a provider, and the client that came with its description."""
     provider = catalog.resolve(config, ctx.presets_dir)
-    brought = clients.described(
+    brought = await clients.described(
         provider, new.client_id, new.client_secret, auth_method=new.auth_method, now=ctx.clock()
     )
     await ctx.store.put_provider(config)

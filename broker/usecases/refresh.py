@@ -1,4 +1,4 @@
-"""A refresh: the one place where a refresh token is spent.
+"""A refresh: the one place where a refresh token is spent, and where accounts without one get their next token.
 
 ``join`` is what apps and the scheduler call; ``refresh_due`` is the tick; ``settle`` runs once at start, for what a
 crash left open. The order in ``_fly`` is the promise: intent committed -> sent once -> answer durable -> judged ->
@@ -13,13 +13,15 @@ from dataclasses import replace
 from broker.core import account as transitions
 from broker.core import timing
 from broker.core.account import Account, Active, Identity, NeedsLogin
+from broker.core.login import Client
 from broker.core.secret import Secret
 from broker.core.token import Grant, Wish
 from broker.errors import InvalidRequest, KeyfobError, Misconfigured, StoreUnavailable, UnknownProvider
 from broker.oauth import idtoken, wire
 from broker.oauth.grant import BadReply, Unreadable, read_grant
 from broker.providers.model import Provider
-from broker.usecases import setbacks
+from broker.providers.rules import ReplyRules
+from broker.usecases import renewal, setbacks
 from broker.usecases.context import Context
 from broker.usecases.login import redirect_uri
 from broker.usecases.providers import find, timing_policy
@@ -174,7 +176,7 @@ async def _fly(ctx: Context, seen: Account, wish: Wish | None, before: asyncio.T
     provider = await find(ctx, seen.provider)
     issuer = setbacks.issuer_of(seen)
     rules = provider.refresh
-    one_by_one = rules.rotation != "never" and not rules.reuse_grace_s
+    one_by_one = setbacks.spends(seen, provider) and not rules.reuse_grace_s
     async with ctx.flights.cleared(seen.uuid, issuer, one_by_one=one_by_one):
         # The row may have changed since it was seen, the more so while this flight waited at the gate.
         account = await ctx.store.account_by_uuid(seen.uuid)
@@ -190,24 +192,15 @@ async def _fly(ctx: Context, seen: Account, wish: Wish | None, before: asyncio.T
         if setbacks.is_too_late(account, provider, ctx.clock()):
             await setbacks.too_late(ctx, account, provider)
             return ""
-        client, secret = await ctx.store.client_of(account)
+        client, proof = await ctx.store.client_of(account)
         refresh_token = await ctx.store.refresh_token(account)
         sent = ctx.sent()
-        intended = await ctx.store.begin_refresh(account, sent.at, wish) if refresh_token is not None else None
-        if intended is None or refresh_token is None:
+        ready = refresh_token is not None or account.is_machine
+        intended = await ctx.store.begin_refresh(account, sent.at, wish) if ready else None
+        if intended is None:
             return ""  # The row has changed since it was read; the next look finds what it is now.
         try:
-            outcome = await wire.refresh(
-                ctx.http,
-                provider,
-                client,
-                secret,
-                token_endpoint=account.destination.token_endpoint,
-                refresh_token=refresh_token,
-                redirect_uri=redirect_uri(ctx, provider),
-                resource=account.resource if wish is None else wish.resource,
-                scope=() if wish is None else wish.scope,
-            )
+            outcome = await _ask(ctx, account, provider, client, proof, refresh_token, wish)
         except Misconfigured as exc:
             # Nothing was sent, and nothing will be before a person has mended it.
             await setbacks.misconfigured(ctx, intended, str(exc))
@@ -224,12 +217,41 @@ async def _fly(ctx: Context, seen: Account, wish: Wish | None, before: asyncio.T
         return ""
 
 
+async def _ask(
+    ctx: Context,
+    account: Account,
+    provider: Provider,
+    client: Client,
+    proof: Secret | None,
+    refresh_token: Secret | None,
+    wish: Wish | None,
+) -> wire.Outcome:
+    """Send the one request that renews the account, or that brings what was wished for."""
+    there, resource = account.destination.token_endpoint, account.resource
+    if refresh_token is None or account.is_machine:
+        scope = account.asked_scope
+        return await renewal.ask(
+            ctx, provider, account.renewal, client, proof, token_endpoint=there, scope=scope, resource=resource
+        )
+    return await wire.refresh(
+        ctx.http,
+        provider,
+        client,
+        proof,
+        token_endpoint=there,
+        refresh_token=refresh_token,
+        redirect_uri=redirect_uri(ctx, provider),
+        resource=resource if wish is None else wish.resource,
+        scope=() if wish is None else wish.scope,
+    )
+
+
 def _still_wanted(account: Account, seen: Account) -> bool:
     """Whether a refresh still makes sense: another flight may have landed, or a login begun a new life."""
     # A narrower token leaves the account well and its own token alone; whatever else changes the generation does not.
     narrowed = isinstance(account.state, Active) and account.token_generation == seen.token_generation
     return (
-        account.has_refresh_token
+        account.renewable
         and (account.generation == seen.generation or narrowed)
         # Seen between the two commits of an answer, it had the new generation and the old token still.
         and account.token == seen.token
@@ -280,12 +302,15 @@ async def _judge(
 
     Returns why the provider does not give what was wished for; empty text where it does.
     """
-    asked = account.scope if wish is None else wish.scope or account.scope
-    rules = provider.reply.of_refresh()
+    own = account.asked_scope if account.is_machine else account.scope
+    asked = own if wish is None else wish.scope or own
+    rules = _reply_rules(account, provider)
     try:
-        refreshed = replace(provider, reply=rules)
-        grant = read_grant(raw, provider=refreshed, issued_at=sent_at, asked_scope=asked)
-        if not (provider.issuer and provider.endpoints.jwks):
+        answering = replace(provider, reply=rules)
+        grant = read_grant(raw, provider=answering, issued_at=sent_at, asked_scope=asked)
+        if account.is_machine:
+            grant = renewal.bare(grant)
+        elif not (provider.issuer and provider.endpoints.jwks):
             grant = replace(grant, id_token=None)  # nothing could verify it
         await _check_use(ctx, account, provider, grant)
     except _Foreign as exc:
@@ -294,7 +319,7 @@ async def _judge(
         return ""
     except (BadReply, KeyfobError) as exc:
         gone = isinstance(exc, Unreadable) or wire.hides_refresh_token(raw, rules)
-        if gone and wire.refresh_token_in(raw, rules) is None:
+        if gone and setbacks.spends(account, provider) and wire.refresh_token_in(raw, rules) is None:
             # Carried out, and the new refresh token is not to be found in it: as good as lost.
             await setbacks.lost(ctx, account, provider, sent_at, str(exc))
         else:
@@ -316,7 +341,7 @@ def beyond(wish: Wish, grant: Grant) -> str:
 
 
 async def _unusable(ctx: Context, account: Account, provider: Provider, raw: Secret, why: Exception) -> None:
-    if wire.refresh_token_in(raw, provider.reply.of_refresh()) is not None:
+    if wire.refresh_token_in(raw, _reply_rules(account, provider)) is not None:
         account = transitions.doubt_over(account)
     said = str(why).rstrip(".")
     await setbacks.failed(ctx, account, provider, f"The new token from {provider.title} is not usable: {said}.")
@@ -351,6 +376,11 @@ def _check_same(known: Identity, provider: Provider, told: Identity) -> None:
         raise _Foreign(
             f"{provider.title} answered a refresh for '{known.label}' with a token of somebody else ('{told.label}')."
         )
+
+
+def _reply_rules(account: Account, provider: Provider) -> ReplyRules:
+    """Return the shape that a renewal is answered in: every token of a program is a first one, and comes as such."""
+    return provider.reply if account.is_machine else provider.reply.of_refresh()
 
 
 def _lifetime(grant: Grant) -> str:

@@ -24,6 +24,10 @@ ON_THE_WAY = 1.0
 async def receive(ctx: Context, account: Account, provider: Provider, outcome: wire.NoToken, sent_at: float) -> None:
     """Match what came back in the place of a token, and write down what it means."""
     match outcome:
+        case wire.Refused(error=error, description=description) if account.is_machine and _is_final(provider, error):
+            told = said(provider, error, description)
+            checked = "its id, its secret or key, what it may ask for there, and the clock of this machine"
+            await misconfigured(ctx, account, f"{told} Check the client: {checked}.")
         case wire.Refused(error=error) if error in provider.refresh.dead_grant_errors:
             await _dead(ctx, account, provider, outcome)
         case wire.Refused(error=error, description=description) if error in CLIENT_ERRORS:
@@ -62,6 +66,16 @@ def issuer_of(account: Account) -> str:
     return account.destination.issuer or account.destination.token_endpoint
 
 
+def spends(account: Account, provider: Provider) -> bool:
+    """Whether a request to renew the account may spend what it is renewed with, so that a lost answer may be a loss."""
+    return not account.is_machine and provider.refresh.rotation != "never"
+
+
+def _is_final(provider: Provider, error: str) -> bool:
+    """Whether an account of a program gets no token before somebody has mended its client (RFC 6749 5.2)."""
+    return error in (*CLIENT_ERRORS, "invalid_grant", *provider.refresh.dead_grant_errors)
+
+
 async def _dead(ctx: Context, account: Account, provider: Provider, refusal: wire.Refused) -> None:
     """The provider says that the grant is dead. Only the row that was sent may die: a lost race is not a death."""
     reason = said(provider, refusal.error, refusal.description)
@@ -96,7 +110,7 @@ async def failed(
 
 async def lost(ctx: Context, account: Account, provider: Provider, sent_at: float, reason: str) -> None:
     """Sent, and no answer came. What that means depends on whether the refresh token could be spent by it."""
-    if provider.refresh.rotation == "never":
+    if not spends(account, provider):
         await failed(ctx, account, provider, f"The answer of {provider.title} was lost: {reason}.")
         return
     before = lost_at(account)

@@ -15,22 +15,21 @@ from broker.core.policy import Ask, Caller
 from broker.core.secret import Secret
 from broker.errors import InvalidRequest, LoginFailed, UnknownLogin
 from broker.providers.urls import check_resource
-from broker.usecases import accounts, begin, given, login, paste
+from broker.usecases import accounts, begin, given, login, machine, paste
 from broker.usecases import get_token as tokens
 from broker.usecases.context import Context
-from broker.usecases.login import NewLogin
+from broker.usecases.newlogin import NewLogin
 from broker.web import render
 from broker.web.body import Fields, Query, check_words
 from broker.web.guards import check_unlocked
 
 # A waiting poll answers before proxies and clients grow impatient.
 MOST_WAIT = 60.0
-# The flows of this version; the others of the contract are refused by name.
-FLOWS: tuple[Flow, ...] = ("browser", "paste", "device", "token", "refresh-token")
+FLOWS: tuple[Flow, ...] = get_args(Flow)
 # What is done where nobody says anything: the second where the provider has no page for the first.
 USUAL: tuple[Flow, ...] = ("browser", "device")
 # These ask nothing of a person any more: they cannot be one choice of several.
-AT_ONCE: tuple[Flow, ...] = ("token", "refresh-token")
+AT_ONCE: tuple[Flow, ...] = (*machine.FLOWS, "token", "refresh-token")
 
 
 def caller_of(request: Request) -> Caller:
@@ -103,10 +102,11 @@ async def refresh_account(request: Request, ctx: Context) -> Response:
 async def start_login(request: Request, ctx: Context) -> Response:
     """``POST /v1/logins``."""
     body = await Fields.read(request)
-    flows = _flows(body)
+    name = body.text("account")
+    flows = await _flows(ctx, body, name)
     new = NewLogin(
         provider=body.text("provider"),
-        account=body.text("account"),
+        account=name,
         base_url=body.text("base_url"),
         parameters=body.texts("parameters"),
         scope=body.words("scope"),
@@ -117,21 +117,35 @@ async def start_login(request: Request, ctx: Context) -> Response:
         resource=body.text("resource") or None,
         private=body.flag("private"),
         only_scope=body.flag("only_scope"),
+        subject=body.text("subject"),
+        audience=body.text("audience"),
     )
     access_token, refresh_token = body.secret("access_token"), body.secret("refresh_token")
     expires_at = body.time("expires_at")
     body.end()
     check_unlocked(ctx)
+    _check_members(new, access_token, refresh_token)
     if new.flow == "token":
         finished = await given.bring_token(ctx, new, _needed(access_token, "access_token"), expires_at)
     elif new.flow == "refresh-token":
         finished = await given.bring_refresh_token(ctx, new, _needed(refresh_token, "refresh_token"))
+    elif new.flow in machine.FLOWS:
+        finished = await machine.log_in(ctx, new)
     else:
-        if access_token is not None or refresh_token is not None:
-            raise InvalidRequest("A token does not go with this flow.", "Use the flow 'token' or 'refresh-token'.")
         started = await begin.begin(ctx, new, flows)
         return render.answer(render.login(started, login.start_url(ctx, started.id)), 201)
     return render.answer(render.login(finished.login, "", finished.account), 201)
+
+
+def _check_members(new: NewLogin, access_token: Secret | None, refresh_token: Secret | None) -> None:
+    """Refuse what belongs to another flow: silence would let a person believe that it was heard."""
+    brought = new.flow in ("token", "refresh-token")
+    if not brought and (access_token is not None or refresh_token is not None):
+        raise InvalidRequest("A token does not go with this flow.", "Use the flow 'token' or 'refresh-token'.")
+    if new.flow not in machine.FLOWS and (new.subject or new.audience):
+        raise InvalidRequest(
+            "A subject or an audience does not go with this flow.", f"Use one of: {', '.join(machine.FLOWS)}."
+        )
 
 
 async def show_login(request: Request, ctx: Context) -> Response:
@@ -187,20 +201,24 @@ def _ask(request: Request, scope: tuple[str, ...], resource: str | None) -> Ask:
     return Ask(request.path_params["account"], scope, resource or None)
 
 
-def _flows(body: Fields) -> tuple[Flow, ...]:
-    """Take the flow, or several of which the first that the provider offers is meant."""
+async def _flows(ctx: Context, body: Fields, account: str) -> tuple[Flow, ...]:
+    """Take the flow, or several of which the first that the provider offers is meant.
+
+    Where that leaves a choice, an account of a program logs in as it did before: no person is to be asked for it.
+    """
     named = body.choices("flow")
     for flow in named:
         if flow not in FLOWS:
-            known = flow in get_args(Flow)
-            raise InvalidRequest(
-                f"The flow '{flow}' is not built yet." if known else f"There is no flow '{flow[:50]}'.",
-                f"Use one of: {', '.join(FLOWS)}.",
-            )
+            raise InvalidRequest(f"There is no flow '{flow[:50]}'.", f"Use one of: {', '.join(FLOWS)}.")
     flows = cast("tuple[Flow, ...]", named)
     if len(flows) > 1 and set(flows) & set(AT_ONCE):
-        raise InvalidRequest("A token that is brought along leaves nothing to choose.", "Name one flow.")
-    return flows or USUAL
+        raise InvalidRequest(
+            "A flow that asks nothing of a person leaves nothing to choose.", "Name that flow alone, or leave it out."
+        )
+    if len(flows) == 1:
+        return flows
+    former = await machine.former_flow(ctx, account)
+    return (former,) if former is not None else flows or USUAL
 
 
 def _needed(token: Secret | None, name: str) -> Secret:

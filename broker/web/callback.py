@@ -113,7 +113,7 @@ async def _result_page(ctx: Context, found: Login) -> pages.Page:
                 identity=account.identity.label if account.identity is not None else "",
                 scope=account.scope,
                 missing_scope=account.missing_scope,
-                refreshable=account.has_refresh_token,
+                refreshable=account.renewable,
             )
         case "pending":
             return pages.RefusalPage(

@@ -259,7 +259,8 @@ async def openapi(_: Request, ctx: Context) -> Response:
 async def _provider(ctx: Context, found: Provider) -> dict[str, Any]:
     ids = [client.client_id for client in await ctx.store.clients(found.name)]
     about = await providers.background(ctx, found.name)
-    return render.provider(found, ids, login.redirect_uri(ctx, found), about)
+    keys = None if ctx.store.locked else await clients.public_keys(ctx, found.name)
+    return render.provider(found, ids, login.redirect_uri(ctx, found), about, keys)
 
 
 def _grant(body: Fields, account: str = "") -> AppGrant:

@@ -134,6 +134,7 @@ def account(view: View | PendingView) -> dict[str, Any]:
             "refresh_expires_at": None,
             "created_at": timestamp(begun.created_at),
             "client_id": begun.destination.client_id,
+            "renewal": None,
             "generation": 0,
             "login_url": view.login_url,
             "next_step": advice.step(Pending.name, begun.account),
@@ -163,6 +164,7 @@ def account(view: View | PendingView) -> dict[str, Any]:
         "refresh_expires_at": timestamp(shown.refresh_expires_at),
         "created_at": timestamp(shown.created_at),
         "client_id": shown.destination.client_id,
+        "renewal": shown.renewal.by if shown.renewable else None,
         "generation": shown.generation,
         "login_url": view.login_url or None,
         "next_step": view.next_step or None,
@@ -194,17 +196,27 @@ def login(shown: Login, start_url: str, account: Account | None = None) -> dict[
     if account is not None:
         body["granted_scope"] = " ".join(account.scope)
         body["missing_scope"] = " ".join(account.missing_scope)
-    if account is not None and account.identity is not None:
-        body["identity"] = account.identity.label
+    if account is not None and account.label:
+        body["identity"] = account.label
     return body
 
 
-def provider(shown: Provider, client_ids: list[str], redirect_uri: str, about: Preset) -> dict[str, Any]:
-    """Return a configured provider, with what its preset says about itself."""
+def provider(
+    shown: Provider,
+    client_ids: list[str],
+    redirect_uri: str,
+    about: Preset,
+    keys: list[tuple[str, dict[str, Any]]] | None,
+) -> dict[str, Any]:
+    """Return a configured provider, with what its preset says about itself.
+
+    Of ``keys`` (client id, public JWK set) there is nothing to tell while locked.
+    """
     return {
         "name": shown.name,
         "preset": shown.preset,
         "clients": client_ids,
+        "keys": None if keys is None else [{"client_id": client, "jwks": jwks} for client, jwks in keys],
         "redirect_uri": redirect_uri,
         "private": shown.private,
         **_description(shown),

@@ -78,7 +78,8 @@ def test_every_option(logins: ScriptedDaemon, tmp_path: Path) -> None:
     """What the person says reaches the daemon under the API's names; the secret comes from its file."""
     (tmp_path / "secret").write_text("  s3cret\n")
     argv = ["login", "work", "--provider", "https://id.example", "--base-url", "https://pod.example", "--no-browser"]
-    argv += ["--scope", "openid", "a b", "--scope", "c", "--resource", "https://api.example/"]
+    argv += ["--scope", "openid", "a b", "--scope", "c", "--flow", "jwt-bearer", "--subject", "bot", "--audience", "A"]
+    argv += ["--resource", "https://api.example", "--token-endpoint-auth-method", "private_key_jwt"]
     argv += ["--client-id", "C", "--client-secret-file"]
     logins.answers("GET /v1/providers", {"providers": [{"name": "id-example"}]})
     logins.forget("POST /v1/logins")
@@ -91,8 +92,11 @@ def test_every_option(logins: ScriptedDaemon, tmp_path: Path) -> None:
         "provider": "https://id.example",
         "base_url": "https://pod.example",
         "scope": ["openid", "a", "b", "c"],
-        "resource": "https://api.example/",
-        "flow": USUAL,
+        "flow": "jwt-bearer",
+        "subject": "bot",
+        "audience": "A",
+        "resource": "https://api.example",
+        "token_endpoint_auth_method": "private_key_jwt",
         "client_id": "C",
         "client_secret": "s3cret",
     }
@@ -203,6 +207,10 @@ def test_login_fails(logins: ScriptedDaemon, capsys: pytest.CaptureFixture[str])
             "keyfob login work --scope a --only-scope --resource https://r/",
         ),
         (["work", "--client-id", "C D"], "keyfob login work --client-id 'C D'"),
+        (
+            ["ci", "--flow", "jwt-bearer", "--subject", "bot", "--token-endpoint-auth-method", "private_key_jwt"],
+            "keyfob login ci --token-endpoint-auth-method private_key_jwt --subject bot --flow jwt-bearer",
+        ),
     ],
 )
 def test_next_try_works(

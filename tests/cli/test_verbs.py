@@ -294,6 +294,26 @@ def test_provider_list_remove(daemon: ScriptedDaemon, capsys: pytest.CaptureFixt
     assert lines[1] == "mine      generic  https://id.example"
 
 
+def test_provider_keys(daemon: ScriptedDaemon, capsys: pytest.CaptureFixture[str]) -> None:
+    """A key's public half is printed as one line of JSON, ready to be pasted; whose it is stands beside it."""
+    jwks = {"keys": [{"kty": "EC", "kid": "k", "use": "sig", "alg": "ES256"}]}
+    keys = [{"client_id": "C", "jwks": jwks}, {"client_id": "", "jwks": jwks}]
+    daemon.answers("POST /v1/providers", {"name": "mine", "keys": keys[1:]}, status=201)
+    daemon.answers("GET /v1/providers/mine", {"name": "mine", "keys": keys})
+    method = ["--token-endpoint-auth-method", "private_key_jwt"]
+
+    assert main(["provider", "add", "mine", "--issuer", "https://id.example", *method]) == 0
+    added = capsys.readouterr()
+    assert main(["provider", "show", "mine"]) == 0
+    shown = capsys.readouterr()
+
+    assert json.loads(added.out) == jwks
+    assert "client that is still to be named" in added.err
+    assert daemon.requests[0].body["token_endpoint_auth_method"] == "private_key_jwt"
+    assert shown.out.splitlines()[-2:] == [json.dumps(jwks), json.dumps(jwks)]
+    assert "client 'C'" in shown.err
+
+
 def test_status(daemon: ScriptedDaemon, capsys: pytest.CaptureFixture[str]) -> None:
     """Status says how the daemon is, why, and where its doors are."""
     status = {

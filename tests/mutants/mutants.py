@@ -68,11 +68,9 @@ MUTANTS = (
     Mutant(
         "sent although the intent could not be written",
         "broker/usecases/refresh.py",
-        "        intended = await ctx.store.begin_refresh(account, sent.at, wish)"
-        " if refresh_token is not None else None\n",
+        "        intended = await ctx.store.begin_refresh(account, sent.at, wish) if ready else None\n",
         "        try:\n"
-        "            intended = await ctx.store.begin_refresh(account, sent.at, wish)"
-        " if refresh_token is not None else None\n"
+        "            intended = None if not ready else await ctx.store.begin_refresh(account, sent.at, wish)\n"
         "        except StoreUnavailable:\n"
         "            intended = account\n",
         "tests/usecases/test_get_token.py::test_a_store_that_cannot_note_the_intent_sends_nothing",
@@ -147,6 +145,27 @@ MUTANTS = (
         "        _, flying = await asyncio.wait(self.tasks.values(), timeout=seconds)\n",
         "        _, flying = await asyncio.wait(self.tasks.values(), timeout=0 * seconds)\n",
         "tests/usecases/test_refresh.py::test_a_stopping_daemon_lets_flights_land_and_starts_none",
+    ),
+    Mutant(
+        "an account without a refresh token is taken for one that could lose it",
+        "broker/usecases/setbacks.py",
+        '    return not account.is_machine and provider.refresh.rotation != "never"\n',
+        '    return provider.refresh.rotation != "never"\n',
+        "tests/usecases/test_machine.py::test_an_outage_passes",
+    ),
+    Mutant(
+        "a private key opens as a client secret, which is sent as it is",
+        "broker/store/providers.py",
+        "    return KEY if auth_method == BY_KEY else SECRET\n",
+        "    return SECRET\n",
+        "tests/store/test_client_keys.py::test_a_key_opens_for_its_own_purpose_only",
+    ),
+    Mutant(
+        "an assertion for whoever gets it: its audience is a list",
+        "broker/oauth/assertion.py",
+        "        return provider.issuer\n",
+        "        return [provider.issuer]  # type: ignore[return-value]\n",
+        "tests/oauth/test_assertion.py::test_the_audience_is_one_text",
     ),
     Mutant(
         "no emergency journal: an answer that the database refuses is in memory only",

@@ -12,7 +12,7 @@ from broker.core.account import Misconfigured, NeedsLogin, State, Suspect, Uncer
 from broker.core.secret import Secret
 from broker.core.token import Token
 from broker.usecases import accounts, given
-from broker.usecases.login import NewLogin
+from broker.usecases.newlogin import NewLogin
 from tests.notify.hooks import DAY, MINUTE, Hook, announcer, into, running
 from tests.store import made
 from tests.usecases.house import Clock, opened

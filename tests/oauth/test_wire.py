@@ -15,6 +15,7 @@ from broker.errors import Misconfigured
 from broker.oauth import wire
 from broker.oauth.grant import BadReply, read_grant
 from broker.oauth.http import Reply
+from broker.oauth.reply import HIDDEN
 from broker.providers.model import Provider
 from broker.providers.rules import Endpoints, ThrottleRules
 from tests.oauth.loopback import CLIENT, Loopback, headers_of, http
@@ -144,10 +145,23 @@ def test_a_client_asks_for_a_token_of_its_own(server: Loopback) -> None:
     server.default = http("200 OK", GOOD)
     asyncio.run(
         wire.client_credentials(
-            CLIENT, PROVIDER, PUBLIC, None, token_endpoint=server.url, scope=("a", "b"), resource=None
+            CLIENT,
+            PROVIDER,
+            PUBLIC,
+            None,
+            token_endpoint=server.url,
+            scope=("a", "b"),
+            audience="https://api.example",
+            resource="https://api.example/v1",
         )
     )
-    assert dict(parse_qsl(server.form())) == {"grant_type": "client_credentials", "scope": "a b", "client_id": "id"}
+    assert dict(parse_qsl(server.form())) == {
+        "grant_type": "client_credentials",
+        "scope": "a b",
+        "audience": "https://api.example",
+        "resource": "https://api.example/v1",
+        "client_id": "id",
+    }
 
 
 def test_basic_is_form_encoded_before_base64(server: Loopback) -> None:
@@ -171,7 +185,7 @@ def test_post_puts_the_secret_into_the_body_only(server: Loopback) -> None:
 def test_an_authentication_that_is_not_known_asks_nobody(server: Loopback) -> None:
     """Without a way to authenticate nothing is sent, and the reason says what to do."""
     with pytest.raises(Misconfigured, match="private_key_jwt"):
-        refresh(server, client=replace(PUBLIC, auth_method="private_key_jwt"), secret=Secret("s"))
+        refresh(server, client=replace(PUBLIC, auth_method="tls_client_auth"), secret=Secret("s"))
     assert not server.requests
 
 
@@ -291,10 +305,10 @@ def test_a_secret_that_the_provider_repeats_is_not_told(server: Loopback, said: 
     client = replace(PUBLIC, auth_method="client_secret_post")
     secret = Secret("the secret of this client")
     answer = refresh(server, client=client, secret=secret, refresh_token=Secret(TOKEN))
-    assert answer == wire.Refused("invalid_grant", f"Invalid ({wire.HIDDEN})!", 400)
+    assert answer == wire.Refused("invalid_grant", f"Invalid ({HIDDEN})!", 400)
     where = replace(PROVIDER, endpoints=Endpoints(revocation=server.url + "/revoke"))
     told = asyncio.run(wire.revoke(CLIENT, where, client, secret, token=Secret(TOKEN), hint="refresh_token"))
-    assert told == f"invalid_grant: Invalid ({wire.HIDDEN})!"
+    assert told == f"invalid_grant: Invalid ({HIDDEN})!"
 
 
 @pytest.mark.parametrize("status", ["400 Bad Request", "401 Unauthorized", "403 Forbidden", "200 OK"])

@@ -15,6 +15,7 @@ from broker.core.secret import Secret
 from broker.errors import Misconfigured
 from broker.oauth import wire
 from broker.oauth.grant import BadReply, read_grant
+from broker.oauth.reply import HIDDEN
 from broker.providers.model import Provider
 from broker.providers.rules import Endpoints, ReplyRules, RevocationRules, TokenRequest
 from tests.oauth.loopback import CLIENT, Loopback, headers_of, http
@@ -312,6 +313,6 @@ def test_a_revocation_that_says_it_failed_did(server: Loopback) -> None:
     provider = replace(PROVIDER, endpoints=Endpoints(revocation=server.url), reply=SAID)
     token = Secret("0123456789abcdef")
     said = asyncio.run(wire.revoke(CLIENT, provider, POST, SECRET, token=token, hint="access_token"))
-    assert said == f"token {wire.HIDDEN} unknown"
+    assert said == f"token {HIDDEN} unknown"
     server.default = http("200 OK", {"ok": True})
     assert asyncio.run(wire.revoke(CLIENT, provider, POST, SECRET, token=token, hint="access_token")) is None

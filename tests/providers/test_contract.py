@@ -19,7 +19,7 @@ from broker.practice.shape import Person, Revocation, Shape
 from broker.providers import catalog
 from broker.providers.model import Provider
 from broker.usecases import accounts, login, providers
-from broker.usecases.login import NewLogin
+from broker.usecases.newlogin import NewLogin
 from broker.usecases.providers import NewProvider
 from tests.providers.contract import CLIENT_ID, ODD, Contract, contract_of, methods_of, moved, settings_of
 from tests.usecases.house import House, opened, ready

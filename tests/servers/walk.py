@@ -18,6 +18,7 @@ from .steps import Steps, Stopped, say
 from .walk_funkwhale import FunkwhaleWalk
 from .walk_narrower import PRESET, NarrowerWalk
 from .walk_openid import OpenIDWalk
+from .walk_programs import ProgramsWalk
 from .walk_race import RaceWalk
 from .walk_restart import RestartWalk
 
@@ -64,6 +65,8 @@ def main(name: str) -> int:
             provider = PROVIDERS[name]
             with _journey(server, log) as journey:
                 OpenIDWalk(journey, provider, artifacts).walk(steps)
+            with _journey(server, artifacts / "daemon-programs.log") as journey:
+                ProgramsWalk(journey, provider).walk(steps)
             for walk in (RaceWalk, RestartWalk):
                 log = artifacts / f"daemon-{walk.__name__.removesuffix('Walk').lower()}.log"
                 with _journey(server, log) as journey:

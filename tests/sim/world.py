@@ -24,7 +24,7 @@ from broker.errors import KeyfobError
 from broker.store.migrate import prepare
 from broker.usecases import accounts, get_token, login, providers
 from broker.usecases.get_token import Ready
-from broker.usecases.login import NewLogin
+from broker.usecases.newlogin import NewLogin
 from broker.usecases.providers import NewProvider
 from tests.sim import profile
 from tests.sim.disk import Disk, Life, mounted

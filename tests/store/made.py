@@ -32,6 +32,9 @@ TO_0001 = (
     "ALTER TABLE instance DROP COLUMN line",
     "ALTER TABLE account DROP COLUMN logged_in_at",
     "ALTER TABLE provider DROP COLUMN binding",
+    "ALTER TABLE account DROP COLUMN renewal",
+    "ALTER TABLE account DROP COLUMN renewal_subject",
+    "ALTER TABLE account DROP COLUMN renewal_audience",
     "ALTER TABLE provider DROP COLUMN discovered_at",
     *(
         f"ALTER TABLE client DROP COLUMN {column}"

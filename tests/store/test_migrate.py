@@ -16,6 +16,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine
 
+from broker.core.account import BY_REFRESH_TOKEN
 from broker.core.secret import Secret
 from broker.errors import CannotStart, StoreUnavailable
 from broker.store.fence import OLDER, Fence, beside
@@ -139,6 +140,7 @@ def test_a_database_of_the_first_schema(tmp_path: Path) -> None:
             account = await store.account("me")
             assert account is not None
             assert account.logged_in_at is None
+            assert account.renewal == BY_REFRESH_TOKEN
             assert reveal(await store.access_token(account)) == "access-1"
             assert reveal(await store.refresh_token(account)) == "refresh-2"
             assert reveal((await store.client_of(account))[1]) == "client-secret"

@@ -12,7 +12,7 @@ import httpx2
 
 from broker.core.login import DevicePrompt, Login
 from broker.usecases import device
-from broker.usecases.login import NewLogin
+from broker.usecases.newlogin import NewLogin
 from tests.usecases.house import NO_TLS, PATIENCE, House, opened
 
 Story = Callable[[House], Awaitable[None]]

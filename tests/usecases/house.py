@@ -30,7 +30,8 @@ from broker.providers.model import Provider
 from broker.store.store import Store
 from broker.usecases import get_token, login, providers, refresh
 from broker.usecases.context import Context
-from broker.usecases.login import Finished, NewLogin
+from broker.usecases.login import Finished
+from broker.usecases.newlogin import NewLogin
 from broker.usecases.providers import NewProvider
 from tests.store import made
 

@@ -10,7 +10,7 @@ from broker.core.login import Client, Login
 from broker.providers.model import Provider
 from broker.usecases import login, providers
 from broker.usecases.context import Context
-from broker.usecases.login import NewLogin
+from broker.usecases.newlogin import NewLogin
 from broker.usecases.providers import NewProvider
 from tests.usecases.house import House
 

@@ -13,7 +13,7 @@ from broker.errors import ConfirmNeeded, Conflict, TooManyRequests, UnknownAccou
 from broker.usecases import accounts, given, health, login
 from broker.usecases.accounts import PendingView, View
 from broker.usecases.get_token import MustLogin, Ready, Unavailable
-from broker.usecases.login import NewLogin
+from broker.usecases.newlogin import NewLogin
 from tests.store import made
 from tests.usecases.house import PATIENCE, House, opened
 

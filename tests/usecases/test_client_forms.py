@@ -10,7 +10,7 @@ import pytest
 from broker.errors import InvalidRequest
 from broker.usecases import clients, login
 from broker.usecases.context import Context
-from broker.usecases.login import NewLogin
+from broker.usecases.newlogin import NewLogin
 from tests.usecases.house import House, opened
 from tests.usecases.registered import begin, discovered, moved, the_client
 

@@ -10,7 +10,7 @@ import pytest
 from broker.core.secret import Secret
 from broker.errors import InvalidRequest, KeyfobError, LoginFailed, ProviderUnavailable
 from broker.usecases import clients, login, providers
-from broker.usecases.login import NewLogin
+from broker.usecases.newlogin import NewLogin
 from broker.usecases.providers import NewProvider
 from tests.oauth.loopback import Loopback, http
 from tests.store import made
@@ -232,8 +232,13 @@ def test_what_is_said_of_a_client_has_to_make_sense(tmp_path: Path) -> None:
                 await clients.kept(house.ctx, provider, "http://127.0.0.1:8400/callback/x", "nobody")
             with pytest.raises(InvalidRequest, match="no client"):
                 await house.begin("me", client_secret=Secret("s"))
-            with pytest.raises(InvalidRequest, match="client_secret_jwt"):
-                await house.begin("me", client_id="x", auth_method="client_secret_jwt")
+            with pytest.raises(InvalidRequest, match="tls_client_auth"):
+                await house.begin("me", client_id="x", auth_method="tls_client_auth")
+            for secret in (None, Secret("too short to sign with")):
+                with pytest.raises(InvalidRequest, match="needs 32 bytes"):
+                    await house.begin("me", client_id="x", client_secret=secret, auth_method="client_secret_jwt")
+            with pytest.raises(InvalidRequest, match="makes the key itself"):
+                await house.begin("me", client_id="x", client_secret=Secret("s"), auth_method="private_key_jwt")
             assert await house.store.clients(provider.name) == []
             assert await house.store.logins_pending() == []
 

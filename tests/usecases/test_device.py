@@ -11,7 +11,7 @@ from broker.errors import InvalidRequest, LoginFailed, ProviderUnavailable
 from broker.practice.server import practice_in_thread
 from broker.practice.settings import PracticeSettings
 from broker.usecases import begin, device, login
-from broker.usecases.login import NewLogin
+from broker.usecases.newlogin import NewLogin
 from tests.store import made
 from tests.usecases.codes import INTERVAL, allow, deny, ended, prompt, start, tick, told
 from tests.usecases.house import Clock, House, opened

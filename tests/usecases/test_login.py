@@ -13,7 +13,7 @@ from broker.core.secret import Secret
 from broker.errors import Conflict, InvalidRequest, LoginFailed, UnknownLogin
 from broker.practice.grants import s256
 from broker.usecases import login, providers
-from broker.usecases.login import NewLogin
+from broker.usecases.newlogin import NewLogin
 from broker.usecases.providers import NewProvider
 from tests.store import made
 from tests.usecases.callback import MINE, OTHER, Params, assert_failed, come_back, finish

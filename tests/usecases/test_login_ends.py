@@ -13,7 +13,8 @@ from broker.core.token import Grant, Token
 from broker.errors import Conflict, LoginFailed, UnknownLogin
 from broker.usecases import accounts, apps, login
 from broker.usecases.activate import activate
-from broker.usecases.login import NewLogin, start_url
+from broker.usecases.login import start_url
+from broker.usecases.newlogin import NewLogin
 from tests.store import made
 from tests.usecases.callback import MINE, assert_failed, come_back, finish
 from tests.usecases.house import PATIENCE, House, opened

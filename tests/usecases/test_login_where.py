@@ -8,7 +8,7 @@ import pytest
 from broker.core.login import LOGIN_LIFETIME
 from broker.errors import InvalidRequest
 from broker.usecases import login, providers
-from broker.usecases.login import NewLogin
+from broker.usecases.newlogin import NewLogin
 from broker.usecases.providers import NewProvider
 from tests.usecases.house import opened
 

@@ -12,7 +12,7 @@ from broker.errors import Conflict, LoginFailed, UnknownAccount
 from broker.practice.server import practice_in_thread
 from broker.practice.settings import PracticeSettings
 from broker.usecases import accounts, apps, given, login
-from broker.usecases.login import NewLogin
+from broker.usecases.newlogin import NewLogin
 from tests.store import made
 from tests.usecases.callback import come_back, finish
 from tests.usecases.house import PATIENCE, Clock, House, opened

@@ -12,7 +12,7 @@ from broker.core.secret import Secret
 from broker.errors import InvalidRequest, LoginFailed, ProviderUnavailable
 from broker.practice.settings import CONFIDENTIAL_CLIENT
 from broker.usecases import begin, login, paste
-from broker.usecases.login import NewLogin
+from broker.usecases.newlogin import NewLogin
 from tests.usecases.house import House, opened
 
 REQUIRED: dict[str, Any] = {"require_par": True}

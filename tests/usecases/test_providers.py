@@ -8,7 +8,7 @@ import pytest
 from broker.core.secret import Secret
 from broker.errors import Conflict, InvalidRequest, KeyfobError, ProviderUnavailable, UnknownProvider
 from broker.usecases import accounts, login, providers
-from broker.usecases.login import NewLogin
+from broker.usecases.newlogin import NewLogin
 from broker.usecases.providers import NewProvider
 from tests.oauth.loopback import Loopback, http
 from tests.usecases.house import PATIENCE, House, opened

@@ -9,7 +9,7 @@ from broker.errors import ConfirmNeeded, InvalidRequest, ProviderUnavailable
 from broker.providers import catalog
 from broker.providers.model import Provider
 from broker.usecases import login, providers, ration, rediscovery
-from broker.usecases.login import NewLogin
+from broker.usecases.newlogin import NewLogin
 from broker.usecases.providers import NewProvider
 from broker.usecases.rediscovery import METADATA_LIFETIME
 from tests.oauth.loopback import Loopback, http

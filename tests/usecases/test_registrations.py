@@ -8,7 +8,7 @@ import pytest
 from broker.core.secret import Secret
 from broker.errors import InvalidRequest, Locked, LoginFailed, ProviderUnavailable, StoreUnavailable
 from broker.usecases import accounts, given, login, providers, ration, registrations
-from broker.usecases.login import NewLogin
+from broker.usecases.newlogin import NewLogin
 from tests.store import made
 from tests.usecases.house import opened
 from tests.usecases.registered import CONFIDENTIAL, begin, discovered, moved, the_client

@@ -77,7 +77,15 @@ def test_several_flows(house: House, practice: PracticeServer) -> None:
     assert begin(house, practice, flow=None)["flow"] == "browser"
     provider = begin(house, practice, flow="browser")["provider"]
     shown = house.owner.ask("GET", "/v1/providers/{provider}", 200, path={"provider": provider})
-    assert shown["flows"] == ["browser", "paste", "device", "token", "refresh-token"]
+    assert shown["flows"] == [
+        "browser",
+        "paste",
+        "device",
+        "client-credentials",
+        "jwt-bearer",
+        "token",
+        "refresh-token",
+    ]
     assert shown["device_authorization_endpoint"] == f"{practice.url}/device_authorization"
 
 
@@ -91,6 +99,7 @@ def test_several_flows(house: House, practice: PracticeServer) -> None:
         ({"flow": "telepathy"}, "There is no flow 'telepathy'"),
         ({"flow": ["device", "telepathy"]}, "There is no flow 'telepathy'"),
         ({"flow": ["device", "token"], "access_token": "x"}, "leaves nothing to choose"),
+        ({"flow": ["client-credentials", "browser"]}, "leaves nothing to choose"),
         ({"flow": "device", "access_token": "x"}, "A token does not go with this flow"),
     ],
 )

@@ -70,6 +70,8 @@ def seed():
     redirects = f"http://127.0.0.1/callback {os.environ.get('EXTRA_REDIRECTS', '')}".strip()
     code = {"authorization_grant_type": "authorization-code", "redirect_uris": redirects, "algorithm": "RS256"}
     applications.create(name="native", client_id="native", client_secret="", client_type="public", **code)
+    machine = {"client_type": "confidential", "authorization_grant_type": "client-credentials"}
+    applications.create(name="machine", client_id="machine", client_secret="machine-secret", **machine)
     device = "urn:ietf:params:oauth:grant-type:device_code"
     applications.create(name="device", client_id="device", client_secret="", client_type="public", authorization_grant_type=device, algorithm="RS256")
     applications.create(name="basic", client_id="basic", client_secret="basic-secret", client_type="confidential", **code)

@@ -84,14 +84,15 @@ const provider = new Provider(issuer, {
     return { accountId: sub, claims: async () => ({ sub, email: `${sub}@example.test`, email_verified: true, name: `User ${sub}`, preferred_username: sub }) };
   },
   ttl: {
-    AccessToken: num('AT_TTL', 30), RefreshToken: num('RT_TTL', 86400), AuthorizationCode: num('CODE_TTL', 60),
+    AccessToken: num('AT_TTL', 30), ClientCredentials: num('AT_TTL', 30), RefreshToken: num('RT_TTL', 86400), AuthorizationCode: num('CODE_TTL', 60),
     IdToken: 3600, Interaction: 600, Grant: 86400 * 2, Session: 86400,
   },
   pkce: { required: () => true },
   rotateRefreshToken: true,
-  clientAuthMethods: ['client_secret_basic', 'client_secret_post', 'none'],
+  clientAuthMethods: ['client_secret_basic', 'client_secret_post', 'client_secret_jwt', 'private_key_jwt', 'none'],
   features: {
     devInteractions: { enabled: true }, // the login and consent pages that it brings along
+    clientCredentials: { enabled: true },
     deviceFlow: { enabled: true },
     introspection: { enabled: true },
     registration: { enabled: true },

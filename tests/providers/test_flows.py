@@ -1,0 +1,32 @@
+"""Which ways to log in a provider offers, by what is known of its endpoints and grants."""
+
+import pytest
+
+from broker.core.login import Flow
+from broker.providers.flows import offered
+from broker.providers.model import Provider
+from broker.providers.rules import Endpoints
+
+AUTHORIZATION, TOKEN, DEVICE = "https://id.example/authorize", "https://id.example/token", "https://id.example/device"
+ASSERTION = "urn:ietf:params:oauth:grant-type:jwt-bearer"
+
+
+@pytest.mark.parametrize(
+    ("endpoints", "grants", "flows"),
+    [
+        (Endpoints(AUTHORIZATION, TOKEN), (), ("client-credentials", "jwt-bearer")),
+        (Endpoints(AUTHORIZATION, TOKEN), ("authorization_code",), ()),
+        (Endpoints(AUTHORIZATION, TOKEN), ("authorization_code", "client_credentials"), ("client-credentials",)),
+        (Endpoints(token=TOKEN, device_authorization=DEVICE), (ASSERTION,), ("jwt-bearer",)),
+        (Endpoints(), (), ()),
+        (Endpoints(), ("client_credentials", ASSERTION), ()),
+    ],
+)
+def test_a_program_logs_in_where_a_grant_lets_it(
+    endpoints: Endpoints, grants: tuple[str, ...], flows: tuple[Flow, ...]
+) -> None:
+    """A token endpoint, and no announcement that leaves the grant out; a person's ways come before."""
+    found = offered(Provider(name="p", title="P", preset="generic", endpoints=endpoints, grants=grants))
+    assert tuple(flow for flow in found if flow in ("client-credentials", "jwt-bearer")) == flows
+    if flows and "browser" in found:
+        assert found.index("browser") < found.index(flows[0])

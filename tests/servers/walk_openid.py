@@ -16,15 +16,18 @@ import httpx2
 from .browser import Browser, Seen
 from .journey import Journey, clean_address, refused, succeeded
 from .keyfob import Done
-from .servers import now
+from .servers import PEOPLE, now
 from .steps import Steps, expect, fail, say
 
 LIFETIME = 10  # seconds that an access token lives: AT_TTL of tests/servers/run
-# Refreshes that the server must have seen by the schedule alone, and how many of them after the restart.
 CODE = re.compile(r"open \S+ and type the code \S+")
+# Refreshes that the server must have seen by the schedule alone, and how many of them after the restart.
 REFRESHES, AFTER_RESTART = 5, 2
 # Two thirds of ten seconds each, and patience for a slow machine.
 PATIENCE = REFRESHES * LIFETIME * 1.5
+
+# Who logs in with a client that comes and goes: what is left of that at the server is nobody's whom a step counts.
+GUEST = PEOPLE[0]
 
 
 class OpenIDWalk:
@@ -47,10 +50,7 @@ class OpenIDWalk:
         """Go through all of it."""
         steps.run("the daemon starts and is healthy", self.starts, vital=True)
         steps.run("a provider is added by its issuer", self.provider_added, vital=True)
-        if urlsplit(self.server.issuer).path.strip("/"):
-            steps.run("an issuer that calls itself otherwise is refused", self.wrong_issuer)
-        else:
-            steps.run("a site under another name leads to the issuer as that writes itself", self.site)
+        steps.run("a site under another name leads to the issuer as that writes itself", self.site)
         steps.run("a refused consent is a failed login that says so", self.consent_refused)
         steps.run("a forged iss at the callback ends the login before the code is spent", self.forged_issuer)
         steps.run("login; the start page serves the first browser only", self.logs_in, vital=True)
@@ -88,17 +88,6 @@ class OpenIDWalk:
         listed = self.keyfob.run("provider", "list", "--json").exits(0).json()["providers"]
         expect(self.provider in [provider["name"] for provider in listed], f"not listed: {listed}")
 
-    def wrong_issuer(self) -> str:
-        """The same server under another name announces an issuer that was not asked for (RFC 8414 3.3)."""
-        other = self.server.issuer.replace("127.0.0.1", "localhost")
-        running = self.keyfob.begin("login", "wrong", "--provider", other, "--client-id", "native", "--no-browser")
-        done = running.end()
-        expect(done.code != 0, f"it was accepted: {done}")
-        expect("Traceback" not in done.said, f"a traceback reached a person: {done}")
-        expect("issuer" in done.err.lower(), f"it does not speak of the issuer: {done}")
-        expect("wrong" not in self.journey.names(), "an account came of it")
-        return done.err.strip().splitlines()[0]
-
     def site(self) -> str:
         """The same server under another name names its issuer, which then speaks for itself (RFC 8414 3.3)."""
         other = self.server.issuer.replace("127.0.0.1", "localhost")
@@ -106,7 +95,7 @@ class OpenIDWalk:
         shown = self.keyfob.run("provider", "show", "site", "--json").exits(0).json()
         self.keyfob.run("provider", "remove", "site").exits(0)
         expect(shown["issuer"] == self.server.issuer, f"{shown}")
-        hosts = {urlsplit(shown[f"{name}_endpoint"]).hostname for name in ("token", "authorization", "registration")}
+        hosts = {urlsplit(shown[f"{name}_endpoint"]).hostname for name in ("token", "authorization", "revocation")}
         expect(hosts == {"127.0.0.1"}, f"the site's word about the endpoints was believed: {shown}")
         return f"{other}/some/page -> {shown['issuer']}"
 
@@ -118,10 +107,10 @@ class OpenIDWalk:
         expect(told["pushed_authorization_request_endpoint"], f"its metadata of PAR was not read: {told}")
         for scope in ("openid offline_access", "openid offline_access email"):
             words = ("--provider", "own", "--scope", scope)
-            end, done = self.journey.login("registered", self.journey.browser("bob"), *words)
+            end, done = self.journey.login("registered", self.journey.browser(GUEST), *words)
             done.exits(0)
             succeeded(end, "registered")
-        self.journey.works("registered", "bob")
+        self.journey.works("registered", GUEST)
         (client,) = self.keyfob.run("provider", "show", "own", "--json").exits(0).json()["clients"]
         self.keyfob.run("logout", "registered").exits(0)
         removed = self.keyfob.run("provider", "remove", "own").exits(0)

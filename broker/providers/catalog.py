@@ -80,7 +80,7 @@ def preset(name: str, user_dir: Path | None = None) -> Preset:
     known = presets(user_dir)
     if name in known:
         return known[name]
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
     raise UnknownProvider(
         f"There is no provider or preset '{name}'.",
         f"Did you mean {' or '.join(near)}?" if near else f"Known presets: {', '.join(sorted(known))}.",

@@ -22,11 +22,11 @@ def offered(provider: Provider) -> tuple[Flow, ...]:
     flows: list[Flow] = []
     if bool(ends.authorization) == bool(ends.token):
         flows += ["browser", "paste"]
-    if ends.device_authorization and ends.token and _may(provider, _DEVICE):
+    if ends.device_authorization and ends.token and (not provider.grants or _DEVICE in provider.grants):
         flows += ["device"]
-    if ends.token and _may(provider, _CREDENTIALS):
+    if ends.token and _is_for_programs(provider, _CREDENTIALS):
         flows += ["client-credentials"]
-    if ends.token and _may(provider, _ASSERTION):
+    if ends.token and _is_for_programs(provider, _ASSERTION):
         flows += ["jwt-bearer"]
     flows += ["token"]
     if ends.token:
@@ -34,9 +34,9 @@ def offered(provider: Provider) -> tuple[Flow, ...]:
     return tuple(flows)
 
 
-def _may(provider: Provider, grant: str) -> bool:
-    """Whether the provider announces a grant, or announces none at all, and then nobody knows."""
-    return not provider.grants or grant in provider.grants
+def _is_for_programs(provider: Provider, grant: str) -> bool:
+    """Whether the provider announces a grant of programs; or announces none, and has no place for people to go to."""
+    return grant in provider.grants or not (provider.grants or provider.endpoints.authorization)
 
 
 def first_offered(provider: Provider, *wanted: Flow) -> Flow:

@@ -14,7 +14,8 @@ ASSERTION = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 @pytest.mark.parametrize(
     ("endpoints", "grants", "flows"),
     [
-        (Endpoints(AUTHORIZATION, TOKEN), (), ("client-credentials", "jwt-bearer")),
+        (Endpoints(AUTHORIZATION, TOKEN), (), ()),
+        (Endpoints(token=TOKEN), (), ("client-credentials", "jwt-bearer")),
         (Endpoints(AUTHORIZATION, TOKEN), ("authorization_code",), ()),
         (Endpoints(AUTHORIZATION, TOKEN), ("authorization_code", "client_credentials"), ("client-credentials",)),
         (Endpoints(token=TOKEN, device_authorization=DEVICE), (ASSERTION,), ("jwt-bearer",)),
@@ -25,7 +26,7 @@ ASSERTION = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 def test_a_program_logs_in_where_a_grant_lets_it(
     endpoints: Endpoints, grants: tuple[str, ...], flows: tuple[Flow, ...]
 ) -> None:
-    """A token endpoint, and no announcement that leaves the grant out; a person's ways come before."""
+    """Where it is announced, or where nothing is and people have no place to go to; a person's ways come before."""
     found = offered(Provider(name="p", title="P", preset="generic", endpoints=endpoints, grants=grants))
     assert tuple(flow for flow in found if flow in ("client-credentials", "jwt-bearer")) == flows
     if flows and "browser" in found:

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from broker.core import account as transitions
 from broker.core import timing
-from broker.core.account import Account, Active, Identity, NeedsLogin
+from broker.core.account import Account, Active, Identity, NeedsLogin, RefreshingFailed, Uncertain
 from broker.core.login import Client
 from broker.core.secret import Secret
 from broker.core.token import Grant, Wish
@@ -182,6 +182,8 @@ async def _fly(ctx: Context, seen: Account, wish: Wish | None, before: asyncio.T
         account = await ctx.store.account_by_uuid(seen.uuid)
         if ctx.flights.grounded or account is None or not _still_wanted(account, seen):
             return ""
+        if account.state != seen.state and _has_to_wait(account, ctx.clock()):
+            return ""  # The flight before this one found trouble: whoever waited for it is told of that.
         if wish is not None and not await still_wished(ctx, account, wish):
             return ""
         silence = ctx.flights.throttled.get(issuer, 0.0) - ctx.clock()
@@ -244,6 +246,11 @@ async def _ask(
         resource=resource if wish is None else wish.resource,
         scope=() if wish is None else wish.scope,
     )
+
+
+def _has_to_wait(account: Account, now: float) -> bool:
+    """Whether the account's own trouble says that nobody is to be asked yet."""
+    return isinstance(account.state, RefreshingFailed | Uncertain) and now < account.state.retry_at
 
 
 def _still_wanted(account: Account, seen: Account) -> bool:

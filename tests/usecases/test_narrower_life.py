@@ -102,6 +102,31 @@ def test_a_rejected_narrower_token_is_dropped_once_in_thirty_seconds(tmp_path: P
     asyncio.run(live())
 
 
+def test_a_lost_answer_stops_who_stood_behind_it(tmp_path: Path) -> None:
+    """A wish and a refresh at once, and the answer to the first is lost: the spent token is not sent for the second."""
+
+    async def live() -> None:
+        async with opened(tmp_path, settings={"rotation": "single-use"}) as house:
+            await settle_in(house, **BY_REFRESH)
+            house.clock.forward(TTL / 2)
+            house.practice.set_faults(["refresh:hold", "refresh:drop"])
+            first = asyncio.create_task(ask(house, "read"))
+            await house.until_asked()
+            (flying,) = house.ctx.flights.tasks.values()
+            second = asyncio.create_task(house.token(min_ttl=0.6 * TTL))
+
+            async def queued() -> bool:
+                return flying not in house.ctx.flights.tasks.values()
+
+            await house.until(queued)
+            house.practice.set_faults([])
+            await asyncio.gather(first, second)
+            assert (await house.account()).state.name == "uncertain"
+            assert house.asked() == 1
+
+    asyncio.run(live())
+
+
 def test_an_answer_to_a_wish_that_was_kept_is_not_taken_for_the_accounts_own(world: World) -> None:
     """After a crash between the two commits the rotated token is in force, and the narrower one where it belongs."""
 

@@ -42,23 +42,8 @@ async def ask(
     Raises:
         Misconfigured: nothing can be signed without a key.
     """
-    outcome = await _sent(ctx, provider, renewal, client, proof, token_endpoint, scope, resource)
-    # A refresh token in the answer would be one more thing to lose, and to revoke (RFC 6749 4.4.3).
-    return replace(outcome, refresh_token=None) if isinstance(outcome, wire.Answered) else outcome
-
-
-async def _sent(
-    ctx: Context,
-    provider: Provider,
-    renewal: Renewal,
-    client: Client,
-    proof: Secret | None,
-    token_endpoint: str,
-    scope: tuple[str, ...],
-    resource: str | None,
-) -> wire.Outcome:
     if renewal.by == "client_credentials":
-        return await wire.client_credentials(
+        outcome = await wire.client_credentials(
             ctx.http,
             provider,
             client,
@@ -68,19 +53,22 @@ async def _sent(
             audience=renewal.audience,
             resource=resource,
         )
-    if proof is None or client.auth_method != BY_KEY:
+    elif proof is None or client.auth_method != BY_KEY:
         raise Misconfigured(f"Client '{client.client_id}' has no private key any more.", "Log in again.")
-    return await wire.jwt_bearer(
-        ctx.http,
-        provider,
-        client,
-        proof,
-        token_endpoint=token_endpoint,
-        subject=renewal.subject,
-        audience=renewal.audience,
-        scope=scope,
-        resource=resource,
-    )
+    else:
+        outcome = await wire.jwt_bearer(
+            ctx.http,
+            provider,
+            client,
+            proof,
+            token_endpoint=token_endpoint,
+            subject=renewal.subject,
+            audience=renewal.audience,
+            scope=scope,
+            resource=resource,
+        )
+    # A refresh token in the answer would be one more thing to lose, and to revoke (RFC 6749 4.4.3).
+    return replace(outcome, refresh_token=None) if isinstance(outcome, wire.Answered) else outcome
 
 
 def bare(grant: Grant) -> Grant:

@@ -9,13 +9,20 @@ from typing import Any
 from sqlalchemy import Column, Connection, bindparam, case, update
 
 from broker.store import tables as t
+from broker.store.account_rows import DATED
 from broker.store.engine import after_commit
 from broker.store.shelf import Shelf
 
+# How long tokens live, and how long ago one was sent. The end of a login is not among them: a person is in the middle.
+_LIVES = frozenset({*DATED, t.refresh_intent.c.started_at, t.derived_token.c.issued_at, t.derived_token.c.expires_at})
+
 
 def _later(column: Column[Any], seconds: float) -> Any:  # noqa: ANN401 -- an expression, as SQLAlchemy takes it
-    """Move a time; 0 stands for "never" and stays."""
-    return case((column > 0, column + seconds), else_=column)
+    """Move a time; 0 stands for "never" and stays. So does the end of a pasted token: that is a date by calendar."""
+    moves = column > 0
+    if column is t.account.c.expires_at:
+        moves &= t.account.c.client.is_not(None)
+    return case((moves, column + seconds), else_=column)
 
 
 class Times(Shelf):
@@ -24,8 +31,9 @@ class Times(Shelf):
     async def move_times(self, seconds: float, then: Callable[[], None]) -> None:
         """Move every life and every wait by so many seconds.
 
-        Lives move where this start wrote them: the clock of an earlier one may have been right. Waits move wherever
-        they are from, because they are waits.
+        Waits move wherever they are from, because they are waits. Lives that this start wrote move too. Those from an
+        earlier start may be by either clock, so they are taken for the shorter of both: they move back and never
+        forward. A token that is renewed too soon costs a request; a dead one that is handed out costs a program's day.
 
         Args:
             seconds: by how much the clock was set.
@@ -42,10 +50,13 @@ class Times(Shelf):
             after_commit(tx, then)
             # The version grows: a change that was begun by the old times has to look again.
             tx.execute(update(t.account).values(version=a.version + 1, **waits))
-            for column, keys in self._dated.items():
-                table = column.table
-                (primary,) = table.primary_key
-                moved = update(table).where(primary == bindparam("row")).values({column.name: _later(column, seconds)})
-                tx.execute(moved, [{"row": key} for key in keys])
+            back = _LIVES if seconds < 0 else frozenset[Column[Any]]()
+            for column in back.union(self._dated):
+                moved = update(column.table).values({column.name: _later(column, seconds)})
+                if column in back:
+                    tx.execute(moved)
+                else:
+                    (primary,) = column.table.primary_key
+                    tx.execute(moved.where(primary == bindparam("row")), [{"row": key} for key in self._dated[column]])
 
         await self._db.write(work)

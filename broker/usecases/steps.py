@@ -13,9 +13,9 @@ log = logging.getLogger(__name__)
 async def follow(ctx: Context) -> None:
     """Go by the machine's clock, and where that was set, keep every life and every wait as long as it was.
 
-    A token that lives for another hour does so whatever the wall clock says. Times from before this start may have
-    been written by another clock; those of tokens stay as they are. Before the times have moved, nobody sees the new
-    clock: what is left of a life would be wrong by the difference.
+    A token that lives for another hour does so whatever the wall clock says. Where it is from before this start, and
+    may have been written down by another clock, it may be taken for older than it is, and never for younger. Before
+    the times have moved, nobody sees the new clock: what is left of a life would be wrong by the difference.
 
     Raises:
         StoreUnavailable: nothing was moved along, and time goes on as before; the next look tries again.

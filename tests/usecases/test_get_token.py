@@ -34,11 +34,13 @@ def test_a_fresh_token_is_handed_out_without_asking_the_provider(tmp_path: Path)
     asyncio.run(live())
 
 
-def test_fifty_callers_of_a_stale_token_cost_one_request(tmp_path: Path) -> None:
+@pytest.mark.parametrize("grace", [0, 30])
+def test_fifty_callers_of_a_stale_token_cost_one_request(tmp_path: Path, grace: int) -> None:
     """All who ask while the token is stale share one refresh, and all get the new token."""
 
     async def live() -> None:
         async with opened(tmp_path, "refresh:hold") as house:
+            await house.add_provider(refresh={"reuse_grace_s": grace})
             account = await house.log_in()
             old, _ = await house.secrets_of(account)
             house.clock.forward(TTL + 1)

@@ -7,10 +7,12 @@ import pytest
 
 from broker.core.account import Account, RefreshingFailed
 from broker.core.login import LOGIN_LIFETIME
+from broker.core.secret import Secret
 from broker.errors import StoreUnavailable
 from broker.practice.server import practice_in_thread
 from broker.practice.settings import PracticeSettings
-from broker.usecases import refresh, steps
+from broker.usecases import given, refresh, steps
+from broker.usecases.newlogin import NewLogin
 from tests.usecases.house import DUE, TTL, Clock, House, opened, ready
 from tests.usecases.test_store_faults import read_only
 
@@ -133,18 +135,18 @@ def test_a_store_that_refuses_holds_the_clock(tmp_path: Path) -> None:
     asyncio.run(live())
 
 
-def two_starts(tmp_path: Path, first: tuple[float, ...], second: tuple[float, ...]) -> list[Account]:
-    """Log in, set the clock, stop; start again, set the clock again; return the account after each of the two."""
+def two_starts(tmp_path: Path, sets: tuple[float, ...]) -> list[Account]:
+    """Log in, stop; start again, set the clock; return the account after each of the two."""
 
     async def live() -> list[Account]:
         clock, found = Clock(), []
         with practice_in_thread(PracticeSettings(auto_approve=True), clock=clock) as practice:
-            for number, sets in enumerate((first, second)):
+            for number in range(2):
                 async with opened(tmp_path, practice=practice, clock=clock) as house:
                     if number == 0:
                         await house.log_in()
                     house.clock.forward(10)
-                    for seconds in sets:
+                    for seconds in sets if number else ():
                         await set_clock(house, seconds)
                     found.append(await house.account())
         return found
@@ -152,13 +154,76 @@ def two_starts(tmp_path: Path, first: tuple[float, ...], second: tuple[float, ..
     return asyncio.run(live())
 
 
-@pytest.mark.parametrize("sets", [(50.0,), (-50.0,), (-3600.0, 3600.0), (86_400.0, -86_400.0, 20.0)])
-def test_what_an_earlier_start_wrote_keeps_its_times(tmp_path: Path, sets: tuple[float, ...]) -> None:
-    """Its clock may have been right already: a token's end is not moved by a correction that was not its own."""
-    before, after = two_starts(tmp_path, (), sets)
+@pytest.mark.parametrize(("sets", "moved"), [((50.0,), 0.0), ((-50.0,), -50.0), ((3600.0, -3600.0, 20.0), -3600.0)])
+def test_what_an_earlier_start_wrote_is_taken_for_the_older(
+    tmp_path: Path, sets: tuple[float, ...], moved: float
+) -> None:
+    """It may be by either clock: it moves back and never forward, so that no dead token is taken for a living one."""
+    before, after = two_starts(tmp_path, sets)
     assert before.token is not None
-    assert after.token == before.token
-    assert (after.last_refresh_at, after.state.since) == (before.last_refresh_at, before.state.since)
+    assert before.token.expires_at is not None
+    assert before.last_refresh_at is not None
+    assert after.token is not None
+    assert after.token.expires_at == before.token.expires_at + moved
+    assert after.token.lifetime == before.token.lifetime
+    assert (after.last_refresh_at, after.state.since) == (before.last_refresh_at + moved, before.state.since + moved)
+
+
+def test_a_clock_that_was_wrong_over_a_start_and_is_set_right(tmp_path: Path) -> None:
+    """What moved along with the wrong clock before the start moves back with it, and dies when it does."""
+
+    async def live() -> None:
+        clock, wrong = Clock(), [0.0]
+        settings = PracticeSettings(auto_approve=True)
+        with practice_in_thread(settings, clock=lambda: clock() - wrong[0]) as practice:
+            async with opened(tmp_path, practice=practice, clock=clock) as house:
+                token, _ = await house.secrets_of(await house.log_in())
+                wrong[0] = 6 * 3600.0
+                await set_clock(house, wrong[0])
+            async with opened(tmp_path, practice=practice, clock=clock) as house:
+                assert ready(await house.token()) == token
+                wrong[0] = 0.0
+                await set_clock(house, -6 * 3600.0)
+                assert ready(await house.token()) == token
+                clock.forward(TTL)
+                assert ready(await house.token()) != token
+
+    asyncio.run(live())
+
+
+def test_the_end_of_a_pasted_token_is_a_date(tmp_path: Path) -> None:
+    """A person read it off the provider's page: it is what the right clock says."""
+
+    async def live() -> None:
+        async with opened(tmp_path) as house:
+            until = house.clock() + 500.0
+            token, _ = await house.secrets_of(await house.log_in())
+            assert token is not None
+            pasted = NewLogin("practice", "pasted", house.practice.url)
+            await given.bring_token(house.ctx, pasted, Secret(token), until)
+            await set_clock(house, -300.0)
+            account = await house.account("pasted")
+            assert account.token is not None
+            assert account.token.expires_at == until
+
+    asyncio.run(live())
+
+
+def test_a_login_from_an_earlier_start_is_not_cut_short(tmp_path: Path) -> None:
+    """A person is in the middle of it: a clock that is set back takes none of their time."""
+
+    async def live() -> None:
+        clock = Clock()
+        with practice_in_thread(PracticeSettings(auto_approve=True), clock=clock) as practice:
+            async with opened(tmp_path, practice=practice, clock=clock) as house:
+                begun = await house.begin("other")
+            async with opened(tmp_path, practice=practice, clock=clock) as house:
+                await set_clock(house, -3600.0)
+                found = await house.store.login(begun.id)
+                assert found is not None
+                assert found.expires_at == begun.expires_at
+
+    asyncio.run(live())
 
 
 def test_a_start_whose_clock_is_behind_moves_what_it_wrote(tmp_path: Path) -> None:

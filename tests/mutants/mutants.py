@@ -79,7 +79,7 @@ MUTANTS = (
         "a lock for each caller: who comes while a refresh is under way begins another one",
         "broker/usecases/refresh.py",
         "    if task is None or task.done():\n        task = asyncio.create_task(_fly(ctx, account, wish, before)",
-        "    if awaited or task is None or task.done():\n        task = asyncio.create_task(_fly(ctx, account, wish, None)",
+        "    if awaited or not task:\n        task = asyncio.create_task(_fly(ctx, account, wish, None)",
         "tests/usecases/test_get_token.py::test_fifty_callers_of_a_stale_token_cost_one_request",
     ),
     Mutant(

@@ -145,6 +145,8 @@ async def _settled(ctx: Context) -> None:
     async with ctx.flights.settling:
         if not ctx.flights.unsettled:
             return  # what is open now is in the air
+        if count := await ctx.store.take_back(ctx.clock()):
+            log.warning("%d accounts have times from the future of this clock: they are taken for the present", count)
         await ctx.store.recover()
         await _judge_the_open(ctx)
         ctx.flights.unsettled = False

@@ -129,7 +129,8 @@ class Uncertain:
     Attributes:
         since: when the first answer was lost.
         reason: what happened, for people; it never says "revoked": nobody knows that.
-        retry_at: when Keyfob asks again by itself: once nothing can be lost by it any more.
+        retry_at: not before this does Keyfob ask again by itself; nor before the token is over that the account still
+            has: then nothing can be lost by it any more. See ``Account.quiet_until``.
         attempts: answers lost in a row, at least 1.
     """
 
@@ -211,6 +212,17 @@ class Account:
     logged_in_at: float | None = None
     token_generation: int | None = None
     renewal: Renewal = BY_REFRESH_TOKEN
+
+    @property
+    def quiet_until(self) -> float:
+        """Until when trouble keeps Keyfob from asking by itself, in epoch seconds; 0 where there is none."""
+        match self.state:
+            case RefreshingFailed(retry_at=retry_at, throttled_until=throttled_until):
+                return max(retry_at, throttled_until)
+            case Uncertain(retry_at=retry_at):
+                return max(retry_at, (self.token.expires_at or 0.0) if self.token is not None else 0.0)
+            case _:
+                return 0.0
 
     @property
     def is_machine(self) -> bool:

@@ -155,10 +155,8 @@ def _due(account: Account, policy: Policy) -> float | None:
             due = due_at(account.token, policy, f"{account.uuid}/{account.generation}")
             alive = keep_alive_at(account, policy)
             return due if alive is None else alive if due is None else min(due, alive)
-        case RefreshingFailed(retry_at=retry_at, throttled_until=throttled_until):
-            return max(retry_at, throttled_until)
-        case Uncertain(retry_at=retry_at):
-            return retry_at
+        case RefreshingFailed() | Uncertain():
+            return account.quiet_until
         case _:
             return None
 

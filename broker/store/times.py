@@ -103,10 +103,8 @@ def _from_the_future(now: float) -> Any:  # noqa: ANN401 -- SQLAlchemy's select
     a = t.account.c
     newest = func.max(func.coalesce(a.issued_at, 0.0), func.coalesce(a.last_refresh_at, 0.0), a.state_since)
     most = now + AHEAD + RETRY_AFTER_CAP
-    # An account in doubt waits until its token is over, however long that lives.
-    doubt = case((a.state == "uncertain", func.coalesce(a.expires_at, 0.0)), else_=0.0)
     return select(t.account, newest.label("newest")).where(
-        (newest > now + AHEAD) | (a.throttled_until > most) | (a.retry_at > func.max(most, doubt))
+        (newest > now + AHEAD) | (a.throttled_until > most) | (a.retry_at > most)
     )
 
 
@@ -120,8 +118,4 @@ def _taken_back(row: RowMapping, now: float) -> dict[str, float]:
     if back and row["lost_at"]:
         values["lost_at"] = LONG_AGO
     most = now + RETRY_AFTER_CAP
-    over = values.get("expires_at", 0.0) if row["state"] == "uncertain" else 0.0
-    return values | {
-        "retry_at": min(row["retry_at"], max(most, over)),
-        "throttled_until": min(row["throttled_until"], most),
-    }
+    return values | {wait: min(row[wait], most) for wait in ("retry_at", "throttled_until")}

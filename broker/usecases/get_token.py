@@ -268,9 +268,7 @@ async def _renewed(ctx: Context, account: Account) -> Account | None:
     """Join the account's one refresh, where one can help, and return what the account is then."""
     now = ctx.clock()
     match account.state:
-        case RefreshingFailed(retry_at=retry_at, throttled_until=until) if now < max(retry_at, until):
-            return account
-        case Uncertain(retry_at=retry_at) if now < retry_at:
+        case RefreshingFailed() | Uncertain() if now < account.quiet_until:
             return account
         case NeedsLogin() | Misconfigured() | Suspect() | Static():
             return account
@@ -373,10 +371,10 @@ async def refused(ctx: Context, account: Account, caller: Caller) -> MustLogin |
         case NeedsLogin(reason=reason):
             return MustLogin(account.name, reason, await _offer(ctx, account, caller))
         case RefreshingFailed(reason=reason, retry_at=retry_at, throttled_until=until):
-            wait = max(1.0, max(retry_at, until) - now)
+            wait = max(1.0, account.quiet_until - now)
             return Unavailable(account.name, reason, wait, own_pause=until <= now < retry_at)
-        case Uncertain(reason=reason, retry_at=retry_at):
-            return Unavailable(account.name, reason, max(1.0, retry_at - now))
+        case Uncertain(reason=reason):
+            return Unavailable(account.name, reason, max(1.0, account.quiet_until - now))
         case Suspect(reason=reason):
             return MustLogin(account.name, reason, await _offer(ctx, account, caller), confirm=True)
     if account.renewable:

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from broker.core import account as transitions
 from broker.core import timing
-from broker.core.account import Account, Active, Identity, NeedsLogin, RefreshingFailed, Uncertain
+from broker.core.account import Account, Active, Identity, NeedsLogin
 from broker.core.login import Client
 from broker.core.secret import Secret
 from broker.core.token import Grant, Wish
@@ -252,7 +252,7 @@ async def _ask(
 
 def _has_to_wait(account: Account, now: float) -> bool:
     """Whether the account's own trouble says that nobody is to be asked yet."""
-    return isinstance(account.state, RefreshingFailed | Uncertain) and now < account.state.retry_at
+    return now < account.quiet_until
 
 
 def _still_wanted(account: Account, seen: Account) -> bool:

@@ -169,8 +169,7 @@ async def _put_off(
     over = graceless or (lost_since > 0 and now + max(wait, pause) >= lost_since + provider.refresh.reuse_grace_s)
     if isinstance(account.state, Uncertain) or over:
         attempts = account.state.attempts if isinstance(account.state, Uncertain | RefreshingFailed) else 0
-        lives_until = (account.token.expires_at or 0.0) if account.token is not None else 0.0
-        retry_at = max(now + max(timing.backoff(attempts + 1, ctx.rng), pause), lives_until)
+        retry_at = now + max(timing.backoff(attempts + 1, ctx.rng), pause)
         kind: Kind = "uncertain"
 
         def change(row: Account) -> Account:

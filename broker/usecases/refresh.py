@@ -22,7 +22,7 @@ from broker.oauth.grant import BadReply, Unreadable, read_grant
 from broker.providers.model import Provider
 from broker.providers.rules import ReplyRules
 from broker.usecases import renewal, setbacks
-from broker.usecases.context import Context
+from broker.usecases.context import Context, Moment
 from broker.usecases.login import redirect_uri
 from broker.usecases.providers import find, timing_policy
 
@@ -212,9 +212,9 @@ async def _fly(ctx: Context, seen: Account, wish: Wish | None, before: asyncio.T
         if isinstance(outcome, wire.Answered):
             # Still at the gate: an answer that is not on the disk yet is in the air, as far as a crash is concerned.
             kept = await _keep(ctx, intended, outcome.raw, outcome.refresh_token)
+    if isinstance(outcome, wire.Answered):
+        return "" if kept is None else await _judge_kept(ctx, kept, provider, outcome.raw, sent, wish)
     async with ctx.landing():
-        if isinstance(outcome, wire.Answered):
-            return "" if kept is None else await _judge(ctx, kept, provider, outcome.raw, ctx.when(sent), wish)
         if wish is not None and (why := await setbacks.wish_denied(ctx, intended, provider, outcome)):
             return why
         await setbacks.receive(ctx, intended, provider, outcome, ctx.when(sent))
@@ -302,6 +302,22 @@ async def _save(ctx: Context, account: Account, raw: Secret, refresh_token: Secr
         await ctx.store.save_answer(account, raw, refresh_token)
     except StoreUnavailable as exc:
         log.error("the answer for '%s' is in memory only: %s", account.name, exc)  # noqa: TRY400 -- its text says it all
+
+
+async def _judge_kept(
+    ctx: Context, account: Account, provider: Provider, raw: Secret, sent: Moment, wish: Wish | None
+) -> str:
+    """Judge an answer that is on the disk; a store that stumbles is tried again and again, as in :func:`_keep`.
+
+    Whoever gave up would leave a good token behind, and the next refresh would spend the new refresh token for another.
+    """
+    while True:
+        async with ctx.landing():
+            try:
+                return await _judge(ctx, account, provider, raw, ctx.when(sent), wish)
+            except StoreUnavailable as exc:
+                log.warning("the new token of '%s' could not be put in force yet: %s", account.name, exc)
+        await asyncio.sleep(KEEP_PAUSE)
 
 
 async def _judge(

@@ -19,6 +19,7 @@ from .walk_canaille import CanailleWalk
 from .walk_funkwhale import FunkwhaleWalk
 from .walk_narrower import PRESET, NarrowerWalk
 from .walk_openid import OpenIDWalk
+from .walk_paste import PRESETS, PasteWalk
 from .walk_programs import ProgramsWalk
 from .walk_race import RaceWalk
 from .walk_restart import RestartWalk
@@ -80,6 +81,12 @@ def main(name: str) -> int:
                     if server.grace:
                         journey.keyfob.preset(provider, GRACE_PRESET.format(server=server))
                     walk(journey, provider).walk(steps)
+            if name == "django_oauth_toolkit":
+                log = artifacts / "daemon-paste.log"
+                with _journey(server, log) as journey:
+                    for preset, content in PRESETS.items():
+                        journey.keyfob.preset(preset, content.format(server=server))
+                    PasteWalk(journey).walk(steps)
             if name == "oidc_provider":
                 log = artifacts / "daemon-narrower.log"
                 with _journey(server, log) as journey:

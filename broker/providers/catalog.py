@@ -193,7 +193,7 @@ def _built(
         redirect=Redirect(**data.get("redirect", {})),
         token=TokenRequest(**data.get("token", {})),
         reply=ReplyRules(**_tuples(data.get("reply", {}))),
-        revocation=RevocationRules(**data.get("revocation", {})),
+        revocation=RevocationRules(**_tuples(data.get("revocation", {}))),
         device=DeviceRules(**data.get("device", {})),
         registration=_registration(data),
         refresh=RefreshPolicy(**_tuples(data.get("refresh", {}))),

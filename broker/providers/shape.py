@@ -169,6 +169,7 @@ _TABLES: Mapping[str, Mapping[str, Check]] = {
         "method": _one_of("POST", "DELETE", "GET"),
         "body": _one_of("form", "json", "none"),
         "auth": _one_of("client", "basic", "bearer", "none"),
+        "auth_methods": _texts,
         "token_field": _text,
         "hint": _flag,
         "which": _one_of("refresh", "access", "both"),

@@ -313,8 +313,8 @@ def test_a_secret_that_the_provider_repeats_is_not_told(server: Loopback, said: 
 
 @pytest.mark.parametrize("status", ["400 Bad Request", "401 Unauthorized", "403 Forbidden", "200 OK"])
 def test_an_oauth_error_is_a_refusal(status: str) -> None:
-    """The error object of RFC 6749 5.2, whatever status a provider gives it, with its text cleaned (R51)."""
-    answer = outcome(http(status, {"error": "invalid_grant", "error_description": 'old\r\n\x1b[2J"token"'}))
+    """The error object of RFC 6749 5.2, whatever status a provider gives it; its text fits a sentence (R51)."""
+    answer = outcome(http(status, {"error": "invalid_grant", "error_description": 'old\r\n\x1b[2J"token".'}))
     assert answer == wire.Refused("invalid_grant", "old [2J'token'", int(status[:3]))
 
 

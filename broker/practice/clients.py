@@ -18,6 +18,7 @@ from broker.practice.settings import CONFIDENTIAL_CLIENT, PUBLIC_CLIENT
 
 OUT_OF_BAND = "urn:ietf:wg:oauth:2.0:oob"
 BY_KEY, BY_SIGNED_SECRET = "private_key_jwt", "client_secret_jwt"
+BY_ID = "client_id_basic"  # HTTP Basic with an empty secret; not one of those that a client can register for
 AUTH_METHODS = ("none", "client_secret_basic", "client_secret_post", BY_SIGNED_SECRET, BY_KEY)
 JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 GRANT_TYPES = {
@@ -218,11 +219,12 @@ def _credentials(form: Mapping[str, str], authorization: str) -> tuple[str, str,
     if scheme.lower() != "basic" or not colon:
         raise _unproven("only the Basic scheme is known here", "client_secret_basic")
     client_id, secret = unquote_plus(user), unquote_plus(password)  # form-encoded before Base64: RFC 6749 2.3.1
+    method = "client_secret_basic" if secret else BY_ID
     if form.get("client_id", client_id) != client_id:
         raise Refusal("invalid_request", "one client in the header, another in the body")
-    return client_id, secret, "client_secret_basic"
+    return client_id, secret, method
 
 
 def _unproven(description: str, method: str) -> Refusal:
-    headers = {"WWW-Authenticate": 'Basic realm="practice"'} if method == "client_secret_basic" else {}
+    headers = {"WWW-Authenticate": 'Basic realm="practice"'} if method in ("client_secret_basic", BY_ID) else {}
     return Refusal("invalid_client", description, status=401, headers=headers)

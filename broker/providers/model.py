@@ -98,7 +98,8 @@ class Provider:
             it knows nothing better, or ``none``.
         pkce_methods: the code challenge methods that it announces; empty means unknown.
         grants: the grant types that it announces; empty means unknown.
-        auth_methods: client authentication methods it accepts, best first; empty means unknown.
+        auth_methods: client authentication methods it accepts, best first; empty means unknown. ``client_id_basic`` is
+            HTTP Basic with an empty secret.
         auth_algs: the signing algorithms that it announces for client authentication; empty means unknown.
         client_id: a public client that comes with the preset, or empty. In it ``{origin}`` is the address of
             Keyfob's browser port, for providers whose client ids are addresses.

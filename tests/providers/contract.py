@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from broker.core.login import PUBLIC
 from broker.practice.settings import PracticeSettings
 from broker.practice.shape import Person, Revocation, Shape
 from broker.providers import catalog
@@ -51,10 +52,10 @@ class Contract:
 
 
 def methods_of(data: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return how a client proves itself by a preset: ``none`` and one way with a secret, where it takes them."""
+    """Return how a client proves itself by a preset: every way without a secret, and one with, where it takes them."""
     known = data.get("auth_methods") or METHODS
     with_secret = [method for method in known if method in METHODS]
-    return (*(("none",) if "none" in known else ()), *with_secret[:1])
+    return (*(method for method in PUBLIC if method in known), *with_secret[:1])
 
 
 def contract_of(preset: Preset, user_dir: Path) -> Contract:

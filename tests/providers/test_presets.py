@@ -147,7 +147,7 @@ def test_scopes_are_words(name: str) -> None:
 def test_a_client_can_authenticate(name: str) -> None:
     """The ways are known ones, and the preset's own client needs no secret."""
     provider = sample(SHIPPED[name])
-    assert set(provider.auth_methods) <= {"none", "client_secret_basic", "client_secret_post"}
+    assert set(provider.auth_methods) <= {"none", "client_id_basic", "client_secret_basic", "client_secret_post"}
     assert len(set(provider.auth_methods)) == len(provider.auth_methods)
     assert provider.auth_methods or SHIPPED[name].data.get("discovery")
     assert not provider.client_id or "none" in provider.auth_methods

@@ -24,6 +24,8 @@ def said(provider: Provider) -> dict[str, str]:
     [
         ((), "optional"),
         (("none",), "none"),
+        (("client_id_basic",), "none"),
+        (("client_id_basic", "client_secret_basic"), "optional"),
         (("none", "client_secret_post"), "optional"),
         (("client_secret_basic", "client_secret_post"), "needed"),
     ],

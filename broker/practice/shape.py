@@ -74,6 +74,7 @@ class Shape:
         authorize_params: demanded there.
         pkce: the one method that is taken (``S256-public``: from clients without a secret, else none).
         callback_params: sent along with the code.
+        callback_scope: the parameter beside the code that says what was granted, which no token reply then does.
         sends_iss: the answer says who it is from (RFC 9207).
         body: of a token request.
         grant_field: the parameter that says what kind of request it is.
@@ -112,6 +113,7 @@ class Shape:
     authorize_params: Mapping[str, str] = field(default_factory=dict)
     pkce: Literal["S256", "S256-public", "plain", "none"] = "S256"
     callback_params: Mapping[str, str] = field(default_factory=dict)
+    callback_scope: str = ""
     sends_iss: bool = True
     body: Literal["form", "json"] = "form"
     grant_field: str = "grant_type"
@@ -202,6 +204,8 @@ class Shape:
         if self.expires_in and lifetime is not None:
             exact = type(lifetime) is int and not self.endless  # a fault may have put anything there
             token[self.expires_in] = lifetime * self.expires_factor if exact else 0 if self.endless else lifetime
+        if self.callback_scope:
+            token.pop("scope", None)
         if isinstance(token.get("scope"), str):
             token["scope"] = self.reply_scope_separator.join(token["scope"].split())
         if token.get("token_type") == "Bearer":

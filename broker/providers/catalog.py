@@ -186,6 +186,7 @@ def _built(
         client_id=data.get("client_id", ""),
         register_url=data.get("register_url", ""),
         callback_checks=data.get("callback_checks", {}),
+        callback_scope=data.get("callback_scope", ""),
         require_par=data.get("require_par", False),
         client_id_metadata=data.get("client_id_metadata", False),
         iss_parameter=data.get("iss_parameter", False),

@@ -61,6 +61,8 @@ def _redirect(provider: Provider) -> list[tuple[str, str]]:
         told.append(("redirect.any_port", "The port of a redirect URI on this machine does not matter there."))
     if rules.out_of_band:
         told.append(("redirect.out_of_band", "With --flow paste it shows the code itself."))
+    if provider.callback_scope:
+        told.append(("callback_scope", "What you allowed of what was asked is told when the browser comes back."))
     return told
 
 

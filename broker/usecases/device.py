@@ -207,7 +207,7 @@ async def _take(
             await _return(ctx, begun, provider, outcome, sent)
             return
     poll.answer = None
-    await login.land(ctx, waiting, provider, outcome, sent)
+    await login.land(ctx, waiting, provider, outcome, sent, begun.scope)
 
 
 async def _return(ctx: Context, begun: Login, provider: Provider, outcome: wire.Answered, sent: Moment) -> None:

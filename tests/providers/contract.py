@@ -128,6 +128,7 @@ def shape_of(provider: Provider) -> Shape:
         authorize_params=provider.authorize_params,
         pkce=provider.pkce,
         callback_params=provider.callback_checks,
+        callback_scope=provider.callback_scope,
         sends_iss=provider.iss_parameter,
         body=token.body,
         grant_field=token.grant_field,

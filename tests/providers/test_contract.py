@@ -161,6 +161,7 @@ OTHERWISE: dict[str, tuple[str, Any]] = {
     "authorize_params": ("formed", {"type": "other"}),
     "pkce": ("nested", "S256"),
     "callback_params": ("jsonly", {"place": "us"}),
+    "callback_scope": ("formed", "scope"),
     "sends_iss": ("practice", False),
     "body": ("jsonly", "form"),
     "grant_field": ("formed", "grant_type"),

@@ -168,7 +168,8 @@ class ClientBook:
         taken = taken or client.auth_methods
         if method not in taken:
             raise _unproven(f"this client proves itself by {' or '.join(taken)}, not {method}", method)
-        if client.secret is not None and not hmac.compare_digest(client.secret.reveal().encode(), password.encode()):
+        shown = client.secret is not None and method not in ("none", BY_ID)
+        if shown and client.secret and not hmac.compare_digest(client.secret.reveal().encode(), password.encode()):
             raise _unproven("the client secret is wrong", method)
         if 0 < client.secret_expires_at <= self.clock():
             raise _unproven("the client secret has ended", method)

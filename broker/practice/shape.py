@@ -64,6 +64,21 @@ class Person:
 
 
 @dataclass(frozen=True, slots=True)
+class Activation:
+    """How the device flow is spoken (RFC 8628).
+
+    Attributes:
+        client_secret: a confidential client authenticates at both requests; else its id alone is taken.
+        scope_parameter: the parameter of the scopes at both requests.
+        scope_at_poll: a poll has to repeat them; else it must not.
+    """
+
+    client_secret: bool = True
+    scope_parameter: str = "scope"
+    scope_at_poll: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Shape:
     """How a provider speaks. In paths a dot steps into an object, a number into a list.
 
@@ -105,6 +120,7 @@ class Shape:
         reply_label: path of the name there; empty likewise.
         revocation: how tokens are revoked.
         person: how it says who it is.
+        activation: how the device flow is spoken.
     """
 
     scopes: tuple[str, ...] = ()
@@ -144,6 +160,7 @@ class Shape:
     reply_label: str = ""
     revocation: Revocation = field(default_factory=Revocation)
     person: Person = field(default_factory=Person)
+    activation: Activation = field(default_factory=Activation)
 
     def pkce_of(self, *, public: bool) -> str:
         """Return the method that a client has to use: ``S256``, ``plain`` or ``none``."""

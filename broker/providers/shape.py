@@ -176,7 +176,14 @@ _TABLES: Mapping[str, Mapping[str, Check]] = {
         "params": _pairs,
         "ends_login": _flag,
     },
-    "device": {"grant": _text, "code_field": _text, "client_secret": _flag, "status_errors": _pairs},
+    "device": {
+        "grant": _text,
+        "code_field": _text,
+        "client_secret": _flag,
+        "status_errors": _pairs,
+        "scope_parameter": _text,
+        "scope_at_poll": _flag,
+    },
     "identity": {
         "url": _text,
         "method": _one_of("GET", "POST"),

@@ -164,6 +164,7 @@ async def _ask(ctx: Context, waiting: TakenLogin, prompt: DevicePrompt, poll: Po
         *used,
         token_endpoint=begun.destination.token_endpoint,
         device_code=waiting.verifier,
+        scope=begun.scope,
         resource=begun.resource,
     )
     match outcome:

@@ -12,7 +12,7 @@ from typing import Any
 
 from broker.core.login import PUBLIC
 from broker.practice.settings import PracticeSettings
-from broker.practice.shape import Person, Revocation, Shape
+from broker.practice.shape import Activation, Person, Revocation, Shape
 from broker.providers import catalog
 from broker.providers.model import Preset, Provider, ProviderConfig
 
@@ -24,6 +24,7 @@ PLACES = {
     "revocation": "/revoke",
     "userinfo": "/userinfo",
     "jwks": "/jwks",
+    "device_authorization": "/device_authorization",
 }
 METHODS = ("client_secret_basic", "client_secret_post")
 NOWHERE = "http://127.0.0.1:9"
@@ -160,6 +161,11 @@ def shape_of(provider: Provider) -> Shape:
         reply_label=(*provider.identity.reply_label, "")[0],
         revocation=_revocation(provider),
         person=_person(provider),
+        activation=Activation(
+            client_secret=provider.device.client_secret,
+            scope_parameter=provider.device.scope_parameter or provider.scope_parameter,
+            scope_at_poll=provider.device.scope_at_poll,
+        ),
     )
 
 

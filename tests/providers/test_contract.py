@@ -235,7 +235,7 @@ def test_a_provider_that_is_otherwise_breaks_the_contract(
 
 def test_every_dimension_of_the_practice_provider_is_tried() -> None:
     """A dimension that is added is added above, too; only the words of an error change nothing."""
-    parts = {"revocation", "person", "description"}
+    parts = {"revocation", "person", "activation", "description"}
 
     assert {field.name for field in fields(Shape)} == OTHERWISE.keys() | parts
     assert {field.name for field in fields(Revocation)} == OTHERWISE_REVOKED.keys()

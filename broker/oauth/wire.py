@@ -213,13 +213,19 @@ async def jwt_bearer(  # noqa: PLR0913 -- one argument per parameter of RFC 7523
     scope: tuple[str, ...],
     resource: str | None,
 ) -> Outcome:
-    """Ask for a token by an assertion that the client signs (RFC 7523 2.1), which proves the client as well."""
+    """Ask for a token by an assertion that the client signs (RFC 7523 2.1).
+
+    It proves the client as well, so nothing else does, where the server does not insist: client authentication beside
+    it is optional there (RFC 7521 4.1). A server that announces the client's method and not ``none`` takes no request
+    of a client that does not authenticate (Keycloak), and gets another assertion for that, signed with the same key.
+    """
     asked = provider.scope_separator.join(scope)
     signed = assertion.grant(provider, client, key, subject=subject, audience=audience, scope=asked, now=http.now())
     form: dict[str, str | Secret] = {"grant_type": assertion.GRANT, "assertion": signed}
     if scope:
         form[provider.scope_parameter] = asked
-    return await _ask(http, provider, None, key, token_endpoint, form, resource)
+    insists = client.auth_method in provider.auth_methods and "none" not in provider.auth_methods
+    return await _ask(http, provider, client if insists else None, key, token_endpoint, form, resource)
 
 
 async def ask(
@@ -244,7 +250,7 @@ async def ask(
         return None, reply
     outcome = read_reply(reply, provider, _secrets(secret, form))
     # What a wrong signature is called where the form was signed: as a grant, or to prove the client.
-    names = ("invalid_grant", "invalid_client") if client is None else ("invalid_client",)
+    names = ("invalid_grant", "invalid_client") if "assertion" in form else ("invalid_client",)
     signed = {"assertion", "client_assertion"} & form.keys()
     if signed and isinstance(outcome, Refused) and outcome.error in names:
         return reply, _by_another_clock(reply, outcome)

@@ -152,6 +152,8 @@ def _signed(call: Call, form: Mapping[str, str]) -> tuple[Client, Mapping[str, A
     except Unproven as exc:
         raise Refusal("invalid_grant", f"the assertion: {exc}") from exc
     beside = any(name in form for name in ("client_id", "client_assertion")) or "authorization" in call.request.headers
+    if call.practice.settings.insists_on_client and not {"client_assertion", "client_secret"} & form.keys():
+        raise Refusal("invalid_client", "the client has to authenticate beside its assertion", status=401)
     if beside and call.authenticate(form) != client:
         raise Refusal("invalid_grant", "the assertion is of another client")
     return client, claims

@@ -168,8 +168,8 @@ class ClientBook:
         taken = taken or client.auth_methods
         if method not in taken:
             raise _unproven(f"this client proves itself by {' or '.join(taken)}, not {method}", method)
-        shown = client.secret is not None and method not in ("none", BY_ID)
-        if shown and client.secret and not hmac.compare_digest(client.secret.reveal().encode(), password.encode()):
+        secret = None if method in ("none", BY_ID) else client.secret  # where those are taken, none has to be shown
+        if secret is not None and not hmac.compare_digest(secret.reveal().encode(), password.encode()):
             raise _unproven("the client secret is wrong", method)
         if 0 < client.secret_expires_at <= self.clock():
             raise _unproven("the client secret has ended", method)

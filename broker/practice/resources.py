@@ -38,7 +38,9 @@ def metadata(call: Call) -> Answer:
         "response_types_supported": ["code"],
         "response_modes_supported": ["query"],
         "grant_types_supported": list(GRANT_TYPES),
-        "token_endpoint_auth_methods_supported": list(AUTH_METHODS),
+        "token_endpoint_auth_methods_supported": list(
+            AUTH_METHODS[1:] if call.practice.settings.insists_on_client else AUTH_METHODS
+        ),
         "revocation_endpoint_auth_methods_supported": list(AUTH_METHODS),
         "introspection_endpoint_auth_methods_supported": list(AUTH_METHODS[1:]),
         "token_endpoint_auth_signing_alg_values_supported": [*KEY_ALGORITHMS, SECRET_ALGORITHM],

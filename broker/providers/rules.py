@@ -208,12 +208,17 @@ class DeviceRules:
         client_secret: a confidential client authenticates at both requests as at the token endpoint (RFC 8628 3.1,
             3.4); where not, its id alone is sent.
         status_errors: status of a poll's answer -> OAuth's name for that error.
+        scope_parameter: name of the parameter that holds the scopes in this flow; empty where it is the same as in an
+            authorization request.
+        scope_at_poll: a poll repeats the scopes.
     """
 
     grant: str = "urn:ietf:params:oauth:grant-type:device_code"
     code_field: str = "device_code"
     client_secret: bool = True
     status_errors: Mapping[str, str] = field(default_factory=dict)
+    scope_parameter: str = ""
+    scope_at_poll: bool = False
 
 
 @dataclass(frozen=True, slots=True)

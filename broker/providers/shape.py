@@ -100,6 +100,7 @@ _TOP: Mapping[str, Check] = {
     "api_base": _text,
     "api_scheme": _text,
     "static_token_url": _text,
+    "callback_scope": _text,
     "iss_parameter": _flag,
     "require_par": _flag,
     "client_id_metadata": _flag,
@@ -176,7 +177,14 @@ _TABLES: Mapping[str, Mapping[str, Check]] = {
         "params": _pairs,
         "ends_login": _flag,
     },
-    "device": {"grant": _text, "code_field": _text, "client_secret": _flag, "status_errors": _pairs},
+    "device": {
+        "grant": _text,
+        "code_field": _text,
+        "client_secret": _flag,
+        "status_errors": _pairs,
+        "scope_parameter": _text,
+        "scope_at_poll": _flag,
+    },
     "identity": {
         "url": _text,
         "method": _one_of("GET", "POST"),

@@ -266,10 +266,19 @@ async def _complete(
         outcome, sent = await _exchange(ctx, taken, provider, answer.code)
     except KeyfobError as exc:
         return await _fail(ctx, login, str(exc))
-    return await land(ctx, taken, provider, outcome, sent)
+    # A code that was copied alone comes without the words that came with it.
+    scope = login.scope if pasted_code else authcode.granted(provider, params, login.scope)
+    return await land(ctx, taken, provider, outcome, sent, scope)
 
 
-async def land(ctx: Context, taken: TakenLogin, provider: Provider, outcome: wire.Outcome, sent: Moment) -> Finished:
+async def land(
+    ctx: Context,
+    taken: TakenLogin,
+    provider: Provider,
+    outcome: wire.Outcome,
+    sent: Moment,
+    scope: tuple[str, ...],
+) -> Finished:
     """Turn the answer to the last request of a login into an account: validate -> who is it -> activate.
 
     Args:
@@ -278,11 +287,12 @@ async def land(ctx: Context, taken: TakenLogin, provider: Provider, outcome: wir
         provider: where it is.
         outcome: what came.
         sent: when that was asked for.
+        scope: what counts as granted where the answer names no scope.
     """
     login = taken.login
     try:
         async with ctx.landing():
-            grant = read_answer(provider, outcome, ctx.when(sent), login.scope)
+            grant = read_answer(provider, outcome, ctx.when(sent), scope)
             grant, who = await identify(
                 ctx, provider, grant, login.destination.client_id, login.scope, login.nonce or None
             )

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from base64 import b64encode
 from dataclasses import replace
 from urllib.parse import parse_qsl, quote
 
@@ -11,14 +10,13 @@ import pytest
 from broker.core.login import Client
 from broker.core.secret import Secret
 from broker.core.token import Wish
-from broker.errors import Misconfigured
 from broker.oauth import wire
 from broker.oauth.grant import BadReply, read_grant
 from broker.oauth.http import Reply
 from broker.oauth.reply import HIDDEN
 from broker.providers.model import Provider
 from broker.providers.rules import Endpoints, ThrottleRules
-from tests.oauth.loopback import CLIENT, Loopback, headers_of, http
+from tests.oauth.loopback import CLIENT, Loopback, http
 
 PROVIDER = Provider(name="p", title="P", preset="generic", throttle=ThrottleRules(statuses=(500,)))
 PUBLIC = Client("u", "p", "id", "none", "given", has_secret=False, created_at=0.0)
@@ -162,31 +160,6 @@ def test_a_client_asks_for_a_token_of_its_own(server: Loopback) -> None:
         "resource": "https://api.example/v1",
         "client_id": "id",
     }
-
-
-def test_basic_is_form_encoded_before_base64(server: Loopback) -> None:
-    """Odd ids and secrets survive (RFC 6749 2.3.1), and the body then holds neither (R19)."""
-    server.default = http("200 OK", GOOD)
-    client = replace(PUBLIC, client_id="odd id:+%", auth_method="client_secret_basic")
-    refresh(server, client=client, secret=Secret("s:é &"))
-    expected = b64encode(b"odd+id%3A%2B%25:s%3A%C3%A9+%26").decode()
-    assert headers_of(server.head())["authorization"] == f"Basic {expected}"
-    assert "client" not in server.form()
-
-
-def test_post_puts_the_secret_into_the_body_only(server: Loopback) -> None:
-    """Never both (R19)."""
-    server.default = http("200 OK", GOOD)
-    refresh(server, client=replace(PUBLIC, auth_method="client_secret_post"), secret=Secret("s s"))
-    assert dict(parse_qsl(server.form()))["client_secret"] == "s s"
-    assert "authorization" not in headers_of(server.head())
-
-
-def test_an_authentication_that_is_not_known_asks_nobody(server: Loopback) -> None:
-    """Without a way to authenticate nothing is sent, and the reason says what to do."""
-    with pytest.raises(Misconfigured, match="private_key_jwt"):
-        refresh(server, client=replace(PUBLIC, auth_method="tls_client_auth"), secret=Secret("s"))
-    assert not server.requests
 
 
 # --- outcomes ---------------------------------------------------------------------------------------------------------

@@ -226,6 +226,11 @@ class Account:
         return self.is_machine or self.has_refresh_token
 
     @property
+    def audience(self) -> str | None:
+        """Whom its tokens are for, as the login named it (RFC 8693 2.1); None for nobody in particular."""
+        return (self.renewal.audience or None) if self.renewal.by == "client_credentials" else None
+
+    @property
     def label(self) -> str:
         """What people read: who is logged in, or which client it is the account of; empty where nobody knows."""
         if self.identity is not None:

@@ -143,7 +143,7 @@ async def rejected(ctx: Context, caller: Caller, name: str, token: Secret) -> De
         if isinstance(decision, Denied):
             return decision
         raise unknown(name)
-    decision = decide(caller, Ask(name), account.scope, account.resource, now)
+    decision = decide(caller, Ask(name), account.scope, account.resource, now, account.audience)
     if isinstance(decision, Denied):
         return decision
     stored = await ctx.store.access_token(account)

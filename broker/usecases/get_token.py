@@ -47,6 +47,7 @@ class Ready:
         facts: what is known about it.
         now: the clock when the remaining life was judged.
         resource: the RFC 8707 resource that it is for, or None.
+        audience: whom it is for (RFC 8693 2.1), or None.
     """
 
     account: Account
@@ -54,6 +55,7 @@ class Ready:
     facts: Token
     now: float
     resource: str | None
+    audience: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +103,7 @@ async def get_token(
     Args:
         ctx: the collaborators.
         caller: who asks.
-        ask: the account, and the scope and resource that the caller names.
+        ask: the account, and the scope, resource and audience that the caller names.
         min_ttl: seconds for which the token must still live; None for the usual.
         id_token: the ID token is wanted instead.
 
@@ -113,7 +115,7 @@ async def get_token(
     account = await ctx.store.account(ask.account)
     if account is None:
         return await _absent(ctx, caller, ask)
-    decision = policy.decide(caller, ask, account.scope, account.resource, ctx.clock())
+    decision = _decide(caller, ask, account, ctx.clock())
     if isinstance(decision, Denied):
         return decision
     waited = False
@@ -171,7 +173,7 @@ async def _narrowed(
     asking = await apps.still(ctx, caller)
     if asking is None:
         return _gone(caller, ask)
-    again = policy.decide(asking, ask, current.scope, current.resource, ctx.clock())
+    again = _decide(asking, ask, current, ctx.clock())
     if again != narrow:
         return again if isinstance(again, Denied) else Unavailable(current.name, "The account has just changed.", 1.0)
     return _narrow_one(ctx, caller, ask, current, narrow, held)
@@ -183,7 +185,7 @@ def _narrow_one(ctx: Context, caller: Caller, ask: Ask, account: Account, narrow
         granted = " ".join(held.facts.scope)
         reason = f"asked for the scope '{' '.join(ask.scope)}', granted was '{granted}'"
         return Denied(reason, "", account.name)
-    return _handed_out(ctx, caller, account, held, ctx.clock(), narrow.wish.resource)
+    return _handed_out(ctx, caller, account, held, ctx.clock(), narrow.wish)
 
 
 async def _bring(ctx: Context, caller: Caller, account: Account, wish: Wish) -> No | MustLogin | Unavailable | None:
@@ -221,6 +223,8 @@ def _cannot(
     if not isinstance(problem, No):
         return problem
     reason = f"{narrow.reason}, and {problem.reason}"
+    if narrow.wish.audience not in (None, account.audience):
+        return Denied(reason, "", account.name, problem.hint or "Look at what its client may ask for there.")
     if narrow.wish.resource != account.resource:
         new = f"keyfob login NAME --provider {account.provider} --resource {narrow.wish.resource}"
         return Denied(reason, "", account.name, f"Log in for that resource under another name: {new}")
@@ -311,7 +315,7 @@ async def _answer(
             asking = await apps.still(ctx, caller)
             if asking is None:
                 return _gone(caller, ask)
-            decision = policy.decide(asking, ask, current.scope, current.resource, now)
+            decision = _decide(asking, ask, current, now)
             if isinstance(decision, Denied):
                 return decision
             if isinstance(decision, Narrow) and not decision.own_will_do:
@@ -326,12 +330,17 @@ async def _answer(
     return await refused(ctx, current or account, caller)
 
 
+def _decide(caller: Caller, ask: Ask, account: Account, now: float) -> policy.Allowed | Narrow | Denied:
+    return policy.decide(caller, ask, account.scope, account.resource, now, account.audience)
+
+
 def _handed_out(
-    ctx: Context, caller: Caller, account: Account, held: Held, now: float, resource: str | None = None
+    ctx: Context, caller: Caller, account: Account, held: Held, now: float, wish: Wish | None = None
 ) -> Ready:
     ctx.handouts.count(account, caller.name, now)
     ctx.publish("handed-out", account.name, app=caller.name, generation=account.generation)
-    return Ready(account, held.secret, held.facts, now, resource or account.resource)
+    resource, audience = (account.resource, account.audience) if wish is None else (wish.resource, wish.audience)
+    return Ready(account, held.secret, held.facts, now, resource, audience)
 
 
 def _may_bring_id_token(account: Account, now: float) -> bool:

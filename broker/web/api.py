@@ -20,7 +20,7 @@ from broker.usecases import get_token as tokens
 from broker.usecases.context import Context
 from broker.usecases.newlogin import NewLogin
 from broker.web import render
-from broker.web.body import Fields, Query, check_words
+from broker.web.body import Fields, Query, check_audience, check_words
 from broker.web.guards import check_unlocked
 
 # A waiting poll answers before proxies and clients grow impatient.
@@ -39,8 +39,8 @@ def caller_of(request: Request) -> Caller:
 
 async def get_token(request: Request, ctx: Context) -> Response:
     """``GET /v1/accounts/{account}/token``."""
-    query = Query(request, "min_ttl", "scope", "resource", "id_token")
-    ask = _ask(request, query.words("scope"), query.text("resource"))
+    query = Query(request, "min_ttl", "scope", "resource", "audience", "id_token")
+    ask = _ask(request, query.words("scope"), query.text("resource"), query.text("audience"))
     min_ttl, id_token = query.seconds("min_ttl"), query.flag("id_token")
     check_unlocked(ctx)
     outcome = await tokens.get_token(ctx, caller_of(request), ask, min_ttl=min_ttl, id_token=id_token)
@@ -51,7 +51,7 @@ async def report_rejected(request: Request, ctx: Context) -> Response:
     """``POST /v1/accounts/{account}/token/rejected``."""
     body = await Fields.read(request)
     token = body.secret("access_token")
-    ask = _ask(request, body.words("scope"), body.text("resource"))
+    ask = _ask(request, body.words("scope"), body.text("resource"), body.text("audience"))
     body.end()
     token = _needed(token, "access_token")
     check_unlocked(ctx)
@@ -189,16 +189,18 @@ async def cancel_login(request: Request, ctx: Context) -> Response:
     return Response(status_code=204, headers=render.ANSWER_HEADERS)
 
 
-def _ask(request: Request, scope: tuple[str, ...], resource: str | None) -> Ask:
-    """Return what is asked for: both go to the provider where the account's own token is not that.
+def _ask(request: Request, scope: tuple[str, ...], resource: str | None, audience: str | None) -> Ask:
+    """Return what is asked for: all of it goes to the provider where the account's own token is not that.
 
     Raises:
-        InvalidRequest: they cannot be scopes, or a resource (RFC 8707 2).
+        InvalidRequest: they cannot be scopes, a resource (RFC 8707 2), or a name.
     """
     check_words("scope", scope)
     if resource:
         check_resource(resource)
-    return Ask(request.path_params["account"], scope, resource or None)
+    if audience:
+        check_audience(audience)
+    return Ask(request.path_params["account"], scope, resource or None, audience or None)
 
 
 async def _flows(ctx: Context, body: Fields, account: str) -> tuple[Flow, ...]:

@@ -84,6 +84,7 @@ def token(outcome: Outcome, *, plain: bool = False) -> Response:
             "expires_in": None if expires_at is None else max(0, math.floor(expires_at - outcome.now)),
             "scope": " ".join(outcome.facts.scope),
             "resource": outcome.resource,
+            "audience": outcome.audience,
         }
     )
 

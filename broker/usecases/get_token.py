@@ -28,9 +28,6 @@ from broker.usecases import apps, login, newlogin, refresh
 from broker.usecases.context import Context
 from broker.usecases.narrower import Held, No, bring, kept, unable
 
-# An app waits this long for a refresh: longer than one request to a provider may take (20 s), so that a slow answer
-# still arrives, and shorter than the 30 s that most HTTP clients wait.
-PATIENCE = 25.0
 # A narrower token is tried for again where the row changed under it: once for a refresh and once for a login.
 TRIES = 3
 
@@ -134,7 +131,7 @@ async def get_token(
     if held is not None and fresh and _may_serve(account, held.facts, now, min_ttl) and not waited:
         return _handed_out(ctx, caller, account, held, now)
     if not (fresh and waited) and (not id_token or _may_bring_id_token(account, now)):
-        account = await _renewed(ctx, account)
+        account = await refresh.renewed(ctx, account)
         if account is None:
             return await _absent(ctx, caller, ask)
     return await _answer(ctx, caller, ask, account, min_ttl, id_token=id_token)
@@ -196,13 +193,13 @@ async def _bring(ctx: Context, caller: Caller, account: Account, wish: Wish) -> 
     for _ in range(TRIES):
         now = ctx.clock()
         if current is not None and not (isinstance(current.state, Active | Static) and _lives(current, now)):
-            current = await _renewed(ctx, current)
+            current = await refresh.renewed(ctx, current)
         if current is None:
             return None
         if not (isinstance(current.state, Active | Static) and _lives(current, ctx.clock())):
             return await refused(ctx, current, caller)
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(refresh.PATIENCE):
                 no = await bring(ctx, current, wish)
         except TimeoutError:
             return Unavailable(current.name, "A refresh is under way and takes long.", 5.0)
@@ -266,38 +263,6 @@ async def _absent(ctx: Context, caller: Caller, ask: Ask) -> Outcome:
         f"No account is called '{ask.account}'.",
         f"Log in first: keyfob login {ask.account} --provider NAME (see: keyfob accounts)",
     )
-
-
-async def _renewed(ctx: Context, account: Account) -> Account | None:
-    """Join the account's one refresh, where one can help, and return what the account is then."""
-    now = ctx.clock()
-    match account.state:
-        case RefreshingFailed(retry_at=retry_at, throttled_until=until) if now < max(retry_at, until):
-            return account
-        case Uncertain(retry_at=retry_at) if now < retry_at:
-            return account
-        case NeedsLogin() | Misconfigured() | Suspect() | Static():
-            return account
-    if not account.renewable:
-        return account
-    try:
-        if not _is_over(account, now) and await refresh.quota_wait(ctx, account):
-            return account  # another one would end a token that somebody uses
-        async with asyncio.timeout(PATIENCE):
-            await asyncio.shield(refresh.join(ctx, account))
-    except TimeoutError:
-        pass  # The flight goes on; what the account offers meanwhile is decided below.
-    except KeyfobError:
-        # Nothing was sent, or its answer could not be kept; the old token is served while it lives.
-        current = await ctx.store.account_by_uuid(account.uuid)
-        if current is None or current.token is None or timing.is_expired(current.token, ctx.clock()):
-            raise
-        return current
-    return await ctx.store.account_by_uuid(account.uuid)
-
-
-def _is_over(account: Account, now: float) -> bool:
-    return account.token is None or timing.is_expired(account.token, now)
 
 
 async def _answer(

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from broker.core import timing
 from broker.core.account import Account
 from broker.core.secret import Secret
-from broker.core.token import Grant, Token, Wish
+from broker.core.token import Token, Wish
 from broker.errors import KeyfobError, ProviderUnavailable
-from broker.oauth import strict, wire
-from broker.oauth.grant import BadReply, read_grant
+from broker.oauth import wire
+from broker.oauth.grant import BadReply
 from broker.providers.model import Provider
-from broker.usecases import refresh, setbacks
+from broker.usecases import exchange, refresh, setbacks
 from broker.usecases.context import Context
 from broker.usecases.providers import find
 
@@ -154,7 +154,8 @@ async def _exchange(ctx: Context, account: Account, provider: Provider, wish: Wi
         match outcome:
             case wire.Answered(raw=raw):
                 try:
-                    grant = _read(raw, provider, account, wish, ctx.when(sent))
+                    asked = wish.scope or account.scope
+                    grant = exchange.read(raw, provider, issued_at=ctx.when(sent), asked=asked, most=wish.scope)
                 except BadReply as exc:
                     return f"{provider.title} gave a token that is not usable: {exc}."
                 await ctx.store.put_derived(account, wish, grant)
@@ -167,20 +168,3 @@ async def _exchange(ctx: Context, account: Account, provider: Provider, wish: Wi
                 raise ProviderUnavailable(f"{provider.title} is throttling: {reason}.", retry_after=retry_after)
             case wire.Unreachable(reason=reason) | wire.Faulty(reason=reason) | wire.Lost(reason=reason):
                 raise ProviderUnavailable(f"{provider.title} gave no proper answer: {reason}.")
-
-
-def _read(raw: Secret, provider: Provider, account: Account, wish: Wish, issued_at: float) -> Grant:
-    """Judge the answer to an exchange (RFC 8693 2.2.1).
-
-    Raises:
-        BadReply: it is not usable, is another kind of token, has ended already, or carries more than was asked for.
-    """
-    grant = read_grant(raw, provider=provider, issued_at=issued_at, asked_scope=wish.scope or account.scope)
-    kind = wire.member(raw, "issued_token_type", provider.reply)
-    if kind != wire.ACCESS_TOKEN_TYPE:
-        raise BadReply("its issued_token_type is not that of an access token")
-    if grant.token.lifetime is not None and grant.token.lifetime <= 0:
-        raise BadReply("it has expired already")
-    if more := refresh.beyond(wish, grant):
-        raise BadReply(f"it carries more than was asked for: '{strict.clean(more)}'")
-    return grant

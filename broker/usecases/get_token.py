@@ -24,7 +24,7 @@ from broker.core.secret import Secret
 from broker.core.token import Token, Wish
 from broker.errors import KeyfobError, UnknownAccount
 from broker.oauth import idtoken
-from broker.usecases import apps, login, newlogin, refresh
+from broker.usecases import apps, derived, login, newlogin, refresh
 from broker.usecases.context import Context
 from broker.usecases.narrower import Held, No, bring, kept, unable
 
@@ -57,7 +57,10 @@ class Ready:
 
 @dataclass(frozen=True, slots=True)
 class MustLogin:
-    """Only a person can help. ``login_url`` starts it; it is empty where the browser door cannot help."""
+    """Only a person can help. ``login_url`` starts it; it is empty where the browser door cannot help.
+
+    ``next_step`` says how, where that does not follow from the rest: another account may have to be logged in to.
+    """
 
     account: str
     reason: str
@@ -65,6 +68,7 @@ class MustLogin:
     misconfigured: bool = False
     confirm: bool = False
     pending: bool = False
+    next_step: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -341,11 +345,12 @@ async def _offer(ctx: Context, account: Account, caller: Caller) -> str:
 async def refused(ctx: Context, account: Account, caller: Caller) -> MustLogin | Unavailable:
     """Say who can help an account that has no living token, or whose forced refresh did not succeed."""
     now = ctx.clock()
+    step = await derived.next_step(ctx, account) if account.is_derived else ""
     match account.state:
         case Misconfigured(reason=reason):
-            return MustLogin(account.name, reason, "", misconfigured=True)
+            return MustLogin(account.name, reason, "", misconfigured=True, next_step=step)
         case NeedsLogin(reason=reason):
-            return MustLogin(account.name, reason, await _offer(ctx, account, caller))
+            return MustLogin(account.name, reason, await _offer(ctx, account, caller), next_step=step)
         case RefreshingFailed(reason=reason, retry_at=retry_at, throttled_until=until):
             wait = max(1.0, max(retry_at, until) - now)
             return Unavailable(account.name, reason, wait, own_pause=until <= now < retry_at)

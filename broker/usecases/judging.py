@@ -14,7 +14,7 @@ from broker.oauth import idtoken, wire
 from broker.oauth.grant import BadReply, Unreadable, read_grant
 from broker.providers.model import Provider
 from broker.providers.rules import ReplyRules
-from broker.usecases import exchange, renewal, setbacks
+from broker.usecases import derived, exchange, renewal, setbacks
 from broker.usecases.context import Context
 
 
@@ -29,13 +29,18 @@ async def judge(
 
     Returns why the provider does not give what was wished for; empty text where it does.
     """
-    own = account.asked_scope if account.is_machine else account.scope
+    own = account.asked_scope if account.spends_nothing else account.scope
+    if account.is_derived:
+        own = own or await derived.scope_of_parent(ctx, account)
     asked = own if wish is None else wish.scope or own
     rules = _reply_rules(account, provider)
     try:
         answering = replace(provider, reply=rules)
-        grant = read_grant(raw, provider=answering, issued_at=sent_at, asked_scope=asked)
-        if account.is_machine:
+        if account.is_derived:
+            grant = exchange.read(raw, answering, issued_at=sent_at, asked=asked, most=asked)
+        else:
+            grant = read_grant(raw, provider=answering, issued_at=sent_at, asked_scope=asked)
+        if account.spends_nothing:
             grant = renewal.bare(grant)
         elif not (provider.issuer and provider.endpoints.jwks):
             grant = replace(grant, id_token=None)  # nothing could verify it
@@ -101,8 +106,8 @@ def _check_same(known: Identity, provider: Provider, told: Identity) -> None:
 
 
 def _reply_rules(account: Account, provider: Provider) -> ReplyRules:
-    """Return the shape that a renewal is answered in: every token of a program is a first one, and comes as such."""
-    return provider.reply if account.is_machine else provider.reply.of_refresh()
+    """Return the shape that a renewal is answered in: without a refresh token every token is a first one."""
+    return provider.reply if account.spends_nothing else provider.reply.of_refresh()
 
 
 def _lifetime(grant: Grant) -> str:

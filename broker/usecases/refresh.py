@@ -18,7 +18,7 @@ from broker.core.token import Wish
 from broker.errors import InvalidRequest, KeyfobError, StoreUnavailable, UnknownProvider
 from broker.oauth import wire
 from broker.providers.model import Provider
-from broker.usecases import judging, renewal, setbacks
+from broker.usecases import derived, judging, renewal, setbacks
 from broker.usecases.context import Context
 from broker.usecases.login import redirect_uri
 from broker.usecases.providers import find, timing_policy
@@ -82,6 +82,8 @@ async def refresh_due(ctx: Context) -> float | None:
     for account in await ctx.store.accounts():
         policy = await _policy(ctx, account)
         due = None if policy is None else _next_refresh_at(ctx, account, policy)
+        if await derived.stirs(ctx, account):
+            due = max(now, ctx.flights.resting.get(account.uuid, 0.0))
         if policy is None or due is None or account.uuid in ctx.flights.tasks:
             continue
         if due <= now and not ctx.store.locked and not ctx.flights.grounded:
@@ -171,6 +173,8 @@ async def _fly(ctx: Context, seen: Account, wish: Wish | None, before: asyncio.T
         await asyncio.wait([before])
     await _settled(ctx)
     provider = await find(ctx, seen.provider)
+    if seen.is_derived and not await _source_lives(ctx, seen, provider):
+        return ""
     issuer = setbacks.issuer_of(seen)
     rules = provider.refresh
     one_by_one = setbacks.spends(seen, provider) and not rules.reuse_grace_s
@@ -179,9 +183,9 @@ async def _fly(ctx: Context, seen: Account, wish: Wish | None, before: asyncio.T
         account = await ctx.store.account_by_uuid(seen.uuid)
         if ctx.flights.grounded or account is None or not _still_wanted(account, seen):
             return ""
-        if account.state != seen.state and _has_to_wait(account, ctx.clock()):
-            return ""  # The flight before this one found trouble: whoever waited for it is told of that.
-        if wish is not None and not await still_wished(ctx, account, wish):
+        # Where the flight before this one found trouble, whoever waited for it is told of that.
+        in_trouble = account.state != seen.state and _has_to_wait(account, ctx.clock())
+        if in_trouble or (wish is not None and not await still_wished(ctx, account, wish)):
             return ""
         silence = ctx.flights.throttled.get(issuer, 0.0) - ctx.clock()
         if silence > 0:
@@ -192,14 +196,14 @@ async def _fly(ctx: Context, seen: Account, wish: Wish | None, before: asyncio.T
             await setbacks.too_late(ctx, account, provider)
             return ""
         client, proof = await ctx.store.client_of(account)
-        refresh_token = await ctx.store.refresh_token(account)
+        shown = await _to_show(ctx, account)
         sent = ctx.sent()
-        ready = refresh_token is not None or account.is_machine
+        ready = shown is not None or account.is_machine
         intended = await ctx.store.begin_refresh(account, sent.at, wish) if ready else None
         if intended is None:
             return ""  # The row has changed since it was read; the next look finds what it is now.
         try:
-            outcome = await _ask(ctx, account, provider, client, proof, refresh_token, wish)
+            outcome = await _ask(ctx, account, provider, client, proof, shown, wish)
         except errors.Misconfigured as exc:
             # Nothing was sent, and nothing will be before a person has mended it.
             await setbacks.misconfigured(ctx, intended, str(exc))
@@ -216,18 +220,65 @@ async def _fly(ctx: Context, seen: Account, wish: Wish | None, before: asyncio.T
         return ""
 
 
+async def _source_lives(ctx: Context, account: Account, provider: Provider) -> bool:
+    """Whether the account that this one is derived from has a living token, renewed first where it is stale.
+
+    Where it has none, this one says so: that only a person helps, or that it is tried again. Nobody at a gate waits
+    here: the other account's refresh has to pass it too.
+    """
+    if (flight := ctx.flights.tasks.get(account.renewal.subject)) is not None:
+        # Due together, the token that is exchanged shall be the new one, and a dead login be known by then.
+        await asyncio.wait([flight], timeout=PATIENCE)
+    parent = await derived.parent_of(ctx, account)
+    fresh = parent is not None and parent.token is not None and timing.is_fresh(parent.token, ctx.clock())
+    if parent is not None and not fresh and not derived.trouble(account, parent, ctx.clock()):
+        parent = await renewed(ctx, parent)
+    now = ctx.clock()
+    if ctx.flights.grounded:
+        return False
+    if why := derived.trouble(account, parent, now):
+        if parent is not None or not isinstance(account.state, NeedsLogin):  # which names the one that is gone
+            step = derived.help_for(account, parent, now)
+            await setbacks.login_needed(ctx, account, why, next_step=step)
+        return False
+    if parent is None or _is_over(parent, now):
+        name, reason = (parent.name, parent.state.reason) if parent is not None else ("", "")
+        text = f"Account '{name}', which this one is derived from, has no living token now. {reason}"
+        await setbacks.failed(ctx, account, provider, text.strip())
+        return False
+    return True
+
+
+async def _to_show(ctx: Context, account: Account) -> Secret | None:
+    """Return what a new token is got for: the refresh token, or the token that a derived account's is exchanged for.
+
+    That one goes where its own account's secrets may go, and nowhere else (RFC 9700 4.4.2).
+    """
+    if not account.is_derived:
+        return await ctx.store.refresh_token(account)
+    parent = await derived.parent_of(ctx, account)
+    if parent is None or parent.destination != account.destination:
+        return None
+    return await ctx.store.access_token(parent)
+
+
 async def _ask(
     ctx: Context,
     account: Account,
     provider: Provider,
     client: Client,
     proof: Secret | None,
-    refresh_token: Secret | None,
+    shown: Secret | None,
     wish: Wish | None,
 ) -> wire.Outcome:
     """Send the one request that renews the account, or that brings what was wished for."""
     there, resource = account.destination.token_endpoint, account.resource
-    if refresh_token is None or account.is_machine:
+    if shown is not None and account.is_derived:
+        own = Wish(account.asked_scope, resource, account.audience)
+        return await renewal.exchange(
+            ctx, provider, client, proof, destination=account.destination, access_token=shown, wish=own
+        )
+    if shown is None or account.is_machine:
         scope = account.asked_scope
         return await renewal.ask(
             ctx, provider, account.renewal, client, proof, token_endpoint=there, scope=scope, resource=resource
@@ -238,7 +289,7 @@ async def _ask(
         client,
         proof,
         token_endpoint=there,
-        refresh_token=refresh_token,
+        refresh_token=shown,
         redirect_uri=redirect_uri(ctx, provider),
         resource=resource if wish is None else wish.resource,
         scope=() if wish is None else wish.scope,
@@ -259,6 +310,8 @@ async def renewed(ctx: Context, account: Account) -> Account | None:
             return account
         case Uncertain(retry_at=retry_at) if now < retry_at:
             return account
+        case NeedsLogin() | Misconfigured() if await derived.stirs(ctx, account):
+            pass
         case NeedsLogin() | Misconfigured() | Suspect() | Static():
             return account
     if not account.renewable:
@@ -297,7 +350,8 @@ def _still_wanted(account: Account, seen: Account) -> bool:
         and (account.generation == seen.generation or narrowed)
         # Seen between the two commits of an answer, it had the new generation and the old token still.
         and account.token == seen.token
-        and not isinstance(account.state, NeedsLogin | Misconfigured)
+        # A derived account stands and falls with another one's login, which was looked at just now.
+        and (account.is_derived or not isinstance(account.state, NeedsLogin | Misconfigured))
     )
 
 

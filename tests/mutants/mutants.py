@@ -149,7 +149,7 @@ MUTANTS = (
     Mutant(
         "an account without a refresh token is taken for one that could lose it",
         "broker/usecases/setbacks.py",
-        '    return not account.is_machine and provider.refresh.rotation != "never"\n',
+        '    return not account.spends_nothing and provider.refresh.rotation != "never"\n',
         '    return provider.refresh.rotation != "never"\n',
         "tests/usecases/test_machine.py::test_an_outage_passes",
     ),

@@ -37,10 +37,10 @@ async def log_in(ctx: Context, new: NewLogin) -> Finished:
     before = await _before(ctx, new)
     parent = await _parent(ctx, new, before)
     provider = await providers.find(ctx, parent.provider)
-    _check(new, parent, provider)
+    _check(new, before, parent, provider)
     parent = await _living(ctx, parent)
     client, proof = await ctx.store.client_of(parent)
-    wish = _wish(new, before if before is not None and before.renewal.subject == parent.uuid else None)
+    wish = _wish(new, before)
     sent = ctx.sent()
     outcome = await _exchanged(ctx, parent, provider, client, proof, wish)
     async with ctx.landing():
@@ -88,8 +88,13 @@ async def _parent(ctx: Context, new: NewLogin, before: Account | None) -> Accoun
     return parent
 
 
-def _check(new: NewLogin, parent: Account, provider: Provider) -> None:
+def _check(new: NewLogin, before: Account | None, parent: Account, provider: Provider) -> None:
     """Refuse what the other account decides already, and a provider that exchanges nothing."""
+    if before is not None and before.provider != parent.provider:
+        raise Conflict(
+            f"Account '{before.name}' is at provider '{before.provider}', and '{parent.name}' at '{parent.provider}'.",
+            "Choose another name for the new one.",
+        )
     if new.provider and new.provider not in (provider.name, provider.preset):
         raise Conflict(
             f"Account '{parent.name}' is at provider '{provider.name}', not at '{new.provider}'.",
@@ -127,7 +132,10 @@ async def _living(ctx: Context, parent: Account) -> Account:
 
 
 def _wish(new: NewLogin, before: Account | None) -> Wish:
-    """Return what the tokens are to carry: as this login says, and where it says nothing, as it was before."""
+    """Return what the tokens are to carry: as this login says, and where it says nothing, as it was before.
+
+    Also where it is derived from another account now: apps that were granted it must not get more by that.
+    """
     if before is None:
         return Wish(new.scope, new.resource, new.audience or None)
     # Whoever names one place means that one: the other kind of name would make the token good for both.

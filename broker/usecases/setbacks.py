@@ -89,7 +89,8 @@ async def _not_exchanged(ctx: Context, account: Account, provider: Provider, ref
         return
     client = account.destination.client_id
     step = advice.exchange_forbidden(account.name)
-    await misconfigured(ctx, account, f"{told} Client '{client}' may not exchange tokens there.", next_step=step)
+    checked = f"Check client '{client}', and that it may exchange tokens there."
+    await misconfigured(ctx, account, f"{told} {checked}", next_step=step)
 
 
 async def _dead(ctx: Context, account: Account, provider: Provider, refusal: wire.Refused) -> None:

@@ -300,6 +300,13 @@ def test_a_login_by_name_goes_the_way_it_went(tmp_path: Path) -> None:
             other = await derived_from(house, resource=RESOURCE)
             assert (other.uuid, other.resource, other.audience) == (first.uuid, RESOURCE, None)
             assert other.asked_scope == ("read",)
+            await house.log_in("second", scope=SCOPES)
+            moved = await derived_from(house, "second")
+            assert (moved.uuid, moved.resource, moved.asked_scope) == (first.uuid, RESOURCE, ("read",)), "no wider"
+            await house.add_provider("elsewhere")
+            await house.log_in("far", provider="elsewhere", base_url="", scope=SCOPES)
+            with pytest.raises(Conflict, match="Choose another name"):
+                await derived_from(house, "far")
 
     asyncio.run(story())
 

@@ -163,7 +163,7 @@ def test_a_client_that_may_not_exchange(tmp_path: Path) -> None:
             await house.tick()
             bill = await house.account("bill")
             assert bill.state.name == "misconfigured"
-            assert "Client 'keyfob' may not exchange tokens there." in bill.state.reason
+            assert "Check client 'keyfob', and that it may exchange tokens there." in bill.state.reason
             view = await accounts.shown(house.ctx, "bill")
             assert isinstance(view, accounts.View)
             assert view.next_step.endswith("keyfob login bill")

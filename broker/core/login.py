@@ -10,7 +10,9 @@ from typing import Any, Literal
 from broker.core.account import Destination
 from broker.core.secret import Secret
 
-Flow = Literal["browser", "paste", "device", "client-credentials", "jwt-bearer", "token", "refresh-token"]
+Flow = Literal[
+    "browser", "paste", "device", "client-credentials", "jwt-bearer", "token-exchange", "token", "refresh-token"
+]
 # The client signs with a private key that Keyfob made (OpenID Connect Core 9).
 BY_KEY = "private_key_jwt"
 # HTTP Basic with the client id and an empty secret, which RFC 6749 2.3.1 lets a client send that has none: what Reddit

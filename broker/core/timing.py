@@ -115,7 +115,7 @@ def due_at(token: Token, policy: Policy, seed: str) -> float | None:
 
 def dies_at(account: Account, policy: Policy) -> float | None:
     """When the refresh token dies of not being used, in epoch seconds; None where that is unknown or never."""
-    if account.is_machine:
+    if account.spends_nothing:
         return None
     if account.last_refresh_at is None or policy.idle_days is None:
         return account.refresh_expires_at

@@ -153,9 +153,9 @@ async def exchange_token(
         "subject_token": access_token,
         "subject_token_type": ACCESS_TOKEN_TYPE,
         "requested_token_type": ACCESS_TOKEN_TYPE,
+        "audience": wish.audience or "",
+        "scope": provider.scope_separator.join(wish.scope),
     }
-    if wish.scope:
-        form["scope"] = provider.scope_separator.join(wish.scope)
     return await _ask(http, provider, client, secret, token_endpoint, form, wish.resource)
 
 

@@ -224,5 +224,7 @@ def _active(call: Call, access: AccessToken, more: dict[str, Any]) -> dict[str, 
     call.grant = grant.id
     who = {"sub": grant.user.sub, "username": grant.user.name} if grant.user else {"sub": grant.client_id}
     base = {"active": True, "scope": " ".join(access.scopes), "client_id": grant.client_id}
-    audience = {"aud": resource} if (resource := access.resource or grant.resource) else {}
+    resource = access.resource or ("" if access.audience else grant.resource)
+    targets = [target for target in (resource, access.audience) if target]
+    audience = {"aud": targets[0] if len(targets) == 1 else targets} if targets else {}
     return {**base, **who, **audience, "iss": call.practice.issuer, **more}

@@ -129,7 +129,10 @@ def _exchange(call: Call, client: Client, form: Mapping[str, str]) -> tuple[Issu
         raise Refusal("invalid_request", "no such living access token of this client (RFC 8693 2.2.2)")
     call.grant = subject.grant.id
     scopes = checked_scopes(form["scope"], call.shape) if "scope" in form else None
-    return call.practice.grants.exchange(subject, scopes, checked_resource(form)), ""
+    audience = form.get("audience", "")
+    if not audience.isprintable():
+        raise Refusal("invalid_target", "there is nobody of such a name (RFC 8693 2.2.2)")
+    return call.practice.grants.exchange(subject, scopes, checked_resource(form), audience), ""
 
 
 def _machine(call: Call, client: Client, form: Mapping[str, str]) -> tuple[Issued, str]:

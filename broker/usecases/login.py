@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
-from broker.core.account import Account
+from broker.core.account import Account, NeedsLogin
 from broker.core.login import LOGIN_LIFETIME, Login
 from broker.core.secret import Secret
 from broker.errors import Conflict, InvalidRequest, KeyfobError, LoginFailed, UnknownLogin
@@ -18,7 +18,7 @@ from broker.oauth import authcode, wire
 from broker.providers.flows import first_offered
 from broker.providers.model import Provider
 from broker.store.store import TakenLogin
-from broker.usecases import clients, providers, push
+from broker.usecases import clients, derived, providers, push
 from broker.usecases.activate import activate, read_answer
 from broker.usecases.context import Context, Moment
 from broker.usecases.identify import identify
@@ -183,8 +183,12 @@ async def offer(ctx: Context, account: Account) -> str:
     """Return a URL at which a person can log this account in again; empty where that cannot be offered.
 
     One unopened login per account is enough, however often it is asked for. An account of a program has no person who
-    could log in.
+    could log in; for one that is derived, it is the login of that other account which may help.
     """
+    if account.is_derived:
+        parent = await derived.parent_of(ctx, account)
+        helps = parent is not None and not parent.is_derived and isinstance(parent.state, NeedsLogin)
+        return await offer(ctx, parent) if parent is not None and helps else ""
     if account.is_machine:
         return ""
     async with ctx.offering.setdefault(account.uuid, asyncio.Lock()):

@@ -189,6 +189,13 @@ def test_refresh_confirmed(daemon: ScriptedDaemon) -> None:
         ([], "", 200, {"revoked": True, "detail": ""}, "revoked at the provider and forgotten here."),
         ([], "", 200, {"revoked": False, "detail": "it answered 503"}, "not revoked at the provider: it answered 503"),
         (["--local-only"], "?local_only=true", 204, None, "the provider was not told."),
+        (
+            [],
+            "",
+            200,
+            {"revoked": True, "detail": "", "derived": ["bill", "other"]},
+            "derived from it any more: bill, other",
+        ),
     ],
 )
 def test_logout(

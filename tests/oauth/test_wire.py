@@ -91,6 +91,8 @@ def test_a_narrower_refresh_names_what_it_wants(server: Loopback) -> None:
         (Wish(("a",), None), {"scope": "a"}),
         (Wish((), "https://api.example/"), {"resource": "https://api.example/"}),
         (Wish(("a", "b"), "https://api.example/"), {"scope": "a b", "resource": "https://api.example/"}),
+        (Wish((), None, "billing"), {"audience": "billing"}),
+        (Wish(("a",), "urn:x", "billing"), {"scope": "a", "resource": "urn:x", "audience": "billing"}),
     ],
 )
 def test_an_exchange_says_what_it_brings_and_wants(server: Loopback, wish: Wish, named: dict[str, str]) -> None:

@@ -83,6 +83,7 @@ def test_several_flows(house: House, practice: PracticeServer) -> None:
         "device",
         "client-credentials",
         "jwt-bearer",
+        "token-exchange",
         "token",
         "refresh-token",
     ]

@@ -17,6 +17,7 @@ from broker.oauth.grant import BadReply, read_grant
 from broker.providers.model import Provider
 from broker.usecases import refresh, setbacks
 from broker.usecases.context import Context
+from broker.usecases.judging import beyond
 from broker.usecases.providers import find
 
 log = logging.getLogger(__name__)
@@ -173,6 +174,6 @@ def _read(raw: Secret, provider: Provider, account: Account, wish: Wish, issued_
         raise BadReply("its issued_token_type is not that of an access token")
     if grant.token.lifetime is not None and grant.token.lifetime <= 0:
         raise BadReply("it has expired already")
-    if more := refresh.beyond(wish, grant):
+    if more := beyond(wish, grant):
         raise BadReply(f"it carries more than was asked for: '{strict.clean(more)}'")
     return grant

@@ -8,21 +8,19 @@ published. Nothing is open in the database while the network is asked.
 import asyncio
 import logging
 import math
-from dataclasses import replace
 
 from broker.core import account as transitions
 from broker.core import timing
-from broker.core.account import Account, Active, Identity, NeedsLogin, RefreshingFailed, Uncertain
+from broker.core.account import Account, Active, NeedsLogin, RefreshingFailed, Uncertain
 from broker.core.login import Client
 from broker.core.secret import Secret
-from broker.core.token import Grant, Wish
+from broker.core.token import Wish
 from broker.errors import InvalidRequest, KeyfobError, Misconfigured, StoreUnavailable, UnknownProvider
-from broker.oauth import idtoken, wire
-from broker.oauth.grant import BadReply, Unreadable, read_grant
+from broker.oauth import wire
 from broker.providers.model import Provider
-from broker.providers.rules import ReplyRules
 from broker.usecases import renewal, setbacks
 from broker.usecases.context import Context
+from broker.usecases.judging import judge
 from broker.usecases.login import redirect_uri
 from broker.usecases.providers import find, timing_policy
 
@@ -32,10 +30,6 @@ log = logging.getLogger(__name__)
 KEEP_PAUSE = 1.0
 # Seconds after which an answer that the database has not taken goes into the emergency journal meanwhile.
 KEEP_SOON = 0.5
-
-
-class _Foreign(Exception):
-    """A refresh brought a token of another person; the text says whose, and is safe to show."""
 
 
 def join(ctx: Context, account: Account, *, awaited: bool = True, wish: Wish | None = None) -> asyncio.Task[str]:
@@ -165,7 +159,7 @@ async def _judge_the_open(ctx: Context) -> None:
             continue
         raw = await ctx.store.kept_answer(account) if answered else None
         if raw is not None:
-            await _judge(ctx, account, provider, raw, started_at, await ctx.store.open_wish(account))
+            await judge(ctx, account, provider, raw, started_at, await ctx.store.open_wish(account))
             continue
         await setbacks.lost(ctx, account, provider, started_at, "Keyfob was stopped while it waited for an answer")
 
@@ -214,7 +208,7 @@ async def _fly(ctx: Context, seen: Account, wish: Wish | None, before: asyncio.T
             kept = await _keep(ctx, intended, outcome.raw, outcome.refresh_token)
     async with ctx.landing():
         if isinstance(outcome, wire.Answered):
-            return "" if kept is None else await _judge(ctx, kept, provider, outcome.raw, ctx.when(sent), wish)
+            return "" if kept is None else await judge(ctx, kept, provider, outcome.raw, ctx.when(sent), wish)
         if wish is not None and (why := await setbacks.wish_denied(ctx, intended, provider, outcome)):
             return why
         await setbacks.receive(ctx, intended, provider, outcome, ctx.when(sent))
@@ -302,96 +296,3 @@ async def _save(ctx: Context, account: Account, raw: Secret, refresh_token: Secr
         await ctx.store.save_answer(account, raw, refresh_token)
     except StoreUnavailable as exc:
         log.error("the answer for '%s' is in memory only: %s", account.name, exc)  # noqa: TRY400 -- its text says it all
-
-
-async def _judge(
-    ctx: Context, account: Account, provider: Provider, raw: Secret, sent_at: float, wish: Wish | None = None
-) -> str:
-    """Validate the rest of an answer whose refresh token is already safe, then put the token to use.
-
-    Returns why the provider does not give what was wished for; empty text where it does.
-    """
-    own = account.asked_scope if account.is_machine else account.scope
-    asked = own if wish is None else wish.scope or own
-    rules = _reply_rules(account, provider)
-    try:
-        answering = replace(provider, reply=rules)
-        grant = read_grant(raw, provider=answering, issued_at=sent_at, asked_scope=asked)
-        if account.is_machine:
-            grant = renewal.bare(grant)
-        elif not (provider.issuer and provider.endpoints.jwks):
-            grant = replace(grant, id_token=None)  # nothing could verify it
-        await _check_use(ctx, account, provider, grant)
-    except _Foreign as exc:
-        # Whoever that is, nothing of it is handed out or sent again (OpenID Connect Core 12.2).
-        await setbacks.login_needed(ctx, account, str(exc))
-        return ""
-    except (BadReply, KeyfobError) as exc:
-        gone = isinstance(exc, Unreadable) or wire.hides_refresh_token(raw, rules)
-        if gone and setbacks.spends(account, provider) and wire.refresh_token_in(raw, rules) is None:
-            # Carried out, and the new refresh token is not to be found in it: as good as lost.
-            await setbacks.lost(ctx, account, provider, sent_at, str(exc))
-        else:
-            await _unusable(ctx, account, provider, raw, exc)
-        return ""
-    if wish is not None and (more := beyond(wish, grant)):
-        await setbacks.swap(ctx, account, lambda row: row)  # the token is dropped; the login is as well as before
-        return f"{provider.title} gave more than was asked for: '{more}'."
-    swapped = await setbacks.swap(ctx, account, lambda row: transitions.refreshed(row, ctx.clock()), grant, wish)
-    if swapped is not None:
-        about = _lifetime(grant) if wish is None else f"a narrower token, {_lifetime(grant)}"
-        ctx.publish("refreshed", swapped.name, generation=swapped.generation, detail=about)
-    return ""
-
-
-def beyond(wish: Wish, grant: Grant) -> str:
-    """Return the scopes that a token carries and nobody wished for, in words (RFC 8693 2.2.1)."""
-    return " ".join(sorted(set(grant.token.scope) - set(wish.scope))) if wish.scope else ""
-
-
-async def _unusable(ctx: Context, account: Account, provider: Provider, raw: Secret, why: Exception) -> None:
-    if wire.refresh_token_in(raw, _reply_rules(account, provider)) is not None:
-        account = transitions.doubt_over(account)
-    said = str(why).rstrip(".")
-    await setbacks.failed(ctx, account, provider, f"The new token from {provider.title} is not usable: {said}.")
-
-
-async def _check_use(ctx: Context, account: Account, provider: Provider, grant: Grant) -> None:
-    """A token must live, and an ID token that comes with it be for the same person (OpenID Connect Core 12.2)."""
-    if grant.token.lifetime is not None and grant.token.lifetime <= 0:
-        # It would be due again at once, and so would the next one, for ever.
-        raise BadReply("it has expired already")
-    if grant.id_token is None:
-        # A provider with an issuer may name people otherwise in its ID tokens than beside them.
-        if grant.whose is not None and account.identity is not None and not provider.issuer:
-            _check_same(account.identity, provider, Identity(provider.identity_issuer, *grant.whose))
-        return
-    claims = await idtoken.verify(
-        ctx.http,
-        provider,
-        ctx.jwks,
-        id_token=grant.id_token,
-        client_id=account.destination.client_id,
-        nonce=None,
-        access_token=grant.access_token,
-        now=ctx.clock(),
-    )
-    if account.identity is not None:
-        _check_same(account.identity, provider, Identity(claims.issuer, claims.subject, claims.label))
-
-
-def _check_same(known: Identity, provider: Provider, told: Identity) -> None:
-    if (told.issuer, told.subject) != (known.issuer, known.subject):
-        raise _Foreign(
-            f"{provider.title} answered a refresh for '{known.label}' with a token of somebody else ('{told.label}')."
-        )
-
-
-def _reply_rules(account: Account, provider: Provider) -> ReplyRules:
-    """Return the shape that a renewal is answered in: every token of a program is a first one, and comes as such."""
-    return provider.reply if account.is_machine else provider.reply.of_refresh()
-
-
-def _lifetime(grant: Grant) -> str:
-    lifetime = grant.token.lifetime
-    return "no lifetime given" if lifetime is None else f"good for {lifetime:.0f} s"

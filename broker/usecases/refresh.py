@@ -18,7 +18,7 @@ from broker.core.token import Wish
 from broker.errors import InvalidRequest, KeyfobError, Misconfigured, StoreUnavailable, UnknownProvider
 from broker.oauth import wire
 from broker.providers.model import Provider
-from broker.usecases import renewal, setbacks
+from broker.usecases import registrations, renewal, setbacks
 from broker.usecases.context import Context
 from broker.usecases.judging import judge
 from broker.usecases.login import redirect_uri
@@ -209,10 +209,27 @@ async def _fly(ctx: Context, seen: Account, wish: Wish | None, before: asyncio.T
     async with ctx.landing():
         if isinstance(outcome, wire.Answered):
             return "" if kept is None else await judge(ctx, kept, provider, outcome.raw, ctx.when(sent), wish)
-        if wish is not None and (why := await setbacks.wish_denied(ctx, intended, provider, outcome)):
-            return why
-        await setbacks.receive(ctx, intended, provider, outcome, ctx.when(sent))
-        return ""
+        if await _was_changing(ctx, account, client, proof, outcome):
+            await setbacks.failed(ctx, intended, provider, f"The client at {provider.title} has just been changed.")
+            return ""
+        return await _without_token(ctx, intended, provider, outcome, ctx.when(sent), wish)
+
+
+async def _was_changing(
+    ctx: Context, account: Account, client: Client, proof: Secret | None, outcome: wire.NoToken
+) -> bool:
+    """Whether the provider refused the client while that was being changed, which says nothing about either."""
+    return setbacks.is_of_client(outcome) and await registrations.is_changing(ctx, account, client, proof)
+
+
+async def _without_token(
+    ctx: Context, account: Account, provider: Provider, outcome: wire.NoToken, sent_at: float, wish: Wish | None
+) -> str:
+    """Write down what came in the place of a token; return why what was wished for is not given."""
+    if wish is not None and (why := await setbacks.wish_denied(ctx, account, provider, outcome)):
+        return why
+    await setbacks.receive(ctx, account, provider, outcome, sent_at)
+    return ""
 
 
 async def _ask(

@@ -61,6 +61,11 @@ async def wish_denied(ctx: Context, account: Account, provider: Provider, outcom
     return said(provider, outcome.error, outcome.description)
 
 
+def is_of_client(outcome: wire.NoToken) -> bool:
+    """Whether it says that the provider does not know the client that asked."""
+    return isinstance(outcome, wire.Refused) and outcome.error in CLIENT_ERRORS
+
+
 def issuer_of(account: Account) -> str:
     """Return whom the account's refreshes ask: what is throttled, and gated, together."""
     return account.destination.issuer or account.destination.token_endpoint

@@ -6,6 +6,7 @@ polling goes on.
 """
 
 import asyncio
+import contextlib
 import logging
 import secrets
 from dataclasses import replace
@@ -20,6 +21,7 @@ from broker.store.store import TakenLogin
 from broker.usecases import clients, login, providers
 from broker.usecases.activate import give_back, read_answer
 from broker.usecases.context import Context, Moment, Poll
+from broker.usecases.identify import identify
 from broker.usecases.login import redirect_uri
 from broker.usecases.newlogin import NewLogin, prepare, wanted
 
@@ -216,7 +218,10 @@ async def _return(ctx: Context, begun: Login, provider: Provider, outcome: wire.
         grant = read_answer(provider, outcome, ctx.when(sent), begun.scope)
     except LoginFailed:
         return  # nothing usable came, so there is nothing to give back
-    await give_back(ctx, begun, provider, grant)
+    who = None
+    with contextlib.suppress(KeyfobError):  # without a name it may be anybody's
+        _, who = await identify(ctx, provider, grant, begun.destination.client_id, begun.scope, None)
+    await give_back(ctx, begun, provider, grant, who)
 
 
 def _refusal(provider: Provider, refused: wire.Refused, poll: Poll) -> str:

@@ -76,6 +76,7 @@ class Flights:
         wishes: account uuid -> what the token of that task is to carry; None for the account's own.
         denied: account uuid and wish -> until when it is not asked for again, epoch seconds, and why.
         grounded: no new flight begins; set when the daemon stops.
+        leaving: uuids of the accounts that are being logged out: what a flight brought now would not be revoked.
         resting: account uuid -> when its next flight may begin by itself, after one that broke and left no trace in
             the row; epoch seconds.
         throttled: issuer -> until when it wants to be left alone, whichever account was told so; epoch seconds.
@@ -92,6 +93,7 @@ class Flights:
     wishes: dict[str, Wish | None] = field(default_factory=dict)
     denied: dict[str, tuple[float, str]] = field(default_factory=dict)
     grounded: bool = False
+    leaving: set[str] = field(default_factory=set)
     resting: dict[str, float] = field(default_factory=dict)
     throttled: dict[str, float] = field(default_factory=dict)
     awaited: set[str] = field(default_factory=set)
@@ -117,6 +119,14 @@ class Flights:
         gate = self._per_issuer.setdefault(issuer, Gate(1 if one_by_one else self.per_issuer_places, self._rank))
         async with gate.passing(uuid), self._everywhere.passing(uuid):
             yield
+
+    def is_closed(self, uuid: str) -> bool:
+        """Whether no flight of this account may begin."""
+        return self.grounded or uuid in self.leaving
+
+    def of(self, uuid: str) -> set[asyncio.Task[str]]:
+        """Return what is under way for an account: its refresh and its exchanges."""
+        return {task for key, task in self.tasks.items() if key.partition(" ")[0] == uuid}
 
     def _rank(self, uuid: str) -> tuple[int, int]:
         # A login that is about to be lost goes before an app that waits, and that before what is only due. Equals go in

@@ -8,7 +8,7 @@ import logging
 from dataclasses import dataclass
 
 from broker.core import timing
-from broker.core.account import Account
+from broker.core.account import Account, Active
 from broker.core.secret import Secret
 from broker.core.token import Grant, Token, Wish
 from broker.errors import KeyfobError, ProviderUnavailable
@@ -69,12 +69,23 @@ async def bring(ctx: Context, account: Account, wish: Wish) -> No | None:
         if wait := await refresh.quota_wait(ctx, account):
             raise ProviderUnavailable(f"{provider.title} rations its access tokens.", retry_after=wait)
         why = await asyncio.shield(refresh.join(ctx, account, wish=wish))
+        if why and not await _is_well(ctx, account):
+            return None
     else:
         why = await asyncio.shield(_join_exchange(ctx, account, provider, wish))
     if not why:
         return None
     ctx.flights.denied[_key(account, wish)] = (ctx.clock() + DENIED_FOR, why.rstrip("."))
     return No(why.rstrip("."))
+
+
+async def _is_well(ctx: Context, account: Account) -> bool:
+    """Whether the login is well although a wish was refused; where that cast doubt on it, its own refresh tells."""
+    own = ctx.flights.tasks.get(account.uuid)
+    if own is not None and ctx.flights.wishes[account.uuid] is None:
+        await asyncio.wait({own})
+    current = await ctx.store.account_by_uuid(account.uuid)
+    return current is not None and isinstance(current.state, Active)
 
 
 async def unable(ctx: Context, account: Account, wish: Wish) -> No | None:
@@ -127,7 +138,7 @@ async def _exchange(ctx: Context, account: Account, provider: Provider, wish: Wi
         silence = ctx.flights.throttled.get(issuer, 0.0) - ctx.clock()
         if silence > 0:
             raise ProviderUnavailable(f"{provider.title} is throttling.", retry_after=silence)
-        if ctx.flights.grounded or not await refresh.still_wished(ctx, account, wish):
+        if ctx.flights.is_closed(account.uuid) or not await refresh.still_wished(ctx, account, wish):
             return ""
         access_token = await ctx.store.access_token(account)
         if access_token is None:

@@ -82,7 +82,7 @@ async def refresh_due(ctx: Context) -> float | None:
         due = None if policy is None else _next_refresh_at(ctx, account, policy)
         if policy is None or due is None or account.uuid in ctx.flights.tasks:
             continue
-        if due <= now and not ctx.store.locked and not ctx.flights.grounded:
+        if due <= now and not ctx.store.locked and not ctx.flights.is_closed(account.uuid):
             death = timing.dies_at(account, policy)
             overdue.append((math.inf if death is None else death, account))
         elif coming is None or due < coming:
@@ -176,7 +176,7 @@ async def _fly(ctx: Context, seen: Account, wish: Wish | None, before: asyncio.T
     async with ctx.flights.cleared(seen.uuid, issuer, one_by_one=one_by_one):
         # The row may have changed since it was seen, the more so while this flight waited at the gate.
         account = await ctx.store.account_by_uuid(seen.uuid)
-        if ctx.flights.grounded or account is None or not _still_wanted(account, seen):
+        if ctx.flights.is_closed(seen.uuid) or account is None or not _still_wanted(account, seen):
             return ""
         if account.state != seen.state and _has_to_wait(account, ctx.clock()):
             return ""  # The flight before this one found trouble: whoever waited for it is told of that.
@@ -225,11 +225,27 @@ async def _was_changing(
 async def _without_token(
     ctx: Context, account: Account, provider: Provider, outcome: wire.NoToken, sent_at: float, wish: Wish | None
 ) -> str:
-    """Write down what came in the place of a token; return why what was wished for is not given."""
-    if wish is not None and (why := await setbacks.wish_denied(ctx, account, provider, outcome)):
-        return why
-    await setbacks.receive(ctx, account, provider, outcome, sent_at)
-    return ""
+    """Write down what came in the place of a token; return why what was wished for is not given.
+
+    A refused wish leaves the login as well as it was: such a request is sent only where a refusal spends nothing
+    (``RefreshPolicy``).
+    """
+    if wish is None or not isinstance(outcome, wire.Refused):
+        await setbacks.receive(ctx, account, provider, outcome, sent_at)
+        return ""
+    well = await setbacks.swap(ctx, account, lambda row: row)
+    if well is not None and setbacks.doubts_the_login(provider, outcome) and not await _just_renewed(ctx, well):
+        # Some say so of what was wished for. Whether the login is dead, its own refresh tells.
+        join(ctx, well, awaited=False)
+    return setbacks.said(provider, outcome.error, outcome.description)
+
+
+async def _just_renewed(ctx: Context, account: Account) -> bool:
+    """Whether the login has just shown that it lives; or it cannot be asked, because of the provider's quota."""
+    token = account.token
+    if token is not None and 0 <= ctx.clock() - token.issued_at < timing.LEAST_BETWEEN_REFRESHES:
+        return True
+    return await quota_wait(ctx, account) > 0
 
 
 async def _ask(

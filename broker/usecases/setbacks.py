@@ -48,17 +48,9 @@ async def receive(ctx: Context, account: Account, provider: Provider, outcome: w
             await lost(ctx, account, provider, sent_at, reason)
 
 
-async def wish_denied(ctx: Context, account: Account, provider: Provider, outcome: wire.NoToken) -> str:
-    """Return why the provider does not give what was wished for; empty where what came back is about the login.
-
-    The login is as well as it was: such a request is sent only where a refusal spends nothing (``RefreshPolicy``).
-    """
-    if not isinstance(outcome, wire.Refused):
-        return ""
-    if outcome.error in provider.refresh.dead_grant_errors or outcome.error in CLIENT_ERRORS:
-        return ""
-    await swap(ctx, account, lambda row: row)
-    return said(provider, outcome.error, outcome.description)
+def doubts_the_login(provider: Provider, refusal: wire.Refused) -> bool:
+    """Whether the refusal of a wish may be about the login or the client, and not about what was wished for."""
+    return refusal.error in provider.refresh.dead_grant_errors or refusal.error in CLIENT_ERRORS
 
 
 def is_of_client(outcome: wire.NoToken) -> bool:

@@ -7,19 +7,20 @@ from pathlib import Path
 
 import pytest
 
-from broker.core.policy import Owner
+from broker.core.policy import Denied, Owner
 from broker.core.secret import Secret
 from broker.core.token import Wish
 from broker.errors import TooManyRequests
 from broker.practice.server import practice_in_thread
 from broker.practice.settings import PracticeSettings
 from broker.usecases import accounts, refresh
-from broker.usecases.get_token import Ready
+from broker.usecases.get_token import MustLogin, Ready
 from tests.store import made
-from tests.usecases.house import DUE, TTL, Clock, opened
+from tests.usecases.house import DUE, TTL, Clock, opened, ready
 from tests.usecases.test_settle import World, crash
 from tests.usecases.wishes import (
     BY_REFRESH,
+    RESOURCE,
     SCOPES,
     WISH,
     ask,
@@ -98,6 +99,68 @@ def test_a_rejected_narrower_token_is_dropped_once_in_thirty_seconds(tmp_path: P
             assert second.access_token != first.access_token
             assert await accounts.rejected(house.ctx, Owner(), "me", Secret("a-foreign-token")) is None
             assert house.asked() == 2
+
+    asyncio.run(live())
+
+
+def test_a_rejection_is_heard_while_a_narrower_token_is_fetched(tmp_path: Path) -> None:
+    """That request does not renew the account's own token, so the one that was refused is renewed after it."""
+
+    async def live() -> None:
+        async with opened(tmp_path) as house:
+            await settle_in(house, **BY_REFRESH)
+            refused = ready(await house.token())
+            house.practice.set_faults(["refresh:hold"])
+            narrow = asyncio.create_task(ask(house, "read"))
+            await house.until_asked()
+            report = asyncio.create_task(accounts.rejected(house.ctx, Owner(), "me", Secret(refused)))
+
+            async def heard() -> bool:
+                return report.done() or (await house.account()).forced_at is not None
+
+            await house.until(heard)
+            house.practice.set_faults([])
+            assert isinstance(await narrow, Ready)
+            assert await report is None
+            assert ready(await house.token()) != refused
+            assert house.asked() == 2
+
+    asyncio.run(live())
+
+
+@pytest.mark.parametrize("error", ["invalid_grant", "invalid_client"])
+def test_a_refused_wish_is_no_death(tmp_path: Path, error: str) -> None:
+    """A provider may say so of a resource that it does not give; the login's own refresh tells whether it lives."""
+
+    async def live() -> None:
+        async with opened(tmp_path) as house:
+            await settle_in(house, **BY_REFRESH)
+            house.clock.forward(TTL / 2)
+            house.practice.set_faults([f"refresh:error={error}*1"])
+            for _ in range(3):
+                outcome = await ask(house, resource=RESOURCE)
+                assert isinstance(outcome, Denied)
+                assert error in outcome.reason
+            assert (house.asked(), (await house.account()).state.name) == (2, "active")
+            house.practice.set_faults([f"refresh:error={error}*1"])
+            await ask(house, "read")
+            assert house.asked() == 3, "a token that has just come shows that the login lives"
+
+    asyncio.run(live())
+
+
+@pytest.mark.parametrize(("error", "state"), [("invalid_grant", "needs-login"), ("invalid_client", "misconfigured")])
+def test_a_death_that_a_wish_meets_is_found(tmp_path: Path, error: str, state: str) -> None:
+    """Whoever wished is told that somebody has to log in."""
+
+    async def live() -> None:
+        async with opened(tmp_path) as house:
+            await settle_in(house, **BY_REFRESH)
+            house.clock.forward(TTL / 2)
+            house.practice.set_faults([f"refresh:error={error}"])
+            assert isinstance(await ask(house, resource=RESOURCE), MustLogin)
+            assert (house.asked(), (await house.account()).state.name) == (2, state)
+            assert await house.store.open_intents() == []
 
     asyncio.run(live())
 

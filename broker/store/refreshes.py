@@ -299,7 +299,7 @@ class Refreshes(DerivedTokens):
 
         Raises:
             Locked: there is no key.
-            StoreUnavailable: it does not open.
+            SecretChanged: it does not open.
         """
         query = (
             select(t.account.c.client, t.account.c.generation, *SEALED)

@@ -15,7 +15,7 @@ from broker.core.account import Account, Active, NeedsLogin, RefreshingFailed, U
 from broker.core.login import Client
 from broker.core.secret import Secret
 from broker.core.token import Wish
-from broker.errors import InvalidRequest, KeyfobError, Misconfigured, StoreUnavailable, UnknownProvider
+from broker.errors import InvalidRequest, KeyfobError, Misconfigured, SecretChanged, StoreUnavailable, UnknownProvider
 from broker.oauth import wire
 from broker.providers.model import Provider
 from broker.usecases import registrations, renewal, setbacks
@@ -157,7 +157,13 @@ async def _judge_the_open(ctx: Context) -> None:
         except (UnknownProvider, InvalidRequest, StoreUnavailable) as exc:
             log.warning("what became of the last refresh of '%s' cannot be told: %s", account.name, exc)
             continue
-        raw = await ctx.store.kept_answer(account) if answered else None
+        try:
+            raw = await ctx.store.kept_answer(account) if answered else None
+        except SecretChanged as exc:
+            # Only this account's trouble. What was in the answer is not to be had any more: as good as lost.
+            log.warning("the answer to the last refresh of '%s' is lost: %s", account.name, exc)
+            await setbacks.lost(ctx, account, provider, started_at, "it was kept, and does not open any more")
+            continue
         if raw is not None:
             await judge(ctx, account, provider, raw, started_at, await ctx.store.open_wish(account))
             continue

@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 # What a provider has refused is not asked for again for so long: an app that asks every second must not make a refresh
 # of each; and a person who has mended it at the provider need not wait for long.
 DENIED_FOR = 600.0
+# What may be said of the token that is shown, and not of what is asked for (RFC 8693 2.2.2, RFC 6750 3.1).
+ABOUT_THE_TOKEN = ("invalid_request", "invalid_grant", "invalid_token")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,14 +71,12 @@ async def bring(ctx: Context, account: Account, wish: Wish) -> No | None:
         if wait := await refresh.quota_wait(ctx, account):
             raise ProviderUnavailable(f"{provider.title} rations its access tokens.", retry_after=wait)
         why = await asyncio.shield(refresh.join(ctx, account, wish=wish))
-        if why and not await _is_well(ctx, account):
+        if not why or not await _is_well(ctx, account):
             return None
+        _deny(ctx, _key(account, wish), why)
     else:
         why = await asyncio.shield(_join_exchange(ctx, account, provider, wish))
-    if not why:
-        return None
-    ctx.flights.denied[_key(account, wish)] = (ctx.clock() + DENIED_FOR, why.rstrip("."))
-    return No(why.rstrip("."))
+    return No(why.rstrip(".")) if why else None
 
 
 async def _is_well(ctx: Context, account: Account) -> bool:
@@ -94,12 +94,25 @@ async def unable(ctx: Context, account: Account, wish: Wish) -> No | None:
     if not _by_refresh(account, provider, wish) and not (provider.exchanges and account.destination.client_id):
         what = "with less scope" if wish.resource == account.resource else "for another resource"
         return No(f"{provider.title} gives no token {what} beside the account's own")
-    until, why = ctx.flights.denied.get(_key(account, wish), (0.0, ""))
-    return No(why) if ctx.clock() < until else None
+    for key in (_key(account, wish), _key_with_token(account, wish)):
+        until, why = ctx.flights.denied.get(key, (0.0, ""))
+        if ctx.clock() < until:
+            return No(why)
+    return None
+
+
+def _deny(ctx: Context, key: str, why: str) -> None:
+    now = ctx.clock()
+    ctx.flights.deny(key, now, now + DENIED_FOR, why.rstrip("."))
 
 
 def _key(account: Account, wish: Wish) -> str:
     return f"{account.uuid} {account.logged_in_at} {wish.slot}"
+
+
+def _key_with_token(account: Account, wish: Wish) -> str:
+    """Name a refusal that may be about the account's present token: with the next one it is another question."""
+    return f"{_key(account, wish)} {account.token_generation}"
 
 
 def _by_refresh(account: Account, provider: Provider, wish: Wish) -> bool:
@@ -124,7 +137,8 @@ def _join_exchange(ctx: Context, account: Account, provider: Provider, wish: Wis
 
 
 def _exchanged(ctx: Context, key: str, task: asyncio.Task[str]) -> None:
-    ctx.flights.remove(key)
+    if ctx.flights.tasks.get(key) is task:
+        ctx.flights.remove(key)
     # Whoever waits gets the exception too; where nobody does any more, it is not lost.
     if not task.cancelled() and (exc := task.exception()) is not None:
         level = logging.WARNING if isinstance(exc, KeyfobError) else logging.ERROR
@@ -160,17 +174,32 @@ async def _exchange(ctx: Context, account: Account, provider: Provider, wish: Wi
                 try:
                     grant = _read(raw, provider, account, wish, ctx.when(sent))
                 except BadReply as exc:
-                    return f"{provider.title} gave a token that is not usable: {exc}."
+                    why = f"{provider.title} gave a token that is not usable: {exc}."
+                    _deny(ctx, _key(account, wish), why)
+                    return why
                 await ctx.store.put_derived(account, wish, grant)
                 return ""
-            case wire.Refused(error=error, description=description):
-                return setbacks.said(provider, error, description)
+            case wire.Refused():
+                return await _refused(ctx, account, provider, wish, outcome)
             case wire.Throttled(reason=reason, retry_after=retry_after):
                 if retry_after is not None:
-                    ctx.flights.throttled[issuer] = ctx.clock() + min(retry_after, timing.RETRY_AFTER_CAP)
+                    ctx.flights.throttle(issuer, ctx.clock() + min(retry_after, timing.RETRY_AFTER_CAP))
                 raise ProviderUnavailable(f"{provider.title} is throttling: {reason}.", retry_after=retry_after)
             case wire.Unreachable(reason=reason) | wire.Faulty(reason=reason) | wire.Lost(reason=reason):
                 raise ProviderUnavailable(f"{provider.title} gave no proper answer: {reason}.")
+
+
+async def _refused(ctx: Context, account: Account, provider: Provider, wish: Wish, refusal: wire.Refused) -> str:
+    """Remember a refusal, and return what it says; empty text where it says nothing about the present token."""
+    why = setbacks.said(provider, refusal.error, refusal.description)
+    if refusal.error not in ABOUT_THE_TOKEN:
+        _deny(ctx, _key(account, wish), why)
+        return why
+    current = await ctx.store.account_by_uuid(account.uuid)
+    if current is None or current.token_generation != account.token_generation:
+        return ""  # a refresh has come in between, and may have ended the token that was shown: look again
+    _deny(ctx, _key_with_token(account, wish), why)
+    return why
 
 
 def _read(raw: Secret, provider: Provider, account: Account, wish: Wish, issued_at: float) -> Grant:

@@ -38,7 +38,7 @@ async def receive(ctx: Context, account: Account, provider: Provider, outcome: w
         case wire.Throttled(reason=reason, retry_after=retry_after):
             if retry_after is not None:
                 until = ctx.clock() + min(retry_after, timing.RETRY_AFTER_CAP)
-                ctx.flights.throttled[issuer_of(account)] = until
+                ctx.flights.throttle(issuer_of(account), until)
             await failed(ctx, account, provider, f"{provider.title} is throttling: {reason}.", retry_after)
         case wire.Unreachable(reason=reason):
             await failed(ctx, account, provider, f"{provider.title} cannot be reached: {reason}.")

@@ -128,8 +128,8 @@ MUTANTS = (
     Mutant(
         "a Retry-After counts for one account only",
         "broker/usecases/setbacks.py",
-        "                ctx.flights.throttled[issuer_of(account)] = until\n",
-        "                ctx.flights.throttled[account.uuid] = until\n",
+        "                ctx.flights.throttle(issuer_of(account), until)\n",
+        "                ctx.flights.throttle(account.uuid, until)\n",
         "tests/usecases/test_herd.py::test_a_throttle_counts_for_every_account_of_the_issuer",
     ),
     Mutant(

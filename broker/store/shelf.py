@@ -3,6 +3,7 @@
 Inherited by each of them; ``Store`` is all of them together.
 """
 
+import asyncio
 import json
 from dataclasses import dataclass
 from typing import Any, Self
@@ -58,6 +59,8 @@ class Shelf:
     _journal: Journal | None = None
     # What stands in the journal and is not in the database yet.
     _saved: list[Saved]
+    # Held while the journal is written to or emptied, each in one go with the look at what stands in it.
+    _at_journal: asyncio.Lock
     _memory: Memory
     # Column of a time -> keys of the rows in which this start wrote it. What an earlier start wrote may be by another
     # clock, and by its value alone the two cannot be told apart.

@@ -70,6 +70,7 @@ class Store(Refreshes, Providers, Logins, Apps, Audit, Times):
         self._memory = Memory()
         self._dated = {}
         self._saved = []
+        self._at_journal = asyncio.Lock()
         self.key_name = key_name
         self.instance_id = instance_id
         self.copied = ""

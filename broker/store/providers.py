@@ -219,7 +219,7 @@ class Providers(Shelf):
             client_id: as the provider knows it; empty for a key that waits for its client.
             secret: its secret or private key; None for a public client, and then what was stored before is deleted.
             auth_method: RFC 7591 2.
-            origin: ``given``, ``registered`` or ``preset``.
+            origin: ``given``, ``registered``, ``preset`` or ``program``.
             destination: where the secret may go; its client id is ``client_id``, whatever it says.
             now: epoch seconds.
             registered: what the provider said when it registered or changed it, where it did.

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 from broker.core.account import Account, Destination
-from broker.core.login import BY_KEY, Client
+from broker.core.login import BY_KEY, PROGRAMS, Client
 from broker.core.secret import Secret
 from broker.errors import InvalidRequest
 from broker.oauth import assertion, registration
@@ -157,6 +157,8 @@ async def kept(
 ) -> Client:
     """Return the client to log in with: the one named, else the account's own, the newest, or one registered now.
 
+    The newest is one of those with which persons log in; what a program brought for itself is not among them.
+
     Args:
         ctx: the collaborators.
         provider: where the login is.
@@ -174,7 +176,12 @@ async def kept(
     wanted = client_id or (own if own != provider.client_id else "")
     wanted = wanted or (account.destination.client_id if account is not None else "")
     async with ctx.registering.setdefault(provider.name, asyncio.Lock()):
-        known = await ctx.store.clients(provider.name)
+        used = {one.destination.client_id for one in await _people(ctx, provider)}
+        known = [
+            client
+            for client in await ctx.store.clients(provider.name)
+            if client.origin != PROGRAMS or client.client_id in {wanted, *used}
+        ]
         meant = [client for client in known if wanted in ("", client.client_id)]
         # The others serve where the one that is meant does not any more, and nobody insists on it.
         for client in (*meant, *(client for client in known if meant and not client_id and client not in meant)):
@@ -196,6 +203,12 @@ async def kept(
         if provider.registration is None or not may_register:
             raise by_hand(provider, redirect_uri)
         return await registrations.register(ctx, provider, redirect_uri, scope or provider.scopes)
+
+
+async def _people(ctx: Context, provider: Provider) -> list[Account]:
+    """Return the accounts of persons at a provider."""
+    found = await ctx.store.accounts()
+    return [account for account in found if account.provider == provider.name and not account.is_machine]
 
 
 def own_id(provider: Provider, redirect_uri: str) -> str:
@@ -226,11 +239,13 @@ def metadata_document(provider: Provider, client_id: str, redirect_uri: str) -> 
 async def confidential(ctx: Context, provider: Provider, client_id: str, account: Account | None) -> Brought:
     """Return the client to get a token of its own with: the one named, else the account's own, or the newest.
 
+    What a program brought goes before what persons log in with.
+
     Raises:
         InvalidRequest: there is none.
     """
     client_id = client_id or (account.destination.client_id if account is not None else "")
-    for client in await ctx.store.clients(provider.name):
+    for client in sorted(await ctx.store.clients(provider.name), key=lambda client: client.origin != PROGRAMS):
         if client_id == client.client_id or (not client_id and client.has_secret):
             return await ctx.store.client(client.uuid) or (client, None)
     raise InvalidRequest(

@@ -6,7 +6,7 @@ Called by the web API for the flows ``client-credentials`` and ``jwt-bearer``.
 from dataclasses import replace
 
 from broker.core.account import Account, Active, Renewal
-from broker.core.login import BY_KEY, Client, Flow
+from broker.core.login import BY_KEY, PROGRAMS, Client, Flow
 from broker.core.secret import Secret
 from broker.errors import Conflict, InvalidRequest, LoginFailed, Misconfigured
 from broker.oauth import wire
@@ -56,7 +56,7 @@ async def log_in(ctx: Context, new: NewLogin) -> Finished:
     async with ctx.landing():
         grant = renewal.bare(read_answer(provider, outcome, ctx.when(sent), scope))
         if brought:
-            client = await clients.keep(ctx, provider, client, proof)
+            client = await clients.keep(ctx, provider, await _as_known(ctx, client), proof)
         login = given.described(ctx, new, provider, new.flow, client)
         login = replace(login, scope=scope, resource=resource)
         return await given.finish(ctx, login, provider, grant, None, Active(ctx.clock()), how)
@@ -97,6 +97,12 @@ async def _client(
             f"Give its secret (--client-secret-file), or have a key made (--token-endpoint-auth-method {BY_KEY}).",
         )
     return brought is not None, used
+
+
+async def _as_known(ctx: Context, client: Client) -> Client:
+    """Return the client as a program's own, unless it was a person's, the preset's or Keyfob's own before."""
+    known = await ctx.store.clients(client.provider)
+    return replace(client, origin=next((one.origin for one in known if one.client_id == client.client_id), PROGRAMS))
 
 
 async def _asked(

@@ -16,15 +16,16 @@ def report(exc: ClientError, account: str | None) -> int:
         exc: what the client raised.
         account: the account that the command was about, or None.
     """
-    name = account or str(exc.problem.get("account") or "ACCOUNT")
+    about = str(exc.problem.get("account") or "")
+    name = account or about
     hints = [exc.hint]
     if exc.login_url and exc.login_url in str(exc):
         hints.append("" if "keyfob login" in str(exc) else f"Or begin it anew: keyfob login {name}")
     else:
-        if isinstance(exc, LoginNeeded):
+        if isinstance(exc, LoginNeeded) and name:
             hints.append(_unless_said(exc, f"keyfob login {name}"))
-        elif exc.code == "confirm_needed":
-            hints.append(_unless_said(exc, f"keyfob refresh {name} --confirm"))
+        elif exc.code == "confirm_needed" and about:  # else it is another thing that wants a yes, such as a provider
+            hints.append(_unless_said(exc, f"keyfob refresh {about} --confirm"))
         if exc.login_url:
             hints.append(f"Or open: {exc.login_url}")
     if exc.approval_url:

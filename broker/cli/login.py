@@ -13,7 +13,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
-from broker.cli import device, terminal, ways
+from broker.cli import device, paste, terminal, ways
 from broker.cli.accounts import identity
 from broker.cli.arguments import STDIN, auth_method_flag, end, json_flag, name, param_flag, seconds, secret_from
 from broker.cli.browser import open_in_browser
@@ -91,7 +91,11 @@ def run(args: argparse.Namespace) -> int:
             if login["state"] == "pending":
                 if args.flow is None and not args.no_browser and not ways.browser_is_here(os.environ):
                     _show_tunnel(client, login, args)
-                login = _paste(client, path, login) if "authorization_url" in login else _show_way(login, args)
+                login = (
+                    paste.carry(client, path, login, STEP_TIMEOUT)
+                    if "authorization_url" in login
+                    else _show_way(login, args)
+                )
             login = _wait(client, path, login, args.timeout)
         except BaseException as exc:
             if login["state"] == "pending":
@@ -234,43 +238,6 @@ def _client_needed(exc: ClientError, args: argparse.Namespace) -> int:
         f"What to choose there: keyfob provider show {provider}",
     )
     return exc.exit_code
-
-
-def _paste(client: Client, path: str, login: dict[str, Any]) -> dict[str, Any]:
-    """Let the person carry the code from the browser to here."""
-    terminal.say(f"1. Open this address in any browser and log in:\n   {terminal.clean(login['authorization_url'])}")
-    terminal.say(
-        "2. Paste the code that is shown then. Where a page cannot be loaded instead, paste its whole address."
-    )
-    terminal.say("   Paste it here and nowhere else, whoever asks for it.")
-    asks = sys.stdin.isatty()
-    while True:
-        pasted = _pasted(asks=asks)
-        kind = "url" if pasted.lower().startswith(("http://", "https://")) else "code"
-        try:
-            answer = client.request("POST", f"{path}/finish", {kind: pasted}, STEP_TIMEOUT)
-        except ClientError as exc:
-            if exc.code == "login_failed":
-                return {**login, "state": "failed", "reason": exc.detail}
-            # What cannot belong to this login leaves it waiting, so whoever is there may paste again.
-            if not asks or exc.code != "invalid_request":
-                raise
-            terminal.fail(exc.detail, exc.hint, "Paste again, or give up with Ctrl-C.")
-        else:
-            return {**login, **(answer or {})}
-
-
-def _pasted(*, asks: bool) -> str:
-    """Read one line that is not empty; where nobody can be asked again, an empty one is the end too."""
-    while True:
-        if asks:
-            sys.stderr.write("> ")
-            sys.stderr.flush()
-        line = sys.stdin.readline()
-        if pasted := line.strip():
-            return pasted
-        if not line or not asks:
-            raise LoginFailed("Nothing was pasted, so the login was cancelled.")
 
 
 def _wait(client: Client, path: str, login: dict[str, Any], timeout: float | None) -> dict[str, Any]:

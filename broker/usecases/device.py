@@ -133,7 +133,7 @@ def _codes(provider: Provider, answer: device.Codes | wire.NoToken) -> device.Co
 async def _poll(ctx: Context, begun: Login, prompt: DevicePrompt, poll: Poll) -> None:
     """Ask once, and do what the answer says; whatever breaks, the next poll comes later."""
     try:
-        waiting = await ctx.store.waiting_login(begun.id, ctx.clock())
+        waiting = await ctx.store.waiting_login(id=begun.id, now=ctx.clock())
         if waiting is not None:  # else it was cancelled, or its time is over
             await _ask(ctx, waiting, prompt, poll)
     except KeyfobError as exc:

@@ -14,7 +14,7 @@ from starlette.responses import RedirectResponse, Response
 from broker.core.login import LOGIN_LIFETIME, Login
 from broker.core.secret import Secret
 from broker.errors import Conflict, LoginFailed, UnknownLogin
-from broker.usecases import login, providers
+from broker.usecases import login, paste, providers
 from broker.usecases.context import Context
 from broker.web import pages, peers
 
@@ -73,8 +73,15 @@ async def _first_step(ctx: Context, opened: Login) -> Response:
 
 
 async def callback(request: Request, ctx: Context) -> Response:
-    """``GET /callback/{provider}``: pass on what came, and leave the address bar clean."""
+    """``GET /callback/{provider}``: pass on what came, and leave the address bar clean.
+
+    Only the address of a paste login has to stay: the person carries it to the terminal.
+    """
     params = request.query_params.multi_items()
+    if (
+        pasted := await paste.waiting(ctx, request.path_params["provider"], params, partial(_cookie, request))
+    ) is not None:
+        return pages.render(pages.paste_page((await providers.find(ctx, pasted.provider)).title))
     try:
         finished = await login.finish(ctx, request.path_params["provider"], params, partial(_cookie, request))
     except LoginFailed:

@@ -140,6 +140,13 @@ def seconds(text: str) -> float:
     return float(match[1]) * UNITS[match[2] or "s"]
 
 
+def span(text: str) -> float:
+    """Read a length of time as :func:`seconds` does, but with its unit: what ends after 90 may mean days as well."""
+    if text.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r} has no unit: write {text}d for days, {text}h for hours")
+    return seconds(text)
+
+
 def end(text: str) -> str:
     """Read when something ends: a date, a time with its zone, or how long from now; an RFC 3339 time comes out.
 
@@ -151,8 +158,10 @@ def end(text: str) -> str:
         moment = datetime.fromisoformat(text)
     except ValueError:
         try:
-            moment = datetime.now(UTC) + timedelta(seconds=seconds(text))
+            moment = datetime.now(UTC) + timedelta(seconds=span(text))
         except (argparse.ArgumentTypeError, OverflowError):
+            if text.isdigit():
+                span(text)  # it says what is missing
             raise argparse.ArgumentTypeError(
                 f"{text!r} is neither a date such as 2030-01-31 nor a length of time such as 90d"
             ) from None

@@ -23,9 +23,11 @@ from broker.cli.spinner import Spinner
 from broker.client import Client, ClientError, quote
 from broker.errors import InvalidRequest, LoginFailed
 
-FLOWS = ("browser", "paste", "device", "client-credentials", "jwt-bearer", "token")
+FLOWS = ("browser", "paste", "device", "client-credentials", "jwt-bearer", "token", "refresh-token")
 # These need nobody: the login is done as soon as it is begun.
 MACHINE_FLOWS = ("client-credentials", "jwt-bearer")
+# What a person brings along to these -> the option that names its file.
+BROUGHT = {"token": "token", "refresh-token": "refresh-token"}
 ACCOUNT_HELP = "its name (default: the one that this person has there already, else PROVIDER, else PROVIDER-PERSON)"
 SCOPE_HELP = "scopes to ask for; of an ACCOUNT that there is, beside those that it asked for before"
 FLOW_HELP = (
@@ -60,6 +62,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--subject", metavar="S", help="for whom, with --flow jwt-bearer (default: the client itself)")
     parser.add_argument("--audience", metavar="A", help=f"whom the token is for, with {' or '.join(MACHINE_FLOWS)}")
     parser.add_argument("--token-file", metavar="FILE|-", help="file with the token, for --flow token; - is stdin")
+    parser.add_argument(
+        "--refresh-token-file",
+        metavar="FILE|-",
+        help="file with another program's refresh token, for --flow refresh-token; from then on only Keyfob may use it",
+    )
     parser.add_argument("--expires", metavar="DATE|90d", type=end, help="when that token ends, for --flow token")
     parser.add_argument("--private", action="store_true", help="a new provider may be at a private address")
     parser.add_argument("--no-browser", action="store_true", help="print the address instead of opening it")
@@ -125,16 +132,19 @@ def _check(args: argparse.Namespace) -> None:
             "Name the provider of a new login.",
             "keyfob login --provider NAME|URL; the names: keyfob provider list, keyfob provider presets",
         )
-    if args.token_file and args.flow != "token":
-        raise InvalidRequest("--token-file goes with --flow token.")
+    for flow, option in BROUGHT.items():
+        file = getattr(args, f"{option.replace('-', '_')}_file")
+        if file and args.flow != flow:
+            raise InvalidRequest(f"--{option}-file goes with --flow {flow}.")
+        if args.flow == flow and not file and not sys.stdin.isatty():
+            raise InvalidRequest("Where is the token?", f"Add --{option}-file FILE, or --{option}-file - for stdin.")
     if args.expires and args.flow != "token":
         raise InvalidRequest("--expires goes with --flow token.", "Of other tokens the provider says when they end.")
     if args.only_scope and not args.scope:
         raise InvalidRequest("--only-scope goes with --scope.")
-    if args.client_secret_file == STDIN and (args.token_file == STDIN or args.flow == "paste"):
+    from_stdin = STDIN in (args.token_file, args.refresh_token_file)
+    if args.client_secret_file == STDIN and (from_stdin or args.flow == "paste"):
         raise InvalidRequest("Only one thing can come from stdin.", "Put the client secret into a file.")
-    if args.flow == "token" and not args.token_file and not sys.stdin.isatty():
-        raise InvalidRequest("Where is the token?", "Add --token-file FILE, or --token-file - for stdin.")
 
 
 def _body(args: argparse.Namespace) -> dict[str, Any]:
@@ -158,13 +168,15 @@ def _body(args: argparse.Namespace) -> dict[str, Any]:
     if args.client_secret_file:
         body["client_secret"] = secret_from(args.client_secret_file, "client secret")
     if args.flow == "token":
-        ask = not args.token_file
-        body["access_token"] = (
-            getpass.getpass("Paste the token (it is not shown): ").strip()
-            if ask
-            else secret_from(args.token_file, "token")
-        )
+        body["access_token"] = _brought(args.token_file, "token")
+    elif args.flow == "refresh-token":
+        body["refresh_token"] = _brought(args.refresh_token_file, "refresh token")
     return {key: value for key, value in body.items() if value not in (None, [])}
+
+
+def _brought(path: str | None, what: str) -> str:
+    """Read a token from the file that the person names, or ask for it."""
+    return secret_from(path, what) if path else getpass.getpass(f"Paste the {what} (it is not shown): ").strip()
 
 
 def _can_paste(args: argparse.Namespace) -> bool:

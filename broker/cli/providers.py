@@ -227,9 +227,7 @@ def _searched(preset: dict[str, Any]) -> str:
 
 def ways(preset: dict[str, Any]) -> str:
     """Return how a person logs in; a paste login goes wherever a browser does."""
-    # A token made by hand is a way where the provider has a page to make one.
-    shown = ("browser", "device", *(("token",) if preset.get("static_token_url") else ()))
-    return " ".join(flow for flow in preset["flows"] if flow in shown)
+    return " ".join(flow for flow in preset["flows"] if flow in ("browser", "device", "token"))
 
 
 def _fitting(header: Row, rows: Sequence[Row], *, title: int) -> Sequence[Row]:

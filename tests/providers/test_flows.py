@@ -31,3 +31,21 @@ def test_a_program_logs_in_where_a_grant_lets_it(
     assert tuple(flow for flow in found if flow in ("client-credentials", "jwt-bearer")) == flows
     if flows and "browser" in found:
         assert found.index("browser") < found.index(flows[0])
+
+
+@pytest.mark.parametrize(
+    ("grants", "by_hand", "flows"),
+    [
+        ((), "https://id.example/tokens", ("token", "refresh-token")),
+        (("authorization_code", "refresh_token"), "", ("refresh-token",)),
+        (("authorization_code",), "https://id.example/tokens", ("token",)),
+        (("authorization_code",), "", ()),
+    ],
+)
+def test_what_a_person_brings_is_named_where_there_is_such_a_thing(
+    grants: tuple[str, ...], by_hand: str, flows: tuple[Flow, ...]
+) -> None:
+    """A token where there is a page to make one, a refresh token where the provider gives any."""
+    ends = Endpoints(AUTHORIZATION, TOKEN)
+    provider = Provider(name="p", title="P", preset="generic", endpoints=ends, grants=grants, static_token_url=by_hand)
+    assert offered(provider) == ("browser", "paste", *flows)

@@ -83,7 +83,6 @@ def test_several_flows(house: House, practice: PracticeServer) -> None:
         "device",
         "client-credentials",
         "jwt-bearer",
-        "token",
         "refresh-token",
     ]
     assert shown["device_authorization_endpoint"] == f"{practice.url}/device_authorization"

@@ -1,0 +1,72 @@
+"""`keyfob login` with what a person brings along: a token made by hand, another program's refresh token."""
+
+import pytest
+
+from broker.cli.login import FLOWS
+from broker.cli.main import main
+from broker.providers import catalog
+from broker.providers.flows import offered
+
+from .conftest import Feed
+from .scripted_daemon import ScriptedDaemon
+
+
+@pytest.fixture
+def logins(daemon: ScriptedDaemon) -> ScriptedDaemon:
+    """A daemon that takes what is brought at once."""
+    daemon.answers("POST /v1/logins", {"id": "L1", "state": "done", "account": "pod"}, status=201)
+    daemon.answers("GET /v1/accounts/pod", {"account": "pod", "provider": "p", "state": "active"})
+    return daemon
+
+
+def test_a_refresh_token_of_another_program_is_brought(logins: ScriptedDaemon, feed: Feed) -> None:
+    """It comes from a file or stdin, and never from the command line."""
+    feed("the-refresh-token\n")
+    flow = ("--flow", "refresh-token", "--refresh-token-file", "-")
+
+    assert main(["login", "pod", "--provider", "p", "--client-id", "theirs", *flow]) == 0
+
+    assert logins.requests[0].body == {
+        "account": "pod",
+        "provider": "p",
+        "client_id": "theirs",
+        "flow": "refresh-token",
+        "refresh_token": "the-refresh-token",
+    }
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["--flow", "refresh-token"],
+        ["--refresh-token-file", "x"],
+        ["--flow", "token", "--refresh-token-file", "x"],
+        ["--flow", "refresh-token", "--token-file", "x"],
+        ["--flow", "refresh-token", "--refresh-token-file", "-", "--client-secret-file", "-"],
+    ],
+)
+def test_the_file_goes_with_its_flow(logins: ScriptedDaemon, argv: list[str], feed: Feed) -> None:
+    """Options that do not go together are a usage error before anything is asked."""
+    feed("x")
+
+    assert main(["login", "pod", "--provider", "p", *argv]) == 2
+
+    assert logins.requests == []
+
+
+def test_every_flow_that_is_named_is_taken() -> None:
+    """What the daemon proposes after ``Use one of:`` is what the command knows."""
+    assert {flow for preset in catalog.presets().values() for flow in offered(catalog.described(preset))} <= set(FLOWS)
+
+
+def test_an_end_needs_a_unit(logins: ScriptedDaemon, feed: Feed, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whoever writes 90 means days as often as seconds: it is asked, and not taken for a minute and a half."""
+    feed("x")
+    words = ["login", "pod", "--provider", "p", "--flow", "token", "--token-file", "-", "--expires"]
+
+    assert main([*words, "90"]) == 2
+    assert main(["app", "add", "job", "--account", "pod", "--expires", "90"]) == 2
+
+    assert "90d" in capsys.readouterr().err
+    assert logins.requests == []
+    assert main([*words, "90s"]) == 0

@@ -13,6 +13,7 @@ from broker.core.timing import DAY, is_expired
 # State -> the next step. Those that are well have none.
 STEPS: Mapping[str, str] = {
     "needs-login": "Log in again: keyfob login {name}",
+    "needs-login-static": "Bring a new token: keyfob login {name} --flow token --token-file FILE",
     "misconfigured": (
         "Mend the client at the provider, then log in again: "
         "keyfob login {name} --client-id ID --client-secret-file FILE"
@@ -63,9 +64,11 @@ def next_step(account: Account, now: float) -> str:
     state = account.state.name
     if isinstance(account.state, RefreshingFailed) and account.state.throttled_until > now:
         return THROTTLED
+    kind = "-static" if account.by_hand else ""
+    if isinstance(account.state, NeedsLogin):
+        return step(f"{state}{kind}", account.name)
     if state not in ("static", "active"):
         return step(state, account.name)
-    kind = "-static" if state == "static" else ""
     if _has_ended(account, now):
         return step(f"expired{kind}", account.name)
     return step(f"ends{kind}", account.name) if _reminder(account, now) is not None else ""

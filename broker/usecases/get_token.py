@@ -7,7 +7,7 @@ import asyncio
 import logging
 from dataclasses import dataclass, replace
 
-from broker.core import policy, timing
+from broker.core import advice, policy, timing
 from broker.core.account import (
     Account,
     Active,
@@ -22,7 +22,7 @@ from broker.core.account import (
 from broker.core.policy import Ask, Caller, Denied, Narrow, Owner
 from broker.core.secret import Secret
 from broker.core.token import Token, Wish
-from broker.errors import KeyfobError, UnknownAccount
+from broker.errors import InvalidRequest, KeyfobError, UnknownAccount
 from broker.oauth import idtoken
 from broker.usecases import apps, login, newlogin, refresh
 from broker.usecases.context import Context
@@ -58,7 +58,10 @@ class Ready:
 
 @dataclass(frozen=True, slots=True)
 class MustLogin:
-    """Only a person can help. ``login_url`` starts it; it is empty where the browser door cannot help."""
+    """Only a person can help. ``login_url`` starts it; it is empty where the browser door cannot help.
+
+    ``hint`` is the next step where ``keyfob login ACCOUNT`` alone is not it.
+    """
 
     account: str
     reason: str
@@ -66,6 +69,7 @@ class MustLogin:
     misconfigured: bool = False
     confirm: bool = False
     pending: bool = False
+    hint: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +112,7 @@ async def get_token(
     Raises:
         UnknownAccount: the owner named an account that does not exist. (An app is told ``Denied``: names are not its
             business.)
+        InvalidRequest: an account of a program was asked for an ID token, which tells who a person is.
         Locked, StoreUnavailable: the token cannot be read.
     """
     account = await ctx.store.account(ask.account)
@@ -116,6 +121,8 @@ async def get_token(
     decision = policy.decide(caller, ask, account.scope, account.resource, ctx.clock())
     if isinstance(decision, Denied):
         return decision
+    if id_token and account.is_machine:
+        raise InvalidRequest(f"Account '{account.name}' is a program's: such an account has no ID token.")
     waited = False
     if isinstance(decision, Narrow):
         if id_token and not decision.own_will_do:
@@ -322,7 +329,9 @@ async def _answer(
         if current is not None and current.generation == seen.generation:
             break
     if current is not None and id_token and (why := _no_id_token(current)):
-        return MustLogin(current.name, why, await _offer(ctx, current, caller) if current.id_token_generation else "")
+        if current.id_token_generation is not None:
+            return MustLogin(current.name, why, await _offer(ctx, current, caller))
+        return MustLogin(current.name, why, "", hint=f"Log in with it: keyfob login {current.name} --scope openid")
     return await refused(ctx, current or account, caller)
 
 
@@ -371,7 +380,7 @@ async def refused(ctx: Context, account: Account, caller: Caller) -> MustLogin |
         case Misconfigured(reason=reason):
             return MustLogin(account.name, reason, "", misconfigured=True)
         case NeedsLogin(reason=reason):
-            return MustLogin(account.name, reason, await _offer(ctx, account, caller))
+            return await _login_needed(ctx, account, caller, reason)
         case RefreshingFailed(reason=reason, retry_at=retry_at, throttled_until=until):
             wait = max(1.0, max(retry_at, until) - now)
             return Unavailable(account.name, reason, wait, own_pause=until <= now < retry_at)
@@ -381,5 +390,10 @@ async def refused(ctx: Context, account: Account, caller: Caller) -> MustLogin |
             return MustLogin(account.name, reason, await _offer(ctx, account, caller), confirm=True)
     if account.renewable:
         return Unavailable(account.name, "A refresh is under way and takes long.", 5.0)
-    reason = "The token has expired and the provider gave no refresh token."
-    return MustLogin(account.name, reason, await _offer(ctx, account, caller))
+    made = "nothing can renew one that was made by hand" if account.by_hand else "the provider gave no refresh token"
+    return await _login_needed(ctx, account, caller, f"The token has expired, and {made}.")
+
+
+async def _login_needed(ctx: Context, account: Account, caller: Caller, reason: str) -> MustLogin:
+    hint = advice.step("needs-login-static", account.name) if account.by_hand else ""
+    return MustLogin(account.name, reason, await _offer(ctx, account, caller), hint=hint)

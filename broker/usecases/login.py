@@ -183,9 +183,9 @@ async def offer(ctx: Context, account: Account) -> str:
     """Return a URL at which a person can log this account in again; empty where that cannot be offered.
 
     One unopened login per account is enough, however often it is asked for. An account of a program has no person who
-    could log in.
+    could log in, and one with a token made by hand was not made by a login.
     """
-    if account.is_machine:
+    if account.is_machine or account.by_hand:
         return ""
     async with ctx.offering.setdefault(account.uuid, asyncio.Lock()):
         known = ctx.offers.get(account.uuid)

@@ -108,8 +108,9 @@ def refusal(outcome: MustLogin | Denied | Unavailable) -> KeyfobError:
             )
         case MustLogin(account=account, reason=reason, login_url=url, pending=True):
             return LoginNeeded(reason, f"Finish it in a browser: {url}", login_url=url, account=account)
-        case MustLogin(account=account, reason=reason, login_url=url):
-            return LoginNeeded(reason, f"Log in: keyfob login {account}", login_url=url or None, account=account)
+        case MustLogin(account=account, reason=reason, login_url=url, hint=hint):
+            hint = hint or f"Log in: keyfob login {account}"
+            return LoginNeeded(reason, hint, login_url=url or None, account=account)
 
 
 def account(view: View | PendingView) -> dict[str, Any]:

@@ -239,7 +239,9 @@ def _client_needed(exc: ClientError, args: argparse.Namespace) -> int:
     """Say how a client is made by hand: where, what to paste there, and the command to run then."""
     provider = str(exc.problem.get("provider") or args.provider)
     where = exc.problem.get("register_url") or "in the provider's settings for developers"
-    command = f"{_again(args, {'provider': provider}, args.flow)} --client-id ID"
+    # Always with its provider: a first login that is under way, and would tell it, is forgotten after ten minutes.
+    named = argparse.Namespace(**{**vars(args), "provider": provider})
+    command = f"{_again(named, {'provider': provider}, args.flow)} --client-id ID"
     needed = exc.problem.get("client_secret")
     terminal.fail(
         f"Provider '{provider}' does not know Keyfob yet: make a client there, once.",

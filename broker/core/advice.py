@@ -24,7 +24,7 @@ STEPS: Mapping[str, str] = {
         "To find out now, which may end the login: keyfob refresh {name} --confirm"
     ),
     "suspect": "If no other copy of this database is in use: keyfob refresh {name} --confirm",
-    "pending": "Finish the login in a browser, or begin anew: keyfob login {name}",
+    "pending": "Finish the login in a browser, or begin anew: {again}",
     "expired": "Nothing can renew this token. Log in again: keyfob login {name}",
     "expired-static": "Bring a new token: keyfob login {name} --flow token --token-file FILE",
     "ends": "Nothing can renew this token. Before it ends, log in again: keyfob login {name}",
@@ -54,9 +54,12 @@ class Need:
     once: bool = False
 
 
-def step(state: str, name: str) -> str:
-    """Return what a person can do about the account ``name`` in a state; empty where nothing has to be done."""
-    return STEPS.get(state, "").format(name=name)
+def step(state: str, name: str, again: str = "") -> str:
+    """Return what a person can do about the account ``name`` in a state; empty where nothing has to be done.
+
+    ``again`` is the command that begins a first login anew, where that is more than the account's name.
+    """
+    return STEPS.get(state, "").format(name=name, again=again or f"keyfob login {name}")
 
 
 def next_step(account: Account, now: float) -> str:

@@ -24,7 +24,7 @@ from broker.core.secret import Secret
 from broker.core.token import Token, Wish
 from broker.errors import InvalidRequest, KeyfobError, UnknownAccount
 from broker.oauth import idtoken
-from broker.usecases import apps, login, newlogin, refresh
+from broker.usecases import again, apps, login, newlogin, refresh
 from broker.usecases.context import Context
 from broker.usecases.narrower import Held, No, bring, kept, unable
 
@@ -58,10 +58,7 @@ class Ready:
 
 @dataclass(frozen=True, slots=True)
 class MustLogin:
-    """Only a person can help. ``login_url`` starts it; it is empty where the browser door cannot help.
-
-    ``hint`` is the next step where ``keyfob login ACCOUNT`` alone is not it.
-    """
+    """Only a person can help, by ``login_url`` where that is not empty; ``hint`` is a step that is not a mere login."""
 
     account: str
     reason: str
@@ -178,9 +175,9 @@ async def _narrowed(
     asking = await apps.still(ctx, caller)
     if asking is None:
         return _gone(caller, ask)
-    again = policy.decide(asking, ask, current.scope, current.resource, ctx.clock())
-    if again != narrow:
-        return again if isinstance(again, Denied) else Unavailable(current.name, "The account has just changed.", 1.0)
+    judged = policy.decide(asking, ask, current.scope, current.resource, ctx.clock())
+    if judged != narrow:
+        return judged if isinstance(judged, Denied) else Unavailable(current.name, "The account has just changed.", 1.0)
     return _narrow_one(ctx, caller, ask, current, narrow, held)
 
 
@@ -264,7 +261,8 @@ async def _absent(ctx: Context, caller: Caller, ask: Ask) -> Outcome:
         return decision
     for pending in await newlogin.first_logins(ctx):
         if pending.account == ask.account:
-            return MustLogin(ask.account, Pending.reason, login.start_url(ctx, pending.id), pending=True)
+            url, hint = login.start_url(ctx, pending.id), await again.command(ctx, pending)
+            return MustLogin(ask.account, Pending.reason, url, pending=True, hint=hint)
     raise UnknownAccount(
         f"No account is called '{ask.account}'.",
         f"Log in first: keyfob login {ask.account} --provider NAME (see: keyfob accounts)",
@@ -390,10 +388,12 @@ async def refused(ctx: Context, account: Account, caller: Caller) -> MustLogin |
             return MustLogin(account.name, reason, await _offer(ctx, account, caller), confirm=True)
     if account.renewable:
         return Unavailable(account.name, "A refresh is under way and takes long.", 5.0)
-    made = "nothing can renew one that was made by hand" if account.by_hand else "the provider gave no refresh token"
-    return await _login_needed(ctx, account, caller, f"The token has expired, and {made}.")
+    reason = "The token has expired and the provider gave no refresh token."
+    if account.by_hand:
+        reason = "The token has expired, and nothing can renew one that was made by hand."
+    return await _login_needed(ctx, account, caller, reason)
 
 
 async def _login_needed(ctx: Context, account: Account, caller: Caller, reason: str) -> MustLogin:
-    hint = advice.step("needs-login-static", account.name) if account.by_hand else ""
-    return MustLogin(account.name, reason, await _offer(ctx, account, caller), hint=hint)
+    bring = advice.step("needs-login-static", account.name) if account.by_hand else ""
+    return MustLogin(account.name, reason, await _offer(ctx, account, caller), hint=bring)

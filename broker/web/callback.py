@@ -14,7 +14,7 @@ from starlette.responses import RedirectResponse, Response
 from broker.core.login import LOGIN_LIFETIME, Login
 from broker.core.secret import Secret
 from broker.errors import Conflict, LoginFailed, UnknownLogin
-from broker.usecases import login, paste, providers
+from broker.usecases import again, login, paste, providers
 from broker.usecases.context import Context
 from broker.web import pages, peers
 
@@ -100,9 +100,6 @@ async def result(request: Request, ctx: Context) -> Response:
 
 async def _result_page(ctx: Context, found: Login) -> pages.Page:
     provider = await providers.find(ctx, found.provider)
-    again = " ".join(("keyfob login", *filter(None, (found.account,))))
-    if not found.replaces:
-        again += f" --provider {found.provider}"
     match found.state:
         case "done":
             account = await ctx.store.account(found.account)
@@ -138,7 +135,7 @@ async def _result_page(ctx: Context, found: Login) -> pages.Page:
                 title="The login was not renewed" if found.replaces else "You are not logged in",
                 what_happened=found.reason,
                 next_step="Start the login again when that is mended:",
-                command=again,
+                command=again.describe(found, provider),
                 verdict="As it was before" if found.replaces else "Not logged in",
                 status=200,
             )

@@ -106,8 +106,9 @@ def refusal(outcome: MustLogin | Denied | Unavailable) -> KeyfobError:
             return ConfirmNeeded(
                 reason, f"Confirm it: keyfob refresh {account} --confirm", login_url=url or None, account=account
             )
-        case MustLogin(account=account, reason=reason, login_url=url, pending=True):
-            return LoginNeeded(reason, f"Finish it in a browser: {url}", login_url=url, account=account)
+        case MustLogin(account=account, reason=reason, login_url=url, pending=True, hint=again):
+            hint = f"Finish it in a browser: {url} - or begin it anew: {again}"
+            return LoginNeeded(reason, hint, login_url=url, account=account)
         case MustLogin(account=account, reason=reason, login_url=url, hint=hint):
             hint = hint or f"Log in: keyfob login {account}"
             return LoginNeeded(reason, hint, login_url=url or None, account=account)
@@ -138,7 +139,7 @@ def account(view: View | PendingView) -> dict[str, Any]:
             "renewal": None,
             "generation": 0,
             "login_url": view.login_url,
-            "next_step": advice.step(Pending.name, begun.account),
+            "next_step": advice.step(Pending.name, begun.account, view.again),
         }
     shown = view.account
     return {

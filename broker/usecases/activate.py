@@ -29,7 +29,8 @@ def read_answer(provider: Provider, outcome: wire.Outcome, sent_at: float, scope
                 raise LoginFailed(f"{provider.title} gave a token that is not usable: {exc}.") from exc
         case wire.Refused(error=error, description=description):
             said = f"{error}: {description}" if description else error
-            raise LoginFailed(f"{provider.title} refused the login: {said}.", "Start the login again.")
+            mend = "Check the id and the secret of the client, then start" if error == "invalid_client" else "Start"
+            raise LoginFailed(f"{provider.title} refused the login: {said}.", f"{mend} the login again.")
         case wire.Throttled(reason=reason, retry_after=retry_after):
             raise ProviderUnavailable(
                 f"{provider.title} is throttling: {reason}.",

@@ -14,7 +14,7 @@ from broker.core.login import BY_KEY, PROGRAMS, Client
 from broker.core.secret import Secret
 from broker.errors import InvalidRequest
 from broker.oauth import assertion, registration
-from broker.providers import words
+from broker.providers import catalog, words
 from broker.providers.model import Provider
 from broker.providers.urls import split
 from broker.usecases import registrations
@@ -62,6 +62,27 @@ async def brought(
         if (auth_method or _best_method(provider, has_secret=False)) == BY_KEY:
             await _make_known(ctx, provider, client_id)
     return await described(provider, client_id, client_secret, auth_method=auth_method, now=ctx.clock())
+
+
+async def check_secret(ctx: Context, provider: Provider, brought: Brought | None, *, auth_method: str) -> None:
+    """Refuse a client without its secret where its preset knows that one is needed: nobody has to log in for that.
+
+    A device login needs no such look: the provider is asked, and refuses, before anybody does anything.
+
+    What only an issuer's metadata says is not enough: many servers that take public clients do not announce ``none``.
+
+    Raises:
+        InvalidRequest: the secret is missing.
+    """
+    config = await ctx.store.provider(provider.name)
+    if brought is None or config is None or auth_method or brought[0].auth_method != "none":
+        return
+    about = catalog.background(config, ctx.presets_dir)
+    if words.client_secret(catalog.described(about)) == "needed" and "auth_methods" not in about.unverified:
+        raise InvalidRequest(
+            f"A client of {provider.title} has a secret, and none came with '{brought[0].client_id}'.",
+            "Add it: --client-secret-file FILE (of one that has none, say: --token-endpoint-auth-method none)",
+        )
 
 
 async def _make_known(ctx: Context, provider: Provider, client_id: str) -> NoReturn:

@@ -62,6 +62,7 @@ async def bring_refresh_token(ctx: Context, new: NewLogin, refresh_token: Secret
     provider, account, resource = await prepare(ctx, new)
     new = replace(new, resource=resource)
     brought = await clients.brought(ctx, provider, account, new.client_id, new.client_secret, new.auth_method)
+    await clients.check_secret(ctx, provider, brought, auth_method=new.auth_method)
     client, secret = brought or await _kept_client(ctx, provider, account, new.client_id)
     sent = ctx.sent()
     outcome = await wire.refresh(

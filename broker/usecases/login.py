@@ -67,6 +67,7 @@ async def begin(ctx: Context, new: NewLogin, *, ask_again: bool = True) -> Login
     scope = wanted(new, provider, account)
     callback = redirect_uri(ctx, provider)
     brought = await clients.brought(ctx, provider, account, new.client_id, new.client_secret, new.auth_method)
+    await clients.check_secret(ctx, provider, brought, auth_method=new.auth_method)
     client = brought[0] if brought else await clients.kept(ctx, provider, callback, new.client_id, account, scope=scope)
     if new.flow == "paste" and provider.redirect.out_of_band:
         callback = provider.redirect.out_of_band

@@ -30,7 +30,7 @@ SPOILED = {
     "code:body=null": "not in OAuth's form",
     'code:body={"access_token": ""}': "no token in it",
     "code:error=invalid_grant": "invalid_grant: practice fault",
-    "code:invalid_client": "invalid_client: practice fault",
+    "code:invalid_client": "invalid_client: practice fault. Check the id and the secret of the client",
     "code:throttle=30": "throttling",
     "code:redirect=http://127.0.0.1:1/": "a redirect",
     "code:refuse": "did not answer in HTTP",

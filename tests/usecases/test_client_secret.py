@@ -1,6 +1,7 @@
 """A client without its secret is refused before anybody has to log in, where its preset knows that it has one."""
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,12 +18,13 @@ def test_a_missing_secret_is_noticed_at_once(tmp_path: Path) -> None:
 
     async def story() -> None:
         async with opened(tmp_path) as house:
-            strava = {"provider": "strava", "account": "st", "client_id": "12"}
+            bare = NewLogin("strava", "st", client_id="12")
             with pytest.raises(InvalidRequest, match=r"A client of Strava has a secret.*--client-secret-file FILE"):
-                await login.begin(house.ctx, NewLogin(**strava))
+                await login.begin(house.ctx, bare)
             assert await house.store.logins_pending() == []
-            assert await login.begin(house.ctx, NewLogin(**strava, client_secret=Secret("s")))
-            assert await login.begin(house.ctx, NewLogin(**strava, auth_method="none"))
+            await login.begin(house.ctx, replace(bare, client_secret=Secret("s")))
+            await login.begin(house.ctx, replace(bare, auth_method="none"))
+            assert len(await house.store.logins_pending()) == 2
 
     asyncio.run(story())
 
@@ -33,6 +35,7 @@ def test_where_nobody_knows_it_a_public_client_is_tried(tmp_path: Path) -> None:
     async def story() -> None:
         async with opened(tmp_path) as house:
             await house.add_provider("strict", auth_methods=["client_secret_basic"])
-            assert await login.begin(house.ctx, NewLogin("strict", "me", client_id="public"))
+            await login.begin(house.ctx, NewLogin("strict", "me", client_id="public"))
+            assert len(await house.store.logins_pending()) == 1
 
     asyncio.run(story())

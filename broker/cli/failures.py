@@ -31,7 +31,7 @@ def report(exc: ClientError, account: str | None) -> int:
     if exc.approval_url:
         hints.append(f"The owner can allow it at {exc.approval_url}")
     if exc.retry_after:
-        hints.append(f"Try again in {exc.retry_after:.0f} s.")
+        hints.append(f"Try again in {terminal.span(exc.retry_after)}.")
     if isinstance(exc, NotAllowed):
         used = [name for name in ("KEYFOB_APP_KEY", "KEYFOB_APP_KEY_FILE") if os.environ.get(name)]
         hints += [f"{used[0]} is set, so this was asked as an app and not as the owner." if used else ""]

@@ -243,13 +243,16 @@ def _client_needed(exc: ClientError, args: argparse.Namespace) -> int:
     named = argparse.Namespace(**{**vars(args), "provider": provider})
     command = f"{_again(named, {'provider': provider}, args.flow)} --client-id ID"
     needed = exc.problem.get("client_secret")
+    unknown = f"Provider '{provider}' does not know Keyfob yet: make a client there, once."
+    tried = exc.problem.get("registration")
     terminal.fail(
-        f"Provider '{provider}' does not know Keyfob yet: make a client there, once.",
+        f"Keyfob tried to register itself, and could not: {tried} Make a client there, once." if tried else unknown,
         f"1. Make one: {where}",
         f"2. Give it exactly this redirect URI: {exc.problem['redirect_uri']}",
         f"3. Run: {command}{' --client-secret-file FILE' if needed == 'needed' else ''}",
         "   If it has a secret, add: --client-secret-file FILE" if needed == "optional" else "",
         f"What to choose there: keyfob provider show {provider}",
+        f"Or try again in {terminal.span(exc.retry_after)}; Keyfob then tries again, too." if exc.retry_after else "",
     )
     return exc.exit_code
 

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from broker.core.account import Account, Destination
 from broker.core.login import BY_KEY, PROGRAMS, Client
 from broker.core.secret import Secret
-from broker.errors import InvalidRequest
+from broker.errors import InvalidRequest, LoginFailed, ProviderUnavailable
 from broker.oauth import assertion, registration
 from broker.providers import catalog, words
 from broker.providers.model import Provider
@@ -191,6 +191,7 @@ async def kept(
 
     Raises:
         InvalidRequest: there is none and the provider does not register one by itself.
+        LoginFailed, ProviderUnavailable: it refuses to, or not now; as ``registrations.register``.
     """
     own = own_id(provider, redirect_uri)
     # A client id that is our address is good for the login that comes back to that address, and for no other.
@@ -223,7 +224,13 @@ async def kept(
             raise InvalidRequest(f"Provider '{provider.name}' has no client '{wanted}'.", "Give its secret too.")
         if provider.registration is None or not may_register:
             raise by_hand(provider, redirect_uri)
-        return await registrations.register(ctx, provider, redirect_uri, scope or provider.scopes)
+        try:
+            return await registrations.register(ctx, provider, redirect_uri, scope or provider.scopes)
+        except (InvalidRequest, LoginFailed, ProviderUnavailable) as exc:
+            # Where it is refused, or not allowed now, a person can make a client; an outage only has to pass.
+            if not isinstance(exc, ProviderUnavailable) or "retry_after" in exc.extra:
+                exc.extra |= {**by_hand(provider, redirect_uri).extra, "registration": exc.detail}
+            raise
 
 
 async def _people(ctx: Context, provider: Provider) -> list[Account]:

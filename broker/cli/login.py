@@ -294,6 +294,13 @@ def _tell(account: dict[str, Any], *, as_json: bool) -> None:
     if account.get("missing_scope"):
         terminal.say("Not all that was asked for was granted; programs that need the rest will be turned away.")
         terminal.say(f"  asked: {terminal.clean(account['asked_scope'])}; granted: {terminal.clean(account['scope'])}")
+        terminal.say(f"  To ask again: keyfob login {label} --scope {terminal.clean(account['missing_scope'])}")
+    if account["state"] == "active" and "renewal" in account and account["renewal"] is None:
+        ends = terminal.when(account.get("expires_at"), time.time())
+        terminal.say(
+            "No refresh token came, so nothing can renew this login. "
+            + (f"Its token ends {ends}: log in again then." if ends else "When it ends was not said.")
+        )
     if as_json:
         terminal.result_json(account)
     else:

@@ -86,7 +86,7 @@ async def activate(
             known,
             client=login.client,
             destination=login.destination,
-            identity=who,
+            identity=_best_known(known, who),
             asked_scope=login.scope,
             resource=login.resource,
             state=state or Active(now),
@@ -132,6 +132,11 @@ async def _create(
             # The name was free when this login began; what the person has just consented to is worth another name.
             if login.account:
                 raise
+
+
+def _best_known(account: Account, who: Identity | None) -> Identity | None:
+    """Return whom to show: a login with less scope may tell no name, and the person has not lost theirs."""
+    return account.identity if who is not None and who.label == who.subject and _same(account, who) else who
 
 
 def _same(account: Account, who: Identity) -> bool:

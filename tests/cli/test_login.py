@@ -131,7 +131,9 @@ def test_more_scopes(logins: ScriptedDaemon, capsys: pytest.CaptureFixture[str])
     assert main(["login", "work", "--no-browser", "--scope", "a b", "--only-scope"]) == 0
 
     assert logins.requests[0].body == {"account": "work", "scope": ["a", "b"], "only_scope": True, "flow": USUAL}
-    assert "  asked: a b; granted: a" in capsys.readouterr().err.splitlines()
+    said = capsys.readouterr().err.splitlines()
+    assert "  asked: a b; granted: a" in said
+    assert "  To ask again: keyfob login work --scope b" in said
 
 
 @pytest.mark.parametrize(

@@ -70,3 +70,26 @@ def test_an_end_needs_a_unit(logins: ScriptedDaemon, feed: Feed, capsys: pytest.
     assert "90d" in capsys.readouterr().err
     assert logins.requests == []
     assert main([*words, "90s"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"renewal": None, "expires_at": "2000-01-01T00:00:00Z"}, "nothing can renew this login. Its token ends"),
+        ({"renewal": None}, "When it ends was not said."),
+        ({"renewal": "refresh_token"}, ""),
+        ({"renewal": None, "state": "static"}, ""),
+    ],
+)
+def test_a_login_that_nothing_can_renew_is_told(
+    daemon: ScriptedDaemon, capsys: pytest.CaptureFixture[str], more: dict[str, str | None], said: str
+) -> None:
+    """On the terminal as on the page: a person should not find out when the token has ended."""
+    daemon.answers("POST /v1/logins", {"id": "L1", "state": "done", "account": "pod"}, status=201)
+    daemon.answers("GET /v1/accounts/pod", {"account": "pod", "provider": "p", "state": "active", **more})
+
+    assert main(["login", "pod", "--provider", "p"]) == 0
+
+    err = capsys.readouterr().err
+    assert said in err
+    assert ("No refresh token came" in err) == bool(said)

@@ -104,7 +104,7 @@ def param_flag(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         type=_pair,
-        help="what else its addresses need, such as tenant=contoso.com (see: keyfob provider presets)",
+        help="what else its addresses need, such as tenant=contoso.com (see: keyfob provider show NAME)",
     )
 
 
@@ -190,8 +190,9 @@ def secret_from(path: str, what: str) -> str:
         reason = exc.strerror if isinstance(exc, OSError) else "it is not text"
         raise InvalidRequest(f"The {what} cannot be read from {path}: {reason}.") from exc
     text = text.strip()
+    where = "stdin" if path == STDIN else path
+    if "\n" in text:
+        raise InvalidRequest(f"There is more than one line in {where}.", f"The {what} alone is expected there.")
     if not text or not text.isprintable() or len(text) > MAX_SECRET:
-        raise InvalidRequest(
-            f"There is no {what} in {'stdin' if path == STDIN else path}.", "One line of text is expected."
-        )
+        raise InvalidRequest(f"There is no {what} in {where}.", "One line of text is expected.")
     return text

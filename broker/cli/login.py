@@ -4,11 +4,15 @@ Called by ``main``. The login itself happens in the daemon; this starts it, show
 """
 
 import argparse
+import contextlib
 import getpass
 import os
 import shlex
+import signal
 import sys
+import threading
 import time
+from collections.abc import Iterator
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -29,7 +33,10 @@ MACHINE_FLOWS = ("client-credentials", "jwt-bearer")
 # What a person brings along to these -> the option that names its file.
 BROUGHT = {"token": "token", "refresh-token": "refresh-token"}
 ACCOUNT_HELP = "its name (default: the one that this person has there already, else PROVIDER, else PROVIDER-PERSON)"
-SCOPE_HELP = "scopes to ask for; of an ACCOUNT that there is, beside those that it asked for before"
+SCOPE_HELP = (
+    "scopes to ask for; of a person's ACCOUNT that there is, beside those that it asked for before (a program's asks "
+    "for these alone)"
+)
 FLOW_HELP = (
     "how (default: as before for an account of a program, else browser; where no browser is at hand, as over SSH: "
     "device, else paste)"
@@ -83,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
         ClientError: the daemon refused, or is not there.
     """
     _check(args)
-    with connect() as client:
+    with connect() as client, _ended_by_signal():
         known = _providers(client) if args.resource or "://" in (args.provider or "") else None
         try:
             login = client.request("POST", "/v1/logins", _body(args), STEP_TIMEOUT)
@@ -120,6 +127,19 @@ def run(args: argparse.Namespace) -> int:
         account = client.request("GET", f"/v1/accounts/{quote(login['account'])}")
     _tell(account, as_json=args.json)
     return 0
+
+
+@contextlib.contextmanager
+def _ended_by_signal() -> Iterator[None]:
+    """Let a SIGTERM end the command like Ctrl-C does, so that the login is cancelled and not left pending."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only that one may say what a signal does
+        return
+    before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _providers(client: Client) -> set[str]:

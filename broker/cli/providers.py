@@ -90,7 +90,7 @@ def _configure_metadata(parser: argparse.ArgumentParser) -> None:
 
 def _configure_presets(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "search", metavar="SEARCH", nargs="?", default="", help="only those with this in name, title or notes"
+        "search", metavar="SEARCH", nargs="*", default=[], help="only those with these words in name, title or notes"
     )
     json_flag(parser)
 
@@ -204,14 +204,14 @@ def _client_metadata(args: argparse.Namespace) -> int:
 def _presets(args: argparse.Namespace) -> int:
     with connect() as client:
         answer = client.request("GET", "/v1/presets")
-    wanted = args.search.lower()
-    presets = [one for one in answer["presets"] if wanted in _searched(one)]
+    wanted = " ".join(args.search)
+    presets = [one for one in answer["presets"] if all(word in _searched(one) for word in wanted.lower().split())]
     if args.json:
         terminal.result_json({"presets": presets})
         return 0
     if not presets:
-        near = nearest(args.search, (one["name"] for one in answer["presets"]))
-        terminal.say(f"No preset has '{terminal.clean(args.search)}' in its name, title or notes.{near}")
+        near = nearest(wanted, (one["name"] for one in answer["presets"]))
+        terminal.say(f"No preset has '{terminal.clean(wanted)}' in its name, title or notes.{near}")
         terminal.say("Any issuer works as well: keyfob login --provider ISSUER-URL")
         return 0
     header = ("PRESET", "TITLE", "LOG IN WITH", "NEEDS", "UNSURE")

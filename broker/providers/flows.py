@@ -49,8 +49,9 @@ def first_offered(provider: Provider, *wanted: Flow) -> Flow:
         InvalidRequest: it offers none of them; the hint names those that it does offer.
     """
     flows = offered(provider)
-    for flow in wanted:
-        if flow in flows:
+    fitting = [flow for flow in wanted if flow in flows]
+    for flow in fitting:
+        if not (flow == "device" and provider.device.own_client and len(fitting) > 1):
             return flow
     raise InvalidRequest(
         f"{provider.title} offers no login by {' or '.join(wanted)}.", f"Use one of: --flow {', --flow '.join(flows)}."

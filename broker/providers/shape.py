@@ -176,7 +176,13 @@ _TABLES: Mapping[str, Mapping[str, Check]] = {
         "params": _pairs,
         "ends_login": _flag,
     },
-    "device": {"grant": _text, "code_field": _text, "client_secret": _flag, "status_errors": _pairs},
+    "device": {
+        "grant": _text,
+        "code_field": _text,
+        "client_secret": _flag,
+        "own_client": _flag,
+        "status_errors": _pairs,
+    },
     "identity": {
         "url": _text,
         "method": _one_of("GET", "POST"),

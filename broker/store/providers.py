@@ -192,7 +192,7 @@ class Providers(Shelf):
             for owner in owners:
                 self._vault.forget(tx, owner)
             if tx.execute(delete(t.provider).where(t.provider.c.name == name)).rowcount == 0:
-                raise UnknownProvider(f"There is no provider '{name}'.", "See keyfob provider list.")
+                raise UnknownProvider(f"There is no provider '{name}'.", "See: keyfob provider list")
 
         await self._db.write(work)
 
@@ -246,7 +246,7 @@ class Providers(Shelf):
 
         def work(tx: Connection) -> Client:
             if not tx.execute(select(t.provider.c.name).where(t.provider.c.name == provider)).first():
-                raise UnknownProvider(f"There is no provider '{provider}'.", "See keyfob provider list.")
+                raise UnknownProvider(f"There is no provider '{provider}'.", "See: keyfob provider list")
             tx.execute(
                 upsert(t.client)
                 .values(uuid=str(uuid.uuid4()), provider=provider, client_id=client_id, **values)

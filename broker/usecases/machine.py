@@ -130,8 +130,8 @@ async def _asked(
         raise LoginFailed(exc.detail, exc.hint) from exc
     if isinstance(outcome, wire.Refused):
         said = f"{outcome.error}: {outcome.description}" if outcome.description else outcome.error
-        raise LoginFailed(
-            f"{provider.title} refused client '{client.client_id}': {said}.",
-            "Check its id, its secret or key, what it may ask for there, and the clock of this machine.",
-        )
+        mend = "Check its id, its secret or key, what it may ask for there, and the clock of this machine."
+        if outcome.error == "invalid_scope":
+            mend = "Name other scopes (--scope ...), or allow the client these at the provider."
+        raise LoginFailed(f"{provider.title} refused client '{client.client_id}': {said}.", mend)
     return outcome

@@ -1,5 +1,10 @@
 """`keyfob login` with what a person brings along: a token made by hand, another program's refresh token."""
 
+import os
+import signal
+import threading
+import time
+
 import pytest
 
 from broker.cli.login import FLOWS
@@ -93,3 +98,36 @@ def test_a_login_that_nothing_can_renew_is_told(
     err = capsys.readouterr().err
     assert said in err
     assert ("No refresh token came" in err) == bool(said)
+
+
+def test_a_file_with_two_lines_is_told(logins: ScriptedDaemon, feed: Feed, capsys: pytest.CaptureFixture[str]) -> None:
+    """There is a token, and something else."""
+    feed("the-token\nanother\n")
+
+    assert main(["login", "pod", "--provider", "p", "--flow", "token", "--token-file", "-"]) == 2
+
+    assert "more than one line in stdin" in capsys.readouterr().err
+    assert logins.requests == []
+
+
+def test_sigterm_cancels_the_login(daemon: ScriptedDaemon) -> None:
+    """A script that is ended leaves no login that somebody else could still finish."""
+    pending = {"id": "L1", "state": "pending", "provider": "p", "start_url": "http://127.0.0.1:8400/login/L1"}
+    daemon.answers("POST /v1/logins", pending, status=201)
+    daemon.answers("GET /v1/logins/L1?wait=20", pending)
+    daemon.answers("DELETE /v1/logins/L1", status=204)
+    daemon.hang.set()
+    before = signal.getsignal(signal.SIGTERM)
+
+    def end() -> None:
+        while not any("wait=" in line for line in daemon.lines()):
+            time.sleep(0.002)  # real seconds; it takes a few of these
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    ending = threading.Thread(target=end)
+    ending.start()
+    assert main(["login", "work", "--provider", "p", "--no-browser"]) == 143
+    ending.join()
+
+    assert daemon.lines()[-1] == "DELETE /v1/logins/L1"
+    assert signal.getsignal(signal.SIGTERM) is before

@@ -3,9 +3,9 @@
 import pytest
 
 from broker.core.login import Flow
-from broker.providers.flows import offered
+from broker.providers.flows import first_offered, offered
 from broker.providers.model import Provider
-from broker.providers.rules import Endpoints
+from broker.providers.rules import DeviceRules, Endpoints
 
 AUTHORIZATION, TOKEN, DEVICE = "https://id.example/authorize", "https://id.example/token", "https://id.example/device"
 ASSERTION = "urn:ietf:params:oauth:grant-type:jwt-bearer"
@@ -49,3 +49,12 @@ def test_what_a_person_brings_is_named_where_there_is_such_a_thing(
     ends = Endpoints(AUTHORIZATION, TOKEN)
     provider = Provider(name="p", title="P", preset="generic", endpoints=ends, grants=grants, static_token_url=by_hand)
     assert offered(provider) == ("browser", "paste", *flows)
+
+
+def test_a_device_that_wants_its_own_client_is_taken_only_when_it_is_named() -> None:
+    """Over SSH the way that works with the client that people have goes first."""
+    ends = Endpoints(AUTHORIZATION, TOKEN, device_authorization=DEVICE)
+    for own, first in ((True, "paste"), (False, "device")):
+        provider = Provider("p", "P", "generic", endpoints=ends, device=DeviceRules(own_client=own))
+        assert first_offered(provider, "device", "paste") == first
+        assert first_offered(provider, "device") == "device"

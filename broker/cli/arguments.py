@@ -111,7 +111,7 @@ def param_flag(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         type=_pair,
-        help="what else its addresses need, such as tenant=contoso.com (see: keyfob provider presets)",
+        help="what else its addresses need, such as tenant=contoso.com (see: keyfob provider show NAME)",
     )
 
 
@@ -148,6 +148,13 @@ def seconds(text: str) -> float:
     return float(match[1]) * UNITS[match[2] or "s"]
 
 
+def span(text: str) -> float:
+    """Read a length of time as :func:`seconds` does, but with its unit: what ends after 90 may mean days as well."""
+    if text.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r} has no unit: write {text}d for days, {text}h for hours")
+    return seconds(text)
+
+
 def end(text: str) -> str:
     """Read when something ends: a date, a time with its zone, or how long from now; an RFC 3339 time comes out.
 
@@ -159,8 +166,10 @@ def end(text: str) -> str:
         moment = datetime.fromisoformat(text)
     except ValueError:
         try:
-            moment = datetime.now(UTC) + timedelta(seconds=seconds(text))
+            moment = datetime.now(UTC) + timedelta(seconds=span(text))
         except (argparse.ArgumentTypeError, OverflowError):
+            if text.isdigit():
+                span(text)  # it says what is missing
             raise argparse.ArgumentTypeError(
                 f"{text!r} is neither a date such as 2030-01-31 nor a length of time such as 90d"
             ) from None
@@ -189,8 +198,9 @@ def secret_from(path: str, what: str) -> str:
         reason = exc.strerror if isinstance(exc, OSError) else "it is not text"
         raise InvalidRequest(f"The {what} cannot be read from {path}: {reason}.") from exc
     text = text.strip()
+    where = "stdin" if path == STDIN else path
+    if "\n" in text:
+        raise InvalidRequest(f"There is more than one line in {where}.", f"The {what} alone is expected there.")
     if not text or not text.isprintable() or len(text) > MAX_SECRET:
-        raise InvalidRequest(
-            f"There is no {what} in {'stdin' if path == STDIN else path}.", "One line of text is expected."
-        )
+        raise InvalidRequest(f"There is no {what} in {where}.", "One line of text is expected.")
     return text

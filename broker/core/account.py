@@ -251,6 +251,11 @@ class Account:
         return (self.renewal.audience or None) if tells else None
 
     @property
+    def by_hand(self) -> bool:
+        """Whether a person made its token at the provider: no client can bring another one, only a person."""
+        return isinstance(self.state, Static) or not self.destination.client_id
+
+    @property
     def label(self) -> str:
         """What people read: who is logged in, or which client it is the account of; empty where nobody knows."""
         if self.identity is not None:

@@ -20,6 +20,8 @@ BY_KEY = "private_key_jwt"
 BY_ID = "client_id_basic"
 # How a client without any secret says who it is.
 PUBLIC = ("none", BY_ID)
+# Whose a client is (``Client.origin``) that proved itself as a program only: no login of a person takes it by itself.
+PROGRAMS = "program"
 LoginState = Literal["pending", "done", "failed", "expired"]
 
 # A person who was called away finds the page still good; a stolen link is not good for long.
@@ -36,7 +38,8 @@ class Client:
         client_id: as the provider knows it.
         auth_method: ``none``, ``client_secret_basic``, ``client_secret_post`` (RFC 7591 2), ``client_secret_jwt``,
             ``private_key_jwt`` (OpenID Connect Core 9) or ``client_id_basic``: HTTP Basic with an empty secret.
-        origin: ``given`` by a person, ``registered`` by Keyfob, or ``preset`` (a public client that comes with it).
+        origin: ``given`` by a person, ``registered`` by Keyfob, ``preset`` (a public client that comes with it), or
+            ``program``: given with the login of a program.
         has_secret: whether the store holds what proves it: a client secret, or a private key.
         created_at: when it was made or last brought, in epoch seconds.
         redirect_uris: where answers may go, as Keyfob registered it; empty where nobody knows.

@@ -207,6 +207,8 @@ class DeviceRules:
         code_field: name of the parameter with the device code when polling.
         client_secret: a confidential client authenticates at both requests as at the token endpoint (RFC 8628 3.1,
             3.4); where not, its id alone is sent.
+        own_client: it wants a client of another type than a login in a browser does, so that nobody is led here who did
+            not ask for it.
         status_errors: status of a poll's answer -> OAuth's name for that error.
         scope_parameter: name of the parameter that holds the scopes in this flow; empty where it is the same as in an
             authorization request.
@@ -216,6 +218,7 @@ class DeviceRules:
     grant: str = "urn:ietf:params:oauth:grant-type:device_code"
     code_field: str = "device_code"
     client_secret: bool = True
+    own_client: bool = False
     status_errors: Mapping[str, str] = field(default_factory=dict)
     scope_parameter: str = ""
     scope_at_poll: bool = False

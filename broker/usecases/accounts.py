@@ -15,7 +15,7 @@ from broker.core.policy import Ask, Caller, Denied, Owner, decide
 from broker.core.secret import Secret
 from broker.errors import ConfirmNeeded, Conflict, ProviderUnavailable, TooManyRequests, UnknownAccount
 from broker.oauth import identity
-from broker.usecases import derived, get_token, login, newlogin, refresh, revoke
+from broker.usecases import again, derived, get_token, login, newlogin, refresh, revoke
 from broker.usecases.context import Context
 from broker.usecases.get_token import MustLogin, Unavailable
 from broker.usecases.providers import find
@@ -44,17 +44,18 @@ class View:
 
 @dataclass(frozen=True, slots=True)
 class PendingView:
-    """An account whose first login is under way, and where a person can finish that."""
+    """An account whose first login is under way, where a person can finish that, and how to begin it anew."""
 
     login: Login
     login_url: str
+    again: str
 
 
 async def listed(ctx: Context) -> list[View | PendingView]:
     """Return all accounts by name, those whose first login is under way included."""
     views: dict[str, View | PendingView] = {}
     for pending in await newlogin.first_logins(ctx):
-        views[pending.account] = _pending(ctx, pending)
+        views[pending.account] = await _pending(ctx, pending)
     for account in await ctx.store.accounts():
         views[account.name] = await _view(ctx, account)
     return [views[name] for name in sorted(views)]
@@ -70,7 +71,7 @@ async def shown(ctx: Context, name: str) -> View | PendingView:
     if account is None:
         for pending in await newlogin.first_logins(ctx):
             if pending.account == name:
-                return _pending(ctx, pending)
+                return await _pending(ctx, pending)
         raise unknown(name)
     return await _view(ctx, account)
 
@@ -285,14 +286,12 @@ async def _revoke(ctx: Context, account: Account) -> LoggedOut:
         refresh_token=await ctx.store.refresh_token(account),
         access_token=await ctx.store.access_token(account),
     )
-    if done.whole and account.is_machine:
-        client_id = account.destination.client_id
-        detail = (
-            f"{provider.title} confirmed that the token is dead; its client '{client_id}' can be removed there only."
-        )
-        return LoggedOut(revoked=True, detail=detail)
+    if account.is_machine:
+        detail = f"{provider.title} confirmed that the token is dead." if done.whole else done.detail
+        kept = f"The client '{account.destination.client_id}' stays there, and can be removed there only."
+        return LoggedOut(done.whole, f"{detail} {kept}")
     return LoggedOut(done.whole, done.detail)
 
 
-def _pending(ctx: Context, pending: Login) -> PendingView:
-    return PendingView(pending, login.start_url(ctx, pending.id))
+async def _pending(ctx: Context, pending: Login) -> PendingView:
+    return PendingView(pending, login.start_url(ctx, pending.id), await again.command(ctx, pending))

@@ -29,7 +29,8 @@ def read_answer(provider: Provider, outcome: wire.Outcome, sent_at: float, scope
                 raise LoginFailed(f"{provider.title} gave a token that is not usable: {exc}.") from exc
         case wire.Refused(error=error, description=description):
             said = f"{error}: {description}" if description else error
-            raise LoginFailed(f"{provider.title} refused the login: {said}.", "Start the login again.")
+            mend = "Check the id and the secret of the client, then start" if error == "invalid_client" else "Start"
+            raise LoginFailed(f"{provider.title} refused the login: {said}.", f"{mend} the login again.")
         case wire.Throttled(reason=reason, retry_after=retry_after):
             raise ProviderUnavailable(
                 f"{provider.title} is throttling: {reason}.",
@@ -86,7 +87,7 @@ async def activate(
             known,
             client=login.client,
             destination=login.destination,
-            identity=who,
+            identity=_best_known(known, who),
             asked_scope=login.scope,
             resource=login.resource,
             state=state or Active(now),
@@ -134,6 +135,11 @@ async def _create(
             if login.account:
                 await give_back(ctx, login, provider, grant, who)
                 raise
+
+
+def _best_known(account: Account, who: Identity | None) -> Identity | None:
+    """Return whom to show: a login with less scope may tell no name, and the person has not lost theirs."""
+    return account.identity if who is not None and who.label == who.subject and _same(account, who) else who
 
 
 def _same(account: Account, who: Identity) -> bool:

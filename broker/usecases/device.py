@@ -143,7 +143,7 @@ async def _poll(ctx: Context, begun: Login, prompt: DevicePrompt, poll: Poll) ->
         if poll.answer is not None:
             await _take(ctx, await providers.find(ctx, begun.provider), poll, *poll.answer)
             return
-        waiting = await ctx.store.waiting_login(begun.id, ctx.clock())
+        waiting = await ctx.store.waiting_login(id=begun.id, now=ctx.clock())
         if waiting is not None:  # else it was cancelled, or its time is over
             await _ask(ctx, waiting, prompt, poll)
     except UnknownProvider as exc:

@@ -7,7 +7,7 @@ import asyncio
 import logging
 from dataclasses import dataclass, replace
 
-from broker.core import policy, timing
+from broker.core import advice, policy, timing
 from broker.core.account import (
     Account,
     Active,
@@ -22,9 +22,9 @@ from broker.core.account import (
 from broker.core.policy import Ask, Caller, Denied, Narrow, Owner
 from broker.core.secret import Secret
 from broker.core.token import Token, Wish
-from broker.errors import KeyfobError, UnknownAccount
+from broker.errors import InvalidRequest, KeyfobError, UnknownAccount
 from broker.oauth import idtoken
-from broker.usecases import apps, derived, login, newlogin, refresh
+from broker.usecases import again, apps, derived, login, newlogin, refresh
 from broker.usecases.context import Context
 from broker.usecases.narrower import Held, No, bring, kept, unable
 
@@ -57,9 +57,9 @@ class Ready:
 
 @dataclass(frozen=True, slots=True)
 class MustLogin:
-    """Only a person can help. ``login_url`` starts it; it is empty where the browser door cannot help.
+    """Only a person can help, by ``login_url`` where that is not empty; ``hint`` is a step that is not a mere login.
 
-    ``next_step`` says how, where that does not follow from the rest: another account may have to be logged in to.
+    Another account may be the one to log in to; then the hint names it.
     """
 
     account: str
@@ -68,7 +68,7 @@ class MustLogin:
     misconfigured: bool = False
     confirm: bool = False
     pending: bool = False
-    next_step: str = ""
+    hint: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +111,7 @@ async def get_token(
     Raises:
         UnknownAccount: the owner named an account that does not exist. (An app is told ``Denied``: names are not its
             business.)
+        InvalidRequest: an account of a program was asked for an ID token, which tells who a person is.
         Locked, StoreUnavailable: the token cannot be read.
     """
     account = await ctx.store.account(ask.account)
@@ -119,6 +120,8 @@ async def get_token(
     decision = _decide(caller, ask, account, ctx.clock())
     if isinstance(decision, Denied):
         return decision
+    if id_token and account.is_machine:
+        raise InvalidRequest(f"Account '{account.name}' is a program's: such an account has no ID token.")
     waited = False
     if isinstance(decision, Narrow):
         if id_token and not decision.own_will_do:
@@ -174,9 +177,9 @@ async def _narrowed(
     asking = await apps.still(ctx, caller)
     if asking is None:
         return _gone(caller, ask)
-    again = _decide(asking, ask, current, ctx.clock())
-    if again != narrow:
-        return again if isinstance(again, Denied) else Unavailable(current.name, "The account has just changed.", 1.0)
+    judged = _decide(asking, ask, current, ctx.clock())
+    if judged != narrow:
+        return judged if isinstance(judged, Denied) else Unavailable(current.name, "The account has just changed.", 1.0)
     return _narrow_one(ctx, caller, ask, current, narrow, held)
 
 
@@ -262,7 +265,8 @@ async def _absent(ctx: Context, caller: Caller, ask: Ask) -> Outcome:
         return decision
     for pending in await newlogin.first_logins(ctx):
         if pending.account == ask.account:
-            return MustLogin(ask.account, Pending.reason, login.start_url(ctx, pending.id), pending=True)
+            url, hint = login.start_url(ctx, pending.id), await again.command(ctx, pending)
+            return MustLogin(ask.account, Pending.reason, url, pending=True, hint=hint)
     raise UnknownAccount(
         f"No account is called '{ask.account}'.",
         f"Log in first: keyfob login {ask.account} --provider NAME (see: keyfob accounts)",
@@ -295,7 +299,9 @@ async def _answer(
         if current is not None and current.generation == seen.generation:
             break
     if current is not None and id_token and (why := _no_id_token(current)):
-        return MustLogin(current.name, why, await _offer(ctx, current, caller) if current.id_token_generation else "")
+        if current.id_token_generation is not None:
+            return MustLogin(current.name, why, await _offer(ctx, current, caller))
+        return MustLogin(current.name, why, "", hint=f"Log in with it: keyfob login {current.name} --scope openid")
     return await refused(ctx, current or account, caller)
 
 
@@ -348,9 +354,11 @@ async def refused(ctx: Context, account: Account, caller: Caller) -> MustLogin |
     step = await derived.next_step(ctx, account) if account.is_derived else ""
     match account.state:
         case Misconfigured(reason=reason):
-            return MustLogin(account.name, reason, "", misconfigured=True, next_step=step)
+            return MustLogin(account.name, reason, "", misconfigured=True, hint=step)
         case NeedsLogin(reason=reason):
-            return MustLogin(account.name, reason, await _offer(ctx, account, caller), next_step=step)
+            if step:
+                return MustLogin(account.name, reason, await _offer(ctx, account, caller), hint=step)
+            return await _login_needed(ctx, account, caller, reason)
         case RefreshingFailed(reason=reason, retry_at=retry_at, throttled_until=until):
             wait = max(1.0, account.quiet_until - now)
             return Unavailable(account.name, reason, wait, own_pause=until <= now < retry_at)
@@ -361,4 +369,11 @@ async def refused(ctx: Context, account: Account, caller: Caller) -> MustLogin |
     if account.renewable:
         return Unavailable(account.name, "A refresh is under way and takes long.", 5.0)
     reason = "The token has expired and the provider gave no refresh token."
-    return MustLogin(account.name, reason, await _offer(ctx, account, caller))
+    if account.by_hand:
+        reason = "The token has expired, and nothing can renew one that was made by hand."
+    return await _login_needed(ctx, account, caller, reason)
+
+
+async def _login_needed(ctx: Context, account: Account, caller: Caller, reason: str) -> MustLogin:
+    bring = advice.step("needs-login-static", account.name) if account.by_hand else ""
+    return MustLogin(account.name, reason, await _offer(ctx, account, caller), hint=bring)

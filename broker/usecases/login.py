@@ -67,6 +67,7 @@ async def begin(ctx: Context, new: NewLogin, *, ask_again: bool = True) -> Login
     scope = wanted(new, provider, account)
     callback = redirect_uri(ctx, provider)
     brought = await clients.brought(ctx, provider, account, new.client_id, new.client_secret, new.auth_method)
+    await clients.check_secret(ctx, provider, brought, auth_method=new.auth_method)
     client = brought[0] if brought else await clients.kept(ctx, provider, callback, new.client_id, account, scope=scope)
     if new.flow == "paste" and provider.redirect.out_of_band:
         callback = provider.redirect.out_of_band
@@ -183,13 +184,14 @@ async def offer(ctx: Context, account: Account) -> str:
     """Return a URL at which a person can log this account in again; empty where that cannot be offered.
 
     One unopened login per account is enough, however often it is asked for. An account of a program has no person who
-    could log in; for one that is derived, it is the login of that other account which may help.
+    could log in, and one with a token made by hand was not made by a login; for one that is derived, it is the login of
+    that other account which may help.
     """
     if account.is_derived:
         parent = await derived.parent_of(ctx, account)
         helps = parent is not None and not parent.is_derived and isinstance(parent.state, NeedsLogin)
         return await offer(ctx, parent) if parent is not None and helps else ""
-    if account.is_machine:
+    if account.is_machine or account.by_hand:
         return ""
     async with ctx.offering.setdefault(account.uuid, asyncio.Lock()):
         known = ctx.offers.get(account.uuid)

@@ -102,16 +102,17 @@ def refusal(outcome: MustLogin | Denied | Unavailable) -> KeyfobError:
                 reason, f"Try again later; the login is kept.{at_once}", retry_after=retry_after, account=account
             )
         case MustLogin(account=account, reason=reason, misconfigured=True):
-            return Misconfigured(reason, outcome.next_step or advice.step("misconfigured", account), account=account)
+            return Misconfigured(reason, outcome.hint or advice.step("misconfigured", account), account=account)
         case MustLogin(account=account, reason=reason, login_url=url, confirm=True):
             return ConfirmNeeded(
                 reason, f"Confirm it: keyfob refresh {account} --confirm", login_url=url or None, account=account
             )
-        case MustLogin(account=account, reason=reason, login_url=url, pending=True):
-            return LoginNeeded(reason, f"Finish it in a browser: {url}", login_url=url, account=account)
-        case MustLogin(account=account, reason=reason, login_url=url):
-            step = outcome.next_step or f"Log in: keyfob login {account}"
-            return LoginNeeded(reason, step, login_url=url or None, account=account)
+        case MustLogin(account=account, reason=reason, login_url=url, pending=True, hint=again):
+            hint = f"Finish it in a browser: {url} - or begin it anew: {again}"
+            return LoginNeeded(reason, hint, login_url=url, account=account)
+        case MustLogin(account=account, reason=reason, login_url=url, hint=hint):
+            hint = hint or f"Log in: keyfob login {account}"
+            return LoginNeeded(reason, hint, login_url=url or None, account=account)
 
 
 def account(view: View | PendingView) -> dict[str, Any]:
@@ -139,9 +140,10 @@ def account(view: View | PendingView) -> dict[str, Any]:
             "client_id": begun.destination.client_id,
             "renewal": None,
             "from": None,
+            "subject": None,
             "generation": 0,
             "login_url": view.login_url,
-            "next_step": advice.step(Pending.name, begun.account),
+            "next_step": advice.step(Pending.name, begun.account, view.again),
         }
     shown = view.account
     return {
@@ -171,6 +173,7 @@ def account(view: View | PendingView) -> dict[str, Any]:
         "client_id": shown.destination.client_id,
         "renewal": shown.renewal.by if shown.renewable else None,
         "from": view.parent or None,
+        "subject": None if shown.is_derived else shown.renewal.subject or None,
         "generation": shown.generation,
         "login_url": view.login_url or None,
         "next_step": view.next_step or None,

@@ -151,7 +151,6 @@ def test_a_flow_that_is_not_there(home: Home, provider: PracticeServer) -> None:
         "client-credentials",
         "jwt-bearer",
         "token-exchange",
-        "token",
         "refresh-token",
     ]
     endpoints = ("--authorization-endpoint", f"{provider.url}/authorize", "--token-endpoint", f"{provider.url}/token")

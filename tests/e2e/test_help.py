@@ -13,8 +13,8 @@ PROMISED = {
     "--key-command --ca-file --http-proxy --notify-command --notify-desktop --log --log-format",
     "demo": "",
     "practice": "--port --ttl --rotation none keep rotate single-use --grace --fault",
-    "login": "--provider --base-url --scope --flow browser paste device client-credentials token --client-id "
-    "--client-secret-file --token-file --no-browser --timeout --json",
+    "login": "--provider --base-url --scope --flow browser paste device client-credentials token refresh-token "
+    "--client-id --client-secret-file --token-file --refresh-token-file --no-browser --timeout --json",
     "token": "--min-ttl --scope --resource --id-token --header --json",
     "exec": "--env",
     "accounts": "--json",

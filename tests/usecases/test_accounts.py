@@ -323,7 +323,7 @@ def test_accounts_are_listed_with_those_that_are_to_come(tmp_path: Path) -> None
             await house.begin("")
             first, second = await accounts.listed(house.ctx)
             url = login.start_url(house.ctx, pending.id)
-            assert first == PendingView(pending, url)
+            assert first == PendingView(pending, url, f"keyfob login a --provider {pending.provider}")
             assert (await health.report(house.ctx)).accounts == {"pending": 1, "active": 1}
             assert first == await accounts.shown(house.ctx, "a")
             assert isinstance(second, View)

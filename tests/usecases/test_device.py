@@ -64,7 +64,7 @@ def test_codes_are_sealed_and_gone_at_the_end(tmp_path: Path) -> None:
 
     async def story(house: House) -> None:
         begun = await start(house)
-        waiting = await house.store.waiting_login(begun.id, house.clock())
+        waiting = await house.store.waiting_login(id=begun.id, now=house.clock())
         assert waiting is not None
         for code in (waiting.verifier.reveal(), prompt(begun).user_code):
             assert code.encode() not in made.stored_bytes(tmp_path)

@@ -369,3 +369,18 @@ def test_a_login_at_a_provider_that_does_not_know_us_says_how_to_register(tmp_pa
             assert await names(house) == ["theirs"]
 
     asyncio.run(story())
+
+
+def test_a_provider_that_is_set_up_is_where_it_is(tmp_path: Path) -> None:
+    """Its name with an address is told what it is, and a near name is looked for among those that are set up too."""
+
+    async def story() -> None:
+        async with opened(tmp_path) as house:
+            await house.add_provider("at-work")
+            for more in ({"base_url": "https://other.example"}, {"parameters": {"tenant": "x"}}):
+                with pytest.raises(InvalidRequest, match=r"'at-work' is set up already, at http://127\..*Leave --"):
+                    await login.begin(house.ctx, NewLogin("at-work", "me", **more))
+            with pytest.raises(UnknownProvider, match="Did you mean at-work"):
+                await login.begin(house.ctx, NewLogin("atwork", "me"))
+
+    asyncio.run(story())

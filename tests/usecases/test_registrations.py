@@ -214,6 +214,8 @@ def test_a_provider_that_limits_registrations_is_left_alone(tmp_path: Path) -> N
                 assert until in refused.value.detail
                 assert refused.value.extra["retry_after"] == 3000
                 assert "by hand" in refused.value.hint
+                assert refused.value.extra["registration"] == refused.value.detail
+                assert refused.value.extra["redirect_uri"] == "http://127.0.0.1:8400/callback/theirs"
             assert house.asked("register") == 1
             house.practice.set_faults([])
             house.clock.forward(3000)
@@ -247,6 +249,7 @@ def test_a_registration_that_is_not_what_was_asked_is_not_used(tmp_path: Path, f
             with pytest.raises(LoginFailed, match=says) as refused:
                 await begin(house.ctx)
             assert refused.value.hint
+            assert refused.value.extra["provider"] == "theirs"
             assert await house.store.clients("theirs") == []
             assert house.asked("registration") == (0 if "error=" in fault else 1)
 

@@ -84,7 +84,6 @@ def test_several_flows(house: House, practice: PracticeServer) -> None:
         "client-credentials",
         "jwt-bearer",
         "token-exchange",
-        "token",
         "refresh-token",
     ]
     assert shown["device_authorization_endpoint"] == f"{practice.url}/device_authorization"

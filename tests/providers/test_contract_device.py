@@ -115,4 +115,5 @@ def test_a_provider_that_is_otherwise_breaks_the_contract(tmp_path: Path, preset
 def test_every_dimension_is_tried() -> None:
     """Of the practice provider; and of the rules those that no preset needs there are tried in ``tests/oauth``."""
     assert {field.name for field in fields(Activation)} == OTHERWISE.keys()
-    assert {field.name for field in fields(DeviceRules)} == OTHERWISE.keys() | {"grant", "code_field", "status_errors"}
+    elsewhere = {"grant", "code_field", "status_errors", "own_client"}
+    assert {field.name for field in fields(DeviceRules)} == OTHERWISE.keys() | elsewhere

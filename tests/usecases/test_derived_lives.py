@@ -41,7 +41,7 @@ def test_a_dead_login_is_named_and_a_new_one_mends_both(tmp_path: Path, by: str)
             assert ready(await house.token("bill")), "the old one lives"
             view = await accounts.shown(house.ctx, "bill")
             assert isinstance(view, accounts.View)
-            assert view.hint.endswith("keyfob login me")
+            assert view.next_step.endswith("keyfob login me")
             assert view.login_url == (await accounts.shown(house.ctx, "me")).login_url != ""
             house.clock.forward(TTL)
             asked = house.asked(KIND)
@@ -53,7 +53,7 @@ def test_a_dead_login_is_named_and_a_new_one_mends_both(tmp_path: Path, by: str)
             assert isinstance(await accounts.refresh_now(house.ctx, "bill"), MustLogin)
             assert house.asked(KIND) == asked
             told = [event for event in await house.heard() if event.kind == "needs-login" and event.account == "bill"]
-            assert [event.hint for event in told] == [view.next_step]
+            assert [event.next_step for event in told] == [view.next_step]
             await house.log_in(scope=SCOPES)
             if by == "the schedule":
                 await house.tick()
@@ -166,7 +166,7 @@ def test_a_client_that_may_not_exchange(tmp_path: Path) -> None:
             assert "Check client 'keyfob', and that it may exchange tokens there." in bill.state.reason
             view = await accounts.shown(house.ctx, "bill")
             assert isinstance(view, accounts.View)
-            assert view.hint.endswith("keyfob login bill")
+            assert view.next_step.endswith("keyfob login bill")
             assert (await house.account("me")).state.name == "active"
             house.clock.forward(60)
             await house.tick()
@@ -192,7 +192,7 @@ def test_another_client_of_the_login(tmp_path: Path) -> None:
             bill = await house.account("bill")
             assert bill.state.name == "needs-login"
             assert "has logged in with another client" in bill.state.reason
-            assert (await derived.hint(house.ctx, bill)).endswith("keyfob login bill")
+            assert (await derived.next_step(house.ctx, bill)).endswith("keyfob login bill")
             assert house.asked(KIND) == 1
             again = await derived_from(house, parent="")
             assert again.destination.client_id == "keyfob-machine"

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from broker.usecases import device, login
+from tests.usecases.codes import INTERVAL, allow, start, tick, told
 from tests.usecases.house import House, opened
 
 
@@ -59,3 +61,23 @@ def test_a_name_that_was_taken_meanwhile(tmp_path: Path) -> None:
             assert await gives_back(house)
 
     asyncio.run(story())
+
+
+@pytest.mark.parametrize("same_person", [False, True])
+def test_a_code_for_a_device_that_was_given_up(tmp_path: Path, *, same_person: bool) -> None:
+    """What comes for it is given back, where that cannot end a login of the same person."""
+
+    async def story(house: House) -> None:
+        await house.log_in("other", "" if same_person else "grace")
+        begun = await start(house)
+        await allow(begun)
+        house.practice.set_faults(["device_code:hold"])
+        house.clock.forward(INTERVAL)
+        await device.poll_due(house.ctx)
+        await house.until_asked("device_code")
+        await login.cancel(house.ctx, begun.id)
+        house.practice.set_faults([])
+        await tick(house)
+        assert house.asked("revoke") == (0 if same_person else 2)  # refresh token and access token
+
+    told(tmp_path, story)

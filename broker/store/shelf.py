@@ -59,6 +59,11 @@ class Shelf:
     # What stands in the journal and is not in the database yet.
     _saved: list[Saved]
     _memory: Memory
+    # The newest number in the audit's chain that fence and memory know of, and how many entries are kept.
+    _told: int = 0
+    _most_entries: int
+    # There may be entries of the audit without a seal: from while there was no key.
+    _unsealed: bool = True
     # Column of a time -> keys of the rows in which this start wrote it. What an earlier start wrote may be by another
     # clock, and by its value alone the two cannot be told apart.
     _dated: dict[Column[Any], set[str]]

@@ -16,7 +16,7 @@ from broker.usecases.context import Context
 log = logging.getLogger(__name__)
 
 # What a person would look for in the log.
-TROUBLE: tuple[Kind, ...] = ("refresh-failed", "needs-login", "misconfigured", "uncertain", "login-failed", "locked")
+TROUBLE: tuple[Kind, ...] = ("refresh-failed", "needs-login", "misconfigured", "uncertain", "login-failed")
 # Those come by the thousand and are counted elsewhere; all others may wait while the disk is slow.
 COUNTED: tuple[Kind, ...] = ("handed-out",)
 BACKLOG = 10_000

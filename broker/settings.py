@@ -188,7 +188,7 @@ def _defaults(home: Path, environ: Mapping[str, str], state_dir: Path | None) ->
         "notify_command": "",
         # Whoever sits at a desktop wants to know: a login is needed rarely, and without it a program fails later.
         "notify_desktop": "on",
-        "audit_entries": 100_000,  # some years of one person's programs, and 30 MB
+        "audit_entries": 100_000,  # some years of one person's programs, and 20 MB
         "log": "info",
         "log_format": "text",
     }

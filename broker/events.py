@@ -56,6 +56,7 @@ class Event:
         login: id of the login it belongs to, or empty.
         generation: the token's generation, or 0.
         retry_at: of a refresh that failed: when Keyfob will ask again by itself, or None.
+        next_step: what a person can do, where that does not follow from the kind; else empty.
     """
 
     kind: Kind
@@ -66,6 +67,7 @@ class Event:
     login: str = ""
     generation: int = 0
     retry_at: float | None = None
+    next_step: str = ""
 
 
 class Subscription:

@@ -20,8 +20,15 @@ UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 MAX_SECRET = 65_536
 # From here on two words look like one and its typing error: `tokn` is 0.89 like `token`, `users` 0.6 like `serve`.
 LIKENESS = 0.75
-# RFC 7591 2, OpenID Connect Core 9.
-AUTH_METHODS = ("none", "client_secret_basic", "client_secret_post", "client_secret_jwt", "private_key_jwt")
+# RFC 7591 2, OpenID Connect Core 9; and Keyfob's own name for HTTP Basic with an empty secret (RFC 6749 2.3.1).
+AUTH_METHODS = (
+    "none",
+    "client_secret_basic",
+    "client_secret_post",
+    "client_secret_jwt",
+    "private_key_jwt",
+    "client_id_basic",
+)
 # The file name that means stdin.
 STDIN = "-"
 
@@ -114,7 +121,8 @@ def auth_method_flag(parser: argparse.ArgumentParser) -> None:
         "--token-endpoint-auth-method",
         choices=AUTH_METHODS,
         metavar="M",
-        help=f"how the client proves itself: {', '.join(AUTH_METHODS)}; for the last one Keyfob makes the key",
+        help=f"how the client proves itself: {', '.join(AUTH_METHODS)} (HTTP Basic with an empty secret); for "
+        "private_key_jwt Keyfob makes the key",
     )
 
 

@@ -22,7 +22,8 @@ def report(exc: ClientError, account: str | None) -> int:
         hints.append("" if "keyfob login" in str(exc) else f"Or begin it anew: keyfob login {name}")
     else:
         if isinstance(exc, LoginNeeded):
-            hints.append(_unless_said(exc, f"keyfob login {name}"))
+            # Another account may be the one to log in to; then the daemon's words name it.
+            hints.append("" if "keyfob login" in str(exc) else f"Run: keyfob login {name}")
         elif exc.code == "confirm_needed":
             hints.append(_unless_said(exc, f"keyfob refresh {name} --confirm"))
         if exc.login_url:

@@ -23,15 +23,17 @@ from broker.cli.spinner import Spinner
 from broker.client import Client, ClientError, quote
 from broker.errors import InvalidRequest, LoginFailed
 
-FLOWS = ("browser", "paste", "device", "client-credentials", "jwt-bearer", "token")
+FLOWS = ("browser", "paste", "device", "client-credentials", "jwt-bearer", "token-exchange", "token")
 # These need nobody: the login is done as soon as it is begun.
 MACHINE_FLOWS = ("client-credentials", "jwt-bearer")
 ACCOUNT_HELP = "its name (default: the one that this person has there already, else PROVIDER, else PROVIDER-PERSON)"
 SCOPE_HELP = "scopes to ask for; of an ACCOUNT that there is, beside those that it asked for before"
 FLOW_HELP = (
-    "how (default: as before for an account of a program, else browser; where no browser is at hand, as over SSH: "
-    "device, else paste)"
+    "how (default: as before for an account that needs nobody; token-exchange with --from; else browser; where no "
+    "browser is at hand, as over SSH: device, else paste)"
 )
+AUDIENCE_HELP = f"whom the token is for, with {', '.join(MACHINE_FLOWS)} or token-exchange"
+FROM_HELP = "derive it from this account: its tokens are that one's, exchanged (RFC 8693)"
 # Starting may mean discovery and registration, finishing means exchange and identity: some calls of 20 s each.
 STEP_TIMEOUT = 180.0
 # How long one look at the login may hang; short enough for every idle timeout in between.
@@ -58,7 +60,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--client-secret-file", metavar="FILE|-", help="file with its secret; - is stdin")
     auth_method_flag(parser)
     parser.add_argument("--subject", metavar="S", help="for whom, with --flow jwt-bearer (default: the client itself)")
-    parser.add_argument("--audience", metavar="A", help=f"whom the token is for, with {' or '.join(MACHINE_FLOWS)}")
+    parser.add_argument("--audience", metavar="A", help=AUDIENCE_HELP)
+    parser.add_argument("--from", metavar="ACCOUNT", dest="source", type=name, help=FROM_HELP)
     parser.add_argument("--token-file", metavar="FILE|-", help="file with the token, for --flow token; - is stdin")
     parser.add_argument("--expires", metavar="DATE|90d", type=end, help="when that token ends, for --flow token")
     parser.add_argument("--private", action="store_true", help="a new provider may be at a private address")
@@ -76,6 +79,7 @@ def run(args: argparse.Namespace) -> int:
         ClientError: the daemon refused, or is not there.
     """
     _check(args)
+    args.flow = args.flow or ("token-exchange" if args.source else None)
     with connect() as client:
         known = _providers(client) if args.resource or "://" in (args.provider or "") else None
         try:
@@ -121,6 +125,10 @@ def _check(args: argparse.Namespace) -> None:
             "Name the provider of a new login.",
             "keyfob login --provider NAME|URL; the names: keyfob provider list, keyfob provider presets",
         )
+    if args.source and args.flow not in (None, "token-exchange"):
+        raise InvalidRequest("--from goes with --flow token-exchange.")
+    if args.source and args.account is None:
+        raise InvalidRequest("Name the account to make.", f"keyfob login NAME --from {args.source}")
     if args.token_file and args.flow != "token":
         raise InvalidRequest("--token-file goes with --flow token.")
     if args.expires and args.flow != "token":
@@ -150,6 +158,7 @@ def _body(args: argparse.Namespace) -> dict[str, Any]:
         "token_endpoint_auth_method": args.token_endpoint_auth_method,
         "subject": args.subject,
         "audience": args.audience,
+        "from": args.source,
     }
     if args.client_secret_file:
         body["client_secret"] = secret_from(args.client_secret_file, "client secret")
@@ -214,6 +223,8 @@ def _again(args: argparse.Namespace, login: dict[str, Any], flow: str | None) ->
     for option in ("token_endpoint_auth_method", "subject", "audience"):
         if value := getattr(args, option):
             words += [f"--{option.replace('_', '-')}", value]
+    if args.source:
+        words += ["--from", args.source]
     if flow not in (None, "browser"):
         words += ["--flow", flow]
     return shlex.join(words)
@@ -306,7 +317,8 @@ def _cancel(client: Client, path: str) -> None:
 
 def _tell(account: dict[str, Any], *, as_json: bool) -> None:
     label, who = terminal.clean(account["account"]), identity(account)
-    terminal.say(f"Logged in{f' as {terminal.paint(who)}' if who else ''}: account {label!r}.")
+    source = f", derived from {terminal.clean(account['from'])!r}" if account.get("from") else ""
+    terminal.say(f"Logged in{f' as {terminal.paint(who)}' if who else ''}: account {label!r}{source}.")
     if account.get("missing_scope"):
         terminal.say("Not all that was asked for was granted; programs that need the rest will be turned away.")
         terminal.say(f"  asked: {terminal.clean(account['asked_scope'])}; granted: {terminal.clean(account['scope'])}")

@@ -61,6 +61,9 @@ def _configure_add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--scope", metavar="S", nargs="+", action="extend", default=[], help="scopes that logins ask for"
     )
+    parser.add_argument(
+        "--grants", metavar="G", nargs="+", action="extend", default=[], help="grant types that the server announces"
+    )
     parser.add_argument("--private", action="store_true", help="it may be at a private or special-purpose address")
     json_flag(parser)
 
@@ -128,6 +131,7 @@ def _body(args: argparse.Namespace) -> dict[str, Any]:
     keys = ("preset", "issuer", "base_url", *ENDPOINTS, "client_id", "token_endpoint_auth_method")
     body = {"name": args.provider} | {key: getattr(args, key) for key in keys}
     body["scope"] = [scope for text in args.scope for scope in text.split()]
+    body["grants"] = [grant for text in args.grants for grant in text.split()]
     body["private"] = args.private or None
     body["parameters"] = dict(args.params) or None
     if args.client_secret_file:

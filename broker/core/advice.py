@@ -53,6 +53,11 @@ class Need:
     once: bool = False
 
 
+def exchange_forbidden(name: str) -> str:
+    """Return what a person can do where the client may not exchange tokens for the account ``name``."""
+    return f"Let it exchange tokens at the provider (RFC 8693), or mend it there; then: keyfob login {name}"
+
+
 def step(state: str, name: str) -> str:
     """Return what a person can do about the account ``name`` in a state; empty where nothing has to be done."""
     return STEPS.get(state, "").format(name=name)

@@ -115,7 +115,7 @@ def due_at(token: Token, policy: Policy, seed: str) -> float | None:
 
 def dies_at(account: Account, policy: Policy) -> float | None:
     """When the refresh token dies of not being used, in epoch seconds; None where that is unknown or never."""
-    if account.is_machine:
+    if account.spends_nothing:
         return None
     if account.last_refresh_at is None or policy.idle_days is None:
         return account.refresh_expires_at
@@ -155,10 +155,8 @@ def _due(account: Account, policy: Policy) -> float | None:
             due = due_at(account.token, policy, f"{account.uuid}/{account.generation}")
             alive = keep_alive_at(account, policy)
             return due if alive is None else alive if due is None else min(due, alive)
-        case RefreshingFailed(retry_at=retry_at, throttled_until=throttled_until):
-            return max(retry_at, throttled_until)
-        case Uncertain(retry_at=retry_at):
-            return retry_at
+        case RefreshingFailed() | Uncertain():
+            return account.quiet_until
         case _:
             return None
 

@@ -45,7 +45,8 @@ async def update(
     """
     management = _needed(client)
     asked: dict[str, Any] = {
-        **management.metadata,
+        # What was answered as null is left out, which means the same (RFC 7592 2.2).
+        **{name: value for name, value in management.metadata.items() if value is not None},
         "client_id": client.client_id,
         "redirect_uris": list(redirect_uris),
         **({"scope": " ".join(scope)} if scope else {}),

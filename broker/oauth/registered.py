@@ -14,14 +14,12 @@ from broker.errors import InvalidRequest, LoginFailed, ProviderUnavailable
 from broker.oauth import strict
 from broker.oauth.http import Reply
 from broker.providers.model import Provider
-from broker.providers.rules import Registration
+from broker.providers.rules import WITH_SECRET, Registration
 from broker.providers.urls import check_endpoint
 
 # HTTP statuses (RFC 9110 15).
 _TOO_MANY = 429
 _SERVER_ERROR = 500
-# Client authentication that can be done with a secret.
-_WITH_SECRET = ("client_secret_basic", "client_secret_post")
 # What a provider says about a registration that is no client metadata: an update must not repeat it (RFC 7592 2.2).
 _NO_METADATA = (
     "client_secret",
@@ -146,16 +144,16 @@ def _auth_method(provider: Provider, fields: Mapping[str, Any], asked: Mapping[s
         return said
     if not has_secret:
         return "none"
-    if asked.get("token_endpoint_auth_method") in _WITH_SECRET:
+    if asked.get("token_endpoint_auth_method") in WITH_SECRET:
         return str(asked["token_endpoint_auth_method"])
     # client_secret_basic is the default of RFC 7591 2 and what RFC 6749 2.3.1 obliges every server to accept.
-    return next((method for method in provider.auth_methods if method in _WITH_SECRET), "client_secret_basic")
+    return next((method for method in provider.auth_methods if method in WITH_SECRET), "client_secret_basic")
 
 
 def _mismatch(fields: Mapping[str, Any], client: Registered, asked: Sequence[str], before: Registered | None) -> str:
     if set(client.redirect_uris) != set(asked):
         return "registered other redirect URIs than Keyfob asked for"
-    if client.auth_method not in ("none", *_WITH_SECRET):
+    if client.auth_method not in ("none", *WITH_SECRET):
         return f"registered Keyfob to authenticate by {strict.clean(client.auth_method, cap=40)}, which it cannot"
     if client.auth_method != "none" and client.client_secret is None:
         return "registered Keyfob with a secret that it does not tell"

@@ -88,8 +88,13 @@ def preset(name: str, user_dir: Path | None = None) -> Preset:
 
 
 def needs_discovery(config: ProviderConfig, user_dir: Path | None = None) -> str:
-    """Return the issuer that has to be asked before ``config`` can be used, or empty text."""
-    data = _merged(config, preset(config.preset, user_dir))
+    """Return the issuer that has to be asked before ``config`` can be used, or empty text.
+
+    Raises:
+        UnknownProvider: its preset is gone.
+        InvalidRequest: a base URL or a parameter is missing, or cannot stand in an address.
+    """
+    _, data = _placed(config, preset(config.preset, user_dir))
     endpoints = data.get("endpoints", {})
     known = bool(endpoints.get("authorization")) and bool(endpoints.get("token"))
     return str(data.get("issuer", "")) if data.get("discovery") and not known else ""
@@ -104,14 +109,7 @@ def resolve(config: ProviderConfig, user_dir: Path | None = None) -> Provider:
             URL is not allowed.
     """
     source = preset(config.preset, user_dir)
-    if source.needs_base_url and not config.base_url:
-        raise InvalidRequest(
-            f"{source.title} runs at many addresses.", "Name yours with --base-url https://its.address."
-        )
-    place = config.base_url or source.base_url
-    base_url = check_url(place, what="base URL", private=config.private) if place else ""
-    merged = _merged(config, source)
-    data = _filled(merged, {"base_url": base_url, **_values(source, merged.pop("values", {}))})
+    base_url, data = _placed(config, source)
     issuer = check_issuer(data["issuer"]) if data.get("issuer") else ""
     endpoints = {
         name: check_endpoint(url, what=f"{name} endpoint", private=config.private)
@@ -186,6 +184,7 @@ def _built(
         client_id=data.get("client_id", ""),
         register_url=data.get("register_url", ""),
         callback_checks=data.get("callback_checks", {}),
+        callback_scope=data.get("callback_scope", ""),
         require_par=data.get("require_par", False),
         client_id_metadata=data.get("client_id_metadata", False),
         iss_parameter=data.get("iss_parameter", False),
@@ -193,7 +192,7 @@ def _built(
         redirect=Redirect(**data.get("redirect", {})),
         token=TokenRequest(**data.get("token", {})),
         reply=ReplyRules(**_tuples(data.get("reply", {}))),
-        revocation=RevocationRules(**data.get("revocation", {})),
+        revocation=RevocationRules(**_tuples(data.get("revocation", {}))),
         device=DeviceRules(**data.get("device", {})),
         registration=_registration(data),
         refresh=RefreshPolicy(**_tuples(data.get("refresh", {}))),
@@ -287,6 +286,18 @@ def _check_trust(path: Path) -> None:
     why, mend = distrust(status.st_uid, status.st_mode, os.getuid())
     if why:
         raise CannotStart(f"{path}, which holds presets, {why}.", f"{mend} {path}")
+
+
+def _placed(config: ProviderConfig, source: Preset) -> tuple[str, dict[str, Any]]:
+    """Return the base URL, or empty text, and the layers over each other, with it and the parameters filled in."""
+    if source.needs_base_url and not config.base_url:
+        raise InvalidRequest(
+            f"{source.title} runs at many addresses.", "Name yours with --base-url https://its.address."
+        )
+    place = config.base_url or source.base_url
+    base_url = check_url(place, what="base URL", private=config.private) if place else ""
+    merged = _merged(config, source)
+    return base_url, _filled(merged, {"base_url": base_url, **_values(source, merged.pop("values", {}))})
 
 
 def _merged(config: ProviderConfig, source: Preset) -> dict[str, Any]:

@@ -28,6 +28,8 @@ def offered(provider: Provider) -> tuple[Flow, ...]:
         flows += ["client-credentials"]
     if ends.token and _is_for_programs(provider, _ASSERTION):
         flows += ["jwt-bearer"]
+    if ends.token and provider.exchanges:
+        flows += ["token-exchange"]
     flows += ["token"]
     if ends.token:
         flows += ["refresh-token"]

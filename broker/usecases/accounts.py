@@ -7,7 +7,7 @@ import asyncio
 import logging
 from dataclasses import dataclass, replace
 
-from broker.core import advice, timing
+from broker.core import timing
 from broker.core.account import Account, Active, Misconfigured, NeedsLogin, RefreshingFailed, Static, Suspect, Uncertain
 from broker.core.account import login_needed as needs_login
 from broker.core.login import Login
@@ -15,7 +15,7 @@ from broker.core.policy import Ask, Caller, Denied, Owner, decide
 from broker.core.secret import Secret
 from broker.errors import ConfirmNeeded, Conflict, ProviderUnavailable, TooManyRequests, UnknownAccount
 from broker.oauth import identity
-from broker.usecases import get_token, login, newlogin, refresh, revoke
+from broker.usecases import derived, get_token, login, newlogin, refresh, revoke
 from broker.usecases.context import Context
 from broker.usecases.get_token import MustLogin, Unavailable
 from broker.usecases.providers import find
@@ -32,12 +32,14 @@ class View:
         next_refresh_at: when Keyfob will ask by itself, or None.
         login_url: where a person can help, or empty.
         next_step: what a person can do, in words; empty where all is well.
+        parent: the name of the account that it is derived from; empty where it is a login, or that one is gone.
     """
 
     account: Account
     next_refresh_at: float | None
     login_url: str = ""
     next_step: str = ""
+    parent: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +77,10 @@ async def shown(ctx: Context, name: str) -> View | PendingView:
 
 async def _view(ctx: Context, account: Account) -> View:
     url = await login.offer(ctx, account) if isinstance(account.state, NeedsLogin) else ""
-    step = advice.next_step(account, ctx.clock())
-    return View(account, await refresh.next_refresh_at(ctx, account), url, step)
+    step = await derived.next_step(ctx, account)
+    parent = await derived.parent_of(ctx, account)
+    came_from = parent.name if parent is not None else ""
+    return View(account, await refresh.next_refresh_at(ctx, account), url, step, came_from)
 
 
 def unknown(name: str) -> UnknownAccount:
@@ -102,7 +106,7 @@ async def refresh_now(ctx: Context, name: str, *, confirm: bool = False) -> Acco
                 f"Make a new one at the provider and bring it: keyfob login {name} --flow token --token-file FILE",
                 account=name,
             )
-        case NeedsLogin() | Misconfigured():
+        case NeedsLogin() | Misconfigured() if not await derived.stirs(ctx, account):
             return await get_token.refused(ctx, account, Owner())
         case Uncertain(reason=reason) | Suspect(reason=reason) if not confirm:
             raise ConfirmNeeded(
@@ -144,7 +148,7 @@ async def rejected(ctx: Context, caller: Caller, name: str, token: Secret) -> De
         if isinstance(decision, Denied):
             return decision
         raise unknown(name)
-    decision = decide(caller, Ask(name), account.scope, account.resource, now)
+    decision = decide(caller, Ask(name), account.scope, account.resource, now, account.audience)
     if isinstance(decision, Denied):
         return decision
     stored = await ctx.store.access_token(account)
@@ -211,10 +215,12 @@ class LoggedOut:
     Attributes:
         revoked: the provider confirmed that the login is dead.
         detail: which half did not succeed or could not be tried, and what to do.
+        derived: the names of the accounts that are derived from it: nothing renews them any more, and they say so.
     """
 
     revoked: bool
     detail: str
+    derived: tuple[str, ...] = ()
 
 
 async def log_out(ctx: Context, name: str, *, local_only: bool = False) -> LoggedOut:
@@ -233,11 +239,13 @@ async def log_out(ctx: Context, name: str, *, local_only: bool = False) -> Logge
         return LoggedOut(revoked=False, detail="Its first login was cancelled; there was nothing to revoke.")
     account = await _settled(ctx, account)
     result = LoggedOut(revoked=False, detail="") if local_only else await _revoke(ctx, account)
+    children = await derived.children_of(ctx, account)
     await ctx.store.delete_account(account)
     ctx.offers.pop(account.uuid, None)
     ctx.offering.pop(account.uuid, None)
     ctx.publish("logged-out", name, detail=result.detail)
-    return result
+    await derived.orphaned(ctx, account, children)
+    return replace(result, derived=tuple(child.name for child in children))
 
 
 async def _settled(ctx: Context, account: Account) -> Account:
@@ -262,6 +270,10 @@ async def _revoke(ctx: Context, account: Account) -> LoggedOut:
     if isinstance(account.state, Static):
         where = f" at {provider.static_token_url}" if provider.static_token_url else ""
         return LoggedOut(revoked=False, detail=f"The token was made by hand: delete it{where}.")
+    if account.is_derived:
+        # RFC 7009 2.1: a server may end the whole login together with one token of it, and this login is another's.
+        detail = "its last token ends by itself; to revoke it could end the login that it was derived from."
+        return LoggedOut(revoked=False, detail=detail)
     client, secret = await ctx.store.client_of(account)
     done = await revoke.revoke(
         ctx,

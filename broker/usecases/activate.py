@@ -57,7 +57,8 @@ async def activate(
     now = ctx.clock()
     known = await ctx.store.account_by_uuid(login.replaces) if login.replaces is not None else None
     if known is None and login.replaces is None and not login.account and who is not None:
-        same = [a for a in await ctx.store.accounts() if a.provider == provider.name and _same(a, who)]
+        known_here = [a for a in await ctx.store.accounts() if a.provider == provider.name and not a.is_derived]
+        same = [a for a in known_here if _same(a, who)]
         known = same[0] if len(same) == 1 else None  # which of several is meant cannot be told: all of them stay
     if known is None and login.replaces is not None:
         await give_back(ctx, login, provider, grant)
@@ -156,9 +157,10 @@ async def default_name(ctx: Context, provider: Provider, label: str) -> str:
 async def give_back(ctx: Context, login: Login, provider: Provider, grant: Grant) -> None:
     """Revoke a grant that nobody will hold; what cannot be revoked runs out by itself.
 
-    Only one that Keyfob itself asked for: a token that was brought along belongs to another program too.
+    Only one that Keyfob itself asked for: a token that was brought along belongs to another program too. And not one
+    that was exchanged: with it a provider may end the login that it comes from (RFC 7009 2.1).
     """
-    if login.flow in ("token", "refresh-token"):
+    if login.flow in ("token", "refresh-token", "token-exchange"):
         return
     kept = await ctx.store.client(login.client)
     if kept is not None:

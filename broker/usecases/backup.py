@@ -39,7 +39,7 @@ async def recognise_copy(ctx: Context) -> None:
 
 
 async def _may_be_spent(ctx: Context, account: Account) -> bool:
-    if account.is_machine or not account.has_refresh_token:
+    if account.spends_nothing or not account.has_refresh_token:
         return False
     try:
         provider = await find(ctx, account.provider)

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 from broker.core.account import Account, Destination
-from broker.core.login import BY_KEY, Client
+from broker.core.login import BY_ID, BY_KEY, PUBLIC, Client
 from broker.core.secret import Secret
 from broker.errors import InvalidRequest
 from broker.oauth import assertion, registration
@@ -20,7 +20,7 @@ from broker.providers.urls import split
 from broker.usecases import registrations
 from broker.usecases.context import Context
 
-AUTH_METHODS = ("none", "client_secret_basic", "client_secret_post", *assertion.METHODS)
+AUTH_METHODS = ("none", "client_secret_basic", "client_secret_post", *assertion.METHODS, BY_ID)
 Brought = tuple[Client, Secret | None]
 
 
@@ -104,6 +104,11 @@ async def described(
         if client_secret is not None or auth_method:
             raise InvalidRequest("There is a client secret and no client.", "Give the client id that it belongs to.")
         return None
+    if auth_method == BY_ID and client_secret is not None:
+        raise InvalidRequest(
+            f"A client secret does not go with {BY_ID}, which is for clients without one.",
+            "Leave the secret out, or use client_secret_basic.",
+        )
     method = auth_method or _best_method(provider, has_secret=client_secret is not None)
     if method == assertion.BY_SECRET:
         assertion.check_secret(provider, client_secret)
@@ -270,7 +275,10 @@ def _best_method(provider: Provider, *, has_secret: bool) -> str:
     if not has_secret:
         # A public client is what no secret means, wherever the provider may know such; many do not announce it.
         others = [method for method in provider.auth_methods if method in AUTH_METHODS and method != BY_KEY]
-        return BY_KEY if BY_KEY in provider.auth_methods and not set(others) - {assertion.BY_SECRET} else "none"
+        if BY_KEY in provider.auth_methods and not set(others) - {assertion.BY_SECRET}:
+            return BY_KEY
+        return next((method for method in provider.auth_methods if method in PUBLIC), "none")
     # client_secret_basic is what every server must support (RFC 6749 2.3.1).
-    known = [method for method in provider.auth_methods if method in AUTH_METHODS and method not in ("none", BY_KEY)]
+    secretless = (*PUBLIC, BY_KEY)
+    known = [method for method in provider.auth_methods if method in AUTH_METHODS and method not in secretless]
     return "client_secret_basic" if not known or "client_secret_basic" in known else known[0]

@@ -157,6 +157,7 @@ class Context:
         login: str = "",
         generation: int = 0,
         retry_at: float | None = None,
+        next_step: str = "",
     ) -> None:
         """Publish an event that happened now."""
-        self.events.publish(Event(kind, self.clock(), account, app, detail, login, generation, retry_at))
+        self.events.publish(Event(kind, self.clock(), account, app, detail, login, generation, retry_at, next_step))

@@ -164,6 +164,7 @@ async def _ask(ctx: Context, waiting: TakenLogin, prompt: DevicePrompt, poll: Po
         *used,
         token_endpoint=begun.destination.token_endpoint,
         device_code=waiting.verifier,
+        scope=begun.scope,
         resource=begun.resource,
     )
     match outcome:
@@ -207,7 +208,7 @@ async def _take(
             await _return(ctx, begun, provider, outcome, sent)
             return
     poll.answer = None
-    await login.land(ctx, waiting, provider, outcome, sent)
+    await login.land(ctx, waiting, provider, outcome, sent, begun.scope)
 
 
 async def _return(ctx: Context, begun: Login, provider: Provider, outcome: wire.Answered, sent: Moment) -> None:

@@ -24,11 +24,12 @@ FLOWS: dict[Flow, Renewal] = {
 
 
 async def former_flow(ctx: Context, name: str) -> Flow | None:
-    """Return how the account of a program logged in before, which is how it does so where nobody chooses.
+    """Return how an account logged in before that needs nobody for it: it does so again where nobody chooses.
 
-    None for any other account, and for one that is new.
+    None for an account of a person, and for one that is new.
     """
-    return _flow_of(await ctx.store.account(name) if name else None)
+    account = await ctx.store.account(name) if name else None
+    return "token-exchange" if account is not None and account.is_derived else _flow_of(account)
 
 
 async def log_in(ctx: Context, new: NewLogin) -> Finished:

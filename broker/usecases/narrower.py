@@ -1,4 +1,4 @@
-"""A token that carries less than the account's own, or is for another resource: kept, refreshed for, or exchanged for.
+"""A token that carries less than the account's own, or is for another place: kept, refreshed for, or exchanged for.
 
 Called by ``get_token``, once the policy has said that the caller may have no more, or wants no more.
 """
@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from broker.core import timing
 from broker.core.account import Account
 from broker.core.secret import Secret
-from broker.core.token import Grant, Token, Wish
+from broker.core.token import Token, Wish
 from broker.errors import KeyfobError, ProviderUnavailable
-from broker.oauth import strict, wire
-from broker.oauth.grant import BadReply, read_grant
+from broker.oauth import wire
+from broker.oauth.grant import BadReply
 from broker.providers.model import Provider
-from broker.usecases import refresh, setbacks
+from broker.usecases import exchange, refresh, setbacks
 from broker.usecases.context import Context
 from broker.usecases.providers import find
 
@@ -24,6 +24,10 @@ log = logging.getLogger(__name__)
 # What a provider has refused is not asked for again for so long: an app that asks every second must not make a refresh
 # of each; and a person who has mended it at the provider need not wait for long.
 DENIED_FOR = 600.0
+EXCHANGE_ONLY = (
+    "An audience needs token exchange (RFC 8693). Where the provider knows that without announcing it, name it under "
+    "'grants' in a file of your own; else ask without an audience, or for a resource."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +45,10 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class No:
-    """Why such a token cannot be had; in words that are safe to show."""
+    """Why such a token cannot be had; in words that are safe to show, as is ``hint``: what would help, or empty."""
 
     reason: str
+    hint: str = ""
 
 
 async def kept(ctx: Context, account: Account, wish: Wish) -> Held | None:
@@ -80,6 +85,8 @@ async def unable(ctx: Context, account: Account, wish: Wish) -> No | None:
     """Return why there is no point in asking the provider for such a token; None where there may be one."""
     provider = await find(ctx, account.provider)
     if not _by_refresh(account, provider, wish) and not (provider.exchanges and account.destination.client_id):
+        if wish.audience not in (None, account.audience):
+            return No(f"{provider.title} gives no token for an audience beside the account's own", EXCHANGE_ONLY)
         what = "with less scope" if wish.resource == account.resource else "for another resource"
         return No(f"{provider.title} gives no token {what} beside the account's own")
     until, why = ctx.flights.denied.get(_key(account, wish), (0.0, ""))
@@ -94,6 +101,7 @@ def _by_refresh(account: Account, provider: Provider, wish: Wish) -> bool:
     rules = provider.refresh
     return (
         account.has_refresh_token
+        and wish.audience is None  # RFC 6749 6 knows none, and a server that ignores it would give a token for anybody
         and not rules.kills_old_access_token
         and (rules.narrows or not wish.scope)
         and (rules.other_resources or wish.resource == account.resource)
@@ -146,7 +154,8 @@ async def _exchange(ctx: Context, account: Account, provider: Provider, wish: Wi
         match outcome:
             case wire.Answered(raw=raw):
                 try:
-                    grant = _read(raw, provider, account, wish, ctx.when(sent))
+                    asked = wish.scope or account.scope
+                    grant = exchange.read(raw, provider, issued_at=ctx.when(sent), asked=asked, most=wish.scope)
                 except BadReply as exc:
                     return f"{provider.title} gave a token that is not usable: {exc}."
                 await ctx.store.put_derived(account, wish, grant)
@@ -159,20 +168,3 @@ async def _exchange(ctx: Context, account: Account, provider: Provider, wish: Wi
                 raise ProviderUnavailable(f"{provider.title} is throttling: {reason}.", retry_after=retry_after)
             case wire.Unreachable(reason=reason) | wire.Faulty(reason=reason) | wire.Lost(reason=reason):
                 raise ProviderUnavailable(f"{provider.title} gave no proper answer: {reason}.")
-
-
-def _read(raw: Secret, provider: Provider, account: Account, wish: Wish, issued_at: float) -> Grant:
-    """Judge the answer to an exchange (RFC 8693 2.2.1).
-
-    Raises:
-        BadReply: it is not usable, is another kind of token, has ended already, or carries more than was asked for.
-    """
-    grant = read_grant(raw, provider=provider, issued_at=issued_at, asked_scope=wish.scope or account.scope)
-    kind = wire.member(raw, "issued_token_type", provider.reply)
-    if kind != wire.ACCESS_TOKEN_TYPE:
-        raise BadReply("its issued_token_type is not that of an access token")
-    if grant.token.lifetime is not None and grant.token.lifetime <= 0:
-        raise BadReply("it has expired already")
-    if more := refresh.beyond(wish, grant):
-        raise BadReply(f"it carries more than was asked for: '{strict.clean(more)}'")
-    return grant

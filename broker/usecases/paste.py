@@ -25,6 +25,10 @@ async def finish(ctx: Context, login_id: str, *, url: str = "", code: Secret | N
         raise UnknownLogin("There is no such login.", "Start it again.")
     if login.state != "pending" or login.expires_at <= ctx.clock():
         raise Conflict(f"This login is {login.state if login.state != 'pending' else 'expired'}.", "Start it again.")
+    shown = code.reveal().strip() if code is not None else ""
+    if not url and shown.startswith(f"{login.redirect_uri}?"):
+        # An out-of-band address that the server sent the browser to: nobody would take that for an address to open.
+        url = shown
     if url:
         params = _pasted_params(login, url)
         state = next((Secret(value) for name, value in params if name == "state"), None)
@@ -39,7 +43,6 @@ async def finish(ctx: Context, login_id: str, *, url: str = "", code: Secret | N
             raise InvalidRequest(
                 "This provider sends the code to an address, not to a page.", "Paste that whole address as the URL."
             )
-        shown = code.reveal().strip() if code is not None else ""
         if not authcode.is_code(shown):
             raise InvalidRequest("That is no code.", "Copy the whole code that the provider shows, and nothing else.")
         params = [("code", shown)]

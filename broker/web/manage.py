@@ -50,6 +50,7 @@ async def add_provider(request: Request, ctx: Context) -> Response:
     overrides: dict[str, Any] = {
         "endpoints": {name: url for name, url in endpoints.items() if url},
         "scopes": list(body.words("scope")),
+        "grants": list(body.words("grants")),
         "refresh": body.table("refresh"),
         "api_base": body.text("api_base"),
         "title": body.text("title"),

@@ -85,6 +85,7 @@ def token(outcome: Outcome, *, plain: bool = False) -> Response:
             "expires_in": None if expires_at is None else max(0, math.floor(expires_at - outcome.now)),
             "scope": " ".join(outcome.facts.scope),
             "resource": outcome.resource,
+            "audience": outcome.audience,
         }
     )
 
@@ -102,7 +103,7 @@ def refusal(outcome: MustLogin | Denied | Unavailable) -> KeyfobError:
                 reason, f"Try again later; the login is kept.{at_once}", retry_after=retry_after, account=account
             )
         case MustLogin(account=account, reason=reason, misconfigured=True):
-            return Misconfigured(reason, advice.step("misconfigured", account), account=account)
+            return Misconfigured(reason, outcome.next_step or advice.step("misconfigured", account), account=account)
         case MustLogin(account=account, reason=reason, login_url=url, confirm=True):
             return ConfirmNeeded(
                 reason, f"Confirm it: keyfob refresh {account} --confirm", login_url=url or None, account=account
@@ -110,7 +111,8 @@ def refusal(outcome: MustLogin | Denied | Unavailable) -> KeyfobError:
         case MustLogin(account=account, reason=reason, login_url=url, pending=True):
             return LoginNeeded(reason, f"Finish it in a browser: {url}", login_url=url, account=account)
         case MustLogin(account=account, reason=reason, login_url=url):
-            return LoginNeeded(reason, f"Log in: keyfob login {account}", login_url=url or None, account=account)
+            step = outcome.next_step or f"Log in: keyfob login {account}"
+            return LoginNeeded(reason, step, login_url=url or None, account=account)
 
 
 def account(view: View | PendingView) -> dict[str, Any]:
@@ -128,6 +130,7 @@ def account(view: View | PendingView) -> dict[str, Any]:
             "asked_scope": " ".join(begun.scope),
             "missing_scope": "",
             "resource": begun.resource,
+            "audience": None,
             "expires_at": None,
             "next_refresh_at": None,
             "last_refresh_at": None,
@@ -136,6 +139,7 @@ def account(view: View | PendingView) -> dict[str, Any]:
             "created_at": timestamp(begun.created_at),
             "client_id": begun.destination.client_id,
             "renewal": None,
+            "from": None,
             "generation": 0,
             "login_url": view.login_url,
             "next_step": advice.step(Pending.name, begun.account),
@@ -158,6 +162,7 @@ def account(view: View | PendingView) -> dict[str, Any]:
         "asked_scope": " ".join(shown.asked_scope),
         "missing_scope": " ".join(shown.missing_scope),
         "resource": shown.resource,
+        "audience": shown.audience,
         "expires_at": timestamp(shown.token.expires_at if shown.token is not None else None),
         "next_refresh_at": timestamp(view.next_refresh_at),
         "last_refresh_at": timestamp(shown.last_refresh_at),
@@ -166,6 +171,7 @@ def account(view: View | PendingView) -> dict[str, Any]:
         "created_at": timestamp(shown.created_at),
         "client_id": shown.destination.client_id,
         "renewal": shown.renewal.by if shown.renewable else None,
+        "from": view.parent or None,
         "generation": shown.generation,
         "login_url": view.login_url or None,
         "next_step": view.next_step or None,
@@ -364,7 +370,7 @@ def event(shown: Event) -> dict[str, Any]:
         "login": shown.login,
         "generation": shown.generation,
         "next_refresh_at": timestamp(shown.retry_at),
-        "next_step": advice.step(STATE_OF.get(shown.kind, ""), shown.account) or None,
+        "next_step": shown.next_step or advice.step(STATE_OF.get(shown.kind, ""), shown.account) or None,
     }
 
 

@@ -211,6 +211,7 @@ def test_login_fails(logins: ScriptedDaemon, capsys: pytest.CaptureFixture[str])
             ["ci", "--flow", "jwt-bearer", "--subject", "bot", "--token-endpoint-auth-method", "private_key_jwt"],
             "keyfob login ci --token-endpoint-auth-method private_key_jwt --subject bot --flow jwt-bearer",
         ),
+        (["bill", "--from", "w", "--audience", "A"], "keyfob login bill --audience A --from w --flow token-exchange"),
     ],
 )
 def test_next_try_works(

@@ -178,6 +178,18 @@ def test_login_needed_names_the_way(daemon: ScriptedDaemon, capsys: pytest.Captu
     assert capsys.readouterr().err == f"keyfob: The login has ended.\n  Run: keyfob login work\n  Or open: {url}\n"
 
 
+def test_the_login_that_helps_may_be_another_accounts(
+    daemon: ScriptedDaemon, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where the daemon names the account to log in to, no other command stands beside that."""
+    url, said = "http://127.0.0.1:8400/login/abc", "Account 'me' needs a login. Log in there: keyfob login me"
+    daemon.refuses("GET /v1/accounts/bill/token", 409, "login_needed", said, login_url=url)
+
+    assert main(["token", "bill"]) == 3
+
+    assert capsys.readouterr().err == f"keyfob: {said}\n  Or open: {url}\n"
+
+
 def test_first_login_under_way(daemon: ScriptedDaemon, capsys: pytest.CaptureFixture[str]) -> None:
     """Where the first login is still open, its address is named once; the daemon knows the provider of the name."""
     url = "http://127.0.0.1:8400/login/abc"

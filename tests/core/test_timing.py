@@ -267,7 +267,8 @@ def test_back_off_is_spread_so_that_accounts_do_not_come_back_together() -> None
         (RefreshingFailed(NOW, "503", 1, retry_at=NOW + 10), NOW + 10),
         (RefreshingFailed(NOW, "429", 1, retry_at=NOW + 10, throttled_until=NOW + 99), NOW + 99),
         (RefreshingFailed(NOW, "429", 9, retry_at=NOW + 900, throttled_until=NOW + 99), NOW + 900),
-        (Uncertain(NOW, "lost", retry_at=NOW + 70), NOW + 70),
+        (Uncertain(NOW, "lost", retry_at=NOW + 70), NOW + HOUR),
+        (Uncertain(NOW, "lost", retry_at=NOW + HOUR + 70), NOW + HOUR + 70),
         (NeedsLogin(NOW, "invalid_grant"), None),
         (Misconfigured(NOW, "invalid_client"), None),
         (Suspect(NOW, "restored"), None),
@@ -276,7 +277,7 @@ def test_back_off_is_spread_so_that_accounts_do_not_come_back_together() -> None
     ],
 )
 def test_each_state_says_when_the_provider_is_asked_again(state: State, at: float | None) -> None:
-    """Passing failures wait for their time; where only a person can help, nobody is asked."""
+    """Passing failures wait for their time, doubt until the token is over; where only a person can help, never."""
     assert timing.next_refresh_at(account(state), Policy()) == at
 
 

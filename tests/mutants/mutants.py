@@ -49,7 +49,7 @@ MUTANTS = (
         "hand-out before commit: the new token is in force before the rotated one is on the disk",
         "broker/usecases/refresh.py",
         "            kept = await _keep(ctx, intended, outcome.raw, outcome.refresh_token)\n",
-        "            await _judge(ctx, intended, provider, outcome.raw, ctx.when(sent))\n"
+        "            await judging.judge(ctx, intended, provider, outcome.raw, ctx.when(sent))\n"
         "            kept = await _keep(ctx, intended, outcome.raw, outcome.refresh_token)\n",
         "tests/usecases/test_refresh.py::test_the_rotated_token_is_durable_before_the_new_token_is_handed_out",
     ),
@@ -121,8 +121,8 @@ MUTANTS = (
     Mutant(
         "expiry counted from the answer and not from the request",
         "broker/usecases/refresh.py",
-        'return "" if kept is None else await _judge(ctx, kept, provider, outcome.raw, ctx.when(sent), wish)\n',
-        'return "" if kept is None else await _judge(ctx, kept, provider, outcome.raw, ctx.clock(), wish)\n',
+        'return "" if kept is None else await judging.judge(ctx, kept, provider, outcome.raw, ctx.when(sent), wish)\n',
+        'return "" if kept is None else await judging.judge(ctx, kept, provider, outcome.raw, ctx.clock(), wish)\n',
         "tests/usecases/test_refresh.py::test_the_life_of_a_token_is_counted_from_its_request",
     ),
     Mutant(
@@ -149,7 +149,7 @@ MUTANTS = (
     Mutant(
         "an account without a refresh token is taken for one that could lose it",
         "broker/usecases/setbacks.py",
-        '    return not account.is_machine and provider.refresh.rotation != "never"\n',
+        '    return not account.spends_nothing and provider.refresh.rotation != "never"\n',
         '    return provider.refresh.rotation != "never"\n',
         "tests/usecases/test_machine.py::test_an_outage_passes",
     ),
@@ -177,8 +177,8 @@ MUTANTS = (
     Mutant(
         "after a crash the answer for a narrower token is taken for the account's own",
         "broker/usecases/refresh.py",
-        "            await _judge(ctx, account, provider, raw, started_at, await ctx.store.open_wish(account))\n",
-        "            await _judge(ctx, account, provider, raw, started_at)\n",
+        "            await judging.judge(ctx, account, provider, raw, started_at, wish)\n",
+        "            await judging.judge(ctx, account, provider, raw, started_at)\n",
         "tests/usecases/test_narrower_life.py::test_an_answer_to_a_wish_that_was_kept_is_not_taken_for_the_accounts_own",
     ),
     Mutant(
@@ -190,9 +190,9 @@ MUTANTS = (
     ),
     Mutant(
         "a token that carries more than was asked for is handed out as a narrower one",
-        "broker/usecases/refresh.py",
-        '    return " ".join(sorted(set(grant.token.scope) - set(wish.scope))) if wish.scope else ""\n',
-        '    return " ".join(sorted(set(grant.token.scope) - set(wish.scope))) if not wish.scope else ""\n',
+        "broker/usecases/exchange.py",
+        '    return " ".join(sorted(set(grant.token.scope) - set(most))) if most else ""\n',
+        '    return " ".join(sorted(set(grant.token.scope) - set(most))) if not most else ""\n',
         "tests/usecases/test_narrower.py::test_a_wish_that_the_provider_refuses_harms_nothing",
     ),
     Mutant(

@@ -242,6 +242,17 @@ def test_an_update_that_names_no_new_token_and_no_new_secret_keeps_the_old(serve
     assert (changed.management.token, changed.management.uri) == (Secret("manage-1"), f"{server.url}/register/c-1")
 
 
+def test_what_is_answered_as_null_is_left_out(server: Loopback) -> None:
+    """Leaving out and null mean the same (RFC 7592 2.2), and a server may check what it gets as if it were a value."""
+    server.routes["/register"] = http("201 Created", made(server, jwks=None, jwks_uri=None, contacts=[]))
+    client = ask(theirs(server))
+    server.routes["/register/c-1"] = http("200 OK", made(server))
+    change(theirs(server), client)
+    sent = json.loads(server.form())
+    assert {"jwks", "jwks_uri"}.isdisjoint(sent)
+    assert sent["contacts"] == []
+
+
 @pytest.mark.parametrize(
     ("answer", "error", "said"),
     [

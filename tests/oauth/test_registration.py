@@ -10,10 +10,10 @@ import pytest
 from broker.core.login import Registered
 from broker.core.secret import Secret
 from broker.errors import InvalidRequest, KeyfobError, LoginFailed, ProviderUnavailable
-from broker.oauth.registration import register
+from broker.oauth.registration import metadata, register
 from broker.providers.catalog import resolve
 from broker.providers.model import Provider, ProviderConfig
-from broker.providers.rules import Registration
+from broker.providers.rules import Endpoints, Registration, RevocationRules
 from tests.oauth.loopback import CLIENT, Loopback, headers_of, http
 
 URIS = ("http://127.0.0.1/callback/pod", "urn:ietf:wg:oauth:2.0:oob")
@@ -51,6 +51,32 @@ def test_the_authentication_that_was_registered_is_used(server: Loopback) -> Non
     """What the provider says about its client is applied exactly (R39)."""
     server.default = http("201 Created", {**MADE, "token_endpoint_auth_method": "client_secret_post"})
     assert ask(server).auth_method == "client_secret_post"
+
+
+@pytest.mark.parametrize(
+    ("token", "revocation", "asked"),
+    [
+        (("client_secret_basic", "none"), (), "none"),
+        (("client_secret_basic", "none"), ("client_secret_basic", "none"), "none"),
+        (("client_secret_post", "client_secret_basic", "none"), ("client_secret_basic",), "client_secret_basic"),
+        (("client_secret_post", "none"), ("client_secret_basic",), "client_secret_post"),
+        (("none",), ("client_secret_basic",), "none"),
+        (("client_secret_basic", "none"), ("private_key_jwt",), "none"),
+    ],
+)
+def test_the_way_to_authenticate_is_one_that_can_also_revoke(
+    token: tuple[str, ...], revocation: tuple[str, ...], asked: str
+) -> None:
+    """The first that can do both, if need be with its secret in another place; where none can, the first."""
+    provider = Provider(
+        "p",
+        "P",
+        "generic",
+        endpoints=Endpoints(revocation="https://as.example/revoke"),
+        auth_methods=token,
+        revocation=RevocationRules(auth_methods=revocation),
+    )
+    assert metadata(provider, URIS, ())["token_endpoint_auth_method"] == asked
 
 
 @pytest.mark.parametrize(

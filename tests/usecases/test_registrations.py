@@ -10,7 +10,7 @@ from broker.errors import InvalidRequest, Locked, LoginFailed, ProviderUnavailab
 from broker.usecases import accounts, given, login, providers, ration, registrations
 from broker.usecases.newlogin import NewLogin
 from tests.store import made
-from tests.usecases.house import opened
+from tests.usecases.house import DUE, opened
 from tests.usecases.registered import CONFIDENTIAL, begin, discovered, moved, the_client
 
 
@@ -269,6 +269,33 @@ def test_a_removed_provider_takes_its_registration_along(tmp_path: Path) -> None
             asked = house.asked("registration")
             assert await providers.remove(house.ctx, "theirs", local_only=True) == []
             assert house.asked("registration") == asked
+
+    asyncio.run(story())
+
+
+def test_two_names_of_one_issuer_have_a_registration_each(tmp_path: Path) -> None:
+    """Each with the redirect URI of its own name only, and the end of one is not the end of the other's logins."""
+
+    async def story() -> None:
+        async with opened(tmp_path) as house:
+            for name in ("theirs", "again"):
+                await discovered(house, name)
+                await house.log_in(f"me-{name}", provider=name, base_url="")
+            one, other = await the_client(house), await the_client(house, "again")
+            assert one.client_id != other.client_id
+            assert [client.redirect_uris for client in (one, other)] == [
+                (f"http://127.0.0.1:8400/callback/{name}",) for name in ("theirs", "again")
+            ]
+            await house.log_in("third", "grace", provider=house.practice.url, base_url="")
+            assert house.asked("register") == 2, "who names the issuer gets one that is there"
+            await accounts.log_out(house.ctx, "me-again")
+            for name in [account.name for account in await house.store.accounts() if account.provider == "again"]:
+                await accounts.log_out(house.ctx, name)
+            (gone,) = await providers.remove(house.ctx, "again")
+            assert (gone.client_id, gone.deleted) == (other.client_id, True)
+            house.clock.forward(DUE)
+            await house.tick()
+            assert (await house.account("me-theirs")).generation == 2
 
     asyncio.run(story())
 

@@ -224,7 +224,7 @@ def test_after_the_grace_nothing_is_sent_while_the_token_lives(world: World) -> 
             assert "lost" in account.state.reason
             assert "revoked" not in account.state.reason
             assert account.token is not None
-            assert account.state.retry_at == account.token.expires_at
+            assert account.quiet_until == account.token.expires_at
             assert await house.secrets_of(account) == (token, refresh_token)
             await house.tick()
             outcome = await house.token()

@@ -3,6 +3,7 @@
 Inherited by each of them; ``Store`` is all of them together.
 """
 
+import asyncio
 import json
 from dataclasses import dataclass
 from typing import Any, Self
@@ -58,6 +59,8 @@ class Shelf:
     _journal: Journal | None = None
     # What stands in the journal and is not in the database yet.
     _saved: list[Saved]
+    # Held while the journal is written to or emptied, each in one go with the look at what stands in it.
+    _at_journal: asyncio.Lock
     _memory: Memory
     # The newest number in the audit's chain that fence and memory know of, and how many entries are kept.
     _told: int = 0

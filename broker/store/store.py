@@ -74,6 +74,7 @@ class Store(Refreshes, Providers, Logins, Apps, Audit, Times):
         self._dated = {}
         self._saved = []
         self._most_entries = MOST_ENTRIES
+        self._at_journal = asyncio.Lock()
         self.key_name = key_name
         self.instance_id = instance_id
         self.copied = ""

@@ -156,7 +156,7 @@ async def rejected(ctx: Context, caller: Caller, name: str, token: Secret) -> De
         await _narrower_rejected(ctx, account, token, now)
         return None  # It has been dropped now or replaced since: the caller only has to ask again.
     flight = ctx.flights.tasks.get(account.uuid)
-    if flight is not None:
+    if flight is not None and ctx.flights.wishes[account.uuid] is None:
         await asyncio.wait([flight])
         return None  # Whatever came of it, the caller only has to ask again.
     if isinstance(account.state, RefreshingFailed) and account.state.throttled_until > now:
@@ -174,10 +174,10 @@ async def rejected(ctx: Context, caller: Caller, name: str, token: Secret) -> De
             "Ask again then. If the new token is refused too, it is not a matter of its age: look at its scope.",
             retry_after=round(wait, 1),
         )
-    ctx.publish("rejected", name, app=caller.name, generation=account.generation)
     marked = await ctx.store.swap(replace(account, forced_at=now))
     if marked is None:
-        return None
+        return await rejected(ctx, caller, name, token)  # The row has changed since it was read: look again.
+    ctx.publish("rejected", name, app=caller.name, generation=account.generation)
     if isinstance(marked.state, Static) or not marked.renewable:
         await _check_unrefreshable(ctx, marked, stored)
     elif marked.state.name in ("active", "refreshing-failed"):
@@ -237,10 +237,14 @@ async def log_out(ctx: Context, name: str, *, local_only: bool = False) -> Logge
         for found in begun:
             await login.cancel(ctx, found.id)
         return LoggedOut(revoked=False, detail="Its first login was cancelled; there was nothing to revoke.")
-    account = await _settled(ctx, account)
-    result = LoggedOut(revoked=False, detail="") if local_only else await _revoke(ctx, account)
-    children = await derived.children_of(ctx, account)
-    await ctx.store.delete_account(account)
+    ctx.flights.leaving.add(account.uuid)
+    try:
+        account = await _settled(ctx, account)
+        result = LoggedOut(revoked=False, detail="") if local_only else await _revoke(ctx, account)
+        children = await derived.children_of(ctx, account)
+        await ctx.store.delete_account(account)
+    finally:
+        ctx.flights.leaving.discard(account.uuid)
     ctx.offers.pop(account.uuid, None)
     ctx.offering.pop(account.uuid, None)
     ctx.publish("logged-out", name, detail=result.detail)
@@ -259,9 +263,8 @@ async def _settled(ctx: Context, account: Account) -> Account:
                 # in an earlier life, and is over with the account.
                 if ctx.finishing:
                     await asyncio.wait(set(ctx.finishing))
-    flight = ctx.flights.tasks.get(account.uuid)
-    if flight is not None:
-        await asyncio.wait([flight])
+    while flying := ctx.flights.of(account.uuid):
+        await asyncio.wait(flying)
     return await ctx.store.account_by_uuid(account.uuid) or account
 
 

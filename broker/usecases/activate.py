@@ -58,15 +58,15 @@ async def activate(
     known = await ctx.store.account_by_uuid(login.replaces) if login.replaces is not None else None
     if known is None and login.replaces is None and not login.account and who is not None:
         known_here = [a for a in await ctx.store.accounts() if a.provider == provider.name and not a.is_derived]
-        same = [a for a in known_here if _same(a, who)]
+        same = [a for a in known_here if _same(a, who) and _covers(login, a)]
         known = same[0] if len(same) == 1 else None  # which of several is meant cannot be told: all of them stay
     if known is None and login.replaces is not None:
-        await give_back(ctx, login, provider, grant)
+        await give_back(ctx, login, provider, grant, who)
         raise Conflict(f"Account '{login.account}' was removed while you logged in.", "Start the login again.")
     if known is None:
         return await _create(ctx, login, provider, grant, who, state or Active(now), renewal)
     if known.identity is not None and who is None:
-        await give_back(ctx, login, provider, grant)
+        await give_back(ctx, login, provider, grant, who)
         raise Conflict(
             f"{provider.title} did not say who logged in, so it may be somebody else than '{known.identity.label}', "
             f"whose account '{known.name}' is. Nothing was changed.",
@@ -74,7 +74,7 @@ async def activate(
             f"keyfob login NAME --provider {provider.name}",
         )
     if known.identity is not None and who is not None and not _same(known, who):
-        await give_back(ctx, login, provider, grant)
+        await give_back(ctx, login, provider, grant, who)
         raise Conflict(
             f"You logged in as '{who.label}', but account '{known.name}' belongs to '{known.identity.label}'. "
             "Nothing was changed.",
@@ -99,6 +99,7 @@ async def activate(
         # A refresh changed the row meanwhile. The login is newer than whatever that was: it wins.
         current = await ctx.store.account_by_uuid(known.uuid)
         if current is None:
+            await give_back(ctx, login, provider, grant, who)
             raise Conflict(f"Account '{known.name}' was removed while you logged in.", "Start the login again.")
         known = current
 
@@ -131,6 +132,7 @@ async def _create(
         except Conflict:
             # The name was free when this login began; what the person has just consented to is worth another name.
             if login.account:
+                await give_back(ctx, login, provider, grant, who)
                 raise
 
 
@@ -139,6 +141,16 @@ def _same(account: Account, who: Identity) -> bool:
         who.issuer,
         who.subject,
     )
+
+
+def _covers(login: Login, account: Account) -> bool:
+    """Whether a login that names no account can take the place of this one: nothing that the account has is lost.
+
+    An account without scopes of its own has what the provider gives to whoever names none.
+    """
+    wide_enough = set(account.asked_scope) <= set(login.scope) if account.asked_scope else not login.scope
+    same_kind = isinstance(account.state, Static) == (login.flow == "token")
+    return account.provider == login.provider and account.resource == login.resource and wide_enough and same_kind
 
 
 async def default_name(ctx: Context, provider: Provider, label: str) -> str:
@@ -154,13 +166,23 @@ async def default_name(ctx: Context, provider: Provider, label: str) -> str:
     return candidate
 
 
-async def give_back(ctx: Context, login: Login, provider: Provider, grant: Grant) -> None:
-    """Revoke a grant that nobody will hold; what cannot be revoked runs out by itself.
+async def give_back(ctx: Context, login: Login, provider: Provider, grant: Grant, who: Identity | None) -> None:
+    """Revoke a grant that nobody will hold; what is not or cannot be revoked runs out by itself.
 
     Only one that Keyfob itself asked for: a token that was brought along belongs to another program too. And not one
-    that was exchanged: with it a provider may end the login that it comes from (RFC 7009 2.1).
+    that was exchanged: with it a provider may end the login that it comes from (RFC 7009 2.1). And only where no
+    account is left that may be the same person's: many providers end by it all that a person gave to the client, and
+    so a login that works.
+
+    Args:
+        ctx: the collaborators.
+        login: what brought it.
+        provider: where it is.
+        grant: what is given back.
+        who: whose it is; None where nobody knows.
     """
-    if login.flow in ("token", "refresh-token", "token-exchange"):
+    brought = login.flow in ("token", "refresh-token", "token-exchange")
+    if brought or await _may_end_another(ctx, login, who):
         return
     kept = await ctx.store.client(login.client)
     if kept is not None:
@@ -173,3 +195,12 @@ async def give_back(ctx: Context, login: Login, provider: Provider, grant: Grant
             refresh_token=grant.refresh_token,
             access_token=grant.access_token,
         )
+
+
+async def _may_end_another(ctx: Context, login: Login, who: Identity | None) -> bool:
+    return any(
+        who is None or account.identity is None or _same(account, who)
+        for account in await ctx.store.accounts()
+        if (account.provider, account.destination.client_id) == (login.provider, login.destination.client_id)
+        and not account.is_machine
+    )

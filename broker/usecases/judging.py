@@ -3,19 +3,22 @@
 Part of the story in ``refresh``, which calls it. ``derive`` judges a first token by the same rules of use.
 """
 
+import logging
 from dataclasses import replace
 
 from broker.core import account as transitions
 from broker.core.account import Account, Identity
 from broker.core.secret import Secret
 from broker.core.token import Grant, Wish
-from broker.errors import KeyfobError
+from broker.errors import KeyfobError, ProviderUnavailable
 from broker.oauth import idtoken, wire
 from broker.oauth.grant import BadReply, Unreadable, read_grant
 from broker.providers.model import Provider
 from broker.providers.rules import ReplyRules
 from broker.usecases import derived, exchange, renewal, setbacks
 from broker.usecases.context import Context
+
+log = logging.getLogger(__name__)
 
 
 class Foreign(Exception):
@@ -44,7 +47,7 @@ async def judge(
             grant = renewal.bare(grant)
         elif not (provider.issuer and provider.endpoints.jwks):
             grant = replace(grant, id_token=None)  # nothing could verify it
-        await check_use(ctx, account, provider, grant)
+        grant = await check_use(ctx, account, provider, grant)
     except Foreign as exc:
         # Whoever that is, nothing of it is handed out or sent again (OpenID Connect Core 12.2).
         await setbacks.login_needed(ctx, account, str(exc))
@@ -54,6 +57,10 @@ async def judge(
         if gone and setbacks.spends(account, provider) and wire.refresh_token_in(raw, rules) is None:
             # Carried out, and the new refresh token is not to be found in it: as good as lost.
             await setbacks.lost(ctx, account, provider, sent_at, str(exc))
+        elif wish is not None:
+            # Nothing is wrong with the account's own token. Asked again at once, it would be the same again.
+            await setbacks.swap(ctx, account, lambda row: row)
+            return f"{provider.title} gave a token that is not usable: {str(exc).rstrip('.')}."
         else:
             await _unusable(ctx, account, provider, raw, exc)
         return ""
@@ -74,8 +81,12 @@ async def _unusable(ctx: Context, account: Account, provider: Provider, raw: Sec
     await setbacks.failed(ctx, account, provider, f"The new token from {provider.title} is not usable: {said}.")
 
 
-async def check_use(ctx: Context, account: Account, provider: Provider, grant: Grant) -> None:
-    """A token must live, and an ID token that comes with it be for the same person (OpenID Connect Core 12.2)."""
+async def check_use(ctx: Context, account: Account, provider: Provider, grant: Grant) -> Grant:
+    """A token must live, and an ID token that comes with it be for the same person (OpenID Connect Core 12.2).
+
+    Where the keys cannot be had that would verify it, the access token is not thrown away for that: each try would
+    spend a refresh token more. The grant then comes back without the ID token, and the account keeps the one before.
+    """
     if grant.token.lifetime is not None and grant.token.lifetime <= 0:
         # It would be due again at once, and so would the next one, for ever.
         raise BadReply("it has expired already")
@@ -83,19 +94,26 @@ async def check_use(ctx: Context, account: Account, provider: Provider, grant: G
         # A provider with an issuer may name people otherwise in its ID tokens than beside them.
         if grant.whose is not None and account.identity is not None and not provider.issuer:
             _check_same(account.identity, provider, Identity(provider.identity_issuer, *grant.whose))
-        return
-    claims = await idtoken.verify(
-        ctx.http,
-        provider,
-        ctx.jwks,
-        id_token=grant.id_token,
-        client_id=account.destination.client_id,
-        nonce=None,
-        access_token=grant.access_token,
-        now=ctx.clock(),
-    )
+        return grant
+    try:
+        claims = await idtoken.verify(
+            ctx.http,
+            provider,
+            ctx.jwks,
+            id_token=grant.id_token,
+            client_id=account.destination.client_id,
+            nonce=None,
+            access_token=grant.access_token,
+            now=ctx.clock(),
+        )
+    except ProviderUnavailable as exc:
+        log.warning("the ID token of '%s' is not used: %s", account.name, exc)
+        # That it came from the token endpoint, TLS vouches for (OpenID Connect Core 3.1.3.7, item 6).
+        claims = idtoken.unverified(provider, grant.id_token, client_id=account.destination.client_id)
+        grant = replace(grant, id_token=None)
     if account.identity is not None:
         _check_same(account.identity, provider, Identity(claims.issuer, claims.subject, claims.label))
+    return grant
 
 
 def _check_same(known: Identity, provider: Provider, told: Identity) -> None:

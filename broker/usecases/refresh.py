@@ -15,11 +15,11 @@ from broker.core.account import Account, Active, Misconfigured, NeedsLogin, Refr
 from broker.core.login import Client
 from broker.core.secret import Secret
 from broker.core.token import Wish
-from broker.errors import InvalidRequest, KeyfobError, StoreUnavailable, UnknownProvider
+from broker.errors import InvalidRequest, KeyfobError, SecretChanged, StoreUnavailable, UnknownProvider
 from broker.oauth import wire
 from broker.providers.model import Provider
-from broker.usecases import derived, judging, renewal, setbacks
-from broker.usecases.context import Context, Moment
+from broker.usecases import derived, judging, keeping, registrations, renewal, setbacks
+from broker.usecases.context import Context
 from broker.usecases.login import redirect_uri
 from broker.usecases.providers import find, timing_policy
 
@@ -28,10 +28,6 @@ log = logging.getLogger(__name__)
 # An app waits this long for a refresh: longer than one request to a provider may take (20 s), so that a slow answer
 # still arrives, and shorter than the 30 s that most HTTP clients wait.
 PATIENCE = 25.0
-# Seconds between two tries to write down an answer that is already here: it is lost if we give up, so we never do.
-KEEP_PAUSE = 1.0
-# Seconds after which an answer that the database has not taken goes into the emergency journal meanwhile.
-KEEP_SOON = 0.5
 
 
 def join(ctx: Context, account: Account, *, awaited: bool = True, wish: Wish | None = None) -> asyncio.Task[str]:
@@ -86,7 +82,7 @@ async def refresh_due(ctx: Context) -> float | None:
             due = max(now, ctx.flights.resting.get(account.uuid, 0.0))
         if policy is None or due is None or account.uuid in ctx.flights.tasks:
             continue
-        if due <= now and not ctx.store.locked and not ctx.flights.grounded:
+        if due <= now and not ctx.store.locked and not ctx.flights.is_closed(account.uuid):
             death = timing.dies_at(account, policy)
             overdue.append((math.inf if death is None else death, account))
         elif coming is None or due < coming:
@@ -161,7 +157,13 @@ async def _judge_the_open(ctx: Context) -> None:
         except (UnknownProvider, InvalidRequest, StoreUnavailable) as exc:
             log.warning("what became of the last refresh of '%s' cannot be told: %s", account.name, exc)
             continue
-        raw = await ctx.store.kept_answer(account) if answered else None
+        try:
+            raw = await ctx.store.kept_answer(account) if answered else None
+        except SecretChanged as exc:
+            # Only this account's trouble. What was in the answer is not to be had any more: as good as lost.
+            log.warning("the answer to the last refresh of '%s' is lost: %s", account.name, exc)
+            await setbacks.lost(ctx, account, provider, started_at, "it was kept, and does not open any more")
+            continue
         if raw is not None:
             wish = await ctx.store.open_wish(account)
             await judging.judge(ctx, account, provider, raw, started_at, wish)
@@ -183,7 +185,7 @@ async def _fly(ctx: Context, seen: Account, wish: Wish | None, before: asyncio.T
     async with ctx.flights.cleared(seen.uuid, issuer, one_by_one=one_by_one):
         # The row may have changed since it was seen, the more so while this flight waited at the gate.
         account = await ctx.store.account_by_uuid(seen.uuid)
-        if ctx.flights.grounded or account is None or not _still_wanted(account, seen):
+        if ctx.flights.is_closed(seen.uuid) or account is None or not _still_wanted(account, seen):
             return ""
         # Where the flight before this one found trouble, whoever waited for it is told of that.
         in_trouble = account.state != seen.state and _has_to_wait(account, ctx.clock())
@@ -212,14 +214,47 @@ async def _fly(ctx: Context, seen: Account, wish: Wish | None, before: asyncio.T
             return ""
         if isinstance(outcome, wire.Answered):
             # Still at the gate: an answer that is not on the disk yet is in the air, as far as a crash is concerned.
-            kept = await _keep(ctx, intended, outcome.raw, outcome.refresh_token)
+            kept = await keeping.keep(ctx, intended, outcome.raw, outcome.refresh_token)
     if isinstance(outcome, wire.Answered):
-        return "" if kept is None else await _judge_kept(ctx, kept, provider, outcome.raw, sent, wish)
+        return "" if kept is None else await keeping.put_in_force(ctx, kept, provider, outcome.raw, sent, wish)
     async with ctx.landing():
-        if wish is not None and (why := await setbacks.wish_denied(ctx, intended, provider, outcome)):
-            return why
-        await setbacks.receive(ctx, intended, provider, outcome, ctx.when(sent))
+        if await _was_changing(ctx, account, client, proof, outcome):
+            await setbacks.failed(ctx, intended, provider, f"The client at {provider.title} has just been changed.")
+            return ""
+        return await _without_token(ctx, intended, provider, outcome, ctx.when(sent), wish)
+
+
+async def _was_changing(
+    ctx: Context, account: Account, client: Client, proof: Secret | None, outcome: wire.NoToken
+) -> bool:
+    """Whether the provider refused the client while that was being changed, which says nothing about either."""
+    return setbacks.is_of_client(outcome) and await registrations.is_changing(ctx, account, client, proof)
+
+
+async def _without_token(
+    ctx: Context, account: Account, provider: Provider, outcome: wire.NoToken, sent_at: float, wish: Wish | None
+) -> str:
+    """Write down what came in the place of a token; return why what was wished for is not given.
+
+    A refused wish leaves the login as well as it was: such a request is sent only where a refusal spends nothing
+    (``RefreshPolicy``).
+    """
+    if wish is None or not isinstance(outcome, wire.Refused):
+        await setbacks.receive(ctx, account, provider, outcome, sent_at)
         return ""
+    well = await setbacks.swap(ctx, account, lambda row: row)
+    if well is not None and setbacks.doubts_the_login(provider, outcome) and not await _just_renewed(ctx, well):
+        # Some say so of what was wished for. Whether the login is dead, its own refresh tells.
+        join(ctx, well, awaited=False)
+    return setbacks.said(provider, outcome.error, outcome.description)
+
+
+async def _just_renewed(ctx: Context, account: Account) -> bool:
+    """Whether the login has just shown that it lives; or it cannot be asked, because of the provider's quota."""
+    token = account.token
+    if token is not None and 0 <= ctx.clock() - token.issued_at < timing.LEAST_BETWEEN_REFRESHES:
+        return True
+    return await quota_wait(ctx, account) > 0
 
 
 async def _source_lives(ctx: Context, account: Account, provider: Provider) -> bool:
@@ -363,45 +398,3 @@ async def still_wished(ctx: Context, account: Account, wish: Wish) -> bool:
     if kept is None or timing.is_expired(kept[1], ctx.clock()):
         return True
     return not 0 <= ctx.clock() - kept[1].issued_at < timing.LEAST_BETWEEN_REFRESHES
-
-
-async def _keep(ctx: Context, account: Account, raw: Secret, refresh_token: Secret | None) -> Account | None:
-    """Make the answer durable before anybody looks at it; a store that stumbles is tried again and again.
-
-    Meanwhile the answer stands in the emergency journal: should this process end now, the next start finds it there.
-    """
-    saved = False
-    while True:
-        keeping = asyncio.create_task(ctx.store.keep_answer(account, raw, refresh_token))
-        done, _ = await asyncio.wait({keeping}, timeout=KEEP_SOON)
-        if not saved and (not done or keeping.exception() is not None):
-            saved = True
-            await _save(ctx, account, raw, refresh_token)
-        try:
-            return await keeping
-        except StoreUnavailable as exc:
-            log.warning("the answer for '%s' could not be written yet: %s", account.name, exc)
-        await asyncio.sleep(KEEP_PAUSE)
-
-
-async def _save(ctx: Context, account: Account, raw: Secret, refresh_token: Secret | None) -> None:
-    try:
-        await ctx.store.save_answer(account, raw, refresh_token)
-    except StoreUnavailable as exc:
-        log.error("the answer for '%s' is in memory only: %s", account.name, exc)  # noqa: TRY400 -- its text says it all
-
-
-async def _judge_kept(
-    ctx: Context, account: Account, provider: Provider, raw: Secret, sent: Moment, wish: Wish | None
-) -> str:
-    """Judge an answer that is on the disk; a store that stumbles is tried again and again, as in :func:`_keep`.
-
-    Whoever gave up would leave a good token behind, and the next refresh would spend the new refresh token for another.
-    """
-    while True:
-        async with ctx.landing():
-            try:
-                return await judging.judge(ctx, account, provider, raw, ctx.when(sent), wish)
-            except StoreUnavailable as exc:
-                log.warning("the new token of '%s' could not be put in force yet: %s", account.name, exc)
-        await asyncio.sleep(KEEP_PAUSE)

@@ -40,7 +40,7 @@ async def receive(ctx: Context, account: Account, provider: Provider, outcome: w
         case wire.Throttled(reason=reason, retry_after=retry_after):
             if retry_after is not None:
                 until = ctx.clock() + min(retry_after, timing.RETRY_AFTER_CAP)
-                ctx.flights.throttled[issuer_of(account)] = until
+                ctx.flights.throttle(issuer_of(account), until)
             await failed(ctx, account, provider, f"{provider.title} is throttling: {reason}.", retry_after)
         case wire.Unreachable(reason=reason):
             await failed(ctx, account, provider, f"{provider.title} cannot be reached: {reason}.")
@@ -50,17 +50,14 @@ async def receive(ctx: Context, account: Account, provider: Provider, outcome: w
             await lost(ctx, account, provider, sent_at, reason)
 
 
-async def wish_denied(ctx: Context, account: Account, provider: Provider, outcome: wire.NoToken) -> str:
-    """Return why the provider does not give what was wished for; empty where what came back is about the login.
+def doubts_the_login(provider: Provider, refusal: wire.Refused) -> bool:
+    """Whether the refusal of a wish may be about the login or the client, and not about what was wished for."""
+    return refusal.error in provider.refresh.dead_grant_errors or refusal.error in CLIENT_ERRORS
 
-    The login is as well as it was: such a request is sent only where a refusal spends nothing (``RefreshPolicy``).
-    """
-    if not isinstance(outcome, wire.Refused):
-        return ""
-    if outcome.error in provider.refresh.dead_grant_errors or outcome.error in CLIENT_ERRORS:
-        return ""
-    await swap(ctx, account, lambda row: row)
-    return said(provider, outcome.error, outcome.description)
+
+def is_of_client(outcome: wire.NoToken) -> bool:
+    """Whether it says that the provider does not know the client that asked."""
+    return isinstance(outcome, wire.Refused) and outcome.error in CLIENT_ERRORS
 
 
 def issuer_of(account: Account) -> str:

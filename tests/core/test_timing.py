@@ -196,7 +196,15 @@ def test_a_refresh_that_kills_the_old_token_comes_late(lifetime: float, margin: 
     assert latest - min(60.0, lifetime * 0.05) - EXACT <= late <= latest + EXACT
 
 
-@given(lifetime=lifetimes, seed=seeds, kills=st.booleans())
+@given(lifetime=st.floats(min_value=0.0, max_value=10.0), seed=seeds, kills=st.booleans())
+def test_a_life_of_seconds_is_not_a_request_a_second(lifetime: float, seed: str, *, kills: bool) -> None:
+    """What ends sooner than after 10 s is renewed as often as what lives for 10 s."""
+    due = timing.due_at(token(lifetime), Policy(kills_old_access_token=kills), seed)
+    assert due is not None
+    assert NOW + 6 < due < NOW + 7
+
+
+@given(lifetime=st.floats(min_value=10, max_value=30 * 86400), seed=seeds, kills=st.booleans())
 def test_due_lies_within_the_life_of_the_token(lifetime: float, seed: str, *, kills: bool) -> None:
     """A refresh is never due before half of the life is used, and never after it has ended."""
     due = timing.due_at(token(lifetime), Policy(kills_old_access_token=kills), seed)

@@ -48,9 +48,9 @@ MUTANTS = (
     Mutant(
         "hand-out before commit: the new token is in force before the rotated one is on the disk",
         "broker/usecases/refresh.py",
-        "            kept = await _keep(ctx, intended, outcome.raw, outcome.refresh_token)\n",
+        "            kept = await keeping.keep(ctx, intended, outcome.raw, outcome.refresh_token)\n",
         "            await judging.judge(ctx, intended, provider, outcome.raw, ctx.when(sent))\n"
-        "            kept = await _keep(ctx, intended, outcome.raw, outcome.refresh_token)\n",
+        "            kept = await keeping.keep(ctx, intended, outcome.raw, outcome.refresh_token)\n",
         "tests/usecases/test_refresh.py::test_the_rotated_token_is_durable_before_the_new_token_is_handed_out",
     ),
     Mutant(
@@ -120,16 +120,16 @@ MUTANTS = (
     ),
     Mutant(
         "expiry counted from the answer and not from the request",
-        "broker/usecases/refresh.py",
-        'return "" if kept is None else await judging.judge(ctx, kept, provider, outcome.raw, ctx.when(sent), wish)\n',
-        'return "" if kept is None else await judging.judge(ctx, kept, provider, outcome.raw, ctx.clock(), wish)\n',
+        "broker/usecases/keeping.py",
+        "return await judging.judge(ctx, account, provider, raw, ctx.when(sent), wish)\n",
+        "return await judging.judge(ctx, account, provider, raw, ctx.clock(), wish)\n",
         "tests/usecases/test_refresh.py::test_the_life_of_a_token_is_counted_from_its_request",
     ),
     Mutant(
         "a Retry-After counts for one account only",
         "broker/usecases/setbacks.py",
-        "                ctx.flights.throttled[issuer_of(account)] = until\n",
-        "                ctx.flights.throttled[account.uuid] = until\n",
+        "                ctx.flights.throttle(issuer_of(account), until)\n",
+        "                ctx.flights.throttle(account.uuid, until)\n",
         "tests/usecases/test_herd.py::test_a_throttle_counts_for_every_account_of_the_issuer",
     ),
     Mutant(
@@ -169,7 +169,7 @@ MUTANTS = (
     ),
     Mutant(
         "no emergency journal: an answer that the database refuses is in memory only",
-        "broker/usecases/refresh.py",
+        "broker/usecases/keeping.py",
         "        await ctx.store.save_answer(account, raw, refresh_token)\n",
         "        pass\n",
         "tests/usecases/test_store_faults.py::test_it_strikes_between_the_request_and_the_answer",

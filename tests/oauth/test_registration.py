@@ -10,6 +10,8 @@ import pytest
 from broker.core.login import Registered
 from broker.core.secret import Secret
 from broker.errors import InvalidRequest, KeyfobError, LoginFailed, ProviderUnavailable
+from broker.oauth import registered
+from broker.oauth.http import Reply
 from broker.oauth.registration import metadata, register
 from broker.providers.catalog import resolve
 from broker.providers.model import Provider, ProviderConfig
@@ -113,3 +115,24 @@ def test_a_provider_without_rules_is_not_asked(server: Loopback) -> None:
         ask(server, replace(pod(server), registration=None, register_url="https://pod.example/apps"))
     assert "https://pod.example/apps" in caught.value.hint
     assert not server.requests
+
+
+def test_a_port_that_goes_without_saying_is_the_same_server() -> None:
+    """An origin is scheme, host and port, and 443 is that of https (RFC 6454 4)."""
+    there = "https://as.example.org"
+    provider = resolve(
+        ProviderConfig(
+            "theirs",
+            "generic",
+            "",
+            {},
+            {"issuer": there, "endpoints": {"registration": f"{there}/register"}},
+            private=False,
+            created_at=0.0,
+        )
+    )
+    for uri, known in ((f"{there}:443/c-1", True), ("https://AS.example.org/c-1", True), (f"{there}:444/c-1", False)):
+        said = {"client_id": "c-1", "registration_access_token": "manage-1", "registration_client_uri": uri}
+        answer = Reply(200, {}, json.dumps(said).encode(), 0.0)
+        read = registered.read(provider, Registration(kind="rfc7591"), answer, asked={}, redirect_uris=())
+        assert (read.client.management is not None) is known

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from broker.core import timing
 from broker.core.secret import Secret
 from broker.errors import InvalidRequest, Locked, LoginFailed, ProviderUnavailable, StoreUnavailable
 from broker.usecases import accounts, given, login, providers, ration, registrations
@@ -219,6 +220,14 @@ def test_a_provider_that_limits_registrations_is_left_alone(tmp_path: Path) -> N
             await begin(house.ctx)
 
     asyncio.run(story())
+
+
+def test_nobody_puts_a_registration_off_for_years() -> None:
+    """However long a provider says that it wants to be left alone, it is asked again after an hour."""
+    asked = ration.Ration()
+    for seconds, wait in ((60.0, 60.0), (3e9, timing.RETRY_AFTER_CAP), (None, ration.PAUSE)):
+        assert asked.leave_alone("registration", 1000.0, seconds) == 1000.0 + wait
+        assert asked.left_alone_until("registration", 1000.0 + wait) is None
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ import pytest
 from sqlalchemy import Connection, insert, text
 
 from broker.core.policy import AppGrant, Caller, Owner
+from broker.core.secret import Secret
 from broker.errors import StoreUnavailable
 from broker.practice.server import practice_in_thread
 from broker.practice.settings import PracticeSettings
@@ -222,6 +223,23 @@ def test_a_start_while_nothing_can_be_written(tmp_path: Path) -> None:
                 account = await house.account()
                 assert (account.state.name, house.asked()) == ("active", 2)
                 assert await house.holds_newest()
+
+    asyncio.run(live())
+
+
+def test_a_database_that_cannot_be_read_settles_nothing(tmp_path: Path) -> None:
+    """Then no answer is taken for lost, and nothing is sent before it can be told."""
+
+    async def live() -> None:
+        async with opened(tmp_path) as house:
+            begun = await house.store.begin_refresh(await house.log_in(), house.clock())
+            assert begun is not None
+            assert await house.store.keep_answer(begun, Secret('{"access_token": "x", "expires_in": 600}'), None)
+            async with damaged(house):
+                with pytest.raises(StoreUnavailable):
+                    await refresh.settle(house.ctx)
+            await house.tick()
+            assert (ready(await house.token()), house.asked()) == ("x", 0)
 
     asyncio.run(live())
 

@@ -137,8 +137,10 @@ class Daemon:
             doors.append(Door(pages, beside))
         undo.push_async_callback(_close_doors, doors)
         undo.push_async_callback(_land, ctx, asyncio.create_task(audit.record(ctx), name="audit"))
+        ctx.publish("started", detail=f"Keyfob {__version__}")
         await backup.recognise_copy(ctx)
         if store.locked:
+            ctx.publish("locked", detail=store.locked)
             log.warning("locked: %s %s", store.locked, store.locked_hint)
         else:
             try:
@@ -172,7 +174,8 @@ class Daemon:
             command=settings.key_command,
             credentials_dir=Path(credentials) if credentials else None,
         )
-        return await Store.open(settings.database_url, key=key, now=self._wall())
+        url, kept = settings.database_url, settings.audit_entries
+        return await Store.open(url, key=key, now=self._wall(), most_entries=kept)
 
     async def stop(self) -> None:
         """Begin nothing, let refreshes land, close the doors, then the store."""

@@ -5,7 +5,7 @@ Published by the use cases; listened to by the event stream, waiting logins, the
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
@@ -25,6 +25,17 @@ Kind = Literal[
     "logged-out",
     "app-added",
     "app-removed",
+    "app-rotated",
+    "granted",
+    "grant-revoked",
+    "provider-added",
+    "provider-removed",
+    "provider-discovered",
+    "refresh-forced",
+    "started",
+    "locked",
+    "backed-up",
+    "adopted",
     "clock-set",
 ]
 
@@ -60,17 +71,25 @@ class Event:
 
 
 class Subscription:
-    """What one listener has not read yet."""
+    """What one listener has not read yet.
 
-    def __init__(self) -> None:
-        self._queue: deque[Event] = deque(maxlen=BACKLOG)
+    Args:
+        without: kinds that it does not want to hear of.
+        backlog: how many it may leave unread.
+    """
+
+    def __init__(self, without: Collection[Kind] = (), backlog: int = BACKLOG) -> None:
+        self._queue: deque[Event] = deque(maxlen=backlog)
+        self._without = without
         self._news = asyncio.Event()
         self._closed = False
         self.missed = 0
 
     def put(self, event: Event) -> None:
         """Add an event; the oldest gives way when the listener is far behind."""
-        self.missed += len(self._queue) == BACKLOG
+        if event.kind in self._without:
+            return
+        self.missed += len(self._queue) == self._queue.maxlen
         self._queue.append(event)
         self._news.set()
 
@@ -116,9 +135,9 @@ class Events:
             listener.put(event)
 
     @contextmanager
-    def listen(self) -> Iterator[Subscription]:
-        """Listen for the length of the ``with`` block."""
-        subscription = Subscription()
+    def listen(self, *, without: Collection[Kind] = (), backlog: int = BACKLOG) -> Iterator[Subscription]:
+        """Listen for the length of the ``with`` block, to all but some kinds."""
+        subscription = Subscription(without, backlog)
         if self._closed:
             subscription.close()
         self._listeners.add(subscription)

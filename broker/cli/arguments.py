@@ -160,13 +160,22 @@ def end(text: str) -> str:
 
     A date is its first moment in UTC: what ends in the course of that day is not overrated.
     """
+    return _moment(text, 1)
+
+
+def begin(text: str) -> str:
+    """Read when something began: a date, a time with its zone, or how long ago; an RFC 3339 time comes out."""
+    return _moment(text, -1)
+
+
+def _moment(text: str, direction: int) -> str:
     from datetime import UTC, datetime, timedelta
 
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
         try:
-            moment = datetime.now(UTC) + timedelta(seconds=span(text))
+            moment = datetime.now(UTC) + direction * timedelta(seconds=span(text))
         except (argparse.ArgumentTypeError, OverflowError):
             if text.isdigit():
                 span(text)  # it says what is missing

@@ -30,6 +30,7 @@ VERBS = {
     "logout": ("logout", "revoke and forget an account"),
     "provider": ("providers", "the providers that accounts log in at"),
     "app": ("apps", "the programs that have a key of their own"),
+    "audit": ("audit", "show who got which token when, and what was done; --verify checks it"),
     "status": ("status", "show how the daemon is"),
     "doctor": ("doctor", "look at everything, and say what to do"),
     "healthcheck": ("healthcheck", "exit 0 while the daemon answers, else 1"),
@@ -66,6 +67,7 @@ Providers and programs
 
 Look after it
   status                   how the daemon is
+  audit                    who got which token when, and what was done
   doctor                   look at everything, and say what to do
   healthcheck              exit 0 while the daemon answers, else 1
   backup FILE              copy the database, whether the daemon runs or not

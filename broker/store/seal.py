@@ -4,7 +4,8 @@ Called by ``vault`` and ``store``. The key from outside (KEK) opens the master k
 one data key per owner; a data key seals that owner's secrets::
 
     KEK --HKDF--> wrapping key --opens--> master key --HKDF--> data-wrapping key --opens--> data key --opens--> secret
-                                                     └-HKDF--> MAC key: plain columns that decide where secrets go
+                                                     ├-HKDF--> MAC key: plain columns that decide where secrets go
+                                                     └-HKDF--> audit key: the record of what was done
 """
 
 import hmac
@@ -154,6 +155,7 @@ class Sealer:
         self._instance = instance_id
         self._wrapping = _derive(master, "broker/v1/data", instance_id)
         self._mac = _derive(master, "broker/v1/mac", instance_id)
+        self._audit = _derive(master, "broker/v1/audit", instance_id)
         self._journal = _derive(master, "broker/v1/journal", instance_id)
         self._algorithm = _algorithm()
 
@@ -193,3 +195,7 @@ class Sealer:
     def mac(self, *fields: str) -> bytes:
         """Return the HMAC-SHA256 that proves that plain columns are as Keyfob wrote them."""
         return hmac.digest(self._mac, _canonical(self._instance, *fields), "sha256")
+
+    def audit_mac(self, *fields: str) -> bytes:
+        """Return the HMAC-SHA256 that proves a part of the audit, under a key that is for nothing else."""
+        return hmac.digest(self._audit, _canonical(self._instance, *fields), "sha256")

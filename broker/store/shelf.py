@@ -62,6 +62,11 @@ class Shelf:
     # Held while the journal is written to or emptied, each in one go with the look at what stands in it.
     _at_journal: asyncio.Lock
     _memory: Memory
+    # The newest number in the audit's chain that fence and memory know of, and how many entries are kept.
+    _told: int = 0
+    _most_entries: int
+    # There may be entries of the audit without a seal: from while there was no key.
+    _unsealed: bool = True
     # Column of a time -> keys of the rows in which this start wrote it. What an earlier start wrote may be by another
     # clock, and by its value alone the two cannot be told apart.
     _dated: dict[Column[Any], set[str]]

@@ -6,6 +6,7 @@ raises. What SQLite refuses leaves as ``StoreUnavailable``.
 
 import asyncio
 import logging
+from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -17,7 +18,7 @@ from broker.errors import CannotStart, Locked, StoreUnavailable
 from broker.store import journal
 from broker.store import tables as t
 from broker.store.apps import AppRow, Apps
-from broker.store.audit import Audit, AuditEntry, Handout
+from broker.store.audit import MOST_ENTRIES, Audit, AuditEntry
 from broker.store.engine import Database
 from broker.store.fence import Fence, why_copied
 from broker.store.journal import Journal
@@ -29,12 +30,14 @@ from broker.store.providers import Providers
 from broker.store.refreshes import Refreshes
 from broker.store.seal import Broken, Record, key_id, new_record, open_record
 from broker.store.shelf import Saved
+from broker.store.tally import Count
 from broker.store.times import Times
 from broker.store.vault import Vault
+from broker.store.verify import Break, Verdict
 
 log = logging.getLogger(__name__)
 
-__all__ = ["AppRow", "AuditEntry", "Handout", "Store", "TakenLogin"]
+__all__ = ["AppRow", "AuditEntry", "Break", "Count", "Store", "TakenLogin", "Verdict"]
 
 
 def database_path(url: str) -> Path:
@@ -70,6 +73,7 @@ class Store(Refreshes, Providers, Logins, Apps, Audit, Times):
         self._memory = Memory()
         self._dated = {}
         self._saved = []
+        self._most_entries = MOST_ENTRIES
         self._at_journal = asyncio.Lock()
         self.key_name = key_name
         self.instance_id = instance_id
@@ -86,7 +90,7 @@ class Store(Refreshes, Providers, Logins, Apps, Audit, Times):
         return self._vault.hint
 
     @classmethod
-    async def open(cls, url: str, *, key: KeySource, now: float) -> Self:
+    async def open(cls, url: str, *, key: KeySource, now: float, most_entries: int = MOST_ENTRIES) -> Self:
         """Open the database: make or migrate it, and open its master key.
 
         A key is made only for a database that has never had one. A missing or wrong key leaves the store locked.
@@ -95,6 +99,7 @@ class Store(Refreshes, Providers, Logins, Apps, Audit, Times):
             url: ``sqlite:///path``.
             key: where the key comes from.
             now: epoch seconds.
+            most_entries: how many entries of the audit are kept; the oldest are pruned.
 
         Raises:
             CannotStart: the database is no Keyfob database, damaged, newer than this program, or cannot be used.
@@ -109,6 +114,7 @@ class Store(Refreshes, Providers, Logins, Apps, Audit, Times):
             else:
                 vault = await _unlock(key, record)
             store = cls(database, vault, key.name, record.instance_id if record else "")
+            store._most_entries = most_entries
             if record is not None:
                 await store._look_at_fence()
         except StoreUnavailable as exc:
@@ -128,8 +134,8 @@ class Store(Refreshes, Providers, Logins, Apps, Audit, Times):
             CannotStart: the fence cannot be written.
             StoreUnavailable: the database cannot.
         """
-        _, sequence = await self._db.read(_position)
-        fence = await asyncio.to_thread(Fence.build, self._db.path, sequence)
+        _, sequence, number = await self._db.read(_position)
+        fence = await asyncio.to_thread(partial(Fence.build, self._db.path, sequence, audit=number))
         try:
             await self._db.write(lambda tx: tx.execute(update(t.instance).values(line=fence.line)))
         except BaseException:
@@ -141,7 +147,7 @@ class Store(Refreshes, Providers, Logins, Apps, Audit, Times):
         await asyncio.to_thread(self._take_journal)
 
     async def _look_at_fence(self) -> None:
-        line, sequence = await self._db.read(_position)
+        line, sequence, _ = await self._db.read(_position)
         self.copied = await asyncio.to_thread(why_copied, self._db.path, line, sequence)
         if self.copied:
             return
@@ -153,6 +159,7 @@ class Store(Refreshes, Providers, Logins, Apps, Audit, Times):
             return  # nothing can be sent, so nothing can be spent; the next start looks again
         else:
             self._fence = await asyncio.to_thread(Fence.take, self._db.path, line, sequence)
+            self._told = self._fence.audit
             await asyncio.to_thread(self._take_journal)
 
     def _take_journal(self) -> None:
@@ -221,10 +228,10 @@ def _record(tx: Connection) -> Record | None:
     return None if row is None else Record(row.instance_id, row.key_id, row.master_generation, row.master)
 
 
-def _position(tx: Connection) -> tuple[str | None, int]:
-    """Return the database's line, and how far it has come."""
+def _position(tx: Connection) -> tuple[str | None, int, int]:
+    """Return the database's line, how far it has come, and how far its audit."""
     row = tx.execute(select(t.instance.c.line, t.instance.c.sequence)).one()
-    return row.line, row.sequence
+    return row.line, row.sequence, tx.execute(select(t.audit_head.c.last)).scalar_one_or_none() or 0
 
 
 async def _begin(database: Database, key: KeySource, now: float) -> tuple[Record | None, Vault]:

@@ -123,6 +123,7 @@ async def refresh_now(ctx: Context, name: str, *, confirm: bool = False) -> Acco
         )
     if wait := await refresh.quota_wait(ctx, account):
         return Unavailable(name, "The provider rations its access tokens; another one now could end one in use.", wait)
+    ctx.publish("refresh-forced", name, app=Owner.name, detail="even if that ends the login" if confirm else "")
     await asyncio.shield(refresh.join(ctx, account))
     after = await ctx.store.account_by_uuid(account.uuid)
     if after is None:

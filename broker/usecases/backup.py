@@ -35,6 +35,7 @@ async def recognise_copy(ctx: Context) -> None:
         if await ctx.store.swap(suspect, settled=True) is not None:
             ctx.publish("suspect", account.name, detail=why)
     await ctx.store.adopt()
+    ctx.publish("adopted", detail=why)
 
 
 async def _may_be_spent(ctx: Context, account: Account) -> bool:

@@ -211,6 +211,7 @@ async def remove(ctx: Context, name: str, *, local_only: bool = False) -> list[W
         raise Conflict(f"Provider '{name}' is used by: {', '.join(users)}.", f"Log out first: keyfob logout {users[0]}")
     registered = [] if local_only else await registrations.read_management(ctx, name)
     await ctx.store.delete_provider(name)
+    ctx.publish("provider-removed", detail=name)
     return await registrations.withdraw(ctx, provider, registered)
 
 
@@ -262,6 +263,7 @@ async def _keep(ctx: Context, config: ProviderConfig, new: NewProvider) -> Provi
         provider, new.client_id, new.client_secret, auth_method=new.auth_method, now=ctx.clock()
     )
     await ctx.store.put_provider(config)
+    ctx.publish("provider-added", detail=config.name)
     if brought is not None:
         await clients.keep(ctx, provider, *brought)
     return provider

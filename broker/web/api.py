@@ -11,11 +11,11 @@ from starlette.responses import Response
 
 from broker.core.account import Account
 from broker.core.login import Flow
-from broker.core.policy import Ask, Caller
+from broker.core.policy import Ask, Caller, Denied
 from broker.core.secret import Secret
 from broker.errors import InvalidRequest, LoginFailed, UnknownLogin
 from broker.providers.urls import check_resource
-from broker.usecases import accounts, begin, derive, given, login, machine, paste
+from broker.usecases import accounts, audit, begin, derive, given, login, machine, paste
 from broker.usecases import get_token as tokens
 from broker.usecases.context import Context
 from broker.usecases.newlogin import NewLogin
@@ -44,7 +44,7 @@ async def get_token(request: Request, ctx: Context) -> Response:
     min_ttl, id_token = query.seconds("min_ttl"), query.flag("id_token")
     check_unlocked(ctx)
     outcome = await tokens.get_token(ctx, caller_of(request), ask, min_ttl=min_ttl, id_token=id_token)
-    return render.token(outcome, plain=_wants_text(request))
+    return _answered(request, ctx, outcome)
 
 
 async def report_rejected(request: Request, ctx: Context) -> Response:
@@ -57,8 +57,14 @@ async def report_rejected(request: Request, ctx: Context) -> Response:
     check_unlocked(ctx)
     denied = await accounts.rejected(ctx, caller_of(request), ask.account, token)
     if denied is not None:
-        return render.problem(render.refusal(denied))
+        return _answered(request, ctx, denied)
     outcome = await tokens.get_token(ctx, caller_of(request), ask)
+    return _answered(request, ctx, outcome)
+
+
+def _answered(request: Request, ctx: Context, outcome: tokens.Outcome) -> Response:
+    if isinstance(outcome, Denied):
+        audit.refused(ctx, caller_of(request), outcome.account, outcome.reason)
     return render.token(outcome, plain=_wants_text(request))
 
 

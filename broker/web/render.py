@@ -21,9 +21,10 @@ from broker.providers import catalog, words
 from broker.providers.discovery import ENDPOINTS
 from broker.providers.flows import offered
 from broker.providers.model import Preset, Provider
-from broker.store.store import AppRow, AuditEntry
+from broker.store.store import AppRow, AuditEntry, Break, Verdict
 from broker.usecases.accounts import PendingView, View
 from broker.usecases.get_token import MustLogin, Outcome, Ready, Unavailable
+from broker.web.body import LATEST
 
 PROBLEM = "application/problem+json"
 # Every answer of an app door: nothing is cached, nothing is guessed.
@@ -320,6 +321,7 @@ def app(row: AppRow) -> dict[str, Any]:
 def audit_entry(entry: AuditEntry) -> dict[str, Any]:
     """Return one line of the audit."""
     return {
+        "number": entry.number,
         "at": timestamp(entry.at),
         "action": entry.action,
         "account": entry.account,
@@ -329,6 +331,36 @@ def audit_entry(entry: AuditEntry) -> dict[str, Any]:
         "last": timestamp(entry.last),
         "count": entry.count,
         "detail": entry.detail,
+    }
+
+
+def verdict(shown: Verdict) -> dict[str, Any]:
+    """Return what became of a check of the audit."""
+    return {
+        "intact": shown.broken is None,
+        "entries": shown.checked,
+        "first": shown.first,
+        "last": shown.last,
+        "seal": shown.seal.hex() or None,
+        "begins_at": timestamp(shown.begins_at),
+        "before_the_chain": shown.old,
+        "sealed_late": shown.late,
+        "unsealed": shown.unsealed,
+        "broken": None if shown.broken is None else _broken(shown.broken),
+    }
+
+
+def _broken(shown: Break) -> dict[str, Any]:
+    # What stands there may be anything: a time beyond the calendar is no time.
+    at = shown.at if shown.at is not None and 0 <= shown.at < LATEST else None
+    return {
+        "kind": shown.kind,
+        "number": shown.number,
+        "detail": shown.detail,
+        "at": timestamp(at),
+        "action": shown.action or None,
+        "account": shown.account,
+        "app": shown.app,
     }
 
 

@@ -95,7 +95,7 @@ def test_near_misses(argv: list[str], guess: str, capsys: pytest.CaptureFixture[
 
 
 @pytest.mark.parametrize(
-    "argv", [["users"], ["remove"], ["sasl"], ["audit"], ["--verbose"], ["token", "work", "--quiet"], ["app", "audit"]]
+    "argv", [["users"], ["remove"], ["sasl"], ["grep"], ["--verbose"], ["token", "work", "--quiet"], ["app", "audit"]]
 )
 def test_far_misses(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     """A word that is like no other is not explained with something silly."""

@@ -209,4 +209,27 @@ MUTANTS = (
         "        if seconds := 0 * ctx.ahead():\n",
         "tests/usecases/test_steps.py::test_a_token_lives_as_long_as_before",
     ),
+    Mutant(
+        "the order of the audit is not sealed",
+        "broker/store/chain.py",
+        """    return sealer.audit_mac("entry|v1", before.hex(), str(number), *map(_text, values))
+""",
+        """    return sealer.audit_mac("entry|v1", "" and before.hex(), "" and str(number), *map(_text, values))
+""",
+        "tests/store/test_chain.py::test_what_was_done_to_the_chain_is_found",
+    ),
+    Mutant(
+        "a whole older audit that was put back is taken for the present one",
+        "broker/store/verify.py",
+        "        end = max(self._head.last, told)\n",
+        "        end = max(self._head.last, 0 * told)\n",
+        "tests/store/test_chain.py::test_an_older_record_is_behind_the_fence",
+    ),
+    Mutant(
+        "a hand-out count that somebody changed is added to, and sealed, as if nothing had happened",
+        "broker/store/tally.py",
+        "            self._check(found)\n",
+        "",
+        "tests/store/test_chain.py::test_a_count_is_not_made_right_by_going_on",
+    ),
 )

@@ -24,8 +24,16 @@ PROVIDER = ProviderConfig(
     "example", "generic", "", {"scopes": ["read"]}, {"issuer": ISSUER}, private=False, created_at=NOW
 )
 ME = Identity(ISSUER, "sub-1", "Alice")
+# Makes of the present schema what the fifth one was.
+TO_0005 = (
+    *(f"DROP INDEX audit_{name}" for name in ("account", "link", "unlinked")),
+    *(f"ALTER TABLE audit DROP COLUMN {column}" for column in ("link", "hash", "late")),
+    "DROP TABLE audit_head",
+    "UPDATE alembic_version SET version_num = '0005'",
+)
 # Makes of the present schema what the first one was.
 TO_0001 = (
+    *TO_0005,
     "DROP TABLE derived_token",
     "ALTER TABLE refresh_intent DROP COLUMN wish",
     "ALTER TABLE instance DROP COLUMN sequence",
@@ -55,9 +63,9 @@ def key_file(place: Path) -> Path:
 
 
 @contextlib.asynccontextmanager
-async def opened(place: Path, now: float = NOW) -> AsyncIterator[Store]:
-    """Open the store of ``place`` for one block."""
-    store = await Store.open(f"sqlite:///{database(place)}", key=FileKey(key_file(place)), now=now)
+async def opened(place: Path, now: float = NOW, **more: int) -> AsyncIterator[Store]:
+    """Open the store of ``place`` for one block; ``most_entries`` limits the audit."""
+    store = await Store.open(f"sqlite:///{database(place)}", key=FileKey(key_file(place)), now=now, **more)
     try:
         yield store
     finally:

@@ -45,7 +45,8 @@ def test_a_forced_refresh_renews_a_token_that_is_still_fresh(tmp_path: Path) -> 
             assert after.generation > before.generation
             assert not set(old) & set(await house.secrets_of(after))
             assert [(event.kind, event.generation) for event in await house.heard()] == [
-                ("refreshed", after.generation)
+                ("refresh-forced", 0),
+                ("refreshed", after.generation),
             ]
 
     asyncio.run(story())

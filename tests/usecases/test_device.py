@@ -36,7 +36,7 @@ def test_the_account_is_there_once_the_person_allowed(tmp_path: Path) -> None:
         assert account.identity is not None
         assert account.identity.label == "ada"
         assert await ended(house, begun) == ("done", "")
-        assert [event.kind for event in await house.heard()] == ["login-started", "logged-in"]
+        assert [event.kind for event in await house.heard()] == ["provider-added", "login-started", "logged-in"]
         await tick(house, 60)
         assert house.asked("device_code") == 2
 

@@ -167,7 +167,14 @@ def _walk_daemon(owner: Door) -> None:
     owner.ask("GET", "/healthz", 200)
     owner.ask("GET", "/readyz", 200)
     entries = owner.ask("GET", "/v1/audit", 200, params={"account": "work", "limit": 1000})["entries"]
-    assert {"logged-in", "refreshed"} <= {entry["action"] for entry in entries}
+    assert {"logged-in", "refreshed", "granted", "grant-revoked", "refresh-forced"} <= {
+        entry["action"] for entry in entries
+    }
+    owner.ask("POST", "/v1/audit", 204, json={"action": "backed-up", "detail": "/media/disk/keyfob.db"})
+    owner.ask("POST", "/v1/audit", 400, json={"action": "granted"})
+    verdict = owner.ask("GET", "/v1/audit/verify", 200)
+    assert (verdict["intact"], verdict["first"], verdict["broken"]) == (True, 1, None)
+    owner.ask("GET", "/v1/audit/verify", 400, params={"account": "work"})
 
 
 def _walk_locked(house: House) -> None:
@@ -180,6 +187,7 @@ def _walk_locked(house: House) -> None:
     assert "/key" in owner.ask("GET", "/v1/accounts/{account}/token", 423, path={"account": "work"})["detail"]
     owner.ask("GET", "/v1/accounts/{account}/token", 423, path={"account": "work"})
     owner.ask("POST", "/v1/logins", 423, json={"provider": "practice"})
+    owner.ask("GET", "/v1/audit/verify", 423)
     assert owner.ask("GET", "/readyz", 503)["state"] == "locked"
     assert owner.ask("GET", "/v1/status", 200)["key"]["locked"]
 

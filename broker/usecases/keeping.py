@@ -9,7 +9,7 @@ import logging
 from broker.core.account import Account
 from broker.core.secret import Secret
 from broker.core.token import Wish
-from broker.errors import StoreUnavailable
+from broker.errors import SecretChanged, StoreUnavailable
 from broker.providers.model import Provider
 from broker.usecases import judging
 from broker.usecases.context import Context, Moment
@@ -59,6 +59,8 @@ async def put_in_force(
         async with ctx.landing():
             try:
                 return await judging.judge(ctx, account, provider, raw, ctx.when(sent), wish)
+            except SecretChanged:
+                raise  # no patience mends that
             except StoreUnavailable as exc:
                 log.warning("the new token of '%s' could not be put in force yet: %s", account.name, exc)
         await asyncio.sleep(KEEP_PAUSE)

@@ -85,7 +85,7 @@ async def refresh_due(ctx: Context) -> float | None:
         if due <= now and not ctx.store.locked and not ctx.flights.is_closed(account.uuid):
             death = timing.dies_at(account, policy)
             overdue.append((math.inf if death is None else death, account))
-        elif coming is None or due < coming:
+        elif due > now and (coming is None or due < coming):  # what nothing can be done about calls for no look at once
             coming = due
     # After a holiday many are due at once: whoever dies first goes first.
     for _, account in sorted(overdue, key=lambda entry: entry[0]):

@@ -26,6 +26,8 @@ Kind = Literal[
     "app-added",
     "app-removed",
     "clock-set",
+    "locked",
+    "unlocked",
 ]
 
 # A listener that reads nothing for so many events is told that it missed some; nobody waits for it.

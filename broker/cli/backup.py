@@ -17,6 +17,7 @@ KEYS = {
     "file": "the file {key_file}",
     "systemd": "the systemd credential keyfob-key",
     "command": "what KEYFOB_KEY_COMMAND prints",
+    "passphrase": "made of your passphrase, which is written down nowhere",
 }
 
 

@@ -117,6 +117,8 @@ def _key(settings: Settings, database: Path) -> Finding:
             if problem:
                 return Finding("key", "trouble", f"The key command {problem}.", "Mend KEYFOB_KEY_COMMAND.")
             return Finding("key", "ok", "It comes from a command, which was not run: it may ask you something.")
+        case "passphrase":
+            return Finding("key", "ok", "It is made of a passphrase, which is in no file.")
         case _:
             return Finding("key", "ok", "systemd hands it to the service; from here it cannot be seen.")
 

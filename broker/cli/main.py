@@ -32,6 +32,8 @@ VERBS = {
     "app": ("apps", "the programs that have a key of their own"),
     "status": ("status", "show how the daemon is"),
     "doctor": ("doctor", "look at everything, and say what to do"),
+    "lock": ("lock", "hand out nothing until it is unlocked"),
+    "unlock": ("unlock", "ask for the key again, or take the passphrase"),
     "healthcheck": ("healthcheck", "exit 0 while the daemon answers, else 1"),
     "backup": ("backup", "copy the database, whether the daemon runs or not"),
     "restore": ("restore", "put a backup in the place of the database"),
@@ -67,6 +69,8 @@ Providers and programs
 Look after it
   status                   how the daemon is
   doctor                   look at everything, and say what to do
+  lock                     hand out nothing until it is unlocked
+  unlock                   ask for the key again, or take the passphrase
   healthcheck              exit 0 while the daemon answers, else 1
   backup FILE              copy the database, whether the daemon runs or not
   restore FILE             put a backup in the place of the database

@@ -70,8 +70,11 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _key(read: Settings) -> KeySource:
+def _key(read: Settings) -> KeySource | None:
     from broker.store.keys import key_source
+
+    if read.key_source == "passphrase":
+        return None  # whoever restores is not asked for it here: the daemon will ask
 
     credentials = os.environ.get("CREDENTIALS_DIRECTORY")
     return key_source(

@@ -126,7 +126,7 @@ class Providers(Shelf):
         if row is None:
             return None
         config = _config(row)
-        if not self._vault.locked and not hmac.compare_digest(self._bound(config), row["binding"] or b""):
+        if self._vault.holds_key and not hmac.compare_digest(self._bound(config), row["binding"] or b""):
             raise changed(f"provider '{name}'")
         return config
 

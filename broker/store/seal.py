@@ -10,6 +10,7 @@ one data key per owner; a data key seals that owner's secrets::
 import hmac
 import os
 from dataclasses import dataclass
+from typing import Any
 
 from cryptography.exceptions import InvalidTag, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, AESGCMSIV
@@ -62,12 +63,21 @@ class Binding:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """The instance record: which database this is, and its wrapped master key."""
+    """The instance record: which database this is, and its wrapped master key.
+
+    Attributes:
+        instance_id: tells this database from any other.
+        key_id: the fingerprint of the outside key.
+        generation: of the master key; it grows when there is a new one.
+        master: the master key, wrapped.
+        kdf: how the outside key is made of a passphrase, as ``passphrase`` writes it; None where it is not.
+    """
 
     instance_id: str
     key_id: str
     generation: int
     master: bytes
+    kdf: dict[str, Any] | None = None
 
 
 def _canonical(*fields: str) -> bytes:
@@ -126,12 +136,20 @@ def key_id(kek: bytes, instance_id: str) -> str:
     return _derive(kek, "broker/v1/key-id", instance_id)[:8].hex()
 
 
-def new_record(kek: bytes) -> Record:
+def new_record(kek: bytes, kdf: dict[str, Any] | None = None) -> Record:
     """Make an instance with a fresh master key, wrapped under ``kek``."""
-    instance_id, generation = os.urandom(16).hex(), 1
+    return _wrap(kek, os.urandom(16).hex(), os.urandom(KEY_BYTES), 1, kdf)
+
+
+def _wrap(kek: bytes, instance_id: str, master: bytes, generation: int, kdf: dict[str, Any] | None) -> Record:
     wrapping = _derive(kek, "broker/v1/wrap", instance_id)
-    master = _encrypt(GCM, wrapping, os.urandom(KEY_BYTES), "mk", instance_id, str(generation))
-    return Record(instance_id, key_id(kek, instance_id), generation, master)
+    wrapped = _encrypt(GCM, wrapping, master, "mk", instance_id, str(generation))
+    return Record(instance_id, key_id(kek, instance_id), generation, wrapped, kdf)
+
+
+def is_key_of(kek: bytes, record: Record) -> bool:
+    """Whether ``kek`` is the outside key that the record was wrapped under."""
+    return hmac.compare_digest(key_id(kek, record.instance_id), record.key_id)
 
 
 def open_record(kek: bytes, record: Record) -> "Sealer":

@@ -29,7 +29,8 @@ class Vault:
     """The sealer of this database, or the reason why there is none.
 
     Attributes:
-        locked: why no secret can be opened or sealed; empty while they can.
+        locked: why nothing may be handed out; empty while it may. The key may still be here then, for what is in the
+            air: see :attr:`holds_key`.
         hint: what to do about it.
     """
 
@@ -37,6 +38,23 @@ class Vault:
         self._sealer = sealer
         self.locked = locked
         self.hint = hint
+
+    def lock(self, why: str, hint: str) -> None:
+        """Say that nothing may be handed out any more; the key stays until :meth:`drop_key`."""
+        self.locked, self.hint = why, hint
+
+    def unlock(self, sealer: Sealer) -> None:
+        """Take the opened master key."""
+        self._sealer, self.locked, self.hint = sealer, "", ""
+
+    def drop_key(self) -> None:
+        """Forget the opened master key. Python cannot wipe memory: it is gone once that is used again."""
+        self._sealer = None
+
+    @property
+    def holds_key(self) -> bool:
+        """Whether the opened master key is here."""
+        return self._sealer is not None
 
     @property
     def sealer(self) -> Sealer:

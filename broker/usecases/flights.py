@@ -82,6 +82,7 @@ class Flights:
         awaited: uuids of the accounts that an app waits for now.
         begun: account uuid -> its place in the order in which all flights were begun.
         expiring: uuids of the accounts whose lost answer can be asked for again, but not for long.
+        flying: uuids of the accounts whose request is sent, or about to be; they are told from what a crash left open.
         unsettled: what the last run left open is not settled yet; until it is, no flight begins.
         settling: held while it is being settled.
     """
@@ -97,6 +98,7 @@ class Flights:
     awaited: set[str] = field(default_factory=set)
     begun: dict[str, int] = field(default_factory=dict)
     expiring: set[str] = field(default_factory=set)
+    flying: set[str] = field(default_factory=set)
     unsettled: bool = False
     settling: asyncio.Lock = field(default_factory=asyncio.Lock)
     _count: int = 0

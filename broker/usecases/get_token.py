@@ -22,7 +22,7 @@ from broker.core.account import (
 from broker.core.policy import Ask, Caller, Denied, Narrow, Owner
 from broker.core.secret import Secret
 from broker.core.token import Token, Wish
-from broker.errors import KeyfobError, UnknownAccount
+from broker.errors import KeyfobError, Locked, UnknownAccount
 from broker.oauth import idtoken
 from broker.usecases import apps, login, newlogin, refresh
 from broker.usecases.context import Context
@@ -329,6 +329,9 @@ async def _answer(
 def _handed_out(
     ctx: Context, caller: Caller, account: Account, held: Held, now: float, resource: str | None = None
 ) -> Ready:
+    if ctx.store.locked:  # it was locked while this was on its way
+        raise Locked(ctx.store.locked, ctx.store.locked_hint)
+    ctx.latch.used_at = ctx.steady()
     ctx.handouts.count(account, caller.name, now)
     ctx.publish("handed-out", account.name, app=caller.name, generation=account.generation)
     return Ready(account, held.secret, held.facts, now, resource or account.resource)

@@ -16,22 +16,18 @@ from broker.core.account import Account, Active, Identity, NeedsLogin, Refreshin
 from broker.core.login import Client
 from broker.core.secret import Secret
 from broker.core.token import Grant, Wish
-from broker.errors import InvalidRequest, KeyfobError, Misconfigured, StoreUnavailable, UnknownProvider
+from broker.errors import InvalidRequest, KeyfobError, Locked, Misconfigured, StoreUnavailable, UnknownProvider
 from broker.oauth import idtoken, wire
 from broker.oauth.grant import BadReply, Unreadable, read_grant
 from broker.providers.model import Provider
 from broker.providers.rules import ReplyRules
 from broker.usecases import renewal, setbacks
 from broker.usecases.context import Context
+from broker.usecases.keep import keep
 from broker.usecases.login import redirect_uri
 from broker.usecases.providers import find, timing_policy
 
 log = logging.getLogger(__name__)
-
-# Seconds between two tries to write down an answer that is already here: it is lost if we give up, so we never do.
-KEEP_PAUSE = 1.0
-# Seconds after which an answer that the database has not taken goes into the emergency journal meanwhile.
-KEEP_SOON = 0.5
 
 
 class _Foreign(Exception):
@@ -65,8 +61,10 @@ def join(ctx: Context, account: Account, *, awaited: bool = True, wish: Wish | N
 def _landed(ctx: Context, uuid: str, task: asyncio.Task[str]) -> None:
     if ctx.flights.tasks.get(uuid) is task:
         ctx.flights.remove(uuid)
+    ctx.flights.flying.discard(uuid)
     ctx.wake.set()
-    broke = task.cancelled() or task.exception() is not None
+    # One that came too late for an open store is begun anew as soon as that is open again.
+    broke = task.cancelled() or not isinstance(task.exception(), Locked | None)
     ctx.flights.resting.pop(uuid, None)
     if broke:
         # The row still says "due": without a rest the next tick would start over at once, for ever.
@@ -79,7 +77,8 @@ def _landed(ctx: Context, uuid: str, task: asyncio.Task[str]) -> None:
 
 async def refresh_due(ctx: Context) -> float | None:
     """Start a flight for every account that is due; return when the next one will be, in epoch seconds."""
-    await _settled(ctx)
+    if not ctx.store.locked:
+        await _settled(ctx)
     now = ctx.clock()
     coming: float | None = None
     overdue: list[tuple[float, Account]] = []
@@ -88,7 +87,7 @@ async def refresh_due(ctx: Context) -> float | None:
         due = None if policy is None else _next_refresh_at(ctx, account, policy)
         if policy is None or due is None or account.uuid in ctx.flights.tasks:
             continue
-        if due <= now and not ctx.store.locked and not ctx.flights.grounded:
+        if due <= now and not _barred(ctx):
             death = timing.dies_at(account, policy)
             overdue.append((math.inf if death is None else death, account))
         elif coming is None or due < coming:
@@ -145,6 +144,8 @@ async def _settled(ctx: Context) -> None:
     async with ctx.flights.settling:
         if not ctx.flights.unsettled:
             return  # what is open now is in the air
+        if ctx.store.locked:
+            raise Locked(ctx.store.locked, ctx.store.locked_hint)
         await ctx.store.recover()
         await _judge_the_open(ctx)
         ctx.flights.unsettled = False
@@ -155,7 +156,10 @@ async def _settled(ctx: Context) -> None:
 
 
 async def _judge_the_open(ctx: Context) -> None:
+    flying = set(ctx.flights.flying)
     for account, started_at, answered in await ctx.store.open_intents():
+        if account.uuid in flying | ctx.flights.flying:
+            continue  # it was locked and unlocked again meanwhile: that one still comes
         try:
             provider = await find(ctx, account.provider)
         except (UnknownProvider, InvalidRequest, StoreUnavailable) as exc:
@@ -180,7 +184,7 @@ async def _fly(ctx: Context, seen: Account, wish: Wish | None, before: asyncio.T
     async with ctx.flights.cleared(seen.uuid, issuer, one_by_one=one_by_one):
         # The row may have changed since it was seen, the more so while this flight waited at the gate.
         account = await ctx.store.account_by_uuid(seen.uuid)
-        if ctx.flights.grounded or account is None or not _still_wanted(account, seen):
+        if _barred(ctx) or account is None or not _still_wanted(account, seen):
             return ""
         if account.state != seen.state and _has_to_wait(account, ctx.clock()):
             return ""  # The flight before this one found trouble: whoever waited for it is told of that.
@@ -198,6 +202,7 @@ async def _fly(ctx: Context, seen: Account, wish: Wish | None, before: asyncio.T
         refresh_token = await ctx.store.refresh_token(account)
         sent = ctx.sent()
         ready = refresh_token is not None or account.is_machine
+        ctx.flights.flying.add(seen.uuid)
         intended = await ctx.store.begin_refresh(account, sent.at, wish) if ready else None
         if intended is None:
             return ""  # The row has changed since it was read; the next look finds what it is now.
@@ -209,7 +214,7 @@ async def _fly(ctx: Context, seen: Account, wish: Wish | None, before: asyncio.T
             return ""
         if isinstance(outcome, wire.Answered):
             # Still at the gate: an answer that is not on the disk yet is in the air, as far as a crash is concerned.
-            kept = await _keep(ctx, intended, outcome.raw, outcome.refresh_token)
+            kept = await keep(ctx, intended, outcome.raw, outcome.refresh_token)
     async with ctx.landing():
         if isinstance(outcome, wire.Answered):
             return "" if kept is None else await _judge(ctx, kept, provider, outcome.raw, ctx.when(sent), wish)
@@ -248,6 +253,11 @@ async def _ask(
     )
 
 
+def _barred(ctx: Context) -> bool:
+    """Whether no request may be begun: the daemon stops, or is locked."""
+    return ctx.flights.grounded or bool(ctx.store.locked)
+
+
 def _has_to_wait(account: Account, now: float) -> bool:
     """Whether the account's own trouble says that nobody is to be asked yet."""
     return isinstance(account.state, RefreshingFailed | Uncertain) and now < account.state.retry_at
@@ -274,32 +284,6 @@ async def still_wished(ctx: Context, account: Account, wish: Wish) -> bool:
     if kept is None or timing.is_expired(kept[1], ctx.clock()):
         return True
     return not 0 <= ctx.clock() - kept[1].issued_at < timing.LEAST_BETWEEN_REFRESHES
-
-
-async def _keep(ctx: Context, account: Account, raw: Secret, refresh_token: Secret | None) -> Account | None:
-    """Make the answer durable before anybody looks at it; a store that stumbles is tried again and again.
-
-    Meanwhile the answer stands in the emergency journal: should this process end now, the next start finds it there.
-    """
-    saved = False
-    while True:
-        keeping = asyncio.create_task(ctx.store.keep_answer(account, raw, refresh_token))
-        done, _ = await asyncio.wait({keeping}, timeout=KEEP_SOON)
-        if not saved and (not done or keeping.exception() is not None):
-            saved = True
-            await _save(ctx, account, raw, refresh_token)
-        try:
-            return await keeping
-        except StoreUnavailable as exc:
-            log.warning("the answer for '%s' could not be written yet: %s", account.name, exc)
-        await asyncio.sleep(KEEP_PAUSE)
-
-
-async def _save(ctx: Context, account: Account, raw: Secret, refresh_token: Secret | None) -> None:
-    try:
-        await ctx.store.save_answer(account, raw, refresh_token)
-    except StoreUnavailable as exc:
-        log.error("the answer for '%s' is in memory only: %s", account.name, exc)  # noqa: TRY400 -- its text says it all
 
 
 async def _judge(

@@ -48,9 +48,9 @@ MUTANTS = (
     Mutant(
         "hand-out before commit: the new token is in force before the rotated one is on the disk",
         "broker/usecases/refresh.py",
-        "            kept = await _keep(ctx, intended, outcome.raw, outcome.refresh_token)\n",
+        "            kept = await keep(ctx, intended, outcome.raw, outcome.refresh_token)\n",
         "            await _judge(ctx, intended, provider, outcome.raw, ctx.when(sent))\n"
-        "            kept = await _keep(ctx, intended, outcome.raw, outcome.refresh_token)\n",
+        "            kept = await keep(ctx, intended, outcome.raw, outcome.refresh_token)\n",
         "tests/usecases/test_refresh.py::test_the_rotated_token_is_durable_before_the_new_token_is_handed_out",
     ),
     Mutant(
@@ -169,10 +169,33 @@ MUTANTS = (
     ),
     Mutant(
         "no emergency journal: an answer that the database refuses is in memory only",
-        "broker/usecases/refresh.py",
+        "broker/usecases/keep.py",
         "        await ctx.store.save_answer(account, raw, refresh_token)\n",
         "        pass\n",
         "tests/usecases/test_store_faults.py::test_it_strikes_between_the_request_and_the_answer",
+    ),
+    Mutant(
+        "a lock is looked at before a wait, and not after it",
+        "broker/usecases/get_token.py",
+        "    if ctx.store.locked:  # it was locked while this was on its way\n",
+        "    if ctx is None:\n",
+        "tests/usecases/test_locking.py::test_who_waited_over_the_lock_gets_nothing",
+    ),
+    Mutant(
+        "a lock forgets the key at once, and with it the answer that is in the air",
+        "broker/usecases/locking.py",
+        "            while flying := _in_the_air(ctx):\n",
+        "            while flying := set[asyncio.Future[Any]]():\n",
+        "tests/usecases/test_locking.py::test_a_reply_in_flight_is_kept",
+    ),
+    Mutant(
+        "a wrong passphrase is counted after it was tried: a kill in between makes it free",
+        "broker/store/locking.py",
+        "        failures = await self._count_try(now)\n"
+        "        kek = await asyncio.to_thread(derivation.key, passphrase)\n",
+        "        kek = await asyncio.to_thread(derivation.key, passphrase)\n"
+        "        failures = await self._count_try(now)\n",
+        "tests/store/test_locking.py::test_a_try_counts_before_it_is_made",
     ),
     Mutant(
         "after a crash the answer for a narrower token is taken for the account's own",

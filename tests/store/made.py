@@ -14,7 +14,7 @@ from broker.core.login import Login
 from broker.core.secret import Secret
 from broker.core.token import Grant, Token
 from broker.providers.model import ProviderConfig
-from broker.store.keys import FileKey
+from broker.store.keys import FileKey, KeySource
 from broker.store.store import Store
 
 NOW = 1_700_000_000.0
@@ -30,6 +30,9 @@ TO_0001 = (
     "ALTER TABLE refresh_intent DROP COLUMN wish",
     "ALTER TABLE instance DROP COLUMN sequence",
     "ALTER TABLE instance DROP COLUMN line",
+    "ALTER TABLE instance DROP COLUMN kdf",
+    "ALTER TABLE instance DROP COLUMN unlock_failures",
+    "ALTER TABLE instance DROP COLUMN unlock_failed_at",
     "ALTER TABLE account DROP COLUMN logged_in_at",
     "ALTER TABLE provider DROP COLUMN binding",
     "ALTER TABLE account DROP COLUMN renewal",
@@ -55,9 +58,9 @@ def key_file(place: Path) -> Path:
 
 
 @contextlib.asynccontextmanager
-async def opened(place: Path, now: float = NOW) -> AsyncIterator[Store]:
-    """Open the store of ``place`` for one block."""
-    store = await Store.open(f"sqlite:///{database(place)}", key=FileKey(key_file(place)), now=now)
+async def opened(place: Path, now: float = NOW, key: KeySource | None = None) -> AsyncIterator[Store]:
+    """Open the store of ``place`` for one block; with a key file unless told otherwise."""
+    store = await Store.open(f"sqlite:///{database(place)}", key=key or FileKey(key_file(place)), now=now)
     try:
         yield store
     finally:

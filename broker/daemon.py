@@ -28,7 +28,7 @@ from broker.scheduler import Scheduler
 from broker.settings import Settings
 from broker.store.files import lock_state_directory, private_directory
 from broker.store.keys import key_source
-from broker.store.store import Store
+from broker.store.store import Store, database_path
 from broker.usecases import audit, backup, health, locking, refresh
 from broker.usecases.context import Context, Latch
 from broker.usecases.flights import Flights
@@ -180,6 +180,7 @@ class Daemon:
             file=settings.key_file,
             command=settings.key_command,
             credentials_dir=Path(credentials) if credentials else None,
+            database=database_path(settings.database_url),
         )
         return await Store.open(settings.database_url, key=key, now=self._wall())
 

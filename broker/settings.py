@@ -14,7 +14,7 @@ from typing import Any
 from broker.core.trust import distrust
 from broker.errors import CannotStart
 
-KEY_SOURCES = ("file", "systemd", "command", "passphrase")
+KEY_SOURCES = ("file", "systemd", "secret-service", "command", "passphrase")
 LOG_LEVELS = ("debug", "info", "warning", "error")
 LOG_FORMATS = ("text", "json")
 ON_OFF = ("on", "off")

@@ -132,7 +132,7 @@ BAD = [
     ("browser_port", "65536", "0 to 65535"),
     ("app_port", "-1", "0 to 65535"),
     ("app_port", "84.5", "0 to 65535"),
-    ("key_source", "vault", "file, systemd, command, passphrase"),
+    ("key_source", "vault", "file, systemd, secret-service, command, passphrase"),
     ("lock_after_idle", "-1", "0 to 10080"),
     ("lock_on_sleep", "perhaps", "on, off"),
     ("log", "loud", "debug, info, warning, error"),

@@ -1,4 +1,4 @@
-"""Where the key comes from that opens the stored secrets: a file, a systemd credential, a command, or a person.
+"""Where the key comes from that opens the stored secrets: a file, a systemd credential, a keyring, a command, a person.
 
 Made by ``daemon`` from the settings, used by ``Store.open``. Exactly the configured source is asked: there is no
 fallback, because a silent second choice would be a way to plant a key.
@@ -18,6 +18,7 @@ from typing import Protocol
 
 from broker.errors import CannotStart, Locked
 from broker.store.files import FILE_MODE, private_directory, sync_directory
+from broker.store.keyring import SecretServiceKey
 from broker.store.passphrase import SET, UNLOCK, UNSET, WAITS
 from broker.store.seal import KEY_BYTES
 
@@ -306,14 +307,15 @@ class PassphraseKey(GivenKey):
         raise Locked(UNSET, SET)
 
 
-def key_source(kind: str, *, file: Path, command: str, credentials_dir: Path | None) -> KeySource:
+def key_source(kind: str, *, file: Path, command: str, credentials_dir: Path | None, database: Path) -> KeySource:
     """Return the configured key source; nothing is read yet.
 
     Args:
-        kind: ``file``, ``systemd``, ``command`` or ``passphrase``.
+        kind: ``file``, ``systemd``, ``secret-service``, ``command`` or ``passphrase``.
         file: the key file, for ``file``.
         command: the command line, for ``command``.
         credentials_dir: ``$CREDENTIALS_DIRECTORY``, for ``systemd``.
+        database: the database's file, for ``secret-service``.
 
     Raises:
         CannotStart: ``kind`` is none of them.
@@ -323,11 +325,14 @@ def key_source(kind: str, *, file: Path, command: str, credentials_dir: Path | N
             return FileKey(file)
         case "systemd":
             return SystemdCredentialKey(credentials_dir)
+        case "secret-service":
+            return SecretServiceKey(database)
         case "command":
             return CommandKey(command)
         case "passphrase":
             return PassphraseKey()
         case _:
             raise CannotStart(
-                f"There is no key source '{kind}'.", "Set KEYFOB_KEY_SOURCE to file, systemd, command or passphrase."
+                f"There is no key source '{kind}'.",
+                "Set KEYFOB_KEY_SOURCE to file, systemd, secret-service, command or passphrase.",
             )

@@ -166,6 +166,9 @@ def test_a_command_that_hangs_is_stopped(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_the_source_is_the_configured_one(tmp_path: Path) -> None:
     """Each kind names its source, and an unknown kind is refused with the known ones."""
     for kind in KEY_SOURCES:
-        assert key_source(kind, file=tmp_path / "key", command="x", credentials_dir=tmp_path).name == kind
-    with pytest.raises(CannotStart, match="file, systemd, command or passphrase"):
-        key_source("magic", file=tmp_path / "key", command="x", credentials_dir=None)
+        assert (
+            key_source(kind, file=tmp_path / "key", command="x", credentials_dir=tmp_path, database=tmp_path).name
+            == kind
+        )
+    with pytest.raises(CannotStart, match="file, systemd, secret-service, command or passphrase"):
+        key_source("magic", file=tmp_path / "key", command="x", credentials_dir=None, database=tmp_path)

@@ -27,7 +27,7 @@ from broker.providers import catalog
 from broker.scheduler import Scheduler
 from broker.settings import Settings
 from broker.store.files import lock_state_directory, private_directory
-from broker.store.keys import key_source
+from broker.store.keys import KeySource, key_source
 from broker.store.store import Store, database_path
 from broker.usecases import audit, backup, health, locking, refresh
 from broker.usecases.context import Context, Latch
@@ -126,6 +126,7 @@ class Daemon:
                 idle=60.0 * settings.lock_after_idle, on_sleep=settings.lock_on_sleep == "on", slept=self._slept()
             ),
             slept=self._slept,
+            source=self._source,
             flights=Flights(settings.refreshes_per_issuer, settings.refreshes_in_all),
             doors={
                 "socket": str(local.getsockname()),
@@ -174,15 +175,19 @@ class Daemon:
 
     async def _open_store(self) -> Store:
         settings = self._settings
+        key = self._source(settings.key_source)
+        return await Store.open(settings.database_url, key=key, now=self._wall())
+
+    def _source(self, kind: str) -> KeySource:
+        settings = self._settings
         credentials = self._environ.get("CREDENTIALS_DIRECTORY")
-        key = key_source(
-            settings.key_source,
+        return key_source(
+            kind,
             file=settings.key_file,
             command=settings.key_command,
             credentials_dir=Path(credentials) if credentials else None,
             database=database_path(settings.database_url),
         )
-        return await Store.open(settings.database_url, key=key, now=self._wall())
 
     async def stop(self) -> None:
         """Begin nothing, let refreshes land, close the doors, then the store."""

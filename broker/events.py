@@ -28,6 +28,7 @@ Kind = Literal[
     "clock-set",
     "locked",
     "unlocked",
+    "keys-rotated",
 ]
 
 # A listener that reads nothing for so many events is told that it missed some; nobody waits for it.

@@ -34,6 +34,7 @@ VERBS = {
     "doctor": ("doctor", "look at everything, and say what to do"),
     "lock": ("lock", "hand out nothing until it is unlocked"),
     "unlock": ("unlock", "ask for the key again, or take the passphrase"),
+    "key": ("key", "make new keys for everything that is sealed"),
     "healthcheck": ("healthcheck", "exit 0 while the daemon answers, else 1"),
     "backup": ("backup", "copy the database, whether the daemon runs or not"),
     "restore": ("restore", "put a backup in the place of the database"),
@@ -71,6 +72,7 @@ Look after it
   doctor                   look at everything, and say what to do
   lock                     hand out nothing until it is unlocked
   unlock                   ask for the key again, or take the passphrase
+  key rotate               make new keys for everything that is sealed
   healthcheck              exit 0 while the daemon answers, else 1
   backup FILE              copy the database, whether the daemon runs or not
   restore FILE             put a backup in the place of the database

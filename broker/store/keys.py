@@ -22,6 +22,7 @@ from broker.store.keyring import SecretServiceKey
 from broker.store.passphrase import SET, UNLOCK, UNSET, WAITS
 from broker.store.seal import KEY_BYTES
 
+KEY_SOURCES = ("file", "systemd", "secret-service", "command", "passphrase")
 CREDENTIAL = "keyfob-key"
 # A password manager that asks its agent answers in well under a second; one that waits for a person must not hold the
 # daemon's start for ever.

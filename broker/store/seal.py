@@ -136,14 +136,12 @@ def key_id(kek: bytes, instance_id: str) -> str:
     return _derive(kek, "broker/v1/key-id", instance_id)[:8].hex()
 
 
-def new_record(kek: bytes, kdf: dict[str, Any] | None = None) -> Record:
-    """Make an instance with a fresh master key, wrapped under ``kek``."""
-    return _wrap(kek, os.urandom(16).hex(), os.urandom(KEY_BYTES), 1, kdf)
-
-
-def _wrap(kek: bytes, instance_id: str, master: bytes, generation: int, kdf: dict[str, Any] | None) -> Record:
+def new_record(kek: bytes, kdf: dict[str, Any] | None = None, before: Record | None = None) -> Record:
+    """Make a fresh master key, wrapped under ``kek``: of a new instance, or the next one of the instance ``before``."""
+    instance_id = os.urandom(16).hex() if before is None else before.instance_id
+    generation = 1 if before is None else before.generation + 1
     wrapping = _derive(kek, "broker/v1/wrap", instance_id)
-    wrapped = _encrypt(GCM, wrapping, master, "mk", instance_id, str(generation))
+    wrapped = _encrypt(GCM, wrapping, os.urandom(KEY_BYTES), "mk", instance_id, str(generation))
     return Record(instance_id, key_id(kek, instance_id), generation, wrapped, kdf)
 
 

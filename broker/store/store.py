@@ -22,12 +22,13 @@ from broker.store.engine import Database
 from broker.store.fence import Fence, why_copied
 from broker.store.journal import Journal
 from broker.store.keys import KeySource
-from broker.store.locking import Locking, begin, open_by, record_of
+from broker.store.locking import begin, open_by, record_of
 from broker.store.logins import Logins, TakenLogin
 from broker.store.memory import Memory
 from broker.store.migrate import prepare
 from broker.store.providers import Providers
 from broker.store.refreshes import Refreshes
+from broker.store.rotation import Rotated, Rotation
 from broker.store.seal import Broken
 from broker.store.shelf import Saved
 from broker.store.times import Times
@@ -35,7 +36,7 @@ from broker.store.vault import Vault
 
 log = logging.getLogger(__name__)
 
-__all__ = ["AppRow", "AuditEntry", "Handout", "Store", "TakenLogin"]
+__all__ = ["AppRow", "AuditEntry", "Handout", "Rotated", "Store", "TakenLogin"]
 
 
 def database_path(url: str) -> Path:
@@ -55,7 +56,7 @@ def database_path(url: str) -> Path:
     return Path(name)
 
 
-class Store(Refreshes, Providers, Logins, Apps, Audit, Times, Locking):
+class Store(Refreshes, Providers, Logins, Apps, Audit, Times, Rotation):
     """Accounts, providers, clients, logins, apps and the record, in one SQLite file.
 
     Attributes:

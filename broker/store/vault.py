@@ -3,7 +3,10 @@
 Used by the noun modules inside their transactions.
 """
 
+import contextlib
+import hmac
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy import Connection, delete, insert, select
@@ -36,6 +39,10 @@ class Vault:
 
     def __init__(self, sealer: Sealer | None, locked: str = "", hint: str = "") -> None:
         self._sealer = sealer
+        # The one before a rotation: for rows that were read just before it and are opened just after it.
+        self._former: Sealer | None = None
+        # The one after it, for rows that are read before the writer has heard that they are durable.
+        self._coming: Sealer | None = None
         self.locked = locked
         self.hint = hint
 
@@ -49,7 +56,30 @@ class Vault:
 
     def drop_key(self) -> None:
         """Forget the opened master key. Python cannot wipe memory: it is gone once that is used again."""
-        self._sealer = None
+        self._sealer = self._former = self._coming = None
+
+    def expect(self, sealer: Sealer | None) -> None:
+        """Be ready to open what a rotation seals, from before its commit on; None where that has ended."""
+        self._coming = sealer
+
+    def rotate(self, sealer: Sealer) -> None:
+        """Take the new master key; the one before opens what was read already, until :meth:`drop_former`."""
+        self._sealer, self._former = sealer, self._sealer
+
+    def drop_former(self) -> None:
+        """Forget the master key from before a rotation."""
+        self._former = None
+
+    def proves(self, stored: bytes, mac: Callable[[Sealer], bytes]) -> bool:
+        """Whether what ``mac`` authenticates is as it was when ``stored`` was written.
+
+        Raises:
+            Locked: there is no key to tell with.
+        """
+        return any(hmac.compare_digest(mac(sealer), stored) for sealer in self._sealers())
+
+    def _sealers(self) -> list[Sealer]:
+        return [self.sealer, *(other for other in (self._former, self._coming) if other is not None)]
 
     @property
     def holds_key(self) -> bool:
@@ -116,14 +146,14 @@ class Vault:
             Locked: there is no key.
             StoreUnavailable: the row, its key or its destination was changed behind Keyfob's back.
         """
-        sealer = self.sealer
+        sealers = self._sealers()
         if row["secret_uuid"] is None:
             raise changed(whose)
         binding = Binding(owner, row["secret_uuid"], kind, generation, destination, client)
-        try:
-            return sealer.open(row["sealed"], binding, row["key_generation"], row["wrapped"])
-        except Broken as exc:
-            raise changed(whose) from exc
+        for sealer in sealers:
+            with contextlib.suppress(Broken):
+                return sealer.open(row["sealed"], binding, row["key_generation"], row["wrapped"])
+        raise changed(whose)
 
     @staticmethod
     def drop(tx: Connection, owner: str, kind: str, *which: object) -> None:

@@ -11,10 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from broker.errors import InvalidRequest
 from broker.events import Event, Events, Kind
 from broker.oauth.http import Http
 from broker.oauth.idtoken import Jwks
 from broker.oauth.wire import Answered
+from broker.store.keys import KeySource
 from broker.store.store import Store
 from broker.usecases.flights import Flights
 from broker.usecases.handouts import Handouts
@@ -72,6 +74,10 @@ class Poll:
     answer: tuple[Answered, Moment] | None = None
 
 
+def _no_source(kind: str) -> KeySource:
+    raise InvalidRequest(f"There is no key source '{kind[:50]}' here.")
+
+
 @dataclass(slots=True)
 class Latch:
     """When Keyfob locks by itself, and what it still waits for before it forgets the key.
@@ -120,6 +126,7 @@ class Context:
         handouts: what was handed out and is not written down yet.
         schedule: what the scheduler is up to.
         latch: when it locks by itself, and what that waits for.
+        source: makes a key source of its kind, as the settings describe it.
         slept: tells for how many seconds the machine has slept, all in all.
         doors: door name -> where it listens.
         wake: tells the scheduler that something became due sooner.
@@ -146,6 +153,7 @@ class Context:
     handouts: Handouts = field(default_factory=Handouts)
     schedule: Schedule = field(default_factory=Schedule)
     latch: Latch = field(default_factory=Latch)
+    source: Callable[[str], KeySource] = _no_source
     slept: Callable[[], float] = lambda: 0.0
     doors: dict[str, str] = field(default_factory=dict)
     wake: asyncio.Event = field(default_factory=asyncio.Event)

@@ -76,6 +76,7 @@ class Flights:
         wishes: account uuid -> what the token of that task is to carry; None for the account's own.
         denied: account uuid and wish -> until when it is not asked for again, epoch seconds, and why.
         grounded: no new flight begins; set when the daemon stops.
+        held: no new flight begins for a while: the keys are being changed.
         resting: account uuid -> when its next flight may begin by itself, after one that broke and left no trace in
             the row; epoch seconds.
         throttled: issuer -> until when it wants to be left alone, whichever account was told so; epoch seconds.
@@ -93,6 +94,7 @@ class Flights:
     wishes: dict[str, Wish | None] = field(default_factory=dict)
     denied: dict[str, tuple[float, str]] = field(default_factory=dict)
     grounded: bool = False
+    held: bool = False
     resting: dict[str, float] = field(default_factory=dict)
     throttled: dict[str, float] = field(default_factory=dict)
     awaited: set[str] = field(default_factory=set)

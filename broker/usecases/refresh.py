@@ -254,8 +254,8 @@ async def _ask(
 
 
 def _barred(ctx: Context) -> bool:
-    """Whether no request may be begun: the daemon stops, or is locked."""
-    return ctx.flights.grounded or bool(ctx.store.locked)
+    """Whether no request may be begun: the daemon stops, is locked, or changes its keys."""
+    return ctx.flights.grounded or ctx.flights.held or bool(ctx.store.locked)
 
 
 def _has_to_wait(account: Account, now: float) -> bool:

@@ -64,6 +64,7 @@ APP_ROUTES: tuple[tuple[str, str, Handler, Who], ...] = (
     ("GET",    "/v1/events",                            manage.stream_events,   "owner"),
     ("POST",   "/v1/lock",                              keys.lock,              "owner"),
     ("POST",   "/v1/unlock",                            keys.unlock,            "owner"),
+    ("POST",   "/v1/key/rotate",                        keys.rotate,            "owner"),
 )
 BROWSER_ROUTES: tuple[tuple[str, Handler], ...] = (
     ("/login/{id}",           callback.start),

@@ -25,6 +25,8 @@ PROMISED = {
     "service": "install uninstall",
     "healthcheck": "",
     "lock": "",
+    "key": "rotate",
+    "key rotate": "--to --passphrase-file --json",
     "unlock": "--passphrase-file",
     "app": "add list show remove rotate grant revoke",
     "app add": "--account --scope --resource --proxy-only --expires --json",

@@ -165,6 +165,7 @@ def test_a_command_that_hangs_is_stopped(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_the_source_is_the_configured_one(tmp_path: Path) -> None:
     """Each kind names its source, and an unknown kind is refused with the known ones."""
+    assert keys.KEY_SOURCES == KEY_SOURCES
     for kind in KEY_SOURCES:
         assert (
             key_source(kind, file=tmp_path / "key", command="x", credentials_dir=tmp_path, database=tmp_path).name

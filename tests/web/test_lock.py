@@ -48,7 +48,7 @@ def test_locked_at_every_door(furnished: House) -> None:
         assert {"locked", "unlocked"} <= set(actions)
 
 
-@pytest.mark.parametrize("route", ["/v1/lock", "/v1/unlock"])
+@pytest.mark.parametrize("route", ["/v1/lock", "/v1/unlock", "/v1/key/rotate"])
 def test_only_the_owner_turns_it(house: House, key: str, route: str) -> None:
     """An app key opens and closes nothing, at either door."""
     app = house.app(key)
@@ -64,6 +64,31 @@ def test_a_passphrase_is_for_the_source_that_takes_one(house: House) -> None:
     assert "horse" not in house.owner.ask("POST", "/v1/unlock", 400, json=said)["detail"]
     house.owner.ask("POST", "/v1/unlock", 400, json={"password": "x"})
     house.owner.ask("POST", "/v1/lock", 400, json={"for": "ever"})
+
+
+def test_new_keys_at_the_door(furnished: House) -> None:
+    """The owner has new keys made, tokens stay; what makes no sense is refused, and so is a locked daemon."""
+    ask = furnished.owner.ask
+    token = ask("GET", "/v1/accounts/{account}/token", 200, path={"account": "work"})["access_token"]
+
+    done = ask("POST", "/v1/key/rotate", 200, json={})
+
+    assert (done["source"], done["new_key"], done["generation"]) == ("file", True, 2)
+    assert done["secrets"] >= 2
+    assert ask("GET", "/v1/accounts/{account}/token", 200, path={"account": "work"})["access_token"] == token
+    ask("POST", "/v1/key/rotate", 400, json={"to": "magic"})
+    ask("POST", "/v1/key/rotate", 400, json={"to": "passphrase"})
+    ask("POST", "/v1/key/rotate", 400, json={"to": "passphrase", "passphrase": "short"})
+    ask("POST", "/v1/key/rotate", 400, json={"passphrase": "correct horse battery staple"})
+    assert "KEYFOB_KEY_COMMAND" in ask("POST", "/v1/key/rotate", 423, json={"to": "command"})["detail"]
+    done = ask("POST", "/v1/key/rotate", 200, json={"to": "passphrase", "passphrase": "correct horse battery staple"})
+    assert done["source"] == "passphrase"
+    assert ask("POST", "/v1/key/rotate", 409, json={"to": "file"})["code"] == "conflict"
+    ask("POST", "/v1/lock", 200)
+    ask("POST", "/v1/key/rotate", 423, json={})
+    ask("POST", "/v1/unlock", 423)
+    ask("POST", "/v1/unlock", 423, json={"passphrase": "incorrect horse battery"})
+    assert ask("POST", "/v1/unlock", 429, json={"passphrase": "correct horse battery staple"})["retry_after"] == 1
 
 
 def test_idleness_is_seen_by_the_request_that_ends_it(tmp_path: Path, practice: PracticeServer) -> None:

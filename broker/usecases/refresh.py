@@ -87,13 +87,13 @@ async def refresh_due(ctx: Context) -> float | None:
         due = None if policy is None else _next_refresh_at(ctx, account, policy)
         if policy is None or due is None or account.uuid in ctx.flights.tasks:
             continue
-        if due <= now and not _barred(ctx):
+        if due <= now:
             death = timing.dies_at(account, policy)
             overdue.append((math.inf if death is None else death, account))
         elif coming is None or due < coming:
             coming = due
     # After a holiday many are due at once: whoever dies first goes first.
-    for _, account in sorted(overdue, key=lambda entry: entry[0]):
+    for _, account in [] if _barred(ctx) else sorted(overdue, key=lambda entry: entry[0]):
         join(ctx, account, awaited=False)
     return coming
 

@@ -48,6 +48,23 @@ def test_locked_hands_out_nothing_and_renews_nothing(tmp_path: Path) -> None:
     asyncio.run(live())
 
 
+def test_what_is_due_while_locked_keeps_nobody_busy(tmp_path: Path) -> None:
+    """A due refresh that may not begin is no reason to look again at once, and again, for as long as it is locked."""
+
+    async def live() -> None:
+        async with opened(tmp_path) as house:
+            await house.log_in()
+            locking.lock(house.ctx)
+            house.clock.forward(DUE - 60.0)
+            coming = await refresh.refresh_due(house.ctx)
+            assert coming is not None
+            assert coming > house.clock()
+            house.clock.forward(TTL)
+            assert await refresh.refresh_due(house.ctx) is None
+
+    asyncio.run(live())
+
+
 def test_a_reply_in_flight_is_kept(tmp_path: Path) -> None:
     """The rotated token of a refresh that was sent before the lock is written down, though nobody gets it."""
 

@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
             raise InvalidRequest(f"The key comes from the source '{key['source']}'.", "Leave --passphrase-file out.")
         client.request("POST", "/v1/unlock", body, timeout=PATIENCE)
     if key["new"] and body:
-        terminal.say("The passphrase is set, and nobody can replace it: without it the logins here cannot be opened.")
+        terminal.say("The passphrase is set. Nobody can reset it: without it the logins here cannot be opened.")
     terminal.say("Unlocked.")
     return 0
 

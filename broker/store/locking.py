@@ -139,7 +139,8 @@ class Locking(Shelf):
         kek = await asyncio.to_thread(derivation.key, passphrase)
         if not is_key_of(kek, record):
             wait = phrases.delay(failures, now, now)
-            raise Locked("That is not the passphrase.", f"The next try is heard in {wait:.0f} s.", retry_after=wait)
+            hint = "Look at the keyboard's layout and at Caps Lock."
+            raise Locked("That is not the passphrase.", hint, retry_after=wait)
         try:
             sealer = open_record(kek, record)
         except Broken as exc:

@@ -138,9 +138,10 @@ class Token:
         scope: the granted scopes, separated by spaces.
         account: the account's name.
         resource: the resource that it is for (RFC 8707), or None.
+        audience: the name of whom it is for (RFC 8693 2.1), or None.
     """
 
-    __slots__ = ("access_token", "account", "expires_at", "expires_in", "resource", "scope", "token_type")
+    __slots__ = ("access_token", "account", "audience", "expires_at", "expires_in", "resource", "scope", "token_type")
 
     def __init__(self, answer: Mapping[str, Any]) -> None:
         self.access_token = _bearer(answer.get("access_token"), "access token", "bad_answer")
@@ -151,6 +152,7 @@ class Token:
         self.scope = str(answer.get("scope") or "")
         self.account = str(answer.get("account") or "")
         self.resource = _text(answer.get("resource"))
+        self.audience = _text(answer.get("audience"))
 
     def __repr__(self) -> str:
         return f"Token(account={self.account!r}, access_token=‹secret›, expires_at={self.expires_at!r})"
@@ -196,6 +198,7 @@ class Client:
         scope: str | Iterable[str] | None = None,
         resource: str | None = None,
         *,
+        audience: str | None = None,
         id_token: bool = False,
     ) -> Token:
         """Return a token that is valid now.
@@ -205,6 +208,7 @@ class Client:
             min_ttl: seconds that it must still live; the daemon's default fits an ordinary request.
             scope: scopes that it must carry.
             resource: the resource that it must be for (RFC 8707).
+            audience: the name of whom it must be for (RFC 8693 2.1).
             id_token: bring the OpenID Connect ID token in its place, as ``access_token``.
 
         Raises:
@@ -215,6 +219,7 @@ class Client:
             "min_ttl": None if min_ttl is None else f"{min_ttl:.15g}",
             "scope": scope if scope is None or isinstance(scope, str) else " ".join(scope),
             "resource": resource,
+            "audience": audience,
             "id_token": "true" if id_token else None,
         }
         query = "&".join(f"{name}={quote(value)}" for name, value in asked.items() if value is not None)

@@ -147,8 +147,10 @@ class Daemon:
         undo.push_async_callback(_land, ctx, asyncio.create_task(audit.record(ctx), name="audit"))
         undo.push_async_callback(locking.stop, ctx)
         ctx.latch.used_at = ctx.steady()
+        ctx.publish("started", detail=f"Keyfob {__version__}")
         await backup.recognise_copy(ctx)
         if store.locked:
+            ctx.publish("locked", detail=store.locked)
             log.warning("locked: %s %s", store.locked, store.locked_hint)
         else:
             try:
@@ -176,7 +178,8 @@ class Daemon:
     async def _open_store(self) -> Store:
         settings = self._settings
         key = self._source(settings.key_source)
-        return await Store.open(settings.database_url, key=key, now=self._wall())
+        url, kept = settings.database_url, settings.audit_entries
+        return await Store.open(url, key=key, now=self._wall(), most_entries=kept)
 
     def _source(self, kind: str) -> KeySource:
         settings = self._settings

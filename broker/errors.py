@@ -20,6 +20,7 @@ Raised by every room; turned into a problem document by ``web.render`` and into 
     ├── Locked                    locked               423   exit 7
     ├── ProviderUnavailable       provider_unavailable 503   exit 5
     ├── StoreUnavailable          store_unavailable    503   exit 1
+    │   └── SecretChanged         store_unavailable
     ├── DaemonNotRunning          daemon_not_running     -   exit 6
     └── CannotStart               cannot_start           -   exit 2
 
@@ -188,6 +189,10 @@ class StoreUnavailable(KeyfobError):
     code = "store_unavailable"
     title = "The database is not available"
     status = 503
+
+
+class SecretChanged(StoreUnavailable):
+    """The database can be read, but one sealed row in it does not open: it was changed outside Keyfob."""
 
 
 class DaemonNotRunning(KeyfobError):

@@ -5,7 +5,7 @@ Published by the use cases; listened to by the event stream, waiting logins, the
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
@@ -25,8 +25,18 @@ Kind = Literal[
     "logged-out",
     "app-added",
     "app-removed",
-    "clock-set",
+    "app-rotated",
+    "granted",
+    "grant-revoked",
+    "provider-added",
+    "provider-removed",
+    "provider-discovered",
+    "refresh-forced",
+    "started",
     "locked",
+    "backed-up",
+    "adopted",
+    "clock-set",
     "unlocked",
     "keys-rotated",
 ]
@@ -48,6 +58,7 @@ class Event:
         login: id of the login it belongs to, or empty.
         generation: the token's generation, or 0.
         retry_at: of a refresh that failed: when Keyfob will ask again by itself, or None.
+        next_step: what a person can do, where that does not follow from the kind; else empty.
     """
 
     kind: Kind
@@ -58,20 +69,29 @@ class Event:
     login: str = ""
     generation: int = 0
     retry_at: float | None = None
+    next_step: str = ""
 
 
 class Subscription:
-    """What one listener has not read yet."""
+    """What one listener has not read yet.
 
-    def __init__(self) -> None:
-        self._queue: deque[Event] = deque(maxlen=BACKLOG)
+    Args:
+        without: kinds that it does not want to hear of.
+        backlog: how many it may leave unread.
+    """
+
+    def __init__(self, without: Collection[Kind] = (), backlog: int = BACKLOG) -> None:
+        self._queue: deque[Event] = deque(maxlen=backlog)
+        self._without = without
         self._news = asyncio.Event()
         self._closed = False
         self.missed = 0
 
     def put(self, event: Event) -> None:
         """Add an event; the oldest gives way when the listener is far behind."""
-        self.missed += len(self._queue) == BACKLOG
+        if event.kind in self._without:
+            return
+        self.missed += len(self._queue) == self._queue.maxlen
         self._queue.append(event)
         self._news.set()
 
@@ -117,9 +137,9 @@ class Events:
             listener.put(event)
 
     @contextmanager
-    def listen(self) -> Iterator[Subscription]:
-        """Listen for the length of the ``with`` block."""
-        subscription = Subscription()
+    def listen(self, *, without: Collection[Kind] = (), backlog: int = BACKLOG) -> Iterator[Subscription]:
+        """Listen for the length of the ``with`` block, to all but some kinds."""
+        subscription = Subscription(without, backlog)
         if self._closed:
             subscription.close()
         self._listeners.add(subscription)

@@ -24,6 +24,7 @@ from broker.core.account import Account
 from broker.core.advice import Need
 from broker.errors import KeyfobError
 from broker.events import Kind, Subscription
+from broker.usecases import derived
 from broker.usecases.context import Context
 
 log = logging.getLogger(__name__)
@@ -125,9 +126,11 @@ class Announcer:
             return  # nobody was told, so nothing is remembered as told
         now = self._ctx.clock()
         notices = [
-            _Notice(account, need, advice.next_step(account, now), await self._remembered(account, need))
+            _Notice(account, need, await derived.next_step(self._ctx, account), await self._remembered(account, need))
             for account in await self._ctx.store.accounts()
             if (need := advice.need(account, now)) is not None
+            # One login that a person has to mend is told once, however much is derived from it.
+            and not await derived.waits_for_parent(self._ctx, account)
         ]
         self._told = {notice.account.uuid: notice.told for notice in notices}
         due = [notice for notice in notices if notice.told.quiet_until <= now]

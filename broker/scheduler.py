@@ -98,3 +98,5 @@ class Scheduler:
             await self._ctx.handouts.flush(self._ctx.store)
         except KeyfobError as exc:
             log.warning("hand-outs could not be written down yet: %s", exc)
+        except Exception:
+            log.exception("a flush broke; the next one comes")

@@ -23,6 +23,8 @@ MAX_PORT = 65535
 MAX_PLACES = 100
 # A week of idling; whoever wants longer wants none.
 MAX_IDLE = 7 * 24 * 60
+# Fewer would not tell of a day; more would take longer to verify than a request may.
+LEAST_ENTRIES, MOST_ENTRIES = 100, 1_000_000
 
 
 def _path(text: str) -> Path:
@@ -53,6 +55,13 @@ def _idle(text: str) -> int:
     if not 0 <= minutes <= MAX_IDLE:
         raise ValueError
     return minutes
+
+
+def _entries(text: str) -> int:
+    entries = int(text)
+    if not LEAST_ENTRIES <= entries <= MOST_ENTRIES:
+        raise ValueError
+    return entries
 
 
 def _command(text: str) -> str:
@@ -106,6 +115,9 @@ class Settings:
     )
     notify_desktop: str = setting(
         _one_of(*ON_OFF), "tell it on the desktop too, where there is one", f"one of {', '.join(ON_OFF)}"
+    )
+    audit_entries: int = setting(
+        _entries, "how many entries of the audit are kept; the oldest are pruned", "100 to 1000000"
     )
     log: str = setting(_one_of(*LOG_LEVELS), "how much is logged", f"one of {', '.join(LOG_LEVELS)}")
     log_format: str = setting(_one_of(*LOG_FORMATS), "how log lines look", f"one of {', '.join(LOG_FORMATS)}")
@@ -193,6 +205,7 @@ def _defaults(home: Path, environ: Mapping[str, str], state_dir: Path | None) ->
         "notify_command": "",
         # Whoever sits at a desktop wants to know: a login is needed rarely, and without it a program fails later.
         "notify_desktop": "on",
+        "audit_entries": 100_000,  # some years of one person's programs, and 20 MB
         "log": "info",
         "log_format": "text",
     }

@@ -21,6 +21,8 @@ from broker.cli.main import VERBS, load
 from broker.core.account import State
 from broker.events import Kind
 from broker.providers.shape import check_shape
+from broker.store.chain import DAMAGED
+from broker.store.verify import Kind as BreakKind
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -201,7 +203,7 @@ def test_wrong_commands_are_refused() -> None:
     assert refusal(["tokn", "work"])
     assert refusal(["token", "work", "--min-tll", "5"])
     assert refusal(["app", "add", "backup"])
-    assert unknown_parts("keyfob audit") == ["keyfob audit"]
+    assert unknown_parts("keyfob vault") == ["keyfob vault"]
     assert unknown_parts("keyfob app drop NAME") == ["drop"]
     assert unknown_parts("keyfob service install --now --print") == ["--now"]
 
@@ -272,6 +274,15 @@ def test_states_and_events() -> None:
     assert {row[0] for row in rows(section("http-api.md", "Accounts"))} == states
     listed = re.findall(r"^((?:`[a-z-]+` ?)+)$", section("http-api.md", "Events"), re.MULTILINE)
     assert set(re.findall(r"`([a-z-]+)`", " ".join(listed))) == set(get_args(Kind))
+
+
+def test_audit_entries() -> None:
+    """The table of the audit's entries has every event but hand-outs, which are counted, and what else is written."""
+    table = [row[0] for row in rows(section("audit.md", "What is in it"))]
+    told = {word for cell in table for word in re.findall(r"[a-z][a-z-]+", cell)}
+    assert told == {*get_args(Kind), "notified", "missed", DAMAGED} - {"handed-out"}
+    breaks = {row[0] for row in rows(section("audit.md", "Is it as it was written?"))}
+    assert breaks == set(get_args(BreakKind))
 
 
 def spoken() -> str:

@@ -54,6 +54,7 @@ ROWS = [
     Row("refreshes_in_all", 8, ("1", 1), ("100", 100), ("9", 9)),
     texts("notify_command", "", "tell a", "tell b", "tell c"),
     texts("notify_desktop", "on", "off", "on", "off"),
+    Row("audit_entries", 100_000, ("100", 100), ("1000000", 1_000_000), ("5000", 5000)),
     texts("log", "info", "debug", "warning", "error"),
     texts("log_format", "text", "json", "text", "json"),
 ]

@@ -12,8 +12,8 @@ from broker.cli.arguments import json_flag
 from broker.cli.connect import connect
 
 HEADER = ("ACCOUNT", "PROVIDER", "STATE", "IDENTITY", "EXPIRES", "NEXT REFRESH", "LAST USED")
-# How accounts of programs renew themselves.
-MACHINE = ("client_credentials", "jwt_bearer")
+# How accounts renew themselves that may be nobody's: those of programs, and what is derived from such a one.
+MACHINE = ("client_credentials", "jwt_bearer", "token_exchange")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

@@ -20,8 +20,15 @@ UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 MAX_SECRET = 65_536
 # From here on two words look like one and its typing error: `tokn` is 0.89 like `token`, `users` 0.6 like `serve`.
 LIKENESS = 0.75
-# RFC 7591 2, OpenID Connect Core 9.
-AUTH_METHODS = ("none", "client_secret_basic", "client_secret_post", "client_secret_jwt", "private_key_jwt")
+# RFC 7591 2, OpenID Connect Core 9; and Keyfob's own name for HTTP Basic with an empty secret (RFC 6749 2.3.1).
+AUTH_METHODS = (
+    "none",
+    "client_secret_basic",
+    "client_secret_post",
+    "client_secret_jwt",
+    "private_key_jwt",
+    "client_id_basic",
+)
 # The file name that means stdin.
 STDIN = "-"
 
@@ -104,7 +111,7 @@ def param_flag(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         type=_pair,
-        help="what else its addresses need, such as tenant=contoso.com (see: keyfob provider presets)",
+        help="what else its addresses need, such as tenant=contoso.com (see: keyfob provider show NAME)",
     )
 
 
@@ -114,7 +121,8 @@ def auth_method_flag(parser: argparse.ArgumentParser) -> None:
         "--token-endpoint-auth-method",
         choices=AUTH_METHODS,
         metavar="M",
-        help=f"how the client proves itself: {', '.join(AUTH_METHODS)}; for the last one Keyfob makes the key",
+        help=f"how the client proves itself: {', '.join(AUTH_METHODS)} (HTTP Basic with an empty secret); for "
+        "private_key_jwt Keyfob makes the key",
     )
 
 
@@ -140,19 +148,37 @@ def seconds(text: str) -> float:
     return float(match[1]) * UNITS[match[2] or "s"]
 
 
+def span(text: str) -> float:
+    """Read a length of time as :func:`seconds` does, but with its unit: what ends after 90 may mean days as well."""
+    if text.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r} has no unit: write {text}d for days, {text}h for hours")
+    return seconds(text)
+
+
 def end(text: str) -> str:
     """Read when something ends: a date, a time with its zone, or how long from now; an RFC 3339 time comes out.
 
     A date is its first moment in UTC: what ends in the course of that day is not overrated.
     """
+    return _moment(text, 1)
+
+
+def begin(text: str) -> str:
+    """Read when something began: a date, a time with its zone, or how long ago; an RFC 3339 time comes out."""
+    return _moment(text, -1)
+
+
+def _moment(text: str, direction: int) -> str:
     from datetime import UTC, datetime, timedelta
 
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
         try:
-            moment = datetime.now(UTC) + timedelta(seconds=seconds(text))
+            moment = datetime.now(UTC) + direction * timedelta(seconds=span(text))
         except (argparse.ArgumentTypeError, OverflowError):
+            if text.isdigit():
+                span(text)  # it says what is missing
             raise argparse.ArgumentTypeError(
                 f"{text!r} is neither a date such as 2030-01-31 nor a length of time such as 90d"
             ) from None
@@ -181,8 +207,9 @@ def secret_from(path: str, what: str) -> str:
         reason = exc.strerror if isinstance(exc, OSError) else "it is not text"
         raise InvalidRequest(f"The {what} cannot be read from {path}: {reason}.") from exc
     text = text.strip()
+    where = "stdin" if path == STDIN else path
+    if "\n" in text:
+        raise InvalidRequest(f"There is more than one line in {where}.", f"The {what} alone is expected there.")
     if not text or not text.isprintable() or len(text) > MAX_SECRET:
-        raise InvalidRequest(
-            f"There is no {what} in {'stdin' if path == STDIN else path}.", "One line of text is expected."
-        )
+        raise InvalidRequest(f"There is no {what} in {where}.", "One line of text is expected.")
     return text

@@ -49,7 +49,22 @@ def run(args: argparse.Namespace) -> int:
     key = KEYS[read.key_source].format(key_file=read.key_file)
     terminal.say(f"The key is not in it, and without the key nobody can open it. It is {terminal.clean(key)}:")
     terminal.say("keep a copy of that too, and not beside this one.")
+    _tell_daemon(file)
     return 0
+
+
+def _tell_daemon(file: Path) -> None:
+    """Have it written into the audit, where a daemon runs; the copy is good either way."""
+    from broker.cli.connect import connect
+    from broker.client import ClientError
+
+    try:
+        with connect() as client:
+            told = {"action": "backed-up", "detail": terminal.clean(file.absolute())}
+            client.request("POST", "/v1/audit", told)
+    except ClientError as exc:
+        if exc.code != "daemon_not_running":
+            terminal.say(f"That is not in the audit: {terminal.clean(exc)}")
 
 
 def accounts(number: int) -> str:

@@ -149,9 +149,10 @@ def judge(accounts: list[dict[str, Any]], now: float) -> Iterator[Finding]:
         if state in WELL and not step:
             well += 1
             continue
-        ends = terminal.when(account.get("expires_at"), now)
-        if state in WELL and ends and not terminal.is_past(account["expires_at"], now):
-            yield Finding("account", "warning", f"{name}: its token ends {ends}, and nothing can renew it.", step, name)
+        if state in WELL and (ends := terminal.when(account.get("expires_at"), now)):
+            over = terminal.is_past(account["expires_at"], now)
+            detail = f"{name}: its token {'expired' if over else 'ends'} {ends}, and nothing can renew it."
+            yield Finding("account", "trouble" if over else "warning", detail, step, name)
             continue
         level: Level = "warning" if state in PASSING else "trouble"
         reason = f" {account['reason']}" if account.get("reason") else ""

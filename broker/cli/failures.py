@@ -16,21 +16,23 @@ def report(exc: ClientError, account: str | None) -> int:
         exc: what the client raised.
         account: the account that the command was about, or None.
     """
-    name = account or str(exc.problem.get("account") or "ACCOUNT")
+    about = str(exc.problem.get("account") or "")
+    name = account or about
     hints = [exc.hint]
     if exc.login_url and exc.login_url in str(exc):
         hints.append("" if "keyfob login" in str(exc) else f"Or begin it anew: keyfob login {name}")
     else:
-        if isinstance(exc, LoginNeeded):
-            hints.append(_unless_said(exc, f"keyfob login {name}"))
-        elif exc.code == "confirm_needed":
-            hints.append(_unless_said(exc, f"keyfob refresh {name} --confirm"))
+        if isinstance(exc, LoginNeeded) and name:
+            # Another account may be the one to log in to; then the daemon's words name it.
+            hints.append("" if "keyfob login" in str(exc) else f"Run: keyfob login {name}")
+        elif exc.code == "confirm_needed" and about:  # else it is another thing that wants a yes, such as a provider
+            hints.append(_unless_said(exc, f"keyfob refresh {about} --confirm"))
         if exc.login_url:
             hints.append(f"Or open: {exc.login_url}")
     if exc.approval_url:
         hints.append(f"The owner can allow it at {exc.approval_url}")
     if exc.retry_after:
-        hints.append(f"Try again in {exc.retry_after:.0f} s.")
+        hints.append(f"Try again in {terminal.span(exc.retry_after)}.")
     if isinstance(exc, NotAllowed):
         used = [name for name in ("KEYFOB_APP_KEY", "KEYFOB_APP_KEY_FILE") if os.environ.get(name)]
         hints += [f"{used[0]} is set, so this was asked as an app and not as the owner." if used else ""]

@@ -4,16 +4,20 @@ Called by ``main``. The login itself happens in the daemon; this starts it, show
 """
 
 import argparse
+import contextlib
 import getpass
 import os
 import shlex
+import signal
 import sys
+import threading
 import time
+from collections.abc import Iterator
 from datetime import datetime
 from functools import partial
 from typing import Any
 
-from broker.cli import device, terminal, ways
+from broker.cli import device, paste, terminal, ways
 from broker.cli.accounts import identity
 from broker.cli.arguments import STDIN, auth_method_flag, end, json_flag, name, param_flag, seconds, secret_from
 from broker.cli.browser import open_in_browser
@@ -23,15 +27,22 @@ from broker.cli.spinner import Spinner
 from broker.client import Client, ClientError, quote
 from broker.errors import InvalidRequest, LoginFailed
 
-FLOWS = ("browser", "paste", "device", "client-credentials", "jwt-bearer", "token")
+FLOWS = ("browser", "paste", "device", "client-credentials", "jwt-bearer", "token-exchange", "token", "refresh-token")
 # These need nobody: the login is done as soon as it is begun.
 MACHINE_FLOWS = ("client-credentials", "jwt-bearer")
+# What a person brings along to these -> the option that names its file.
+BROUGHT = {"token": "token", "refresh-token": "refresh-token"}
 ACCOUNT_HELP = "its name (default: the one that this person has there already, else PROVIDER, else PROVIDER-PERSON)"
-SCOPE_HELP = "scopes to ask for; of an ACCOUNT that there is, beside those that it asked for before"
-FLOW_HELP = (
-    "how (default: as before for an account of a program, else browser; where no browser is at hand, as over SSH: "
-    "device, else paste)"
+SCOPE_HELP = (
+    "scopes to ask for; of a person's ACCOUNT that there is, beside those that it asked for before (a program's asks "
+    "for these alone)"
 )
+FLOW_HELP = (
+    "how (default: as before for an account that needs nobody; token-exchange with --from; else browser; where no "
+    "browser is at hand, as over SSH: device, else paste)"
+)
+AUDIENCE_HELP = f"whom the token is for, with {', '.join(MACHINE_FLOWS)} or token-exchange"
+FROM_HELP = "derive it from this account: its tokens are that one's, exchanged (RFC 8693)"
 # Starting may mean discovery and registration, finishing means exchange and identity: some calls of 20 s each.
 STEP_TIMEOUT = 180.0
 # How long one look at the login may hang; short enough for every idle timeout in between.
@@ -58,8 +69,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--client-secret-file", metavar="FILE|-", help="file with its secret; - is stdin")
     auth_method_flag(parser)
     parser.add_argument("--subject", metavar="S", help="for whom, with --flow jwt-bearer (default: the client itself)")
-    parser.add_argument("--audience", metavar="A", help=f"whom the token is for, with {' or '.join(MACHINE_FLOWS)}")
+    parser.add_argument("--audience", metavar="A", help=AUDIENCE_HELP)
+    parser.add_argument("--from", metavar="ACCOUNT", dest="source", type=name, help=FROM_HELP)
     parser.add_argument("--token-file", metavar="FILE|-", help="file with the token, for --flow token; - is stdin")
+    parser.add_argument(
+        "--refresh-token-file",
+        metavar="FILE|-",
+        help="file with another program's refresh token, for --flow refresh-token; from then on only Keyfob may use it",
+    )
     parser.add_argument("--expires", metavar="DATE|90d", type=end, help="when that token ends, for --flow token")
     parser.add_argument("--private", action="store_true", help="a new provider may be at a private address")
     parser.add_argument("--no-browser", action="store_true", help="print the address instead of opening it")
@@ -76,7 +93,8 @@ def run(args: argparse.Namespace) -> int:
         ClientError: the daemon refused, or is not there.
     """
     _check(args)
-    with connect() as client:
+    args.flow = args.flow or ("token-exchange" if args.source else None)
+    with connect() as client, _ended_by_signal():
         known = _providers(client) if args.resource or "://" in (args.provider or "") else None
         try:
             login = client.request("POST", "/v1/logins", _body(args), STEP_TIMEOUT)
@@ -91,7 +109,11 @@ def run(args: argparse.Namespace) -> int:
             if login["state"] == "pending":
                 if args.flow is None and not args.no_browser and not ways.browser_is_here(os.environ):
                     _show_tunnel(client, login, args)
-                login = _paste(client, path, login) if "authorization_url" in login else _show_way(login, args)
+                login = (
+                    paste.carry(client, path, login, STEP_TIMEOUT)
+                    if "authorization_url" in login
+                    else _show_way(login, args)
+                )
             login = _wait(client, path, login, args.timeout)
         except BaseException as exc:
             if login["state"] == "pending":
@@ -111,6 +133,19 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+@contextlib.contextmanager
+def _ended_by_signal() -> Iterator[None]:
+    """Let a SIGTERM end the command like Ctrl-C does, so that the login is cancelled and not left pending."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only that one may say what a signal does
+        return
+    before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def _providers(client: Client) -> set[str]:
     return {one["name"] for one in client.request("GET", "/v1/providers")["providers"]}
 
@@ -121,16 +156,23 @@ def _check(args: argparse.Namespace) -> None:
             "Name the provider of a new login.",
             "keyfob login --provider NAME|URL; the names: keyfob provider list, keyfob provider presets",
         )
-    if args.token_file and args.flow != "token":
-        raise InvalidRequest("--token-file goes with --flow token.")
+    if args.source and args.flow not in (None, "token-exchange"):
+        raise InvalidRequest("--from goes with --flow token-exchange.")
+    if args.source and args.account is None:
+        raise InvalidRequest("Name the account to make.", f"keyfob login NAME --from {args.source}")
+    for flow, option in BROUGHT.items():
+        file = getattr(args, f"{option.replace('-', '_')}_file")
+        if file and args.flow != flow:
+            raise InvalidRequest(f"--{option}-file goes with --flow {flow}.")
+        if args.flow == flow and not file and not sys.stdin.isatty():
+            raise InvalidRequest("Where is the token?", f"Add --{option}-file FILE, or --{option}-file - for stdin.")
     if args.expires and args.flow != "token":
         raise InvalidRequest("--expires goes with --flow token.", "Of other tokens the provider says when they end.")
     if args.only_scope and not args.scope:
         raise InvalidRequest("--only-scope goes with --scope.")
-    if args.client_secret_file == STDIN and (args.token_file == STDIN or args.flow == "paste"):
+    from_stdin = STDIN in (args.token_file, args.refresh_token_file)
+    if args.client_secret_file == STDIN and (from_stdin or args.flow == "paste"):
         raise InvalidRequest("Only one thing can come from stdin.", "Put the client secret into a file.")
-    if args.flow == "token" and not args.token_file and not sys.stdin.isatty():
-        raise InvalidRequest("Where is the token?", "Add --token-file FILE, or --token-file - for stdin.")
 
 
 def _body(args: argparse.Namespace) -> dict[str, Any]:
@@ -150,17 +192,20 @@ def _body(args: argparse.Namespace) -> dict[str, Any]:
         "token_endpoint_auth_method": args.token_endpoint_auth_method,
         "subject": args.subject,
         "audience": args.audience,
+        "from": args.source,
     }
     if args.client_secret_file:
         body["client_secret"] = secret_from(args.client_secret_file, "client secret")
     if args.flow == "token":
-        ask = not args.token_file
-        body["access_token"] = (
-            getpass.getpass("Paste the token (it is not shown): ").strip()
-            if ask
-            else secret_from(args.token_file, "token")
-        )
+        body["access_token"] = _brought(args.token_file, "token")
+    elif args.flow == "refresh-token":
+        body["refresh_token"] = _brought(args.refresh_token_file, "refresh token")
     return {key: value for key, value in body.items() if value not in (None, [])}
+
+
+def _brought(path: str | None, what: str) -> str:
+    """Read a token from the file that the person names, or ask for it."""
+    return secret_from(path, what) if path else getpass.getpass(f"Paste the {what} (it is not shown): ").strip()
 
 
 def _can_paste(args: argparse.Namespace) -> bool:
@@ -214,6 +259,8 @@ def _again(args: argparse.Namespace, login: dict[str, Any], flow: str | None) ->
     for option in ("token_endpoint_auth_method", "subject", "audience"):
         if value := getattr(args, option):
             words += [f"--{option.replace('_', '-')}", value]
+    if args.source:
+        words += ["--from", args.source]
     if flow not in (None, "browser"):
         words += ["--flow", flow]
     return shlex.join(words)
@@ -223,54 +270,22 @@ def _client_needed(exc: ClientError, args: argparse.Namespace) -> int:
     """Say how a client is made by hand: where, what to paste there, and the command to run then."""
     provider = str(exc.problem.get("provider") or args.provider)
     where = exc.problem.get("register_url") or "in the provider's settings for developers"
-    command = f"{_again(args, {'provider': provider}, args.flow)} --client-id ID"
+    # Always with its provider: a first login that is under way, and would tell it, is forgotten after ten minutes.
+    named = argparse.Namespace(**{**vars(args), "provider": provider})
+    command = f"{_again(named, {'provider': provider}, args.flow)} --client-id ID"
     needed = exc.problem.get("client_secret")
+    unknown = f"Provider '{provider}' does not know Keyfob yet: make a client there, once."
+    tried = exc.problem.get("registration")
     terminal.fail(
-        f"Provider '{provider}' does not know Keyfob yet: make a client there, once.",
+        f"Keyfob tried to register itself, and could not: {tried} Make a client there, once." if tried else unknown,
         f"1. Make one: {where}",
         f"2. Give it exactly this redirect URI: {exc.problem['redirect_uri']}",
         f"3. Run: {command}{' --client-secret-file FILE' if needed == 'needed' else ''}",
         "   If it has a secret, add: --client-secret-file FILE" if needed == "optional" else "",
         f"What to choose there: keyfob provider show {provider}",
+        f"Or try again in {terminal.span(exc.retry_after)}; Keyfob then tries again, too." if exc.retry_after else "",
     )
     return exc.exit_code
-
-
-def _paste(client: Client, path: str, login: dict[str, Any]) -> dict[str, Any]:
-    """Let the person carry the code from the browser to here."""
-    terminal.say(f"1. Open this address in any browser and log in:\n   {terminal.clean(login['authorization_url'])}")
-    terminal.say(
-        "2. Paste the code that is shown then. Where a page cannot be loaded instead, paste its whole address."
-    )
-    terminal.say("   Paste it here and nowhere else, whoever asks for it.")
-    asks = sys.stdin.isatty()
-    while True:
-        pasted = _pasted(asks=asks)
-        kind = "url" if pasted.lower().startswith(("http://", "https://")) else "code"
-        try:
-            answer = client.request("POST", f"{path}/finish", {kind: pasted}, STEP_TIMEOUT)
-        except ClientError as exc:
-            if exc.code == "login_failed":
-                return {**login, "state": "failed", "reason": exc.detail}
-            # What cannot belong to this login leaves it waiting, so whoever is there may paste again.
-            if not asks or exc.code != "invalid_request":
-                raise
-            terminal.fail(exc.detail, exc.hint, "Paste again, or give up with Ctrl-C.")
-        else:
-            return {**login, **(answer or {})}
-
-
-def _pasted(*, asks: bool) -> str:
-    """Read one line that is not empty; where nobody can be asked again, an empty one is the end too."""
-    while True:
-        if asks:
-            sys.stderr.write("> ")
-            sys.stderr.flush()
-        line = sys.stdin.readline()
-        if pasted := line.strip():
-            return pasted
-        if not line or not asks:
-            raise LoginFailed("Nothing was pasted, so the login was cancelled.")
 
 
 def _wait(client: Client, path: str, login: dict[str, Any], timeout: float | None) -> dict[str, Any]:
@@ -306,10 +321,18 @@ def _cancel(client: Client, path: str) -> None:
 
 def _tell(account: dict[str, Any], *, as_json: bool) -> None:
     label, who = terminal.clean(account["account"]), identity(account)
-    terminal.say(f"Logged in{f' as {terminal.paint(who)}' if who else ''}: account {label!r}.")
+    source = f", derived from {terminal.clean(account['from'])!r}" if account.get("from") else ""
+    terminal.say(f"Logged in{f' as {terminal.paint(who)}' if who else ''}: account {label!r}{source}.")
     if account.get("missing_scope"):
         terminal.say("Not all that was asked for was granted; programs that need the rest will be turned away.")
         terminal.say(f"  asked: {terminal.clean(account['asked_scope'])}; granted: {terminal.clean(account['scope'])}")
+        terminal.say(f"  To ask again: keyfob login {label} --scope {terminal.clean(account['missing_scope'])}")
+    if account["state"] == "active" and "renewal" in account and account["renewal"] is None:
+        ends = terminal.when(account.get("expires_at"), time.time())
+        terminal.say(
+            "No refresh token came, so nothing can renew this login. "
+            + (f"Its token ends {ends}: log in again then." if ends else "When it ends was not said.")
+        )
     if as_json:
         terminal.result_json(account)
     else:

@@ -34,4 +34,6 @@ def run(args: argparse.Namespace) -> int:
     else:
         detail = terminal.clean(answer.get("detail") or "the provider did not confirm it")
         terminal.say(f"Account '{args.account}' is forgotten here, but not revoked at the provider: {detail}")
+    if children := answer.get("derived"):
+        terminal.say(f"Nothing renews what was derived from it any more: {terminal.clean(', '.join(children))}")
     return 0

@@ -30,6 +30,7 @@ VERBS = {
     "logout": ("logout", "revoke and forget an account"),
     "provider": ("providers", "the providers that accounts log in at"),
     "app": ("apps", "the programs that have a key of their own"),
+    "audit": ("audit", "show who got which token when, and what was done; --verify checks it"),
     "status": ("status", "show how the daemon is"),
     "doctor": ("doctor", "look at everything, and say what to do"),
     "lock": ("lock", "hand out nothing until it is unlocked"),
@@ -69,6 +70,7 @@ Providers and programs
 
 Look after it
   status                   how the daemon is
+  audit                    who got which token when, and what was done
   doctor                   look at everything, and say what to do
   lock                     hand out nothing until it is unlocked
   unlock                   ask for the key again, or take the passphrase

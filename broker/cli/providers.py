@@ -61,6 +61,9 @@ def _configure_add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--scope", metavar="S", nargs="+", action="extend", default=[], help="scopes that logins ask for"
     )
+    parser.add_argument(
+        "--grants", metavar="G", nargs="+", action="extend", default=[], help="grant types that the server announces"
+    )
     parser.add_argument("--private", action="store_true", help="it may be at a private or special-purpose address")
     json_flag(parser)
 
@@ -90,7 +93,7 @@ def _configure_metadata(parser: argparse.ArgumentParser) -> None:
 
 def _configure_presets(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "search", metavar="SEARCH", nargs="?", default="", help="only those with this in name, title or notes"
+        "search", metavar="SEARCH", nargs="*", default=[], help="only those with these words in name, title or notes"
     )
     json_flag(parser)
 
@@ -128,6 +131,7 @@ def _body(args: argparse.Namespace) -> dict[str, Any]:
     keys = ("preset", "issuer", "base_url", *ENDPOINTS, "client_id", "token_endpoint_auth_method")
     body = {"name": args.provider} | {key: getattr(args, key) for key in keys}
     body["scope"] = [scope for text in args.scope for scope in text.split()]
+    body["grants"] = [grant for text in args.grants for grant in text.split()]
     body["private"] = args.private or None
     body["parameters"] = dict(args.params) or None
     if args.client_secret_file:
@@ -204,14 +208,14 @@ def _client_metadata(args: argparse.Namespace) -> int:
 def _presets(args: argparse.Namespace) -> int:
     with connect() as client:
         answer = client.request("GET", "/v1/presets")
-    wanted = args.search.lower()
-    presets = [one for one in answer["presets"] if wanted in _searched(one)]
+    wanted = " ".join(args.search)
+    presets = [one for one in answer["presets"] if all(word in _searched(one) for word in wanted.lower().split())]
     if args.json:
         terminal.result_json({"presets": presets})
         return 0
     if not presets:
-        near = nearest(args.search, (one["name"] for one in answer["presets"]))
-        terminal.say(f"No preset has '{terminal.clean(args.search)}' in its name, title or notes.{near}")
+        near = nearest(wanted, (one["name"] for one in answer["presets"]))
+        terminal.say(f"No preset has '{terminal.clean(wanted)}' in its name, title or notes.{near}")
         terminal.say("Any issuer works as well: keyfob login --provider ISSUER-URL")
         return 0
     header = ("PRESET", "TITLE", "LOG IN WITH", "NEEDS", "UNSURE")
@@ -227,9 +231,7 @@ def _searched(preset: dict[str, Any]) -> str:
 
 def ways(preset: dict[str, Any]) -> str:
     """Return how a person logs in; a paste login goes wherever a browser does."""
-    # A token made by hand is a way where the provider has a page to make one.
-    shown = ("browser", "device", *(("token",) if preset.get("static_token_url") else ()))
-    return " ".join(flow for flow in preset["flows"] if flow in shown)
+    return " ".join(flow for flow in preset["flows"] if flow in ("browser", "device", "token"))
 
 
 def _fitting(header: Row, rows: Sequence[Row], *, title: int) -> Sequence[Row]:

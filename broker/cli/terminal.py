@@ -121,16 +121,17 @@ def when(moment: object, now: float) -> str:
     seconds = _until(moment, now)
     if seconds is None:
         return clean(moment) if moment else ""
-    size = abs(seconds)
-    if size < 2 * MINUTE:
-        text = f"{size:.0f} s"
-    elif size < 2 * HOUR:
-        text = f"{size / MINUTE:.0f} min"
-    elif size < 2 * DAY:
-        text = f"{size / HOUR:.0f} h"
-    else:
-        text = f"{size / DAY:.0f} d"
+    text = span(abs(seconds))
     return f"in {text}" if seconds >= 0 else f"{text} ago"
+
+
+def span(seconds: float) -> str:
+    """Return a length of time as people say it: ``95 s``, ``42 min``, ``3 d``."""
+    if seconds < 2 * MINUTE:
+        return f"{seconds:.0f} s"
+    if seconds < 2 * HOUR:
+        return f"{seconds / MINUTE:.0f} min"
+    return f"{seconds / HOUR:.0f} h" if seconds < 2 * DAY else f"{seconds / DAY:.0f} d"
 
 
 def is_past(moment: object, now: float) -> bool:

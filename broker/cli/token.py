@@ -24,6 +24,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="scope that it must carry, and no other where it can be had; repeatable",
     )
     parser.add_argument("--resource", metavar="R", help="resource that it must be for (RFC 8707)")
+    parser.add_argument("--audience", metavar="NAME", help="whom it must be for, by token exchange (RFC 8693)")
     parser.add_argument("--id-token", action="store_true", help="print the OpenID Connect ID token instead")
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--header", action="store_true", help="print the line 'Authorization: Bearer TOKEN'")
@@ -33,7 +34,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Ask once, and print."""
     with connect() as client:
-        token = client.token(args.account, args.min_ttl, args.scope, args.resource, id_token=args.id_token)
+        token = client.token(
+            args.account, args.min_ttl, args.scope, args.resource, audience=args.audience, id_token=args.id_token
+        )
     if args.json:
         terminal.result_json(_members(token))
         return 0
@@ -50,4 +53,5 @@ def _members(token: Token) -> dict[str, object]:
         "expires_in": token.expires_in,
         "scope": token.scope,
         "resource": token.resource,
+        "audience": token.audience,
     }

@@ -46,13 +46,13 @@ class Renewal:
     """How an account gets its next access token, fixed at login.
 
     Attributes:
-        by: the grant: a refresh token (RFC 6749 6), the client's own credentials (RFC 6749 4.4), or an assertion that
-            Keyfob signs anew each time (RFC 7523 2.1).
-        subject: for whom the assertion asks; empty for the other grants.
+        by: the grant: a refresh token (RFC 6749 6), the client's own credentials (RFC 6749 4.4), an assertion that
+            Keyfob signs anew each time (RFC 7523 2.1), or the living token of another account (RFC 8693).
+        subject: for whom the assertion asks; at an exchange the uuid of that other account; else empty.
         audience: whom the token is for, or at an assertion whom that is for; empty where the login named none.
     """
 
-    by: Literal["refresh_token", "client_credentials", "jwt_bearer"] = "refresh_token"
+    by: Literal["refresh_token", "client_credentials", "jwt_bearer", "token_exchange"] = "refresh_token"
     subject: str = ""
     audience: str = ""
 
@@ -129,7 +129,8 @@ class Uncertain:
     Attributes:
         since: when the first answer was lost.
         reason: what happened, for people; it never says "revoked": nobody knows that.
-        retry_at: when Keyfob asks again by itself: once nothing can be lost by it any more.
+        retry_at: not before this does Keyfob ask again by itself; nor before the token is over that the account still
+            has: then nothing can be lost by it any more. See ``Account.quiet_until``.
         attempts: answers lost in a row, at least 1.
     """
 
@@ -213,24 +214,53 @@ class Account:
     renewal: Renewal = BY_REFRESH_TOKEN
 
     @property
-    def is_machine(self) -> bool:
-        """Whether it is a program's own account: it renews itself without a refresh token, and nobody logs in to it.
+    def quiet_until(self) -> float:
+        """Until when trouble keeps Keyfob from asking by itself, in epoch seconds; 0 where there is none."""
+        match self.state:
+            case RefreshingFailed(retry_at=retry_at, throttled_until=throttled_until):
+                return max(retry_at, throttled_until)
+            case Uncertain(retry_at=retry_at):
+                return max(retry_at, (self.token.expires_at or 0.0) if self.token is not None else 0.0)
+            case _:
+                return 0.0
 
-        So a request can spend nothing that could be lost with its answer.
-        """
+    @property
+    def is_machine(self) -> bool:
+        """Whether it is a program's own account: nobody logs in to it."""
+        return self.renewal.by in ("client_credentials", "jwt_bearer")
+
+    @property
+    def is_derived(self) -> bool:
+        """Whether its tokens are those of another account, exchanged (RFC 8693): that one's login is its own too."""
+        return self.renewal.by == "token_exchange"
+
+    @property
+    def spends_nothing(self) -> bool:
+        """Whether it renews itself without a refresh token: nothing can be lost with the answer to a request."""
         return self.renewal.by != "refresh_token"
 
     @property
     def renewable(self) -> bool:
         """Whether there is anything to get a new access token with."""
-        return self.is_machine or self.has_refresh_token
+        return self.spends_nothing or self.has_refresh_token
+
+    @property
+    def audience(self) -> str | None:
+        """Whom its tokens are for, as the login named it (RFC 8693 2.1); None for nobody in particular."""
+        tells = self.renewal.by in ("client_credentials", "token_exchange")
+        return (self.renewal.audience or None) if tells else None
+
+    @property
+    def by_hand(self) -> bool:
+        """Whether a person made its token at the provider: no client can bring another one, only a person."""
+        return isinstance(self.state, Static) or not self.destination.client_id
 
     @property
     def label(self) -> str:
         """What people read: who is logged in, or which client it is the account of; empty where nobody knows."""
         if self.identity is not None:
             return self.identity.label
-        return self.destination.client_id if self.is_machine else ""
+        return self.destination.client_id if self.spends_nothing else ""
 
     @property
     def scope(self) -> tuple[str, ...]:

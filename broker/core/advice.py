@@ -13,6 +13,7 @@ from broker.core.timing import DAY, is_expired
 # State -> the next step. Those that are well have none.
 STEPS: Mapping[str, str] = {
     "needs-login": "Log in again: keyfob login {name}",
+    "needs-login-static": "Bring a new token: keyfob login {name} --flow token --token-file FILE",
     "misconfigured": (
         "Mend the client at the provider, then log in again: "
         "keyfob login {name} --client-id ID --client-secret-file FILE"
@@ -23,7 +24,7 @@ STEPS: Mapping[str, str] = {
         "To find out now, which may end the login: keyfob refresh {name} --confirm"
     ),
     "suspect": "If no other copy of this database is in use: keyfob refresh {name} --confirm",
-    "pending": "Finish the login in a browser, or begin anew: keyfob login {name}",
+    "pending": "Finish the login in a browser, or begin anew: {again}",
     "expired": "Nothing can renew this token. Log in again: keyfob login {name}",
     "expired-static": "Bring a new token: keyfob login {name} --flow token --token-file FILE",
     "ends": "Nothing can renew this token. Before it ends, log in again: keyfob login {name}",
@@ -53,9 +54,17 @@ class Need:
     once: bool = False
 
 
-def step(state: str, name: str) -> str:
-    """Return what a person can do about the account ``name`` in a state; empty where nothing has to be done."""
-    return STEPS.get(state, "").format(name=name)
+def exchange_forbidden(name: str) -> str:
+    """Return what a person can do where the client may not exchange tokens for the account ``name``."""
+    return f"Let it exchange tokens at the provider (RFC 8693), or mend it there; then: keyfob login {name}"
+
+
+def step(state: str, name: str, again: str = "") -> str:
+    """Return what a person can do about the account ``name`` in a state; empty where nothing has to be done.
+
+    ``again`` is the command that begins a first login anew, where that is more than the account's name.
+    """
+    return STEPS.get(state, "").format(name=name, again=again or f"keyfob login {name}")
 
 
 def next_step(account: Account, now: float) -> str:
@@ -63,9 +72,11 @@ def next_step(account: Account, now: float) -> str:
     state = account.state.name
     if isinstance(account.state, RefreshingFailed) and account.state.throttled_until > now:
         return THROTTLED
+    kind = "-static" if account.by_hand else ""
+    if isinstance(account.state, NeedsLogin):
+        return step(f"{state}{kind}", account.name)
     if state not in ("static", "active"):
         return step(state, account.name)
-    kind = "-static" if state == "static" else ""
     if _has_ended(account, now):
         return step(f"expired{kind}", account.name)
     return step(f"ends{kind}", account.name) if _reminder(account, now) is not None else ""

@@ -10,9 +10,18 @@ from typing import Any, Literal
 from broker.core.account import Destination
 from broker.core.secret import Secret
 
-Flow = Literal["browser", "paste", "device", "client-credentials", "jwt-bearer", "token", "refresh-token"]
+Flow = Literal[
+    "browser", "paste", "device", "client-credentials", "jwt-bearer", "token-exchange", "token", "refresh-token"
+]
 # The client signs with a private key that Keyfob made (OpenID Connect Core 9).
 BY_KEY = "private_key_jwt"
+# HTTP Basic with the client id and an empty secret, which RFC 6749 2.3.1 lets a client send that has none: what Reddit
+# wants of an "installed app". No registry has a name for it.
+BY_ID = "client_id_basic"
+# How a client without any secret says who it is.
+PUBLIC = ("none", BY_ID)
+# Whose a client is (``Client.origin``) that proved itself as a program only: no login of a person takes it by itself.
+PROGRAMS = "program"
 LoginState = Literal["pending", "done", "failed", "expired"]
 
 # A person who was called away finds the page still good; a stolen link is not good for long.
@@ -27,9 +36,10 @@ class Client:
         uuid: the row's own id; empty while it is not kept.
         provider: the configured provider it belongs to.
         client_id: as the provider knows it.
-        auth_method: ``none``, ``client_secret_basic``, ``client_secret_post`` (RFC 7591 2), ``client_secret_jwt`` or
-            ``private_key_jwt`` (OpenID Connect Core 9).
-        origin: ``given`` by a person, ``registered`` by Keyfob, or ``preset`` (a public client that comes with it).
+        auth_method: ``none``, ``client_secret_basic``, ``client_secret_post`` (RFC 7591 2), ``client_secret_jwt``,
+            ``private_key_jwt`` (OpenID Connect Core 9) or ``client_id_basic``: HTTP Basic with an empty secret.
+        origin: ``given`` by a person, ``registered`` by Keyfob, ``preset`` (a public client that comes with it), or
+            ``program``: given with the login of a program.
         has_secret: whether the store holds what proves it: a client secret, or a private key.
         created_at: when it was made or last brought, in epoch seconds.
         redirect_uris: where answers may go, as Keyfob registered it; empty where nobody knows.

@@ -60,11 +60,12 @@ Caller = Owner | App
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """What a caller wants of an account."""
+    """What a caller wants of an account: scopes, an RFC 8707 resource, an RFC 8693 audience; what is left out, any."""
 
     account: str
     scope: tuple[str, ...] = ()
     resource: str | None = None
+    audience: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,7 @@ class Allowed:
 
 @dataclass(frozen=True, slots=True)
 class Narrow:
-    """A token that carries less than the account's own, or is for another resource.
+    """A token that carries less than the account's own, or is for another resource or audience.
 
     Attributes:
         wish: what it is to carry.
@@ -106,22 +107,30 @@ class Denied:
 
 
 def decide(
-    caller: Caller, ask: Ask, granted_scope: Sequence[str], resource: str | None, now: float
+    caller: Caller,
+    ask: Ask,
+    granted_scope: Sequence[str],
+    resource: str | None,
+    now: float,
+    audience: str | None = None,
 ) -> Allowed | Narrow | Denied:
     """Decide whether ``caller`` may have the token that ``ask`` describes.
 
     Args:
         caller: who asks.
-        ask: the account, and the scopes and the resource that the caller names.
+        ask: the account, and the scopes, the resource and the audience that the caller names.
         granted_scope: the scopes that the account's token carries; empty where the provider does not tell.
         resource: the resource that the account's token is for; None where it is for no particular one.
         now: epoch seconds.
+        audience: whom the account's token is for; None where it is for nobody in particular.
     """
     grant = None
     if isinstance(caller, App):
         # First of all: what a stranger may not have, it may not ask about either.
         grant = next((grant for grant in caller.grants if grant.account == ask.account), None)
-        reason = _beyond_grant(caller, grant, ask, resource, now)
+        reason = _beyond_grant(caller, grant, ask, resource, now) or _beyond_target(
+            caller, grant, ask, resource, audience
+        )
         if reason:
             return Denied(reason, caller.name, ask.account)
     if granted_scope and not set(ask.scope) <= set(granted_scope):
@@ -132,16 +141,50 @@ def decide(
             ask.account,
             f"Only another login can bring that: keyfob login {ask.account} --scope {missing}",
         )
-    wanted = ask.resource or (grant.resource if grant is not None else None) or resource
+    wanted, whom = _target(ask, grant, resource, audience)
     limit = grant.scope if grant is not None else ()
-    reason = _unfit(caller, ask, granted_scope, limit, None if wanted == resource else wanted)
+    other = f"resource '{wanted}'" if wanted not in (None, resource) else ""
+    other = f"audience '{whom}'" if whom not in (None, audience) else other
+    reason = _unfit(caller, ask, granted_scope, limit, other)
     if not reason and not (ask.scope and set(ask.scope) < set(granted_scope)):
         return Allowed()
     # What is limited is always named: a request without a scope would be for all of the login's.
     scope = ask.scope or tuple(item for item in limit if not granted_scope or item in granted_scope)
     if limit and not scope:
         return Denied(reason, caller.name, ask.account)
-    return Narrow(Wish(tuple(sorted(scope)), wanted), own_will_do=not reason, reason=reason)
+    if whom not in (None, audience) and isinstance(caller, App):
+        # For another audience a provider may give other scopes; an app was granted no more than the account has.
+        scope = scope or tuple(granted_scope)
+    return Narrow(Wish(tuple(sorted(scope)), wanted, whom), own_will_do=not reason, reason=reason)
+
+
+def _target(
+    ask: Ask, grant: AppGrant | None, resource: str | None, audience: str | None
+) -> tuple[str | None, str | None]:
+    """Return the resource and the audience that the token is to be for.
+
+    Where one of them is named, the account's own of the other kind goes: it would make the token good for both.
+    """
+    named = ask.resource or (grant.resource if grant is not None else None)
+    if ask.audience not in (None, audience):
+        return named, ask.audience
+    if named not in (None, resource):
+        return named, None if ask.audience is None else audience
+    return resource, audience
+
+
+def _beyond_target(app: App, grant: AppGrant | None, ask: Ask, resource: str | None, audience: str | None) -> str:
+    """Return why ``app`` may not ask for the audience that it names; empty where it may.
+
+    An audience is another name for where a token goes. Whoever may go to one place only gets to no other by that name.
+    """
+    if ask.audience is None or grant is None:
+        return ""
+    if grant.resource is not None:
+        return f"app '{app.name}' was granted resource '{grant.resource}' only, and no audience"
+    if ask.audience != audience and (resource or audience):
+        return f"app '{app.name}' was granted no audience but the account's own"
+    return ""
 
 
 def _beyond_grant(app: App, grant: AppGrant | None, ask: Ask, resource: str | None, now: float) -> str:
@@ -162,7 +205,7 @@ def _beyond_grant(app: App, grant: AppGrant | None, ask: Ask, resource: str | No
     return ""
 
 
-def _unfit(caller: Caller, ask: Ask, carried: Sequence[str], limit: Sequence[str], other: str | None) -> str:
+def _unfit(caller: Caller, ask: Ask, carried: Sequence[str], limit: Sequence[str], other: str) -> str:
     """Return why the account's own token is not for this caller; empty where it is.
 
     Args:
@@ -170,10 +213,10 @@ def _unfit(caller: Caller, ask: Ask, carried: Sequence[str], limit: Sequence[str
         ask: for what.
         carried: the scopes of the account's token.
         limit: the scopes that the caller may have; empty for all.
-        other: the resource that is wanted, where it is not the token's.
+        other: the resource or audience that is wanted, in words, where it is not the token's; else empty.
     """
-    if other is not None:
-        return f"the token of account '{ask.account}' is not for resource '{other}'"
+    if other:
+        return f"the token of account '{ask.account}' is not for {other}"
     if limit and not carried:
         return f"the token of account '{ask.account}' may carry more than app '{caller.name}' may have"
     if limit and not set(carried) <= set(limit):

@@ -18,6 +18,9 @@ LEAST_MARGIN = 120.0
 MARGIN_PART = 0.2
 # Short-lived tokens are renewed at two thirds of their life, whatever the margins above would say.
 SHORT_PART = 1 / 3
+# ... but by itself no token is renewed more often than one of 10 s would be: one of a second would be asked for at once
+# after it came, for ever. Who asks for one that has ended still gets the next.
+SHORTEST_LIFE = 10.0
 # Where a refresh kills the old access token, every refresh breaks requests under way: so late, but not too late.
 LATE_MARGIN = 60.0
 # Accounts that were made together should not be renewed together: up to this part of the lifetime earlier, ...
@@ -110,12 +113,12 @@ def due_at(token: Token, policy: Policy, seed: str) -> float | None:
     margin = LATE_MARGIN if policy.kills_old_access_token else max(LEAST_MARGIN, lifetime * MARGIN_PART)
     margin = min(margin, lifetime * SHORT_PART)
     jitter = random.Random(seed).random() * min(JITTER_MOST, lifetime * JITTER_PART)  # noqa: S311 -- spread, not secrecy
-    return token.expires_at - margin - jitter
+    return max(token.expires_at - margin - jitter, token.issued_at + SHORTEST_LIFE * (1 - SHORT_PART - JITTER_PART))
 
 
 def dies_at(account: Account, policy: Policy) -> float | None:
     """When the refresh token dies of not being used, in epoch seconds; None where that is unknown or never."""
-    if account.is_machine:
+    if account.spends_nothing:
         return None
     if account.last_refresh_at is None or policy.idle_days is None:
         return account.refresh_expires_at
@@ -155,10 +158,8 @@ def _due(account: Account, policy: Policy) -> float | None:
             due = due_at(account.token, policy, f"{account.uuid}/{account.generation}")
             alive = keep_alive_at(account, policy)
             return due if alive is None else alive if due is None else min(due, alive)
-        case RefreshingFailed(retry_at=retry_at, throttled_until=throttled_until):
-            return max(retry_at, throttled_until)
-        case Uncertain(retry_at=retry_at):
-            return retry_at
+        case RefreshingFailed() | Uncertain():
+            return account.quiet_until
         case _:
             return None
 

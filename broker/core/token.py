@@ -47,15 +47,21 @@ class Wish:
     Attributes:
         scope: sorted; empty for all that the login has.
         resource: the RFC 8707 resource that it is for, or None for none in particular.
+        audience: the logical name of whom it is for (RFC 8693 2.1), or None for nobody in particular. A refresh cannot
+            carry one, so only an exchange brings such a token.
     """
 
     scope: tuple[str, ...]
     resource: str | None
+    audience: str | None = None
 
     @property
     def slot(self) -> str:
         """Name it: the same wish has the same name, and it says nothing."""
-        return sha256(json.dumps([sorted(self.scope), self.resource]).encode()).hexdigest()[:32]
+        parts = [sorted(self.scope), self.resource]
+        if self.audience is not None:  # without one, the name is what it was before there were any
+            parts.append(self.audience)
+        return sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
 
 @dataclass(frozen=True, slots=True)

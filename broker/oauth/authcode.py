@@ -154,6 +154,28 @@ def read_callback(
 _AGAIN = "Start the login again."
 
 
+def granted(provider: Provider, params: Sequence[tuple[str, str]], asked: tuple[str, ...]) -> tuple[str, ...]:
+    """Return which of the scopes that were asked for count as granted where the token reply will name none.
+
+    Where the provider says it in the authorization response, it is what that names: a person may have left some out
+    (developers.strava.com, authentication). Elsewhere it is all that was asked for (RFC 6749 5.1).
+
+    Anybody can write into the address of a callback, so nothing is taken from it but a yes or no to each scope that
+    was asked for: what it names beside them is neither kept nor shown. An answer that names none grants none that is
+    known.
+
+    Args:
+        provider: whose ``callback_scope`` says where to look.
+        params: of an answer that :func:`read_callback` has read.
+        asked: the scopes of the request.
+    """
+    if not provider.callback_scope:
+        return asked
+    told = dict(params).get(provider.callback_scope, "")
+    named = told.replace(provider.reply.scope_separator or provider.scope_separator or " ", " ").split(" ")
+    return tuple(scope for scope in asked if scope in named)
+
+
 def is_code(text: str) -> bool:
     """Tell whether ``text`` can be an authorization code (RFC 6749 A.11)."""
     return strict.is_printable(text, cap=PARAM_CAP)

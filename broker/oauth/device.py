@@ -98,8 +98,7 @@ async def authorize(
     """
     # Needed only of who does not authenticate (3.1), but some servers look for it all the same.
     form: dict[str, str | Secret] = {provider.token.client_id_field: client.client_id}
-    if scope:
-        form[provider.scope_parameter] = provider.scope_separator.join(scope)
+    form |= _scopes(provider, scope)
     if {"openid", "offline_access"} <= set(scope):
         # OpenID Connect Core 11, as in ``authcode``: without it the refresh token is silently left out.
         form["prompt"] = "consent"
@@ -120,6 +119,7 @@ async def poll(
     *,
     token_endpoint: str,
     device_code: Secret,
+    scope: tuple[str, ...],
     resource: str | None,
 ) -> Polled:
     """Ask once whether the person has decided (RFC 8628 3.4, 3.5).
@@ -131,12 +131,15 @@ async def poll(
         secret: its secret, or None for a public client.
         token_endpoint: the one that was fixed when the login began.
         device_code: of this login.
+        scope: of this login, for providers that want it repeated.
         resource: RFC 8707, or None.
     """
     rules = provider.device
     form: dict[str, str | Secret] = {rules.code_field: device_code}
     if rules.grant:
         form[provider.token.grant_field] = rules.grant
+    if rules.scope_at_poll:
+        form |= _scopes(provider, scope)
     if resource is not None:
         form["resource"] = resource
     endpoint = provider.endpoints.device_token or token_endpoint
@@ -145,6 +148,12 @@ async def poll(
     if reply is not None and (error := rules.status_errors.get(str(reply.status))):
         outcome = wire.Refused(error, "", reply.status)
     return _MEANING.get(outcome.error, outcome) if isinstance(outcome, wire.Refused) else outcome
+
+
+def _scopes(provider: Provider, scope: tuple[str, ...]) -> dict[str, str | Secret]:
+    """Return the parameter that holds the scopes; none where there are none."""
+    name = provider.device.scope_parameter or provider.scope_parameter
+    return {name: provider.scope_separator.join(scope)} if scope else {}
 
 
 def _who(provider: Provider, client: Client, secret: Secret | None) -> tuple[Client, Secret | None]:

@@ -67,7 +67,8 @@ def read_grant(raw: Secret, *, provider: Provider, issued_at: float, asked_scope
     return Grant(
         token=Token(
             token_type=token_type,
-            # Left out means "as asked" (RFC 6749 5.1); empty means that nothing was granted.
+            # Left out means "as asked" (RFC 6749 5.1). Empty is no scope of that grammar (3.3): some say so who grant
+            # by other means than scopes, so it tells as little as a provider that never tells.
             scope=asked_scope if fields.get("scope") is None else _scope(fields["scope"], separator),
             issued_at=issued_at,
             expires_at=None if lifetime is None else issued_at + max(0.0, lifetime),

@@ -316,7 +316,8 @@ def _why(exc: BaseException, host: str, deadline: float) -> str:
         if isinstance(cause, _Unfit):
             return str(cause)
         if isinstance(cause, ssl.SSLError):
-            return f"no encrypted connection to {host} came about"
+            plain = ": it speaks plain http there" if getattr(cause, "reason", "") == "WRONG_VERSION_NUMBER" else ""
+            return f"no encrypted connection to {host} came about{plain}"
         if isinstance(cause, ConnectionRefusedError):
             return f"{host} refuses the connection"
         if isinstance(cause, httpcore2.ProxyError):

@@ -88,7 +88,7 @@ def read(provider: Provider, body: bytes) -> Identity | None:
     """
     fields = strict.loads(body)
     subject = shapes.text_of(shapes.at(fields, provider.identity.subject))
-    if not subject or len(subject) > SUBJECT_CAP:
+    if not _names_somebody(subject):
         return None
     return Identity(provider.identity_issuer, subject, label_of(fields, provider.identity.label) or subject)
 
@@ -97,9 +97,14 @@ def in_reply(provider: Provider, fields: Mapping[str, Any]) -> tuple[str, str] |
     """Return subject and label as a token reply tells them, or None where it does not."""
     rules = provider.identity
     subject = shapes.text_of(shapes.at(fields, rules.reply_subject)) if rules.reply_subject else ""
-    if not subject or len(subject) > SUBJECT_CAP:
+    if not _names_somebody(subject):
         return None
     return subject, label_of(fields, rules.reply_label) or subject
+
+
+def _names_somebody(subject: str) -> bool:
+    """Whether it can be a subject: it is compared and shown, so it holds no control characters, as in an ID token."""
+    return 0 < len(subject) <= SUBJECT_CAP and subject.isprintable()
 
 
 def label_of(fields: Mapping[str, Any], paths: tuple[str, ...]) -> str:

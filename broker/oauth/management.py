@@ -4,6 +4,7 @@ Called by ``usecases.registrations``.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from broker.core.login import Management, Registered
@@ -29,8 +30,11 @@ async def update(
     *,
     redirect_uris: Sequence[str],
     scope: Sequence[str],
-) -> Registered:
+) -> registered.Made:
     """Change a registration: all of its metadata is sent, with the secret that it has now (RFC 7592 2.2).
+
+    Whatever comes of it is to be kept. Where the answer is not what was asked for, that is the client as it was, with
+    the secret and the registration token of the answer: those of before are good no more.
 
     Args:
         http: the way out.
@@ -40,12 +44,13 @@ async def update(
         scope: what it may ask for from now on; empty leaves that as it is.
 
     Raises:
-        LoginFailed: the provider refuses, or registered something else than was asked.
+        LoginFailed: the provider refuses, or answered with another client.
         ProviderUnavailable: no proper answer came.
     """
     management = _needed(client)
     asked: dict[str, Any] = {
-        **management.metadata,
+        # What was answered as null is left out, which means the same (RFC 7592 2.2).
+        **{name: value for name, value in management.metadata.items() if value is not None},
         "client_id": client.client_id,
         "redirect_uris": list(redirect_uris),
         **({"scope": " ".join(scope)} if scope else {}),
@@ -56,9 +61,26 @@ async def update(
         raise registered.refusal(provider, reply, "change the registration of Keyfob")
     rules = provider.registration or Registration(kind="rfc7591")
     made = registered.read(provider, rules, reply, asked=asked, redirect_uris=redirect_uris, before=client)
-    if made.mismatch:
-        raise LoginFailed(f"{provider.title} {made.mismatch}, so that is not used.", "Log in again to register anew.")
-    return made.client
+    if made.client.client_id != client.client_id:
+        raise not_used(provider, made)
+    return replace(made, client=_renewed(client, made.client)) if made.mismatch else made
+
+
+def not_used(provider: Provider, made: registered.Made) -> LoginFailed:
+    """Return what to say of a registration that is not what was asked for."""
+    return LoginFailed(f"{provider.title} {made.mismatch}, so that is not used.", "Log in again to register anew.")
+
+
+def _renewed(before: Registered, after: Registered) -> Registered:
+    """Return a client as it was, with the secret and the registration token that it has now."""
+    managed = after.management or before.management
+    if managed is not None and before.management is not None:
+        managed = replace(managed, metadata=before.management.metadata)
+    if after.client_secret is None:
+        return replace(before, management=managed)
+    return replace(
+        before, client_secret=after.client_secret, secret_expires_at=after.secret_expires_at, management=managed
+    )
 
 
 async def delete(http: Http, provider: Provider, management: Management) -> str:

@@ -6,7 +6,6 @@ Called by ``registration`` and ``management``.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 from broker.core.login import Management, Registered
 from broker.core.secret import Secret
@@ -14,14 +13,14 @@ from broker.errors import InvalidRequest, LoginFailed, ProviderUnavailable
 from broker.oauth import strict
 from broker.oauth.http import Reply
 from broker.providers.model import Provider
-from broker.providers.rules import Registration
-from broker.providers.urls import check_endpoint
+from broker.providers.rules import WITH_SECRET, Registration
+from broker.providers.urls import check_endpoint, split
 
 # HTTP statuses (RFC 9110 15).
 _TOO_MANY = 429
 _SERVER_ERROR = 500
-# Client authentication that can be done with a secret.
-_WITH_SECRET = ("client_secret_basic", "client_secret_post")
+# Seconds from the epoch to the year 10000: what is said to end later does not end, and no date could be written.
+_LATEST = 253_402_300_800
 # What a provider says about a registration that is no client metadata: an update must not repeat it (RFC 7592 2.2).
 _NO_METADATA = (
     "client_secret",
@@ -78,7 +77,8 @@ def read(
     client_id = fields.get(rules.client_id)
     if not isinstance(client_id, str) or not strict.is_printable(client_id):
         raise LoginFailed(f"{provider.title} registered Keyfob without a usable client id.", by_hand(provider))
-    secret = _secret(provider, fields.get(rules.client_secret)) or (before.client_secret if before else None)
+    told = _secret(provider, fields.get(rules.client_secret))
+    secret = told or (before.client_secret if before else None)
     method = _auth_method(provider, fields, asked, has_secret=secret is not None)
     uris = _words(fields.get("redirect_uris"), redirect_uris)
     client = Registered(
@@ -87,7 +87,7 @@ def read(
         method,
         uris,
         _words(fields.get("scope", fields.get("scopes")), ()),
-        _end(fields.get("client_secret_expires_at")) if method != "none" else None,
+        _end(fields, before if told is None else None) if method != "none" else None,
         _management(provider, fields, before),
     )
     return Made(client, _mismatch(fields, client, redirect_uris, before))
@@ -146,16 +146,16 @@ def _auth_method(provider: Provider, fields: Mapping[str, Any], asked: Mapping[s
         return said
     if not has_secret:
         return "none"
-    if asked.get("token_endpoint_auth_method") in _WITH_SECRET:
+    if asked.get("token_endpoint_auth_method") in WITH_SECRET:
         return str(asked["token_endpoint_auth_method"])
     # client_secret_basic is the default of RFC 7591 2 and what RFC 6749 2.3.1 obliges every server to accept.
-    return next((method for method in provider.auth_methods if method in _WITH_SECRET), "client_secret_basic")
+    return next((method for method in provider.auth_methods if method in WITH_SECRET), "client_secret_basic")
 
 
 def _mismatch(fields: Mapping[str, Any], client: Registered, asked: Sequence[str], before: Registered | None) -> str:
     if set(client.redirect_uris) != set(asked):
         return "registered other redirect URIs than Keyfob asked for"
-    if client.auth_method not in ("none", *_WITH_SECRET):
+    if client.auth_method not in ("none", *WITH_SECRET):
         return f"registered Keyfob to authenticate by {strict.clean(client.auth_method, cap=40)}, which it cannot"
     if client.auth_method != "none" and client.client_secret is None:
         return "registered Keyfob with a secret that it does not tell"
@@ -182,17 +182,21 @@ def _management(provider: Provider, fields: Mapping[str, Any], before: Registere
     kept = fresh or (known.token if known else None)
     if not isinstance(uri, str) or kept is None:
         return None
+    homes = (provider.endpoints.registration, provider.issuer, known.uri if known else "")
     try:
         check_endpoint(uri, what="registration_client_uri", private=provider.private)
+        at_home = _origin(uri) in {_origin(home) for home in homes if home}
     except InvalidRequest:
-        return None
-    homes = (provider.endpoints.registration, provider.issuer, known.uri if known else "")
-    return Management(uri, kept, metadata) if _origin(uri) in {_origin(home) for home in homes if home} else None
+        at_home = False
+    if not at_home and known is not None:
+        uri, at_home = known.uri, True  # the token of before may be good no more, so the new one goes where that went
+    return Management(uri, kept, metadata) if at_home else None
 
 
-def _origin(url: str) -> tuple[str, str]:
-    parts = urlsplit(url)
-    return parts.scheme, parts.netloc.lower()
+def _origin(url: str) -> tuple[str, str | None, int]:
+    """Return scheme, host and port, the default one too (RFC 6454 4)."""
+    parts = split(url, what="address")
+    return parts.scheme, parts.hostname, parts.port or (443 if parts.scheme == "https" else 80)
 
 
 def _words(said: object, otherwise: Iterable[str]) -> tuple[str, ...]:
@@ -204,6 +208,16 @@ def _words(said: object, otherwise: Iterable[str]) -> tuple[str, ...]:
     return tuple(otherwise)
 
 
-def _end(said: object) -> float | None:
-    """Read ``client_secret_expires_at``: 0 is never (RFC 7591 3.2.1)."""
-    return float(said) if isinstance(said, int | float) and not isinstance(said, bool) and said > 0 else None
+def _end(fields: Mapping[str, Any], before: Registered | None) -> float | None:
+    """Read ``client_secret_expires_at``: 0 is never (RFC 7591 3.2.1).
+
+    Args:
+        fields: of the answer.
+        before: whose secret stays; of that an answer may say nothing, and then it ends as before.
+    """
+    said = fields.get("client_secret_expires_at")
+    if said is None and before is not None:
+        return before.secret_expires_at
+    if not isinstance(said, int | float) or isinstance(said, bool):
+        return None
+    return float(said) if 0 < said < _LATEST else None

@@ -83,12 +83,14 @@ def metadata(provider: Provider, redirect_uris: Sequence[str], scope: Sequence[s
     """
     # RFC 8414 2: who announces nothing takes client_secret_basic.
     taken = provider.auth_methods or ("client_secret_basic",)
-    method = next((method for method in AUTH_METHODS if method in taken), "")
-    if not method:
+    able = [method for method in AUTH_METHODS if method in taken]
+    if not able:
         raise InvalidRequest(
             f"{provider.title} takes only clients that authenticate by {', '.join(taken)}; Keyfob registers none such.",
             registered.by_hand(provider),
         )
+    # Without a secret where that will do; but a login has to have an end, too.
+    method = next((method for method in able if provider.revocation.method_for(method)), able[0])
     return public_metadata(provider, redirect_uris, scope) | {"token_endpoint_auth_method": method}
 
 

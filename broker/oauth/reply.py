@@ -183,7 +183,8 @@ def _refusal(
     code = _code(found) if isinstance(found, str) or rules.error != "error" else ""
     code = code or (usual if isinstance(usual, str) else "")
     said = shapes.at(fields, rules.description) or shapes.at(fields, "error_description")
-    error, description = (strict.clean(_without(text, sent)) for text in (code, said))
+    # Whoever shows it ends the sentence.
+    error, description = (strict.clean(_without(text, sent)).removesuffix(".") for text in (code, said))
     if not error:
         return None
     known = rules.error_codes.get(code)

@@ -13,7 +13,7 @@ from broker.errors import InvalidRequest
 from broker.oauth.discover import fetch
 from broker.oauth.http import AnswerLost, Http, NotAllowed, NotSent
 from broker.providers.discovery import may_lead
-from broker.providers.urls import check_endpoint, check_resource
+from broker.providers.urls import check_endpoint, check_resource, split
 
 WELL_KNOWN = "/.well-known/oauth-protected-resource"
 # HTTP statuses (RFC 9110 15).
@@ -87,7 +87,7 @@ def _below(parts: SplitResult) -> str:
 
 def _read(document: dict[str, Any], url: str) -> Protected:
     said, servers = document.get("resource"), document.get("authorization_servers")
-    if not isinstance(said, str) or not speaks_for(said, url):
+    if not isinstance(said, str) or not _is_resource(said) or not speaks_for(said, url):
         raise InvalidRequest(
             f"What is published for the resource {url} speaks for another one, so it is not believed (RFC 9728 3.3).",
             "Check the URL, or name the authorization server with --provider.",
@@ -98,12 +98,21 @@ def _read(document: dict[str, Any], url: str) -> Protected:
             f"The resource {said} does not say which authorization server it belongs to.",
             "Name that with --provider.",
         )
+    split(first, what=f"authorization server of the resource {said}")
     if not may_lead(url, first):
         raise InvalidRequest(
             f"The resource {said} points to this machine, which a server elsewhere has no reason to do.",
             "If the authorization server is your own, name it with --provider.",
         )
     return Protected(said, first)
+
+
+def _is_resource(said: str) -> bool:
+    try:
+        check_resource(said)
+    except InvalidRequest:
+        return False
+    return True
 
 
 async def _challenged(http: Http, url: str, *, private: bool) -> str:

@@ -6,7 +6,7 @@ Called by ``usecases.login``, ``usecases.refresh``, ``usecases.accounts`` and ``
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Literal
-from urllib.parse import quote, quote_plus, urlsplit
+from urllib.parse import quote, urlsplit
 
 from broker.core.login import Client
 from broker.core.secret import Secret
@@ -14,6 +14,7 @@ from broker.core.token import Wish
 from broker.errors import Misconfigured
 from broker.oauth import assertion
 from broker.oauth.http import AnswerLost, Http, NotSent, Reply
+from broker.oauth.proof import Basic, proven
 from broker.oauth.reply import (
     OK,
     Answered,
@@ -57,9 +58,6 @@ __all__ = [
 
 # RFC 8693 3.
 ACCESS_TOKEN_TYPE = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105 -- the name of a type
-
-# User and password of HTTP Basic, encoded; None where the client proves itself otherwise.
-Basic = tuple[str, str | Secret] | None
 
 
 async def exchange_code(  # noqa: PLR0913 -- one argument per parameter of RFC 6749 4.1.3
@@ -155,9 +153,9 @@ async def exchange_token(
         "subject_token": access_token,
         "subject_token_type": ACCESS_TOKEN_TYPE,
         "requested_token_type": ACCESS_TOKEN_TYPE,
+        "audience": wish.audience or "",
+        "scope": provider.scope_separator.join(wish.scope),
     }
-    if wish.scope:
-        form["scope"] = provider.scope_separator.join(wish.scope)
     return await _ask(http, provider, client, secret, token_endpoint, form, wish.resource)
 
 
@@ -171,7 +169,7 @@ async def push(
     Returns:
         The reply where it tells success; what is in it is not judged here.
     """
-    form, basic = _proven(http, provider, client, secret, request)
+    form, basic = proven(provider, client, secret, request, http.now())
     url = provider.endpoints.pushed_authorization
     reply = await _deliver(http, provider, url, form, body="form", headers={}, basic=basic)
     if not isinstance(reply, Reply) or reply.status in OK:
@@ -215,13 +213,19 @@ async def jwt_bearer(  # noqa: PLR0913 -- one argument per parameter of RFC 7523
     scope: tuple[str, ...],
     resource: str | None,
 ) -> Outcome:
-    """Ask for a token by an assertion that the client signs (RFC 7523 2.1), which proves the client as well."""
+    """Ask for a token by an assertion that the client signs (RFC 7523 2.1).
+
+    It proves the client as well, so nothing else does, where the server does not insist: client authentication beside
+    it is optional there (RFC 7521 4.1). A server that announces the client's method and not ``none`` takes no request
+    of a client that does not authenticate (Keycloak), and gets another assertion for that, signed with the same key.
+    """
     asked = provider.scope_separator.join(scope)
     signed = assertion.grant(provider, client, key, subject=subject, audience=audience, scope=asked, now=http.now())
     form: dict[str, str | Secret] = {"grant_type": assertion.GRANT, "assertion": signed}
     if scope:
         form[provider.scope_parameter] = asked
-    return await _ask(http, provider, None, key, token_endpoint, form, resource)
+    insists = client.auth_method in provider.auth_methods and "none" not in provider.auth_methods
+    return await _ask(http, provider, client if insists else None, key, token_endpoint, form, resource)
 
 
 async def ask(
@@ -239,14 +243,14 @@ async def ask(
     Returns:
         the reply, if one came, and what it is.
     """
-    form, basic = (form, None) if client is None else _proven(http, provider, client, secret, form)
+    form, basic = (form, None) if client is None else proven(provider, client, secret, form, http.now())
     rules = provider.token
     reply = await _deliver(http, provider, endpoint, form, body=rules.body, headers=rules.headers, basic=basic)
     if not isinstance(reply, Reply):
         return None, reply
     outcome = read_reply(reply, provider, _secrets(secret, form))
     # What a wrong signature is called where the form was signed: as a grant, or to prove the client.
-    names = ("invalid_grant", "invalid_client") if client is None else ("invalid_client",)
+    names = ("invalid_grant", "invalid_client") if "assertion" in form else ("invalid_client",)
     signed = {"assertion", "client_assertion"} & form.keys()
     if signed and isinstance(outcome, Refused) and outcome.error in names:
         return reply, _by_another_clock(reply, outcome)
@@ -281,9 +285,9 @@ async def revoke(
         case "bearer":
             headers["Authorization"] = Secret(f"Bearer {token.reveal()}")
         case "basic":
-            form, basic = _proven(http, provider, replace(client, auth_method="client_secret_basic"), secret, form)
+            form, basic = proven(provider, replace(client, auth_method="client_secret_basic"), secret, form, http.now())
         case "client":
-            form, basic = _proven(http, provider, client, secret, form)
+            form, basic = proven(provider, client, secret, form, http.now())
         case "none":
             pass
     url = provider.endpoints.revocation.replace("{client_id}", quote(client.client_id, safe=""))
@@ -345,27 +349,6 @@ def _by_another_clock(reply: Reply, refused: Refused) -> Refused | Faulty:
     which = "ahead of" if reply.ahead > 0 else "behind"
     return Faulty(
         f"{refused.error}, to what Keyfob signed while this machine's clock is {abs(reply.ahead):.0f} s {which} its own"
-    )
-
-
-def _proven(
-    http: Http, provider: Provider, client: Client, secret: Secret | None, form: Mapping[str, str | Secret]
-) -> tuple[Mapping[str, str | Secret], Basic]:
-    """Add the client's authentication: in the header or in the body, never both (RFC 6749 2.3)."""
-    method = client.auth_method
-    named = {**form, provider.token.client_id_field: client.client_id}
-    if method == "client_secret_basic" and secret is not None:
-        # Form-encoded before base64 (RFC 6749 2.3.1); Authlib leaves that out, and odd ids then fail.
-        return form, (quote_plus(client.client_id), Secret(quote_plus(secret.reveal())))
-    if method == "client_secret_post" and secret is not None:
-        return {**named, "client_secret": secret}, None
-    if method in assertion.METHODS and secret is not None:
-        return {**named, **assertion.client_fields(provider, client, secret, http.now())}, None
-    if method == "none" or (method.startswith("client_secret_") and secret is None):
-        return named, None
-    raise Misconfigured(
-        f"Keyfob does not know the client authentication '{method}'.",
-        "Configure the client as none, client_secret_basic, client_secret_post, client_secret_jwt or private_key_jwt.",
     )
 
 

@@ -184,7 +184,10 @@ def _allow(call: Call, asked: Asked, user: str, scopes: tuple[str, ...]) -> Resp
     grant.resource = asked.resource
     call.result, call.grant = "allowed", grant.id
     code = grants.issue_code(grant, asked.redirect_uri, asked.challenge)
-    return _back(call, asked.redirect_uri, asked.state, {"code": code.reveal()})
+    shape, answer = call.shape, {"code": code.reveal()}
+    if shape.callback_scope:
+        answer[shape.callback_scope] = shape.reply_scope_separator.join(scopes)
+    return _back(call, asked.redirect_uri, asked.state, answer)
 
 
 def _back(call: Call, redirect_uri: str, state: str | None, answer: dict[str, str]) -> Response:

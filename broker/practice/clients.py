@@ -18,6 +18,7 @@ from broker.practice.settings import CONFIDENTIAL_CLIENT, PUBLIC_CLIENT
 
 OUT_OF_BAND = "urn:ietf:wg:oauth:2.0:oob"
 BY_KEY, BY_SIGNED_SECRET = "private_key_jwt", "client_secret_jwt"
+BY_ID = "client_id_basic"  # HTTP Basic with an empty secret; not one of those that a client can register for
 AUTH_METHODS = ("none", "client_secret_basic", "client_secret_post", BY_SIGNED_SECRET, BY_KEY)
 JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 GRANT_TYPES = {
@@ -167,7 +168,8 @@ class ClientBook:
         taken = taken or client.auth_methods
         if method not in taken:
             raise _unproven(f"this client proves itself by {' or '.join(taken)}, not {method}", method)
-        if client.secret is not None and not hmac.compare_digest(client.secret.reveal().encode(), password.encode()):
+        secret = None if method in ("none", BY_ID) else client.secret  # where those are taken, none has to be shown
+        if secret is not None and not hmac.compare_digest(secret.reveal().encode(), password.encode()):
             raise _unproven("the client secret is wrong", method)
         if 0 < client.secret_expires_at <= self.clock():
             raise _unproven("the client secret has ended", method)
@@ -218,11 +220,12 @@ def _credentials(form: Mapping[str, str], authorization: str) -> tuple[str, str,
     if scheme.lower() != "basic" or not colon:
         raise _unproven("only the Basic scheme is known here", "client_secret_basic")
     client_id, secret = unquote_plus(user), unquote_plus(password)  # form-encoded before Base64: RFC 6749 2.3.1
+    method = "client_secret_basic" if secret else BY_ID
     if form.get("client_id", client_id) != client_id:
         raise Refusal("invalid_request", "one client in the header, another in the body")
-    return client_id, secret, "client_secret_basic"
+    return client_id, secret, method
 
 
 def _unproven(description: str, method: str) -> Refusal:
-    headers = {"WWW-Authenticate": 'Basic realm="practice"'} if method == "client_secret_basic" else {}
+    headers = {"WWW-Authenticate": 'Basic realm="practice"'} if method in ("client_secret_basic", BY_ID) else {}
     return Refusal("invalid_client", description, status=401, headers=headers)

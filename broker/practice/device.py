@@ -4,17 +4,18 @@ Routed by ``app``; the polling is in ``token``.
 """
 
 import secrets
+from collections.abc import Mapping
 from urllib.parse import parse_qs, urlencode
 
 from starlette.responses import Response
 
-from broker.practice import pages
+from broker.practice import pages, sabotage
 from broker.practice.authorize import SCOPES, checked_scopes
 from broker.practice.events import Event
 from broker.practice.grants import User
 from broker.practice.refusal import Refusal
 from broker.practice.state import Device
-from broker.practice.wire import Answer, Call
+from broker.practice.wire import Answer, Call, json_response
 
 _LETTERS = "BCDFGHJKLMNPQRSTVWXZ"  # no vowels, so no words; the set of RFC 8628 6.1
 _LIFETIME = 600  # seconds; time to fetch another device
@@ -23,18 +24,19 @@ _GRANT_TYPE = "urn:ietf:params:oauth:grant-type:device_code"
 
 def device_authorization(call: Call) -> Answer:
     """POST: a device code for the device and a user code for the person."""
-    form = call.form()
-    client = call.authenticate(form)
+    call.shaped, shape = True, call.shape
+    form = shape.renamed(call.json_fields() if shape.body == "json" else call.form())
+    client = call.authenticate(form, () if shape.activation.client_secret else ("none",))
     if _GRANT_TYPE not in client.grant_types:
         raise Refusal("unauthorized_client", f"this client is not registered for {_GRANT_TYPE}")
     practice = call.practice
     code, letters = secrets.token_urlsafe(32), [secrets.choice(_LETTERS) for _ in range(8)]
     user_code = "".join(letters[:4]) + "-" + "".join(letters[4:])
     interval = practice.settings.device_interval
-    scopes, expires_at = checked_scopes(form.get("scope", "")), practice.clock() + _LIFETIME
+    scopes, expires_at = _asked(call, form), practice.clock() + _LIFETIME
     practice.devices[code] = Device(client.id, scopes, expires_at, interval, user_code=user_code)
     page = f"{practice.issuer}/device"
-    return {
+    answer = {
         "device_code": code,
         "user_code": user_code,
         "verification_uri": page,
@@ -42,6 +44,15 @@ def device_authorization(call: Call) -> Answer:
         "expires_in": _LIFETIME,
         "interval": int(interval),
     }
+    return json_response(sabotage.content(answer, call.faults))
+
+
+def _asked(call: Call, form: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the scopes of a request for codes."""
+    name = call.shape.activation.scope_parameter
+    if name != "scope" and "scope" in form:
+        raise Refusal("invalid_request", f"scope is called {name} here")
+    return checked_scopes(form.get(name, ""), call.shape)
 
 
 def show(call: Call) -> Answer:
@@ -59,7 +70,7 @@ def show(call: Call) -> Answer:
         action="/device",
         ticket=device.user_code,
         client=client.name if client else device.client_id,
-        scopes={scope: SCOPES[scope] for scope in device.scopes},
+        scopes={scope: SCOPES.get(scope, scope) for scope in device.scopes},
         user=call.practice.settings.user,
         leads_to="",
     )

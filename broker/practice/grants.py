@@ -78,13 +78,22 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class AccessToken:
-    """What an access token stands for; ``resource`` is the one that it is for, or empty (RFC 8707)."""
+    """What an access token stands for.
+
+    Attributes:
+        grant: the consent that it comes from.
+        scopes: what it carries.
+        issued_at: epoch seconds, as is ``expires_at``.
+        resource: the one that it is for, or empty (RFC 8707).
+        audience: the name of whom it is for, or empty (RFC 8693 2.1).
+    """
 
     grant: Grant
     scopes: tuple[str, ...]
     issued_at: float
     expires_at: float
     resource: str = ""
+    audience: str = ""
 
 
 @dataclass(slots=True)
@@ -228,7 +237,9 @@ class GrantBook:
         grant.previous, grant.previous_spent_at = digest(refresh_token), now
         return Issued(grant, access_token, narrowed, self._new_refresh_token(grant))
 
-    def exchange(self, subject: AccessToken, scopes: tuple[str, ...] | None, resource: str) -> Issued:
+    def exchange(
+        self, subject: AccessToken, scopes: tuple[str, ...] | None, resource: str, audience: str = ""
+    ) -> Issued:
         """Make another access token in exchange for one (RFC 8693); that one lives on.
 
         Raises:
@@ -237,7 +248,7 @@ class GrantBook:
         if scopes is not None and not set(scopes) <= set(subject.scopes):
             raise Refusal("invalid_scope", "more scope than the subject token carries")
         wanted = subject.scopes if scopes is None else scopes
-        return Issued(subject.grant, self._new_access_token(subject.grant, wanted, resource), wanted, None)
+        return Issued(subject.grant, self._new_access_token(subject.grant, wanted, resource, audience), wanted, None)
 
     def _refresh_with_spent(
         self, grant: Grant, token: str, scopes: tuple[str, ...], resource: str, now: float
@@ -295,13 +306,15 @@ class GrantBook:
         self._refresh[digest(grant.current.reveal())] = grant
         return grant.current
 
-    def _new_access_token(self, grant: Grant, scopes: tuple[str, ...], resource: str = "") -> Secret:
+    def _new_access_token(
+        self, grant: Grant, scopes: tuple[str, ...], resource: str = "", audience: str = ""
+    ) -> Secret:
         now = self.clock()
         if len(self._access) >= self._prune_at:
             self._access = {key: entry for key, entry in self._access.items() if entry.expires_at > now}
             self._prune_at = max(_PRUNE_FROM, 2 * len(self._access))  # doubling keeps the cost per token constant
         token = "practice_at_" + secrets.token_urlsafe(32)
-        self._access[digest(token)] = AccessToken(grant, scopes, now, now + self.settings.ttl, resource)
+        self._access[digest(token)] = AccessToken(grant, scopes, now, now + self.settings.ttl, resource, audience)
         grant.access = [*(key for key in grant.access if key in self._access), digest(token)]
         return Secret(token)
 

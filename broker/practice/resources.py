@@ -38,7 +38,9 @@ def metadata(call: Call) -> Answer:
         "response_types_supported": ["code"],
         "response_modes_supported": ["query"],
         "grant_types_supported": list(GRANT_TYPES),
-        "token_endpoint_auth_methods_supported": list(AUTH_METHODS),
+        "token_endpoint_auth_methods_supported": list(
+            AUTH_METHODS[1:] if call.practice.settings.insists_on_client else AUTH_METHODS
+        ),
         "revocation_endpoint_auth_methods_supported": list(AUTH_METHODS),
         "introspection_endpoint_auth_methods_supported": list(AUTH_METHODS[1:]),
         "token_endpoint_auth_signing_alg_values_supported": [*KEY_ALGORITHMS, SECRET_ALGORITHM],
@@ -222,5 +224,7 @@ def _active(call: Call, access: AccessToken, more: dict[str, Any]) -> dict[str, 
     call.grant = grant.id
     who = {"sub": grant.user.sub, "username": grant.user.name} if grant.user else {"sub": grant.client_id}
     base = {"active": True, "scope": " ".join(access.scopes), "client_id": grant.client_id}
-    audience = {"aud": resource} if (resource := access.resource or grant.resource) else {}
+    resource = access.resource or ("" if access.audience else grant.resource)
+    targets = [target for target in (resource, access.audience) if target]
+    audience = {"aud": targets[0] if len(targets) == 1 else targets} if targets else {}
     return {**base, **who, **audience, "iss": call.practice.issuer, **more}

@@ -40,6 +40,8 @@ class PracticeSettings:
         client_secret_ttl: lifetime of the secret of a client that registers itself; None: it does not end.
         par_ttl: lifetime of a pushed authorization request (RFC 9126 2.2).
         require_par: it takes pushed authorization requests only (RFC 9126 5).
+        insists_on_client: the JWT bearer grant wants client authentication beside its assertion (as Keycloak does),
+            and no method ``none`` is announced.
         client_secret: of the confidential client; made at start where None.
         shape: how it speaks.
     """
@@ -60,6 +62,7 @@ class PracticeSettings:
     client_secret_ttl: float | None = None
     par_ttl: int = 60
     require_par: bool = False
+    insists_on_client: bool = False
     client_secret: Secret | None = None
     shape: Shape = field(default_factory=Shape)
 

@@ -64,6 +64,21 @@ class Person:
 
 
 @dataclass(frozen=True, slots=True)
+class Activation:
+    """How the device flow is spoken (RFC 8628).
+
+    Attributes:
+        client_secret: a confidential client authenticates at both requests; else its id alone is taken.
+        scope_parameter: the parameter of the scopes at both requests.
+        scope_at_poll: a poll has to repeat them; else it must not.
+    """
+
+    client_secret: bool = True
+    scope_parameter: str = "scope"
+    scope_at_poll: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Shape:
     """How a provider speaks. In paths a dot steps into an object, a number into a list.
 
@@ -74,6 +89,7 @@ class Shape:
         authorize_params: demanded there.
         pkce: the one method that is taken (``S256-public``: from clients without a secret, else none).
         callback_params: sent along with the code.
+        callback_scope: the parameter beside the code that says what was granted, which no token reply then does.
         sends_iss: the answer says who it is from (RFC 9207).
         body: of a token request.
         grant_field: the parameter that says what kind of request it is.
@@ -104,6 +120,7 @@ class Shape:
         reply_label: path of the name there; empty likewise.
         revocation: how tokens are revoked.
         person: how it says who it is.
+        activation: how the device flow is spoken.
     """
 
     scopes: tuple[str, ...] = ()
@@ -112,6 +129,7 @@ class Shape:
     authorize_params: Mapping[str, str] = field(default_factory=dict)
     pkce: Literal["S256", "S256-public", "plain", "none"] = "S256"
     callback_params: Mapping[str, str] = field(default_factory=dict)
+    callback_scope: str = ""
     sends_iss: bool = True
     body: Literal["form", "json"] = "form"
     grant_field: str = "grant_type"
@@ -142,6 +160,7 @@ class Shape:
     reply_label: str = ""
     revocation: Revocation = field(default_factory=Revocation)
     person: Person = field(default_factory=Person)
+    activation: Activation = field(default_factory=Activation)
 
     def pkce_of(self, *, public: bool) -> str:
         """Return the method that a client has to use: ``S256``, ``plain`` or ``none``."""
@@ -202,6 +221,8 @@ class Shape:
         if self.expires_in and lifetime is not None:
             exact = type(lifetime) is int and not self.endless  # a fault may have put anything there
             token[self.expires_in] = lifetime * self.expires_factor if exact else 0 if self.endless else lifetime
+        if self.callback_scope:
+            token.pop("scope", None)
         if isinstance(token.get("scope"), str):
             token["scope"] = self.reply_scope_separator.join(token["scope"].split())
         if token.get("token_type") == "Bearer":

@@ -60,7 +60,8 @@ def token(call: Call) -> Answer:
     if grant_type == JWT_BEARER:
         client, claims = _signed(call, form)
     else:
-        client = call.authenticate(form)
+        bare = GRANT_TYPES.get(grant_type) == "device_code" and not call.shape.activation.client_secret
+        client = call.authenticate(form, ("none",) if bare else ())
     if grant_type not in GRANT_TYPES:
         raise Refusal("unsupported_grant_type", f"known here: {' '.join(GRANT_TYPES)}")
     if grant_type not in client.grant_types:
@@ -111,7 +112,8 @@ def _refresh(call: Call, client: Client, form: Mapping[str, str]) -> tuple[Issue
     refresh_token = _needed(form, "refresh_token")
     if (known := call.practice.grants.grant_of(refresh_token)) is not None:
         call.grant = known.id  # so that a refused refresh is counted for its grant as well
-    if form.get("redirect_uri", known.redirect_uri if known else "") != (known.redirect_uri if known else ""):
+    # A login by a device has none that could be compared.
+    if known is not None and known.redirect_uri and form.get("redirect_uri", known.redirect_uri) != known.redirect_uri:
         raise Refusal("invalid_grant", "redirect_uri is not the one of the login")
     scopes = checked_scopes(form["scope"], call.shape) if "scope" in form else None
     return call.practice.grants.refresh(refresh_token, client.id, scopes, checked_resource(form)), ""
@@ -127,7 +129,10 @@ def _exchange(call: Call, client: Client, form: Mapping[str, str]) -> tuple[Issu
         raise Refusal("invalid_request", "no such living access token of this client (RFC 8693 2.2.2)")
     call.grant = subject.grant.id
     scopes = checked_scopes(form["scope"], call.shape) if "scope" in form else None
-    return call.practice.grants.exchange(subject, scopes, checked_resource(form)), ""
+    audience = form.get("audience", "")
+    if not audience.isprintable():
+        raise Refusal("invalid_target", "there is nobody of such a name (RFC 8693 2.2.2)")
+    return call.practice.grants.exchange(subject, scopes, checked_resource(form), audience), ""
 
 
 def _machine(call: Call, client: Client, form: Mapping[str, str]) -> tuple[Issued, str]:
@@ -150,6 +155,8 @@ def _signed(call: Call, form: Mapping[str, str]) -> tuple[Client, Mapping[str, A
     except Unproven as exc:
         raise Refusal("invalid_grant", f"the assertion: {exc}") from exc
     beside = any(name in form for name in ("client_id", "client_assertion")) or "authorization" in call.request.headers
+    if call.practice.settings.insists_on_client and not {"client_assertion", "client_secret"} & form.keys():
+        raise Refusal("invalid_client", "the client has to authenticate beside its assertion", status=401)
     if beside and call.authenticate(form) != client:
         raise Refusal("invalid_grant", "the assertion is of another client")
     return client, claims
@@ -169,6 +176,10 @@ def _device(call: Call, client: Client, form: Mapping[str, str]) -> tuple[Issued
     device, now = practice.devices.get(code), practice.clock()
     if device is None or device.client_id != client.id:
         raise Refusal("invalid_grant", "no such device code of this client")
+    rules = call.shape.activation
+    repeated = form.get(rules.scope_parameter)
+    if repeated != (call.shape.scope_separator.join(device.scopes) if rules.scope_at_poll else None):
+        raise Refusal("invalid_request", f"{rules.scope_parameter} has to be repeated, or must not be there")
     if now >= device.expires_at:
         raise Refusal("expired_token", "nobody entered the code in time")
     early = now - device.polled_at < device.interval

@@ -5,24 +5,20 @@ Called by ``usecases.providers`` and by the verbs and routes that list presets.
 
 import difflib
 import hashlib
-import os
 import re
-import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from broker.core.trust import distrust
-from broker.errors import CannotStart, InvalidRequest, UnknownProvider
+from broker.errors import InvalidRequest, UnknownProvider
+from broker.providers import presetfiles
 from broker.providers.model import Preset, Provider, ProviderConfig
 from broker.providers.rules import (
     DeviceRules,
     Endpoints,
     IdentityRules,
-    Parameter,
     Redirect,
     RefreshPolicy,
     Registration,
@@ -31,7 +27,7 @@ from broker.providers.rules import (
     ThrottleRules,
     TokenRequest,
 )
-from broker.providers.shape import Misshapen, check_shape, line_of
+from broker.providers.shape import Misshapen, check_shape
 from broker.providers.urls import check_endpoint, check_issuer, check_url, host_of
 
 __all__ = [
@@ -47,15 +43,12 @@ __all__ = [
 ]
 
 SHIPPED: Final = Path(__file__).parent / "presets"
-# The name stands in URLs and in the redirect path.
-_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 # Parameters of the authorization request that belong to the flow: a preset must not overrule them.
 _RESERVED = frozenset(
     {"response_type", "client_id", "redirect_uri", "scope", "state", "nonce", "code_challenge", "code_challenge_method"}
 )
-# Members of a preset file that describe the file; the others describe the provider.
-_ABOUT = frozenset({"needs_base_url", "base_url", "parameters", "unverified", "notes", "sources"})
-_TEMPLATE = re.compile(r"\{([a-z_]+)\}")
+# A name of dots and no scheme is a host as people say it, perhaps with a port and a path.
+_HOST_NAME = re.compile(r"[\w-]+(\.[\w-]+)+(:\d+)?(/\S*)?")
 # A parameter's value stands in host names and paths.
 _VALUE = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,127}")
 
@@ -68,11 +61,16 @@ def presets(user_dir: Path | None = None) -> dict[str, Preset]:
     Raises:
         CannotStart: a file cannot be read, or holds a key or value that means nothing; file and key are named.
     """
-    return {**_read(SHIPPED), **(_read(user_dir, own=True) if user_dir is not None else {})}
+    return {**presetfiles.read(SHIPPED), **(presetfiles.read(user_dir, own=True) if user_dir is not None else {})}
 
 
-def preset(name: str, user_dir: Path | None = None) -> Preset:
+def preset(name: str, user_dir: Path | None = None, *, beside: Iterable[str] = ()) -> Preset:
     """Return one preset.
+
+    Args:
+        name: its name.
+        user_dir: where a person's own ones are.
+        beside: what else could have been meant: the names of configured providers.
 
     Raises:
         UnknownProvider: none has that name; the hint offers near ones.
@@ -80,16 +78,23 @@ def preset(name: str, user_dir: Path | None = None) -> Preset:
     known = presets(user_dir)
     if name in known:
         return known[name]
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
-    raise UnknownProvider(
-        f"There is no provider or preset '{name}'.",
-        f"Did you mean {' or '.join(near)}?" if near else f"Known presets: {', '.join(sorted(known))}.",
-    )
+    near = difflib.get_close_matches(name, sorted({*known, *beside}), n=3, cutoff=0.6)
+    hint = "See: keyfob provider list, keyfob provider presets"
+    if near:
+        hint = f"Did you mean {' or '.join(near)}?"
+    if _HOST_NAME.fullmatch(name):
+        hint = f"Is it an address? Then: --provider https://{name}"
+    raise UnknownProvider(f"There is no provider or preset '{name}'.", hint)
 
 
 def needs_discovery(config: ProviderConfig, user_dir: Path | None = None) -> str:
-    """Return the issuer that has to be asked before ``config`` can be used, or empty text."""
-    data = _merged(config, preset(config.preset, user_dir))
+    """Return the issuer that has to be asked before ``config`` can be used, or empty text.
+
+    Raises:
+        UnknownProvider: its preset is gone.
+        InvalidRequest: a base URL or a parameter is missing, or cannot stand in an address.
+    """
+    _, data = _placed(config, preset(config.preset, user_dir))
     endpoints = data.get("endpoints", {})
     known = bool(endpoints.get("authorization")) and bool(endpoints.get("token"))
     return str(data.get("issuer", "")) if data.get("discovery") and not known else ""
@@ -104,14 +109,7 @@ def resolve(config: ProviderConfig, user_dir: Path | None = None) -> Provider:
             URL is not allowed.
     """
     source = preset(config.preset, user_dir)
-    if source.needs_base_url and not config.base_url:
-        raise InvalidRequest(
-            f"{source.title} runs at many addresses.", "Name yours with --base-url https://its.address."
-        )
-    place = config.base_url or source.base_url
-    base_url = check_url(place, what="base URL", private=config.private) if place else ""
-    merged = _merged(config, source)
-    data = _filled(merged, {"base_url": base_url, **_values(source, merged.pop("values", {}))})
+    base_url, data = _placed(config, source)
     issuer = check_issuer(data["issuer"]) if data.get("issuer") else ""
     endpoints = {
         name: check_endpoint(url, what=f"{name} endpoint", private=config.private)
@@ -186,19 +184,20 @@ def _built(
         client_id=data.get("client_id", ""),
         register_url=data.get("register_url", ""),
         callback_checks=data.get("callback_checks", {}),
+        callback_scope=data.get("callback_scope", ""),
         require_par=data.get("require_par", False),
         client_id_metadata=data.get("client_id_metadata", False),
         iss_parameter=data.get("iss_parameter", False),
         id_token_algs=tuple(data.get("id_token_algs", ())),
         redirect=Redirect(**data.get("redirect", {})),
         token=TokenRequest(**data.get("token", {})),
-        reply=ReplyRules(**_tuples(data.get("reply", {}))),
-        revocation=RevocationRules(**data.get("revocation", {})),
+        reply=ReplyRules(**presetfiles.tuples(data.get("reply", {}))),
+        revocation=RevocationRules(**presetfiles.tuples(data.get("revocation", {}))),
         device=DeviceRules(**data.get("device", {})),
         registration=_registration(data),
-        refresh=RefreshPolicy(**_tuples(data.get("refresh", {}))),
-        identity=IdentityRules(**_tuples(data.get("identity", {}))),
-        throttle=ThrottleRules(**_tuples(data.get("throttle", {}))),
+        refresh=RefreshPolicy(**presetfiles.tuples(data.get("refresh", {}))),
+        identity=IdentityRules(**presetfiles.tuples(data.get("identity", {}))),
+        throttle=ThrottleRules(**presetfiles.tuples(data.get("throttle", {}))),
         api_base=data.get("api_base", ""),
         api_scheme=data.get("api_scheme", "Bearer"),
         api_headers=data.get("api_headers", {}),
@@ -219,7 +218,7 @@ def provider_name(preset: str, base_url: str, issuer: str, values: Mapping[str, 
     parts = urlsplit(place)
     slug = re.sub(r"[^a-z0-9]+", "-", f"{parts.netloc}{parts.path}".lower()).strip("-")
     name = slug if issuer and not base_url else f"{preset}-{slug}"
-    if _NAME.fullmatch(name):
+    if presetfiles.NAME.fullmatch(name):
         return name
     # Cut, but still one's own: two long addresses that begin alike are two providers.
     return f"{name[:52].strip('-')}-{hashlib.sha256(place.encode()).hexdigest()[:10]}"
@@ -240,53 +239,16 @@ def _title(config: ProviderConfig, source: Preset, place: str) -> str:
     return f"{source.title} at {host_of(place)}" if config.base_url else source.title
 
 
-@lru_cache(maxsize=8)
-def _read(directory: Path, *, own: bool = False) -> Mapping[str, Preset]:
-    """Read a directory of preset files; one that does not exist holds none.
-
-    A preset decides where codes, secrets and tokens go: a person's ``own`` has to be the person's alone to write.
-    """
-    found = {}
-    if own and directory.is_dir():
-        _check_trust(directory)
-    for path in sorted(directory.glob("*.toml")):
-        if not _NAME.fullmatch(path.stem):
-            raise CannotStart(
-                f"The preset file {path} has a name that no provider can have.",
-                "Use lower-case letters, digits and dashes.",
-            )
-        if own:
-            _check_trust(path)
-        try:
-            text = path.read_text(encoding="utf-8")
-            data = tomllib.loads(text)
-            check_shape(data, file=True)
-            _check_templates(data)
-        except Misshapen as exc:
-            line = line_of(text, exc.table, exc.key)
-            where = f"{path}, line {line}," if line else str(path)
-            raise CannotStart(f"The preset file {where} cannot be used: {exc}", "Mend it or move it away.") from exc
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as exc:
-            raise CannotStart(f"The preset file {path} cannot be used: {exc}", "Mend it or move it away.") from exc
-        found[path.stem] = Preset(
-            name=path.stem,
-            title=data.get("title", path.stem),
-            data={key: value for key, value in data.items() if key not in _ABOUT},
-            needs_base_url=data.get("needs_base_url", False),
-            base_url=data.get("base_url", ""),
-            parameters={name: Parameter(**_tuples(about)) for name, about in data.get("parameters", {}).items()},
-            unverified=tuple(data.get("unverified", ())),
-            notes=tuple(data.get("notes", ())),
-            sources=tuple(data.get("sources", ())),
+def _placed(config: ProviderConfig, source: Preset) -> tuple[str, dict[str, Any]]:
+    """Return the base URL, or empty text, and the layers over each other, with it and the parameters filled in."""
+    if source.needs_base_url and not config.base_url:
+        raise InvalidRequest(
+            f"{source.title} runs at many addresses.", "Name yours with --base-url https://its.address."
         )
-    return found
-
-
-def _check_trust(path: Path) -> None:
-    status = path.stat()
-    why, mend = distrust(status.st_uid, status.st_mode, os.getuid())
-    if why:
-        raise CannotStart(f"{path}, which holds presets, {why}.", f"{mend} {path}")
+    place = config.base_url or source.base_url
+    base_url = check_url(place, what="base URL", private=config.private) if place else ""
+    merged = _merged(config, source)
+    return base_url, _filled(merged, {"base_url": base_url, **_values(source, merged.pop("values", {}))})
 
 
 def _merged(config: ProviderConfig, source: Preset) -> dict[str, Any]:
@@ -330,32 +292,10 @@ def _values(source: Preset, given: Mapping[str, str]) -> dict[str, str]:
     return values
 
 
-def _check_templates(data: Mapping[str, Any]) -> None:
-    """See that every template in an address is one that will be filled.
-
-    Raises:
-        Misshapen: naming the key.
-    """
-    parameters = data.get("parameters", {})
-    known = {*parameters, *(("base_url",) if data.get("needs_base_url") or data.get("base_url") else ())}
-    places = [("", key, data[key]) for key in ("issuer", "api_base", "register_url", "static_token_url") if key in data]
-    places += [("endpoints", key, url) for key, url in data.get("endpoints", {}).items()]
-    places += [("identity", "url", data["identity"]["url"])] if data.get("identity", {}).get("url") else []
-    for table, key, text in places:
-        for name in _TEMPLATE.findall(text):
-            if name not in known and (key, name) != ("revocation", "client_id"):
-                where = f"{table}.{key}" if table else key
-                raise Misshapen(f"'{where}' holds {{{name}}}, and nothing says what that is.", table, key)
-
-
 def _filled(value: Any, values: Mapping[str, str]) -> Any:  # noqa: ANN401 -- a value of a preset file, whatever its shape
     """Put base URL and parameters into every text that asks for them."""
     if isinstance(value, str):
-        return _TEMPLATE.sub(lambda found: values.get(found[1], found[0]), value)
+        return presetfiles.TEMPLATE.sub(lambda found: values.get(found[1], found[0]), value)
     if isinstance(value, Mapping):
         return {key: _filled(item, values) for key, item in value.items()}
     return [_filled(item, values) for item in value] if isinstance(value, list | tuple) else value
-
-
-def _tuples(table: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in table.items()}

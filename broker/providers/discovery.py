@@ -100,6 +100,8 @@ def read_document(kind: Kind, issuer: str, document: Mapping[str, Any]) -> dict[
         found["registration"] = _APP_FORM
     found |= {key: True for field, key in _FLAGS.items() if document.get(field) is True}
     found |= {key: values for field, key in _LISTS.items() if (values := _texts(document.get(field)))}
+    if revokers := _texts(document.get("revocation_endpoint_auth_methods_supported")):
+        found["revocation"] = {"auth_methods": revokers}
     if kind == "openid":
         supported = _texts(document.get("scopes_supported")) or ["openid"]
         found["scopes"] = [scope for scope in WANTED_SCOPES if scope == "openid" or scope in supported]

@@ -98,13 +98,16 @@ class Provider:
             it knows nothing better, or ``none``.
         pkce_methods: the code challenge methods that it announces; empty means unknown.
         grants: the grant types that it announces; empty means unknown.
-        auth_methods: client authentication methods it accepts, best first; empty means unknown.
+        auth_methods: client authentication methods it accepts, best first; empty means unknown. ``client_id_basic`` is
+            HTTP Basic with an empty secret.
         auth_algs: the signing algorithms that it announces for client authentication; empty means unknown.
         client_id: a public client that comes with the preset, or empty. In it ``{origin}`` is the address of
             Keyfob's browser port, for providers whose client ids are addresses.
         register_url: where a person registers a client by hand, or empty.
         callback_checks: parameter of the authorization response -> what it has to hold where it is there: a login that
             belongs to another place of the same provider is told from it.
+        callback_scope: parameter of the authorization response that says which scopes were granted, separated as in a
+            token reply, for providers whose token reply does not name them; or empty.
         require_par: it takes pushed authorization requests only (RFC 9126 5).
         client_id_metadata: it takes the URL of a client's metadata as client id.
         iss_parameter: it promises ``iss`` in authorization responses (RFC 9207 3).
@@ -143,6 +146,7 @@ class Provider:
     client_id: str = ""
     register_url: str = ""
     callback_checks: Mapping[str, str] = field(default_factory=dict)
+    callback_scope: str = ""
     require_par: bool = False
     client_id_metadata: bool = False
     iss_parameter: bool = False

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 Pkce = Literal["S256", "S256-public", "plain", "none"]
+# Client authentication that sends a secret (RFC 6749 2.3.1).
+WITH_SECRET = ("client_secret_basic", "client_secret_post")
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +171,7 @@ class RevocationRules:
         body: a form, a JSON object, or nothing.
         auth: who asks: the ``client`` as at the token endpoint, the client by HTTP ``basic``, the token as ``bearer``,
             or ``none``.
+        auth_methods: how clients may authenticate there, as it announces; empty means as at the token endpoint.
         token_field: name of the parameter with the token; empty where none is sent.
         hint: ``token_type_hint`` is sent.
         which: the token that is sent; with ``both`` the refresh token first.
@@ -179,11 +182,20 @@ class RevocationRules:
     method: Literal["POST", "DELETE", "GET"] = "POST"
     body: Literal["form", "json", "none"] = "form"
     auth: Literal["client", "basic", "bearer", "none"] = "client"
+    auth_methods: tuple[str, ...] = ()
     token_field: str = "token"  # noqa: S105 -- the name of a field
     hint: bool = True
     which: Literal["refresh", "access", "both"] = "both"
     params: Mapping[str, str] = field(default_factory=dict)
     ends_login: bool = False
+
+    def method_for(self, method: str) -> str:
+        """Return how a client authenticates here that does so by ``method`` elsewhere; empty where it cannot."""
+        taken = ("client_secret_basic",) if self.auth == "basic" else self.auth_methods
+        if self.auth in ("bearer", "none") or not taken or method in taken:
+            return method
+        # The same secret, sent in another place.
+        return next((way for way in WITH_SECRET if way in taken), "") if method in WITH_SECRET else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,13 +207,21 @@ class DeviceRules:
         code_field: name of the parameter with the device code when polling.
         client_secret: a confidential client authenticates at both requests as at the token endpoint (RFC 8628 3.1,
             3.4); where not, its id alone is sent.
+        own_client: it wants a client of another type than a login in a browser does, so that nobody is led here who did
+            not ask for it.
         status_errors: status of a poll's answer -> OAuth's name for that error.
+        scope_parameter: name of the parameter that holds the scopes in this flow; empty where it is the same as in an
+            authorization request.
+        scope_at_poll: a poll repeats the scopes.
     """
 
     grant: str = "urn:ietf:params:oauth:grant-type:device_code"
     code_field: str = "device_code"
     client_secret: bool = True
+    own_client: bool = False
     status_errors: Mapping[str, str] = field(default_factory=dict)
+    scope_parameter: str = ""
+    scope_at_poll: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 Called by ``catalog`` for preset files and for what people and discovery say in the same shape.
 """
 
+import difflib
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -100,6 +101,7 @@ _TOP: Mapping[str, Check] = {
     "api_base": _text,
     "api_scheme": _text,
     "static_token_url": _text,
+    "callback_scope": _text,
     "iss_parameter": _flag,
     "require_par": _flag,
     "client_id_metadata": _flag,
@@ -169,13 +171,22 @@ _TABLES: Mapping[str, Mapping[str, Check]] = {
         "method": _one_of("POST", "DELETE", "GET"),
         "body": _one_of("form", "json", "none"),
         "auth": _one_of("client", "basic", "bearer", "none"),
+        "auth_methods": _texts,
         "token_field": _text,
         "hint": _flag,
         "which": _one_of("refresh", "access", "both"),
         "params": _pairs,
         "ends_login": _flag,
     },
-    "device": {"grant": _text, "code_field": _text, "client_secret": _flag, "status_errors": _pairs},
+    "device": {
+        "grant": _text,
+        "code_field": _text,
+        "client_secret": _flag,
+        "own_client": _flag,
+        "status_errors": _pairs,
+        "scope_parameter": _text,
+        "scope_at_poll": _flag,
+    },
     "identity": {
         "url": _text,
         "method": _one_of("GET", "POST"),
@@ -247,8 +258,10 @@ def _check(table: Mapping[str, Any], known: Mapping[str, Check], where: str, mor
     for key, value in table.items():
         name = f"{where}.{key}" if where else key
         if key not in known:
-            allowed = ", ".join(sorted((*known, *more)))
-            raise Misshapen(f"'{name}' means nothing here; known are: {allowed}.", where, key)
+            allowed = sorted((*known, *more))
+            near = difflib.get_close_matches(key, allowed, n=1)
+            meant = f"did you mean '{near[0]}'? " if near else ""
+            raise Misshapen(f"'{name}' means nothing here; {meant}known are: {', '.join(allowed)}.", where, key)
         if not known[key].fits(value):
             raise Misshapen(f"'{name}' has a value that does not fit: it has to be {known[key].what}.", where, key)
 

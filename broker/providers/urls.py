@@ -40,7 +40,7 @@ def split(url: str, *, what: str) -> SplitResult:
     if len(url) > URL_CAP or not _TEXT.fullmatch(url):
         raise InvalidRequest(
             f"The {what} is not a URL: it is too long, or holds spaces or characters beyond ASCII.",
-            "Write it as the address bar shows it, a foreign host in its xn-- form.",
+            _in_ascii(url) or "Write it as the address bar shows it, a foreign host in its xn-- form.",
         )
     try:
         parts = urlsplit(url)
@@ -59,6 +59,16 @@ def split(url: str, *, what: str) -> SplitResult:
             "Use https://; plain http:// is for addresses of this machine only (127.0.0.1, ::1, localhost).",
         )
     return parts
+
+
+def _in_ascii(url: str) -> str:
+    """Return how to write an address whose host is not ASCII; empty where that is not what is wrong with it."""
+    try:
+        host = urlsplit(url).hostname or ""
+        written = url.replace(host, host.encode("idna").decode("ascii"), 1)
+    except (ValueError, UnicodeError):
+        return ""
+    return f"Write it as {written}" if written != url and len(url) <= URL_CAP and _TEXT.fullmatch(written) else ""
 
 
 def check_endpoint(url: str, *, what: str, private: bool) -> str:
@@ -118,9 +128,11 @@ def check_url(url: str, *, what: str, private: bool) -> str:
     Raises:
         InvalidRequest: see ``split``; or it has a query, or is a special-purpose address without ``private``.
     """
-    parts = split(url, what=what)
+    parts = split(url.strip(" "), what=what)
     if "?" in url:
         raise InvalidRequest(f"The {what} has no query.", "Leave out the ? and what follows.")
+    if {".", ".."} & set(parts.path.split("/")):
+        raise InvalidRequest(f"The {what} '{url}' goes up and down in its path.", "Write it without /./ and /../")
     host = parts.hostname or ""
     _check_address(host, what, private=private)
     netloc = f"[{host}]" if ":" in host else host

@@ -5,6 +5,7 @@ Called by ``web.render`` and ``usecases.clients``.
 
 from typing import Literal
 
+from broker.core.login import PUBLIC
 from broker.providers.model import Provider
 
 ClientSecret = Literal["needed", "optional", "none"]
@@ -14,9 +15,9 @@ _HOUR, _MINUTE = 3600, 60
 def client_secret(provider: Provider) -> ClientSecret:
     """Return whether a client made by hand there has a secret that Keyfob needs."""
     methods = set(provider.auth_methods)
-    if methods == {"none"}:
+    if methods and methods <= set(PUBLIC):
         return "none"
-    return "optional" if not methods or "none" in methods else "needed"
+    return "optional" if not methods or methods & set(PUBLIC) else "needed"
 
 
 def rules(provider: Provider) -> list[tuple[str, str]]:
@@ -60,6 +61,8 @@ def _redirect(provider: Provider) -> list[tuple[str, str]]:
         told.append(("redirect.any_port", "The port of a redirect URI on this machine does not matter there."))
     if rules.out_of_band:
         told.append(("redirect.out_of_band", "With --flow paste it shows the code itself."))
+    if provider.callback_scope:
+        told.append(("callback_scope", "What you allowed of what was asked is told when the browser comes back."))
     return told
 
 

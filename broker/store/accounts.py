@@ -63,7 +63,7 @@ def uuid_of(tx: Connection, name: str) -> str:
     """
     found = tx.execute(select(t.account.c.uuid).where(t.account.c.name == name)).scalar_one_or_none()
     if found is None:
-        raise UnknownAccount(f"There is no account '{name}'.", "See keyfob accounts.")
+        raise UnknownAccount(f"There is no account '{name}'.", "See: keyfob accounts")
     return str(found)
 
 
@@ -152,7 +152,7 @@ class Accounts(Shelf):
             if tx.execute(select(t.account.c.uuid).where(t.account.c.name == name)).first():
                 raise Conflict(f"There is an account '{name}' already.", "Choose another name, or log in to that one.")
             if not tx.execute(select(t.provider.c.name).where(t.provider.c.name == provider)).first():
-                raise UnknownProvider(f"There is no provider '{provider}'.", "See keyfob provider list.")
+                raise UnknownProvider(f"There is no provider '{provider}'.", "See: keyfob provider list")
             values = state_columns(state) | identity_columns(identity) | renewal_columns(renewal)
             tx.execute(
                 insert(t.account).values(
@@ -214,7 +214,7 @@ class Accounts(Shelf):
         def work(tx: Connection) -> tuple[Client, Secret | None]:
             row = find(tx, account.uuid)
             if row is None:
-                raise UnknownAccount(f"There is no account '{account.name}'.", "See keyfob accounts.")
+                raise UnknownAccount(f"There is no account '{account.name}'.", "See: keyfob accounts")
             owner = row["client"] or ""
             there, renewal = account.destination, account.renewal
             if not self._vault.proves(row["binding"], lambda key: binding(key, account.uuid, owner, there, renewal)):
@@ -301,7 +301,7 @@ class Accounts(Shelf):
         """Return the account as this transaction leaves it."""
         row = find(tx, owner)
         if row is None:
-            raise UnknownAccount("The account has been deleted meanwhile.", "See keyfob accounts.")
+            raise UnknownAccount("The account has been deleted meanwhile.", "See: keyfob accounts")
         after_commit(tx, lambda: self._memory.account_changed(row))
         return account_of(row)
 

@@ -75,7 +75,7 @@ def _put_grant(tx: Connection, app: str, grant: AppGrant) -> None:
 
 def _known(tx: Connection, name: str) -> None:
     if not tx.execute(select(t.app.c.name).where(t.app.c.name == name)).first():
-        raise UnknownApp(f"There is no app '{name}'.", "See keyfob app list.")
+        raise UnknownApp(f"There is no app '{name}'.", "See: keyfob app list")
 
 
 class Apps(Shelf):

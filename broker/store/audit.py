@@ -1,40 +1,24 @@
 """The record of what was done and what was handed out.
 
-Part of ``Store``. Entries keep the account's name, because the record outlives the account.
+Part of ``Store``. Entries keep the account's name, because the record outlives the account. ``chain`` has the seals.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
-from sqlalchemy import Connection, case, func, insert, or_, select, update
-from sqlalchemy.dialects.sqlite import insert as upsert
+from sqlalchemy import Connection, func, or_, select
 
 from broker.store import tables as t
+from broker.store import tally, verify
+from broker.store.chain import Chain, plain, prune_unsealed, put
+from broker.store.engine import after_commit
 from broker.store.shelf import Shelf
+from broker.store.tally import Count
+from broker.store.verify import Verdict
 
-HANDOUT = "handout"
-
-
-@dataclass(frozen=True, slots=True)
-class Handout:
-    """So many hand-outs of one token to one app.
-
-    Attributes:
-        account_uuid: whose token.
-        app: the app's name, or ``owner``.
-        generation: which token of the account.
-        first: when the first was, epoch seconds.
-        last: when the last was.
-        count: how many.
-    """
-
-    account_uuid: str
-    app: str
-    generation: int
-    first: float
-    last: float
-    count: int
+# How many entries are kept where nobody says anything.
+MOST_ENTRIES = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,17 +26,19 @@ class AuditEntry:
     """One line of the record.
 
     Attributes:
-        at: when; for hand-outs the last one, epoch seconds.
+        number: its number in the chain; None of a count that still grows, and of what has no seal.
+        at: when; of counts the last time, epoch seconds.
         action: what; ``handout`` for tokens that left.
         account: the account's name, or None.
         app: the app's name or ``owner``, or None.
         detail: more, for people.
         generation: of hand-outs: which token of the account.
-        first: of hand-outs: when the first was.
-        last: of hand-outs: when the last was.
-        count: of hand-outs: how many.
+        first: of counts: when it was first.
+        last: of counts: when it was last.
+        count: of counts: how often.
     """
 
+    number: int | None
     at: float
     action: str
     account: str | None
@@ -67,17 +53,14 @@ class AuditEntry:
 class Audit(Shelf):
     """The part of ``Store`` for the record."""
 
-    async def note_handouts(self, items: Sequence[Handout]) -> None:
-        """Record hand-outs, in the rows that they continue, and when accounts and apps were last used.
-
-        The accounts' versions stay: being used is no change that a refresh could conflict with.
-        """
+    async def note_counts(self, items: Sequence[Count]) -> None:
+        """Record hand-outs and refusals, in the rows that they continue, and when accounts and apps were last used."""
         if not items:
             return
 
         def work(tx: Connection) -> None:
-            for item in items:
-                _note_handout(tx, item)
+            with self._recording(tx) as chain:
+                tally.note(tx, chain, items)
 
         await self._db.write(work)
 
@@ -89,11 +72,60 @@ class Audit(Shelf):
             action: a stable word for it.
             account: the account's name, if it is about one.
             app: the app's name or ``owner``, if somebody asked for it.
-            detail: more, for people; never a secret.
+            detail: more, for people; never a secret. Control characters are taken out, and the end if it is long.
         """
-        known = select(t.account.c.uuid).where(t.account.c.name == account).scalar_subquery()
-        values = {"at": at, "action": action, "account": account, "app": app, "detail": detail}
-        await self._db.write(lambda tx: tx.execute(insert(t.audit).values(account_uuid=known, **values)))
+        known = select(t.account.c.uuid).where(t.account.c.name == account)
+
+        def work(tx: Connection) -> None:
+            with self._recording(tx) as chain:
+                values = {
+                    "at": at,
+                    "action": action,
+                    "account_uuid": tx.execute(known).scalar_one_or_none(),
+                    "account": account,
+                    "app": app,
+                    "detail": plain(detail),
+                }
+                if chain is None:
+                    put(tx, values)
+                else:
+                    chain.write(values)
+
+        await self._db.write(work)
+
+    @contextmanager
+    def _recording(self, tx: Connection) -> Iterator[Chain | None]:
+        """Open the chain for one transaction; None while there is no key, and then what is written has no seal."""
+        if not self._vault.holds_key:
+            self._unsealed = True
+            yield None
+            prune_unsealed(tx, self._most_entries)
+            return
+        chain = Chain(tx, self._vault.sealer, self._told)
+        if self._unsealed:
+            chain.seal_late()
+        yield chain
+        chain.prune(self._most_entries)
+        chain.save()
+        after_commit(tx, lambda: self._recorded(chain.head.last))
+
+    def _recorded(self, number: int) -> None:
+        self._unsealed = False
+        self._told = max(self._told, number)
+        if self._fence is not None:
+            self._fence.follow_audit(number)
+
+    async def verify_audit(self) -> Verdict:
+        """Look whether the record is as it was written. Takes a while, in a thread of its own; writers do not wait.
+
+        Raises:
+            Locked: there is no key to check it with.
+            StoreUnavailable: SQLite refused.
+        """
+        async with self._turn:
+            # What is known of the end is taken first: what is added meanwhile is in the snapshot, or not asked for.
+            sealer, told, unsealed = self._vault.sealer, self._told, self._unsealed
+            return await self._db.snapshot(lambda tx: verify.verify(tx, sealer, told, unsealed=unsealed))
 
     async def last_noted(self, account_uuid: str, action: str) -> tuple[float, str] | None:
         """Return when an action was last recorded of an account, and its detail; None where it never was.
@@ -138,6 +170,7 @@ class Audit(Shelf):
         rows = await self._db.read(lambda tx: tx.execute(query).mappings().all())
         return [
             AuditEntry(
+                number=row["link"],
                 at=row["at"],
                 action=row["action"],
                 account=row["name"],
@@ -145,44 +178,8 @@ class Audit(Shelf):
                 detail=row["detail"],
                 generation=row["generation"],
                 first=row["first"],
-                last=None if row["generation"] is None else row["at"],
+                last=None if row["count"] is None else row["at"],
                 count=row["count"],
             )
             for row in rows
         ]
-
-
-def _later(column: Any, at: float) -> Any:  # noqa: ANN401 -- SQLAlchemy's expressions
-    return case((column > at, column), else_=at)
-
-
-def _note_handout(tx: Connection, item: Handout) -> None:
-    whose = select(t.account.c.name).where(t.account.c.uuid == item.account_uuid).scalar_subquery()
-    row = upsert(t.audit).values(
-        at=item.last,
-        action=HANDOUT,
-        account_uuid=item.account_uuid,
-        account=whose,
-        app=item.app,
-        detail="",
-        generation=item.generation,
-        first=item.first,
-        count=item.count,
-    )
-    tx.execute(
-        row.on_conflict_do_update(
-            index_elements=["account_uuid", "app", "generation"],
-            set_={
-                "at": func.max(t.audit.c.at, row.excluded.at),
-                "first": func.min(t.audit.c.first, row.excluded.first),
-                "count": t.audit.c.count + row.excluded["count"],
-            },
-        )
-    )
-    account, app = t.account, t.app
-    tx.execute(
-        update(account)
-        .where(account.c.uuid == item.account_uuid)
-        .values(last_used_at=_later(account.c.last_used_at, item.last))
-    )
-    tx.execute(update(app).where(app.c.name == item.app).values(last_used_at=_later(app.c.last_used_at, item.last)))

@@ -13,8 +13,10 @@ from sqlalchemy.engine import RowMapping
 from broker.core.account import Account, Destination
 from broker.core.secret import Secret
 from broker.core.token import Grant, Token, Wish
+from broker.errors import StoreUnavailable
 from broker.store import tables as t
 from broker.store.accounts import Accounts, find
+from broker.store.engine import after_commit
 from broker.store.vault import SEALED
 
 d = t.derived_token.c
@@ -33,17 +35,26 @@ class DerivedTokens(Accounts):
     """The part of ``Store`` for narrower tokens."""
 
     async def derived_token(self, account: Account, wish: Wish) -> tuple[Secret, Token] | None:
-        """Return the token that was got for a wish, or None where there is none.
+        """Return the token that was got for a wish, or None where there is none. From memory when it has to be.
 
         Raises:
             Locked: there is no key.
             StoreUnavailable: it cannot be read, or does not open.
         """
         _ = self._vault.sealer
-        query = _sealed().where(d.slot == _slot(account.uuid, wish))
-        row = await self._db.read(lambda tx: tx.execute(query).mappings().one_or_none())
-        if row is None:
-            return None
+        slot = _slot(account.uuid, wish)
+        query = _sealed().where(d.slot == slot)
+        epoch, row = self._memory.epoch, self._memory.derived(slot)
+        try:
+            found = await self._db.read(lambda tx: tx.execute(query).mappings().one_or_none())
+        except StoreUnavailable:
+            if row is None:
+                raise
+        else:
+            if found is None:
+                return None
+            self._memory.saw_derived(found, epoch)
+            row = found
         facts = Token(row["token_type"], tuple(row["scope"]), row["issued_at"], row["expires_at"])
         return self._opened(account, row, _kind(row["slot"]), row["generation"]), facts
 
@@ -96,7 +107,7 @@ class DerivedTokens(Accounts):
         }
         tx.execute(upsert(t.derived_token).values(slot=slot, **values))
         self._date(tx, slot, d.issued_at, d.expires_at)
-        self._vault.put(
+        sealed = self._vault.put(
             tx,
             grant.access_token,
             owner=owner,
@@ -105,13 +116,17 @@ class DerivedTokens(Accounts):
             destination=destination,
             client=row["client"] or "",
         )
+        known = {**values, **sealed, "slot": slot, "client": row["client"]}
+        after_commit(tx, lambda: self._memory.derived_changed(known))
 
     def _drop_one(self, owner: str, slot: str, tx: Connection) -> None:
         self._drop_derived(tx, owner, d.slot == slot)
 
     def _drop_derived(self, tx: Connection, owner: str, *which: Any) -> None:  # noqa: ANN401 -- SQLAlchemy's conditions
         """Drop the narrower tokens of an account; ``which`` says which of them."""
-        for slot in tx.execute(select(d.slot).where(d.account == owner, *which)).scalars().all():
+        slots = tx.execute(select(d.slot).where(d.account == owner, *which)).scalars().all()
+        after_commit(tx, lambda: self._memory.derived_gone(slots))
+        for slot in slots:
             self._vault.drop(tx, owner, _kind(slot))
             tx.execute(delete(t.derived_token).where(d.slot == slot))
 

@@ -5,6 +5,7 @@ runs to its end even when the caller is cancelled, so no half-done work waits on
 """
 
 import asyncio
+import contextlib
 import logging
 import sqlite3
 from collections.abc import Callable, Coroutine
@@ -35,6 +36,7 @@ PRAGMAS = (
     "PRAGMA trusted_schema = OFF",  # a planted view or trigger must not call functions
     "PRAGMA temp_store = MEMORY",  # nothing of ours goes to /tmp
 )
+READ_ONLY = "PRAGMA query_only = ON"
 # What to do about the refusals of SQLite that a person can meet.
 HINTS = {
     "full": "Free some space on its disk.",
@@ -56,7 +58,7 @@ def unavailable(exc: Exception) -> StoreUnavailable:
 
     Python's driver repeats values ("could not decode ..."); its errors are told by their lack of a SQLite code.
     """
-    cause = exc.orig if isinstance(exc, DBAPIError) else None
+    cause = exc.orig if isinstance(exc, DBAPIError) else exc
     own = isinstance(cause, sqlite3.Error) and hasattr(cause, "sqlite_errorname")
     said = str(cause) if own else "something stored in it cannot be read"
     hint = next((hint for sign, hint in HINTS.items() if sign in said), "Try again; keyfob status may know more.")
@@ -69,7 +71,7 @@ class Database:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._writer = self._engine(("PRAGMA journal_mode = WAL",), size=1)
-        self._readers = self._engine(("PRAGMA query_only = ON",), size=READERS)
+        self._readers = self._engine((READ_ONLY,), size=READERS)
         self._turn = asyncio.Lock()
         self._running: set[asyncio.Task[Any]] = set()
         self._closed = False
@@ -118,6 +120,16 @@ class Database:
             StoreUnavailable: SQLite refused; then nothing was changed.
         """
         return await self._finish(self._write(work))
+
+    async def snapshot(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run ``work``, which may take long, in a thread and on a connection of its own, which cannot write.
+
+        All its reads see the same commit. Writers do not wait for it; the write-ahead log is not emptied meanwhile.
+
+        Raises:
+            StoreUnavailable: SQLite refused.
+        """
+        return await self._finish(asyncio.to_thread(self._snapshot, work))
 
     async def truncate(self) -> None:
         """Move the write-ahead log into the database and empty it; where a reader is in the way, it stays due.
@@ -171,6 +183,17 @@ class Database:
             async with self._turn, self._writer.connect() as connection:
                 return await connection.run_sync(_transaction, work)
         except (SQLAlchemyError, JSONDecodeError) as exc:
+            raise unavailable(exc) from exc
+
+    def _snapshot(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        try:
+            with contextlib.closing(sqlite3.connect(self.path, timeout=BUSY_TIMEOUT / 1000)) as connection:
+                connection.isolation_level = None
+                for pragma in (*PRAGMAS, READ_ONLY):
+                    connection.execute(pragma)
+                connection.execute("BEGIN")
+                return work(connection)
+        except sqlite3.Error as exc:
             raise unavailable(exc) from exc
 
     async def _checkpoint(self) -> bool:

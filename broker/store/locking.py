@@ -40,8 +40,6 @@ class Locking(Shelf):
 
     key: KeySource
     instance_id: str
-    # One passphrase at a time: each try costs 64 MiB, and has to see how the one before it ended.
-    _turn: asyncio.Lock
 
     @property
     def key_name(self) -> str:

@@ -237,14 +237,20 @@ class Logins(Shelf):
         """
         return await self._find(state, id, now, use_up=True)
 
-    async def waiting_login(self, id: str, now: float) -> TakenLogin | None:  # noqa: A002 -- as above
+    async def waiting_login(
+        self,
+        *,
+        id: str | None = None,  # noqa: A002 -- as above
+        state: Secret | None = None,
+        now: float,
+    ) -> TakenLogin | None:
         """Return what :meth:`take_login` would, and leave the login as it is: a device polls many times.
 
         Raises:
             Locked: there is no key.
             StoreUnavailable: the device code does not open.
         """
-        return await self._find(None, id, now, use_up=False)
+        return await self._find(state, id, now, use_up=False)
 
     async def put_prompt(self, login: Login) -> None:
         """Seal anew what the person of a device login is shown; nothing happens where it has ended meanwhile.

@@ -1,10 +1,10 @@
 """What was read last of the rows that a token is handed out by, for when the database cannot be read any more.
 
-Used by ``accounts`` and ``apps``. As sealed as in the database. A change forgets what it touches before anybody can ask
-again, so nothing is served from here that was revoked.
+Used by ``accounts``, ``derived`` and ``apps``. As sealed as in the database. A change forgets what it touches before
+anybody can ask again, so nothing is served from here that was revoked.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy.engine import RowMapping
@@ -28,6 +28,7 @@ class Memory:
         self._accounts: dict[str, Row] = {}
         self._names: dict[str, str] = {}
         self._secrets: dict[tuple[str, str], Row] = {}
+        self._derived: dict[str, Row] = {}
         self._apps: dict[bytes, tuple[App, float | None]] = {}
 
     def account(self, uuid: str) -> Row | None:
@@ -43,6 +44,10 @@ class Memory:
         row = self._secrets.get((uuid, kind))
         return row if row is not None and row["held"] == generation else None
 
+    def derived(self, slot: str) -> Row | None:
+        """Return the narrower token of a slot, with what opens it."""
+        return self._derived.get(slot)
+
     def app(self, key_hash: bytes, now: float) -> App | None:
         """Return the app whose key has that hash and has not expired."""
         app, expires_at = self._apps.get(key_hash, (None, None))
@@ -57,6 +62,11 @@ class Memory:
         """Remember a sealed secret."""
         if epoch == self.epoch:
             self._secrets[uuid, kind] = row
+
+    def saw_derived(self, row: Row, epoch: int) -> None:
+        """Remember a narrower token."""
+        if epoch == self.epoch:
+            self._derived[row["slot"]] = row
 
     def saw_app(self, app: App, expires_at: float | None, epoch: int) -> None:
         """Remember an app; its key is known by its hash."""
@@ -77,6 +87,17 @@ class Memory:
         self.epoch += 1
         self._secrets[uuid, kind] = row
 
+    def derived_changed(self, row: Row) -> None:
+        """The narrower token of a slot is this one from now on."""
+        self.epoch += 1
+        self._derived[row["slot"]] = row
+
+    def derived_gone(self, slots: Sequence[str]) -> None:
+        """These narrower tokens were dropped."""
+        self.epoch += 1
+        for slot in slots:
+            self._derived.pop(slot, None)
+
     def account_gone(self, uuid: str) -> None:
         """An account was deleted, and with it the grants of it."""
         self.epoch += 1
@@ -85,13 +106,16 @@ class Memory:
             self._names.pop(row["name"], None)
         for key in [key for key in self._secrets if key[0] == uuid]:
             del self._secrets[key]
+        for slot in [slot for slot, kept in self._derived.items() if kept["account"] == uuid]:
+            del self._derived[slot]
         self._apps.clear()
 
     def accounts_changed(self) -> None:
-        """Any account may have changed."""
+        """Any account may have changed, and the lives of its narrower tokens."""
         self.epoch += 1
         self._accounts.clear()
         self._names.clear()
+        self._derived.clear()
 
     def forget(self) -> None:
         """Everything was sealed anew."""

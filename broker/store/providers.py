@@ -201,7 +201,7 @@ class Providers(Shelf):
             for owner in owners:
                 self._vault.forget(tx, owner)
             if tx.execute(delete(t.provider).where(t.provider.c.name == name)).rowcount == 0:
-                raise UnknownProvider(f"There is no provider '{name}'.", "See keyfob provider list.")
+                raise UnknownProvider(f"There is no provider '{name}'.", "See: keyfob provider list")
 
         await self._db.write(work)
 
@@ -228,7 +228,7 @@ class Providers(Shelf):
             client_id: as the provider knows it; empty for a key that waits for its client.
             secret: its secret or private key; None for a public client, and then what was stored before is deleted.
             auth_method: RFC 7591 2.
-            origin: ``given``, ``registered`` or ``preset``.
+            origin: ``given``, ``registered``, ``preset`` or ``program``.
             destination: where the secret may go; its client id is ``client_id``, whatever it says.
             now: epoch seconds.
             registered: what the provider said when it registered or changed it, where it did.
@@ -255,7 +255,7 @@ class Providers(Shelf):
 
         def work(tx: Connection) -> Client:
             if not tx.execute(select(t.provider.c.name).where(t.provider.c.name == provider)).first():
-                raise UnknownProvider(f"There is no provider '{provider}'.", "See keyfob provider list.")
+                raise UnknownProvider(f"There is no provider '{provider}'.", "See: keyfob provider list")
             tx.execute(
                 upsert(t.client)
                 .values(uuid=str(uuid.uuid4()), provider=provider, client_id=client_id, **values)

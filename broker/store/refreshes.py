@@ -126,13 +126,14 @@ class Refreshes(DerivedTokens):
         blob = self._vault.sealer.seal_entry(saved.written(), self._fence.line)
         self._saved.append(saved)
         try:
-            await asyncio.to_thread(self._journal.append, blob)
+            async with self._at_journal:
+                await asyncio.to_thread(self._journal.append, blob)
         except OSError as exc:
             raise StoreUnavailable(
                 f"The emergency journal cannot be written: {exc.strerror}.", "Look at its disk."
             ) from exc
         if saved not in self._saved:
-            await self._erase()  # the database took it meanwhile
+            await self._erase_unless_needed()  # the database took it meanwhile
 
     @property
     def unwritten(self) -> int:
@@ -157,14 +158,15 @@ class Refreshes(DerivedTokens):
         if not self._saved:
             return
         self._saved = [saved for saved in self._saved if (saved.owner, saved.generation) != (owner, generation)]
-        if not self._saved:
-            await self._erase()
+        await self._erase_unless_needed()
 
-    async def _erase(self) -> None:
-        if self._journal is None:
+    async def _erase_unless_needed(self) -> None:
+        if self._journal is None or self._saved:
             return
         try:
-            await asyncio.to_thread(self._journal.erase)
+            async with self._at_journal:
+                if not self._saved:  # else another answer has come to stand in it meanwhile
+                    await asyncio.to_thread(self._journal.erase)
         except OSError as exc:
             # Harmless: a generation that has passed is not taken over.
             log.warning("the emergency journal could not be emptied: %s", exc.strerror)
@@ -299,7 +301,7 @@ class Refreshes(DerivedTokens):
 
         Raises:
             Locked: there is no key.
-            StoreUnavailable: it does not open.
+            SecretChanged: it does not open.
         """
         query = (
             select(t.account.c.client, t.account.c.generation, *SEALED)

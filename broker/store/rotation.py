@@ -22,6 +22,7 @@ from broker.errors import Conflict, Locked, StoreUnavailable
 from broker.store import tables as t
 from broker.store.account_rows import account_of
 from broker.store.accounts import binding
+from broker.store.chain import Chain
 from broker.store.engine import after_commit
 from broker.store.keys import KeySource, PassphraseKey
 from broker.store.locking import Locking, record_of
@@ -96,6 +97,7 @@ class Rotation(Locking):
             def work(tx: Connection) -> int:
                 sealed = sum(_reseal(tx, chunk, old, new) for chunk in _chunks(_owners(tx)))
                 _bind(tx, old, new)
+                Chain(tx, old, self._told).hand_over(new)
                 tx.execute(
                     update(t.instance).values(
                         key_id=record.key_id, master_generation=record.generation, master=record.master, kdf=record.kdf

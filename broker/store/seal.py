@@ -4,7 +4,8 @@ Called by ``vault`` and ``store``. The key from outside (KEK) opens the master k
 one data key per owner; a data key seals that owner's secrets::
 
     KEK --HKDF--> wrapping key --opens--> master key --HKDF--> data-wrapping key --opens--> data key --opens--> secret
-                                                     └-HKDF--> MAC key: plain columns that decide where secrets go
+                                                     ├-HKDF--> MAC key: plain columns that decide where secrets go
+                                                     └-HKDF--> audit key: the record of what was done
 """
 
 import hmac
@@ -163,11 +164,27 @@ def open_record(kek: bytes, record: Record) -> "Sealer":
     )
 
 
-class Sealer:
+class Stamp:
+    """A key that seals the audit: the one of the present master key, or one of a master key from before.
+
+    Attributes:
+        audit_key: that key.
+    """
+
+    def __init__(self, instance_id: str, audit: bytes) -> None:
+        self._instance = instance_id
+        self.audit_key = audit
+
+    def audit_mac(self, *fields: str) -> bytes:
+        """Return the HMAC-SHA256 that proves a part of the audit, under a key that is for nothing else."""
+        return hmac.digest(self.audit_key, _canonical(self._instance, *fields), "sha256")
+
+
+class Sealer(Stamp):
     """An opened master key: seals and opens secrets."""
 
     def __init__(self, instance_id: str, master: bytes) -> None:
-        self._instance = instance_id
+        super().__init__(instance_id, _derive(master, "broker/v1/audit", instance_id))
         self._wrapping = _derive(master, "broker/v1/data", instance_id)
         self._mac = _derive(master, "broker/v1/mac", instance_id)
         self._journal = _derive(master, "broker/v1/journal", instance_id)
@@ -209,3 +226,15 @@ class Sealer:
     def mac(self, *fields: str) -> bytes:
         """Return the HMAC-SHA256 that proves that plain columns are as Keyfob wrote them."""
         return hmac.digest(self._mac, _canonical(self._instance, *fields), "sha256")
+
+    def wrap_stamp(self, former: Stamp, until: int) -> bytes:
+        """Wrap the key that sealed the audit up to entry ``until``, so that its seals can be checked later."""
+        return _encrypt(GCM, self._wrapping, former.audit_key, "aud", self._instance, str(until))
+
+    def open_stamp(self, wrapped: bytes, until: int) -> Stamp:
+        """Open what :meth:`wrap_stamp` made.
+
+        Raises:
+            Broken: it was changed, or belongs to other entries.
+        """
+        return Stamp(self._instance, _decrypt(self._wrapping, wrapped, "aud", self._instance, str(until)))

@@ -3,6 +3,7 @@
 Inherited by each of them; ``Store`` is all of them together.
 """
 
+import asyncio
 import json
 from dataclasses import dataclass
 from typing import Any, Self
@@ -58,7 +59,17 @@ class Shelf:
     _journal: Journal | None = None
     # What stands in the journal and is not in the database yet.
     _saved: list[Saved]
+    # One passphrase at a time: each try costs 64 MiB, and has to see how the one before it ended. Whoever needs one key
+    # for long (a check of the audit) holds it too, against a rotation.
+    _turn: asyncio.Lock
+    # Held while the journal is written to or emptied, each in one go with the look at what stands in it.
+    _at_journal: asyncio.Lock
     _memory: Memory
+    # The newest number in the audit's chain that fence and memory know of, and how many entries are kept.
+    _told: int = 0
+    _most_entries: int
+    # There may be entries of the audit without a seal: from while there was no key.
+    _unsealed: bool = True
     # Column of a time -> keys of the rows in which this start wrote it. What an earlier start wrote may be by another
     # clock, and by its value alone the two cannot be told apart.
     _dated: dict[Column[Any], set[str]]

@@ -6,6 +6,7 @@ raises. What SQLite refuses leaves as ``StoreUnavailable``.
 
 import asyncio
 import logging
+from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -17,7 +18,7 @@ from broker.errors import CannotStart, StoreUnavailable
 from broker.store import journal
 from broker.store import tables as t
 from broker.store.apps import AppRow, Apps
-from broker.store.audit import Audit, AuditEntry, Handout
+from broker.store.audit import MOST_ENTRIES, Audit, AuditEntry
 from broker.store.engine import Database
 from broker.store.fence import Fence, why_copied
 from broker.store.journal import Journal
@@ -31,12 +32,14 @@ from broker.store.refreshes import Refreshes
 from broker.store.rotation import Rotated, Rotation
 from broker.store.seal import Broken
 from broker.store.shelf import Saved
+from broker.store.tally import Count
 from broker.store.times import Times
 from broker.store.vault import Vault
+from broker.store.verify import Break, Verdict
 
 log = logging.getLogger(__name__)
 
-__all__ = ["AppRow", "AuditEntry", "Handout", "Rotated", "Store", "TakenLogin"]
+__all__ = ["AppRow", "AuditEntry", "Break", "Count", "Rotated", "Store", "TakenLogin", "Verdict"]
 
 
 def database_path(url: str) -> Path:
@@ -70,13 +73,15 @@ class Store(Refreshes, Providers, Logins, Apps, Audit, Times, Rotation):
         self._memory = Memory()
         self._dated = {}
         self._saved = []
+        self._most_entries = MOST_ENTRIES
+        self._at_journal = asyncio.Lock()
         self._turn = asyncio.Lock()
         self.key = key
         self.instance_id = instance_id
         self.copied = ""
 
     @classmethod
-    async def open(cls, url: str, *, key: KeySource, now: float) -> Self:
+    async def open(cls, url: str, *, key: KeySource, now: float, most_entries: int = MOST_ENTRIES) -> Self:
         """Open the database: make or migrate it, and open its master key.
 
         A key is made only for a database that has never had one. A missing or wrong key leaves the store locked.
@@ -85,6 +90,7 @@ class Store(Refreshes, Providers, Logins, Apps, Audit, Times, Rotation):
             url: ``sqlite:///path``.
             key: where the key comes from.
             now: epoch seconds.
+            most_entries: how many entries of the audit are kept; the oldest are pruned.
 
         Raises:
             CannotStart: the database is no Keyfob database, damaged, newer than this program, or cannot be used.
@@ -99,6 +105,7 @@ class Store(Refreshes, Providers, Logins, Apps, Audit, Times, Rotation):
             else:
                 vault = await open_by(key, record)
             store = cls(database, vault, key, record.instance_id if record else "")
+            store._most_entries = most_entries
             if record is not None:
                 await store._look_at_fence()
         except StoreUnavailable as exc:
@@ -118,8 +125,8 @@ class Store(Refreshes, Providers, Logins, Apps, Audit, Times, Rotation):
             CannotStart: the fence cannot be written.
             StoreUnavailable: the database cannot.
         """
-        _, sequence = await self._db.read(_position)
-        fence = await asyncio.to_thread(Fence.build, self._db.path, sequence)
+        _, sequence, number = await self._db.read(_position)
+        fence = await asyncio.to_thread(partial(Fence.build, self._db.path, sequence, audit=number))
         try:
             await self._db.write(lambda tx: tx.execute(update(t.instance).values(line=fence.line)))
         except BaseException:
@@ -137,7 +144,7 @@ class Store(Refreshes, Providers, Logins, Apps, Audit, Times, Rotation):
             await asyncio.to_thread(self._take_journal)
 
     async def _look_at_fence(self) -> None:
-        line, sequence = await self._db.read(_position)
+        line, sequence, _ = await self._db.read(_position)
         self.copied = await asyncio.to_thread(why_copied, self._db.path, line, sequence)
         if self.copied:
             return
@@ -149,6 +156,7 @@ class Store(Refreshes, Providers, Logins, Apps, Audit, Times, Rotation):
             return  # nothing can be sent, so nothing can be spent; whoever unlocks looks again
         else:
             self._fence = await asyncio.to_thread(Fence.take, self._db.path, line, sequence)
+            self._told = self._fence.audit
             await asyncio.to_thread(self._take_journal)
 
     def _take_journal(self) -> None:
@@ -212,7 +220,7 @@ class Store(Refreshes, Providers, Logins, Apps, Audit, Times, Rotation):
             await self._db.truncate()
 
 
-def _position(tx: Connection) -> tuple[str | None, int]:
-    """Return the database's line, and how far it has come."""
+def _position(tx: Connection) -> tuple[str | None, int, int]:
+    """Return the database's line, how far it has come, and how far its audit."""
     row = tx.execute(select(t.instance.c.line, t.instance.c.sequence)).one()
-    return row.line, row.sequence
+    return row.line, row.sequence, tx.execute(select(t.audit_head.c.last)).scalar_one_or_none() or 0

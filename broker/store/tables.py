@@ -20,7 +20,7 @@ from sqlalchemy import (
 
 # The newest migration. Compared with the database's own at every start, so that Alembic is imported only when there is
 # something to do; a test holds it equal to the newest file.
-REVISION = "0006"
+REVISION = "0007"
 
 metadata = MetaData()
 
@@ -226,7 +226,34 @@ audit = Table(
     Column("generation", Integer),
     Column("first", Float),
     Column("count", Integer),
-    UniqueConstraint("account_uuid", "app", "generation"),  # one row per hand-out series; others have no generation
+    Column("link", Integer),  # its number in the chain; none of a count that still grows, and without a seal
+    Column("hash", LargeBinary),  # its seal: see chain.py; none where there was no key, or no chain yet
+    Column("late", Boolean, nullable=False, server_default="0"),  # written without a key, and sealed later
     Index("audit_at", "at"),
+    Index("audit_account", "account_uuid"),
+    Index("audit_link", "link", unique=True),
     sqlite_autoincrement=True,  # ids grow for ever, so equal times keep their order
+)
+# Counts that still grow, and what has no seal.
+Index("audit_unlinked", audit.c.account_uuid, audit.c.app, sqlite_where=audit.c.link.is_(None))
+
+# The keys that sealed the audit before a rotation of the master key: see chain.py.
+audit_key = Table(
+    "audit_key",
+    metadata,
+    Column("until", Integer, primary_key=True),  # the number of the last entry that it sealed
+    Column("wrapped", LargeBinary, nullable=False),  # under the present master key
+)
+
+audit_head = Table(
+    "audit_head",
+    metadata,
+    Column("id", Integer, primary_key=True),  # always 1
+    Column("first", Integer, nullable=False),
+    Column("before", LargeBinary, nullable=False),
+    Column("last", Integer, nullable=False),
+    Column("hash", LargeBinary, nullable=False),
+    Column("old", Integer, nullable=False),
+    Column("counts", LargeBinary, nullable=False),
+    Column("mac", LargeBinary, nullable=False),
 )

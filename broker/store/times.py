@@ -6,8 +6,10 @@ Part of ``Store``.
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import Column, Connection, bindparam, case, update
+from sqlalchemy import Column, Connection, bindparam, case, func, select, update
+from sqlalchemy.engine import RowMapping
 
+from broker.core.timing import RETRY_AFTER_CAP
 from broker.store import tables as t
 from broker.store.account_rows import DATED
 from broker.store.engine import after_commit
@@ -15,6 +17,11 @@ from broker.store.shelf import Shelf
 
 # How long tokens live, and how long ago one was sent. The end of a login is not among them: a person is in the middle.
 _LIVES = frozenset({*DATED, t.refresh_intent.c.started_at, t.derived_token.c.issued_at, t.derived_token.c.expires_at})
+
+# Seconds by which a time may be ahead of the clock: what has been seen of two clocks that both are right.
+AHEAD = 60.0
+# When something was sent of which nobody knows when: long enough ago for every grace to be over.
+LONG_AGO = 1.0
 
 
 def _later(column: Column[Any], seconds: float) -> Any:  # noqa: ANN401 -- an expression, as SQLAlchemy takes it
@@ -60,3 +67,55 @@ class Times(Shelf):
                     tx.execute(moved.where(primary == bindparam("row")), [{"row": key} for key in self._dated[column]])
 
         await self._db.write(work)
+
+    async def take_back(self, now: float) -> int:
+        """Move back what seems to be from the future; to be called before anything is judged by a clock that is new.
+
+        It was written down by another clock, and nobody knows how long ago. So a token counts as issued just now, at
+        the latest, a request as sent long ago, and nothing waits for longer than Keyfob ever does.
+
+        Args:
+            now: epoch seconds.
+
+        Returns:
+            How many accounts have changed.
+
+        Raises:
+            StoreUnavailable: nothing was changed.
+        """
+        d, i = t.derived_token, t.refresh_intent
+        ahead = d.c.issued_at - now
+        present = {"issued_at": d.c.issued_at - ahead, "expires_at": d.c.expires_at - ahead}
+
+        def work(tx: Connection) -> int:
+            after_commit(tx, self._memory.accounts_changed)
+            for row in (rows := tx.execute(_from_the_future(now)).mappings().all()):
+                values = _taken_back(row, now) | {"version": row["version"] + 1}
+                tx.execute(update(t.account).where(t.account.c.uuid == row["uuid"]).values(values))
+            tx.execute(update(d).where(ahead > AHEAD).values(present))
+            tx.execute(update(i).where(i.c.started_at > now + AHEAD).values(started_at=LONG_AGO))
+            return len(rows)
+
+        return await self._db.write(work)
+
+
+def _from_the_future(now: float) -> Any:  # noqa: ANN401 -- SQLAlchemy's select
+    a = t.account.c
+    newest = func.max(func.coalesce(a.issued_at, 0.0), func.coalesce(a.last_refresh_at, 0.0), a.state_since)
+    most = now + AHEAD + RETRY_AFTER_CAP
+    return select(t.account, newest.label("newest")).where(
+        (newest > now + AHEAD) | (a.throttled_until > most) | (a.retry_at > most)
+    )
+
+
+def _taken_back(row: RowMapping, now: float) -> dict[str, float]:
+    """Return the times of such a row as they can be at the most."""
+    back = max(0.0, row["newest"] - now)
+    dated = {column.name for column in DATED if row[column.name]}
+    if row["client"] is None:
+        dated.discard("expires_at")  # a pasted token's: a date by calendar
+    values = {name: row[name] - back for name in dated}
+    if back and row["lost_at"]:
+        values["lost_at"] = LONG_AGO
+    most = now + RETRY_AFTER_CAP
+    return values | {wait: min(row[wait], most) for wait in ("retry_at", "throttled_until")}

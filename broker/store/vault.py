@@ -13,7 +13,7 @@ from sqlalchemy import Connection, delete, insert, select
 
 from broker.core.account import Destination
 from broker.core.secret import Secret
-from broker.errors import Locked, StoreUnavailable
+from broker.errors import Locked, SecretChanged
 from broker.store import tables as t
 from broker.store.memory import Row
 from broker.store.seal import Binding, Broken, Sealer
@@ -144,7 +144,7 @@ class Vault:
 
         Raises:
             Locked: there is no key.
-            StoreUnavailable: the row, its key or its destination was changed behind Keyfob's back.
+            SecretChanged: the row, its key or its destination was changed behind Keyfob's back.
         """
         sealers = self._sealers()
         if row["secret_uuid"] is None:
@@ -168,9 +168,9 @@ class Vault:
         tx.execute(delete(t.data_key).where(t.data_key.c.owner == owner))
 
 
-def changed(whose: str) -> StoreUnavailable:
+def changed(whose: str) -> SecretChanged:
     """A stored secret does not open although the master key does."""
-    return StoreUnavailable(
+    return SecretChanged(
         f"A stored secret of {whose} was changed outside Keyfob and does not open.",
         "Nothing was sent. Put back a backup of the database (keyfob restore FILE), or log in again.",
     )

@@ -7,7 +7,7 @@ import asyncio
 import logging
 from dataclasses import dataclass, replace
 
-from broker.core import advice, timing
+from broker.core import timing
 from broker.core.account import Account, Active, Misconfigured, NeedsLogin, RefreshingFailed, Static, Suspect, Uncertain
 from broker.core.account import login_needed as needs_login
 from broker.core.login import Login
@@ -15,7 +15,7 @@ from broker.core.policy import Ask, Caller, Denied, Owner, decide
 from broker.core.secret import Secret
 from broker.errors import ConfirmNeeded, Conflict, ProviderUnavailable, TooManyRequests, UnknownAccount
 from broker.oauth import identity
-from broker.usecases import get_token, login, newlogin, refresh, revoke
+from broker.usecases import again, derived, get_token, login, newlogin, refresh, revoke
 from broker.usecases.context import Context
 from broker.usecases.get_token import MustLogin, Unavailable
 from broker.usecases.providers import find
@@ -32,27 +32,30 @@ class View:
         next_refresh_at: when Keyfob will ask by itself, or None.
         login_url: where a person can help, or empty.
         next_step: what a person can do, in words; empty where all is well.
+        parent: the name of the account that it is derived from; empty where it is a login, or that one is gone.
     """
 
     account: Account
     next_refresh_at: float | None
     login_url: str = ""
     next_step: str = ""
+    parent: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class PendingView:
-    """An account whose first login is under way, and where a person can finish that."""
+    """An account whose first login is under way, where a person can finish that, and how to begin it anew."""
 
     login: Login
     login_url: str
+    again: str
 
 
 async def listed(ctx: Context) -> list[View | PendingView]:
     """Return all accounts by name, those whose first login is under way included."""
     views: dict[str, View | PendingView] = {}
     for pending in await newlogin.first_logins(ctx):
-        views[pending.account] = _pending(ctx, pending)
+        views[pending.account] = await _pending(ctx, pending)
     for account in await ctx.store.accounts():
         views[account.name] = await _view(ctx, account)
     return [views[name] for name in sorted(views)]
@@ -68,15 +71,17 @@ async def shown(ctx: Context, name: str) -> View | PendingView:
     if account is None:
         for pending in await newlogin.first_logins(ctx):
             if pending.account == name:
-                return _pending(ctx, pending)
+                return await _pending(ctx, pending)
         raise unknown(name)
     return await _view(ctx, account)
 
 
 async def _view(ctx: Context, account: Account) -> View:
     url = await login.offer(ctx, account) if isinstance(account.state, NeedsLogin) else ""
-    step = advice.next_step(account, ctx.clock())
-    return View(account, await refresh.next_refresh_at(ctx, account), url, step)
+    step = await derived.next_step(ctx, account)
+    parent = await derived.parent_of(ctx, account)
+    came_from = parent.name if parent is not None else ""
+    return View(account, await refresh.next_refresh_at(ctx, account), url, step, came_from)
 
 
 def unknown(name: str) -> UnknownAccount:
@@ -102,7 +107,7 @@ async def refresh_now(ctx: Context, name: str, *, confirm: bool = False) -> Acco
                 f"Make a new one at the provider and bring it: keyfob login {name} --flow token --token-file FILE",
                 account=name,
             )
-        case NeedsLogin() | Misconfigured():
+        case NeedsLogin() | Misconfigured() if not await derived.stirs(ctx, account):
             return await get_token.refused(ctx, account, Owner())
         case Uncertain(reason=reason) | Suspect(reason=reason) if not confirm:
             raise ConfirmNeeded(
@@ -118,6 +123,7 @@ async def refresh_now(ctx: Context, name: str, *, confirm: bool = False) -> Acco
         )
     if wait := await refresh.quota_wait(ctx, account):
         return Unavailable(name, "The provider rations its access tokens; another one now could end one in use.", wait)
+    ctx.publish("refresh-forced", name, app=Owner.name, detail="even if that ends the login" if confirm else "")
     await asyncio.shield(refresh.join(ctx, account))
     after = await ctx.store.account_by_uuid(account.uuid)
     if after is None:
@@ -143,7 +149,7 @@ async def rejected(ctx: Context, caller: Caller, name: str, token: Secret) -> De
         if isinstance(decision, Denied):
             return decision
         raise unknown(name)
-    decision = decide(caller, Ask(name), account.scope, account.resource, now)
+    decision = decide(caller, Ask(name), account.scope, account.resource, now, account.audience)
     if isinstance(decision, Denied):
         return decision
     stored = await ctx.store.access_token(account)
@@ -151,7 +157,7 @@ async def rejected(ctx: Context, caller: Caller, name: str, token: Secret) -> De
         await _narrower_rejected(ctx, account, token, now)
         return None  # It has been dropped now or replaced since: the caller only has to ask again.
     flight = ctx.flights.tasks.get(account.uuid)
-    if flight is not None:
+    if flight is not None and ctx.flights.wishes[account.uuid] is None:
         await asyncio.wait([flight])
         return None  # Whatever came of it, the caller only has to ask again.
     if isinstance(account.state, RefreshingFailed) and account.state.throttled_until > now:
@@ -169,10 +175,10 @@ async def rejected(ctx: Context, caller: Caller, name: str, token: Secret) -> De
             "Ask again then. If the new token is refused too, it is not a matter of its age: look at its scope.",
             retry_after=round(wait, 1),
         )
-    ctx.publish("rejected", name, app=caller.name, generation=account.generation)
     marked = await ctx.store.swap(replace(account, forced_at=now))
     if marked is None:
-        return None
+        return await rejected(ctx, caller, name, token)  # The row has changed since it was read: look again.
+    ctx.publish("rejected", name, app=caller.name, generation=account.generation)
     if isinstance(marked.state, Static) or not marked.renewable:
         await _check_unrefreshable(ctx, marked, stored)
     elif marked.state.name in ("active", "refreshing-failed"):
@@ -210,10 +216,12 @@ class LoggedOut:
     Attributes:
         revoked: the provider confirmed that the login is dead.
         detail: which half did not succeed or could not be tried, and what to do.
+        derived: the names of the accounts that are derived from it: nothing renews them any more, and they say so.
     """
 
     revoked: bool
     detail: str
+    derived: tuple[str, ...] = ()
 
 
 async def log_out(ctx: Context, name: str, *, local_only: bool = False) -> LoggedOut:
@@ -230,13 +238,19 @@ async def log_out(ctx: Context, name: str, *, local_only: bool = False) -> Logge
         for found in begun:
             await login.cancel(ctx, found.id)
         return LoggedOut(revoked=False, detail="Its first login was cancelled; there was nothing to revoke.")
-    account = await _settled(ctx, account)
-    result = LoggedOut(revoked=False, detail="") if local_only else await _revoke(ctx, account)
-    await ctx.store.delete_account(account)
+    ctx.flights.leaving.add(account.uuid)
+    try:
+        account = await _settled(ctx, account)
+        result = LoggedOut(revoked=False, detail="") if local_only else await _revoke(ctx, account)
+        children = await derived.children_of(ctx, account)
+        await ctx.store.delete_account(account)
+    finally:
+        ctx.flights.leaving.discard(account.uuid)
     ctx.offers.pop(account.uuid, None)
     ctx.offering.pop(account.uuid, None)
     ctx.publish("logged-out", name, detail=result.detail)
-    return result
+    await derived.orphaned(ctx, account, children)
+    return replace(result, derived=tuple(child.name for child in children))
 
 
 async def _settled(ctx: Context, account: Account) -> Account:
@@ -250,9 +264,8 @@ async def _settled(ctx: Context, account: Account) -> Account:
                 # in an earlier life, and is over with the account.
                 if ctx.finishing:
                     await asyncio.wait(set(ctx.finishing))
-    flight = ctx.flights.tasks.get(account.uuid)
-    if flight is not None:
-        await asyncio.wait([flight])
+    while flying := ctx.flights.of(account.uuid):
+        await asyncio.wait(flying)
     return await ctx.store.account_by_uuid(account.uuid) or account
 
 
@@ -261,6 +274,10 @@ async def _revoke(ctx: Context, account: Account) -> LoggedOut:
     if isinstance(account.state, Static):
         where = f" at {provider.static_token_url}" if provider.static_token_url else ""
         return LoggedOut(revoked=False, detail=f"The token was made by hand: delete it{where}.")
+    if account.is_derived:
+        # RFC 7009 2.1: a server may end the whole login together with one token of it, and this login is another's.
+        detail = "its last token ends by itself; to revoke it could end the login that it was derived from."
+        return LoggedOut(revoked=False, detail=detail)
     client, secret = await ctx.store.client_of(account)
     done = await revoke.revoke(
         ctx,
@@ -270,14 +287,12 @@ async def _revoke(ctx: Context, account: Account) -> LoggedOut:
         refresh_token=await ctx.store.refresh_token(account),
         access_token=await ctx.store.access_token(account),
     )
-    if done.whole and account.is_machine:
-        client_id = account.destination.client_id
-        detail = (
-            f"{provider.title} confirmed that the token is dead; its client '{client_id}' can be removed there only."
-        )
-        return LoggedOut(revoked=True, detail=detail)
+    if account.is_machine:
+        detail = f"{provider.title} confirmed that the token is dead." if done.whole else done.detail
+        kept = f"The client '{account.destination.client_id}' stays there, and can be removed there only."
+        return LoggedOut(done.whole, f"{detail} {kept}")
     return LoggedOut(done.whole, done.detail)
 
 
-def _pending(ctx: Context, pending: Login) -> PendingView:
-    return PendingView(pending, login.start_url(ctx, pending.id))
+async def _pending(ctx: Context, pending: Login) -> PendingView:
+    return PendingView(pending, login.start_url(ctx, pending.id), await again.command(ctx, pending))

@@ -29,7 +29,8 @@ def read_answer(provider: Provider, outcome: wire.Outcome, sent_at: float, scope
                 raise LoginFailed(f"{provider.title} gave a token that is not usable: {exc}.") from exc
         case wire.Refused(error=error, description=description):
             said = f"{error}: {description}" if description else error
-            raise LoginFailed(f"{provider.title} refused the login: {said}.", "Start the login again.")
+            mend = "Check the id and the secret of the client, then start" if error == "invalid_client" else "Start"
+            raise LoginFailed(f"{provider.title} refused the login: {said}.", f"{mend} the login again.")
         case wire.Throttled(reason=reason, retry_after=retry_after):
             raise ProviderUnavailable(
                 f"{provider.title} is throttling: {reason}.",
@@ -57,15 +58,16 @@ async def activate(
     now = ctx.clock()
     known = await ctx.store.account_by_uuid(login.replaces) if login.replaces is not None else None
     if known is None and login.replaces is None and not login.account and who is not None:
-        same = [a for a in await ctx.store.accounts() if a.provider == provider.name and _same(a, who)]
+        known_here = [a for a in await ctx.store.accounts() if a.provider == provider.name and not a.is_derived]
+        same = [a for a in known_here if _same(a, who) and _covers(login, a)]
         known = same[0] if len(same) == 1 else None  # which of several is meant cannot be told: all of them stay
     if known is None and login.replaces is not None:
-        await give_back(ctx, login, provider, grant)
+        await give_back(ctx, login, provider, grant, who)
         raise Conflict(f"Account '{login.account}' was removed while you logged in.", "Start the login again.")
     if known is None:
         return await _create(ctx, login, provider, grant, who, state or Active(now), renewal)
     if known.identity is not None and who is None:
-        await give_back(ctx, login, provider, grant)
+        await give_back(ctx, login, provider, grant, who)
         raise Conflict(
             f"{provider.title} did not say who logged in, so it may be somebody else than '{known.identity.label}', "
             f"whose account '{known.name}' is. Nothing was changed.",
@@ -73,7 +75,7 @@ async def activate(
             f"keyfob login NAME --provider {provider.name}",
         )
     if known.identity is not None and who is not None and not _same(known, who):
-        await give_back(ctx, login, provider, grant)
+        await give_back(ctx, login, provider, grant, who)
         raise Conflict(
             f"You logged in as '{who.label}', but account '{known.name}' belongs to '{known.identity.label}'. "
             "Nothing was changed.",
@@ -85,7 +87,7 @@ async def activate(
             known,
             client=login.client,
             destination=login.destination,
-            identity=who,
+            identity=_best_known(known, who),
             asked_scope=login.scope,
             resource=login.resource,
             state=state or Active(now),
@@ -98,6 +100,7 @@ async def activate(
         # A refresh changed the row meanwhile. The login is newer than whatever that was: it wins.
         current = await ctx.store.account_by_uuid(known.uuid)
         if current is None:
+            await give_back(ctx, login, provider, grant, who)
             raise Conflict(f"Account '{known.name}' was removed while you logged in.", "Start the login again.")
         known = current
 
@@ -130,7 +133,13 @@ async def _create(
         except Conflict:
             # The name was free when this login began; what the person has just consented to is worth another name.
             if login.account:
+                await give_back(ctx, login, provider, grant, who)
                 raise
+
+
+def _best_known(account: Account, who: Identity | None) -> Identity | None:
+    """Return whom to show: a login with less scope may tell no name, and the person has not lost theirs."""
+    return account.identity if who is not None and who.label == who.subject and _same(account, who) else who
 
 
 def _same(account: Account, who: Identity) -> bool:
@@ -138,6 +147,16 @@ def _same(account: Account, who: Identity) -> bool:
         who.issuer,
         who.subject,
     )
+
+
+def _covers(login: Login, account: Account) -> bool:
+    """Whether a login that names no account can take the place of this one: nothing that the account has is lost.
+
+    An account without scopes of its own has what the provider gives to whoever names none.
+    """
+    wide_enough = set(account.asked_scope) <= set(login.scope) if account.asked_scope else not login.scope
+    same_kind = isinstance(account.state, Static) == (login.flow == "token")
+    return account.provider == login.provider and account.resource == login.resource and wide_enough and same_kind
 
 
 async def default_name(ctx: Context, provider: Provider, label: str) -> str:
@@ -153,12 +172,23 @@ async def default_name(ctx: Context, provider: Provider, label: str) -> str:
     return candidate
 
 
-async def give_back(ctx: Context, login: Login, provider: Provider, grant: Grant) -> None:
-    """Revoke a grant that nobody will hold; what cannot be revoked runs out by itself.
+async def give_back(ctx: Context, login: Login, provider: Provider, grant: Grant, who: Identity | None) -> None:
+    """Revoke a grant that nobody will hold; what is not or cannot be revoked runs out by itself.
 
-    Only one that Keyfob itself asked for: a token that was brought along belongs to another program too.
+    Only one that Keyfob itself asked for: a token that was brought along belongs to another program too. And not one
+    that was exchanged: with it a provider may end the login that it comes from (RFC 7009 2.1). And only where no
+    account is left that may be the same person's: many providers end by it all that a person gave to the client, and
+    so a login that works.
+
+    Args:
+        ctx: the collaborators.
+        login: what brought it.
+        provider: where it is.
+        grant: what is given back.
+        who: whose it is; None where nobody knows.
     """
-    if login.flow in ("token", "refresh-token"):
+    brought = login.flow in ("token", "refresh-token", "token-exchange")
+    if brought or await _may_end_another(ctx, login, who):
         return
     kept = await ctx.store.client(login.client)
     if kept is not None:
@@ -171,3 +201,12 @@ async def give_back(ctx: Context, login: Login, provider: Provider, grant: Grant
             refresh_token=grant.refresh_token,
             access_token=grant.access_token,
         )
+
+
+async def _may_end_another(ctx: Context, login: Login, who: Identity | None) -> bool:
+    return any(
+        who is None or account.identity is None or _same(account, who)
+        for account in await ctx.store.accounts()
+        if (account.provider, account.destination.client_id) == (login.provider, login.destination.client_id)
+        and not account.is_machine
+    )

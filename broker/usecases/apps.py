@@ -7,6 +7,7 @@ import hashlib
 import re
 import secrets
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 from broker.core.policy import App, AppGrant, Caller
 from broker.core.secret import Secret
@@ -60,6 +61,8 @@ async def add(ctx: Context, name: str, grants: Sequence[AppGrant], expires_at: f
     key = _new_key()
     await ctx.store.add_app(name, hash_key(key.reveal()), grants, expires_at, ctx.clock())
     ctx.publish("app-added", app=name)
+    for grant in grants:
+        _tell_granted(ctx, name, grant)
     return key
 
 
@@ -89,6 +92,7 @@ async def rotate(ctx: Context, name: str) -> Secret:
     await shown(ctx, name)
     key = _new_key()
     await ctx.store.rotate_app(name, hash_key(key.reveal()))
+    ctx.publish("app-rotated", app=name)
     return key
 
 
@@ -112,6 +116,7 @@ async def grant(ctx: Context, name: str, given: AppGrant) -> None:
     await shown(ctx, name)
     await _check(ctx, given)
     await ctx.store.put_grant(name, given)
+    _tell_granted(ctx, name, given)
 
 
 async def revoke(ctx: Context, name: str, account: str) -> None:
@@ -124,6 +129,16 @@ async def revoke(ctx: Context, name: str, account: str) -> None:
     if account not in {given.account for given in row.grants}:
         raise UnknownApp(f"App '{name}' was not granted account '{account}'.", f"See: keyfob app show {name}")
     await ctx.store.delete_grant(name, account)
+    ctx.publish("grant-revoked", account, app=name)
+
+
+def _tell_granted(ctx: Context, name: str, given: AppGrant) -> None:
+    parts = [f"scope {' '.join(given.scope)}" if given.scope else "every scope"]
+    parts += [f"for {given.resource}"] if given.resource else []
+    parts += ["through the proxy only"] if given.mode == "proxy" else []
+    if given.expires_at is not None:
+        parts.append(f"until {datetime.fromtimestamp(given.expires_at, UTC):%Y-%m-%d %H:%M} UTC")
+    ctx.publish("granted", given.account, app=name, detail=", ".join(parts))
 
 
 async def _check(ctx: Context, given: AppGrant) -> None:

@@ -1,39 +1,80 @@
 """The audit's pen: writes every event but hand-outs, which ``handouts`` counts, into the store and the log.
 
-Run by ``daemon`` as one task that listens.
+Run by ``daemon`` as one task that listens; the doors tell it whom they turned away.
 """
 
 import logging
+from collections.abc import Coroutine
+from contextlib import ExitStack
+from typing import Any
 
+from broker.core.policy import Caller
 from broker.errors import StoreUnavailable
-from broker.events import Event, Kind
+from broker.events import Event, Kind, Subscription
 from broker.usecases.context import Context
 
 log = logging.getLogger(__name__)
 
 # What a person would look for in the log.
 TROUBLE: tuple[Kind, ...] = ("refresh-failed", "needs-login", "misconfigured", "uncertain", "login-failed")
+# Those come by the thousand and are counted elsewhere; all others may wait while the disk is slow.
+COUNTED: tuple[Kind, ...] = ("handed-out",)
+BACKLOG = 10_000
 
 
-async def record(ctx: Context) -> None:
-    """Write events down until the bus is closed. One that cannot be written goes to the log instead."""
-    with ctx.events.listen() as listener:
+def record(ctx: Context) -> Coroutine[Any, Any, None]:
+    """Listen from now on, and return what writes events down until the bus is closed.
+
+    One that cannot be written goes to the log instead.
+    """
+    listening = ExitStack()
+    return _write(ctx, listening, listening.enter_context(ctx.events.listen(without=COUNTED, backlog=BACKLOG)))
+
+
+async def _write(ctx: Context, listening: ExitStack, listener: Subscription) -> None:
+    with listening:
         async for event in listener:
-            if event.kind == "handed-out":
-                continue
             level = logging.WARNING if event.kind in TROUBLE else logging.INFO
             log.log(level, "%s: %s%s", event.account or event.app or "-", event.kind, _detail(event))
+            missed, listener.missed = listener.missed, 0
+            if missed:
+                log.warning("%d events came faster than they could be written, and are not in the audit", missed)
             try:
-                await ctx.store.note(
-                    at=event.at,
-                    action=event.kind,
-                    account=event.account or None,
-                    app=event.app or None,
-                    detail=event.detail,
-                )
+                if missed:
+                    await _note(ctx, event.at, "missed", f"{missed} events")
+                await _note(ctx, event.at, event.kind, event.detail, event.account, event.app)
             except StoreUnavailable:
                 log.warning("%s: that is not in the audit, which could not be written", event.account or event.app)
+            except Exception:
+                log.exception("%s: that is not in the audit", event.account or event.app)
+
+
+async def _note(ctx: Context, at: float, action: str, detail: str, account: str = "", app: str = "") -> None:
+    await ctx.store.note(at=at, action=action, account=account or None, app=app or None, detail=detail)
 
 
 def _detail(event: Event) -> str:
     return f" ({event.detail})" if event.detail else ""
+
+
+def refused(ctx: Context, caller: Caller, account: str | None, reason: str) -> None:
+    """Count that somebody with a name was turned away.
+
+    Args:
+        ctx: the collaborators.
+        caller: who.
+        account: the name that was asked for, if any.
+        reason: why.
+    """
+    ctx.handouts.refuse("refused", account, caller.name, ctx.clock(), reason)
+
+
+def unauthorized(ctx: Context, door: str, reason: str) -> None:
+    """Count that somebody was turned away at a door who did not prove a name.
+
+    Args:
+        ctx: the collaborators.
+        door: which.
+        reason: why.
+    """
+    ctx.handouts.refuse("unauthorized", None, None, ctx.clock(), f"{door}: {reason}")

@@ -35,10 +35,11 @@ async def recognise_copy(ctx: Context) -> None:
         if await ctx.store.swap(suspect, settled=True) is not None:
             ctx.publish("suspect", account.name, detail=why)
     await ctx.store.adopt()
+    ctx.publish("adopted", detail=why)
 
 
 async def _may_be_spent(ctx: Context, account: Account) -> bool:
-    if account.is_machine or not account.has_refresh_token:
+    if account.spends_nothing or not account.has_refresh_token:
         return False
     try:
         provider = await find(ctx, account.provider)

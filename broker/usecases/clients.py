@@ -10,17 +10,17 @@ from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 from broker.core.account import Account, Destination
-from broker.core.login import BY_KEY, Client
+from broker.core.login import BY_ID, BY_KEY, PROGRAMS, PUBLIC, Client
 from broker.core.secret import Secret
-from broker.errors import InvalidRequest
+from broker.errors import InvalidRequest, LoginFailed, ProviderUnavailable
 from broker.oauth import assertion, registration
-from broker.providers import words
+from broker.providers import catalog, words
 from broker.providers.model import Provider
 from broker.providers.urls import split
 from broker.usecases import registrations
 from broker.usecases.context import Context
 
-AUTH_METHODS = ("none", "client_secret_basic", "client_secret_post", *assertion.METHODS)
+AUTH_METHODS = ("none", "client_secret_basic", "client_secret_post", *assertion.METHODS, BY_ID)
 Brought = tuple[Client, Secret | None]
 
 
@@ -64,6 +64,27 @@ async def brought(
     return await described(provider, client_id, client_secret, auth_method=auth_method, now=ctx.clock())
 
 
+async def check_secret(ctx: Context, provider: Provider, brought: Brought | None, *, auth_method: str) -> None:
+    """Refuse a client without its secret where its preset knows that one is needed: nobody has to log in for that.
+
+    A device login needs no such look: the provider is asked, and refuses, before anybody does anything.
+
+    What only an issuer's metadata says is not enough: many servers that take public clients do not announce ``none``.
+
+    Raises:
+        InvalidRequest: the secret is missing.
+    """
+    config = await ctx.store.provider(provider.name)
+    if brought is None or config is None or auth_method or brought[0].auth_method != "none":
+        return
+    about = catalog.background(config, ctx.presets_dir)
+    if words.client_secret(catalog.described(about)) == "needed" and "auth_methods" not in about.unverified:
+        raise InvalidRequest(
+            f"A client of {provider.title} has a secret, and none came with '{brought[0].client_id}'.",
+            "Add it: --client-secret-file FILE (of one that has none, say: --token-endpoint-auth-method none)",
+        )
+
+
 async def _make_known(ctx: Context, provider: Provider, client_id: str) -> NoReturn:
     """Make a key, keep it until a login with it succeeds, and send the person to the provider with it first.
 
@@ -104,6 +125,11 @@ async def described(
         if client_secret is not None or auth_method:
             raise InvalidRequest("There is a client secret and no client.", "Give the client id that it belongs to.")
         return None
+    if auth_method == BY_ID and client_secret is not None:
+        raise InvalidRequest(
+            f"A client secret does not go with {BY_ID}, which is for clients without one.",
+            "Leave the secret out, or use client_secret_basic.",
+        )
     method = auth_method or _best_method(provider, has_secret=client_secret is not None)
     if method == assertion.BY_SECRET:
         assertion.check_secret(provider, client_secret)
@@ -157,6 +183,8 @@ async def kept(
 ) -> Client:
     """Return the client to log in with: the one named, else the account's own, the newest, or one registered now.
 
+    The newest is one of those with which persons log in; what a program brought for itself is not among them.
+
     Args:
         ctx: the collaborators.
         provider: where the login is.
@@ -168,13 +196,19 @@ async def kept(
 
     Raises:
         InvalidRequest: there is none and the provider does not register one by itself.
+        LoginFailed, ProviderUnavailable: it refuses to, or not now; as ``registrations.register``.
     """
     own = own_id(provider, redirect_uri)
     # A client id that is our address is good for the login that comes back to that address, and for no other.
     wanted = client_id or (own if own != provider.client_id else "")
     wanted = wanted or (account.destination.client_id if account is not None else "")
     async with ctx.registering.setdefault(provider.name, asyncio.Lock()):
-        known = await ctx.store.clients(provider.name)
+        used = {one.destination.client_id for one in await _people(ctx, provider)}
+        known = [
+            client
+            for client in await ctx.store.clients(provider.name)
+            if client.origin != PROGRAMS or client.client_id in {wanted, *used}
+        ]
         meant = [client for client in known if wanted in ("", client.client_id)]
         # The others serve where the one that is meant does not any more, and nobody insists on it.
         for client in (*meant, *(client for client in known if meant and not client_id and client not in meant)):
@@ -195,7 +229,19 @@ async def kept(
             raise InvalidRequest(f"Provider '{provider.name}' has no client '{wanted}'.", "Give its secret too.")
         if provider.registration is None or not may_register:
             raise by_hand(provider, redirect_uri)
-        return await registrations.register(ctx, provider, redirect_uri, scope or provider.scopes)
+        try:
+            return await registrations.register(ctx, provider, redirect_uri, scope or provider.scopes)
+        except (InvalidRequest, LoginFailed, ProviderUnavailable) as exc:
+            # Where it is refused, or not allowed now, a person can make a client; an outage only has to pass.
+            if not isinstance(exc, ProviderUnavailable) or "retry_after" in exc.extra:
+                exc.extra |= {**by_hand(provider, redirect_uri).extra, "registration": exc.detail}
+            raise
+
+
+async def _people(ctx: Context, provider: Provider) -> list[Account]:
+    """Return the accounts of persons at a provider."""
+    found = await ctx.store.accounts()
+    return [account for account in found if account.provider == provider.name and not account.is_machine]
 
 
 def own_id(provider: Provider, redirect_uri: str) -> str:
@@ -226,11 +272,13 @@ def metadata_document(provider: Provider, client_id: str, redirect_uri: str) -> 
 async def confidential(ctx: Context, provider: Provider, client_id: str, account: Account | None) -> Brought:
     """Return the client to get a token of its own with: the one named, else the account's own, or the newest.
 
+    What a program brought goes before what persons log in with.
+
     Raises:
         InvalidRequest: there is none.
     """
     client_id = client_id or (account.destination.client_id if account is not None else "")
-    for client in await ctx.store.clients(provider.name):
+    for client in sorted(await ctx.store.clients(provider.name), key=lambda client: client.origin != PROGRAMS):
         if client_id == client.client_id or (not client_id and client.has_secret):
             return await ctx.store.client(client.uuid) or (client, None)
     raise InvalidRequest(
@@ -270,7 +318,10 @@ def _best_method(provider: Provider, *, has_secret: bool) -> str:
     if not has_secret:
         # A public client is what no secret means, wherever the provider may know such; many do not announce it.
         others = [method for method in provider.auth_methods if method in AUTH_METHODS and method != BY_KEY]
-        return BY_KEY if BY_KEY in provider.auth_methods and not set(others) - {assertion.BY_SECRET} else "none"
+        if BY_KEY in provider.auth_methods and not set(others) - {assertion.BY_SECRET}:
+            return BY_KEY
+        return next((method for method in provider.auth_methods if method in PUBLIC), "none")
     # client_secret_basic is what every server must support (RFC 6749 2.3.1).
-    known = [method for method in provider.auth_methods if method in AUTH_METHODS and method not in ("none", BY_KEY)]
+    secretless = (*PUBLIC, BY_KEY)
+    known = [method for method in provider.auth_methods if method in AUTH_METHODS and method not in secretless]
     return "client_secret_basic" if not known or "client_secret_basic" in known else known[0]

@@ -11,13 +11,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from broker.core.login import DevicePrompt
 from broker.errors import InvalidRequest
 from broker.events import Event, Events, Kind
 from broker.oauth.http import Http
 from broker.oauth.idtoken import Jwks
 from broker.oauth.wire import Answered
 from broker.store.keys import KeySource
-from broker.store.store import Store
+from broker.store.store import Store, TakenLogin
 from broker.usecases.flights import Flights
 from broker.usecases.handouts import Handouts
 from broker.usecases.ration import Ration
@@ -61,17 +62,19 @@ class Poll:
         since: when the last poll was over, or the waiting began.
         interval: seconds between two polls while all is well.
         wait: seconds from ``since`` to the next one.
+        prompt: what the person is shown.
         failures: how many polls in a row brought no proper answer.
         flying: one is under way.
-        answer: the token that came, and when it was asked for, while the database does not take it.
+        answer: the login, the token that came for it, and when that was asked for, while the database does not take it.
     """
 
     since: Moment
     interval: float
     wait: float
+    prompt: DevicePrompt
     failures: int = 0
     flying: bool = False
-    answer: tuple[Answered, Moment] | None = None
+    answer: tuple[TakenLogin, Answered, Moment] | None = None
 
 
 def _no_source(kind: str) -> KeySource:
@@ -190,6 +193,7 @@ class Context:
         login: str = "",
         generation: int = 0,
         retry_at: float | None = None,
+        next_step: str = "",
     ) -> None:
         """Publish an event that happened now."""
-        self.events.publish(Event(kind, self.clock(), account, app, detail, login, generation, retry_at))
+        self.events.publish(Event(kind, self.clock(), account, app, detail, login, generation, retry_at, next_step))

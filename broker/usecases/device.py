@@ -6,13 +6,14 @@ polling goes on.
 """
 
 import asyncio
+import contextlib
 import logging
 import secrets
 from dataclasses import replace
 
 from broker.core.login import DevicePrompt, Login, LoginState
 from broker.core.secret import Secret
-from broker.errors import KeyfobError, LoginFailed, ProviderUnavailable
+from broker.errors import KeyfobError, LoginFailed, ProviderUnavailable, UnknownProvider
 from broker.oauth import device, wire
 from broker.providers.flows import first_offered
 from broker.providers.model import Provider
@@ -20,6 +21,7 @@ from broker.store.store import TakenLogin
 from broker.usecases import clients, login, providers
 from broker.usecases.activate import give_back, read_answer
 from broker.usecases.context import Context, Moment, Poll
+from broker.usecases.identify import identify
 from broker.usecases.login import redirect_uri
 from broker.usecases.newlogin import NewLogin, prepare, wanted
 
@@ -89,14 +91,19 @@ async def poll_due(ctx: Context) -> float | None:
     now = ctx.clock()
     waiting = {found.id: found for found in await ctx.store.logins_pending() if found.expires_at > now}
     for gone in ctx.polls.keys() - waiting.keys():
-        del ctx.polls[gone]
+        poll = ctx.polls[gone]
+        if poll.answer is not None:
+            # Allowed in time: it waits for the database, however long that takes.
+            waiting[gone] = replace(poll.answer[0].login, device=poll.prompt)
+        elif not poll.flying:
+            del ctx.polls[gone]
     due = []
     for begun in waiting.values():
         if begun.device is None:
             continue
         # A first poll at once would find nobody, and after a restart come too soon after the last one.
         interval = begun.device.interval
-        poll = ctx.polls.setdefault(begun.id, Poll(ctx.sent(), interval, interval))
+        poll = ctx.polls.setdefault(begun.id, Poll(ctx.sent(), interval, interval, begun.device))
         if poll.flying:
             continue
         at = ctx.when(poll.since) + poll.wait
@@ -133,9 +140,15 @@ def _codes(provider: Provider, answer: device.Codes | wire.NoToken) -> device.Co
 async def _poll(ctx: Context, begun: Login, prompt: DevicePrompt, poll: Poll) -> None:
     """Ask once, and do what the answer says; whatever breaks, the next poll comes later."""
     try:
-        waiting = await ctx.store.waiting_login(begun.id, ctx.clock())
+        if poll.answer is not None:
+            await _take(ctx, await providers.find(ctx, begun.provider), poll, *poll.answer)
+            return
+        waiting = await ctx.store.waiting_login(id=begun.id, now=ctx.clock())
         if waiting is not None:  # else it was cancelled, or its time is over
             await _ask(ctx, waiting, prompt, poll)
+    except UnknownProvider as exc:
+        log.warning("a device login is given up: %s", exc)
+        poll.answer = None
     except KeyfobError as exc:
         log.warning("a device login could not be polled: %s", exc)
         _back_off(poll)
@@ -154,9 +167,6 @@ async def _ask(ctx: Context, waiting: TakenLogin, prompt: DevicePrompt, poll: Po
     if used is None:
         await _end(ctx, begun, "failed", "the client of this login was removed meanwhile")
         return
-    if poll.answer is not None:
-        await _take(ctx, waiting, provider, poll, *poll.answer)
-        return
     sent = ctx.sent()
     outcome = await device.poll(
         ctx.http,
@@ -164,11 +174,12 @@ async def _ask(ctx: Context, waiting: TakenLogin, prompt: DevicePrompt, poll: Po
         *used,
         token_endpoint=begun.destination.token_endpoint,
         device_code=waiting.verifier,
+        scope=begun.scope,
         resource=begun.resource,
     )
     match outcome:
         case wire.Answered():
-            await _take(ctx, waiting, provider, poll, outcome, sent)
+            await _take(ctx, provider, poll, waiting, outcome, sent)
         case device.Undecided():
             poll.failures, poll.wait = 0, poll.interval
         case device.TooFast():
@@ -191,14 +202,14 @@ async def _ask(ctx: Context, waiting: TakenLogin, prompt: DevicePrompt, poll: Po
 
 
 async def _take(
-    ctx: Context, waiting: TakenLogin, provider: Provider, poll: Poll, outcome: wire.Answered, sent: Moment
+    ctx: Context, provider: Provider, poll: Poll, waiting: TakenLogin, outcome: wire.Answered, sent: Moment
 ) -> None:
     """The person said yes: make the account, unless the login was given up while the answer was on its way.
 
     The code is spent now. While the database refuses, the answer is kept in memory and the next turn tries again.
     """
     begun = waiting.login
-    poll.answer = outcome, sent
+    poll.answer = waiting, outcome, sent
     if await ctx.store.take_login(id=begun.id, now=ctx.clock()) is None:
         known = await ctx.store.login(begun.id)
         # One whose time ran out meanwhile was still allowed in time; one that somebody took is being given up.
@@ -207,7 +218,7 @@ async def _take(
             await _return(ctx, begun, provider, outcome, sent)
             return
     poll.answer = None
-    await login.land(ctx, waiting, provider, outcome, sent)
+    await login.land(ctx, waiting, provider, outcome, sent, begun.scope)
 
 
 async def _return(ctx: Context, begun: Login, provider: Provider, outcome: wire.Answered, sent: Moment) -> None:
@@ -216,7 +227,10 @@ async def _return(ctx: Context, begun: Login, provider: Provider, outcome: wire.
         grant = read_answer(provider, outcome, ctx.when(sent), begun.scope)
     except LoginFailed:
         return  # nothing usable came, so there is nothing to give back
-    await give_back(ctx, begun, provider, grant)
+    who = None
+    with contextlib.suppress(KeyfobError):  # without a name it may be anybody's
+        _, who = await identify(ctx, provider, grant, begun.destination.client_id, begun.scope, None)
+    await give_back(ctx, begun, provider, grant, who)
 
 
 def _refusal(provider: Provider, refused: wire.Refused, poll: Poll) -> str:

@@ -56,10 +56,12 @@ class Gate:
             raise
 
     def _leave(self) -> None:
-        if not self._queue:
+        # Whoever was cancelled in this turn of the loop still stands here, and takes no place any more.
+        waiting = [entry for entry in self._queue if not entry[1].done()]
+        if not waiting:
             self._free += 1
             return
-        first = min(self._queue, key=lambda entry: self._rank(entry[0]))
+        first = min(waiting, key=lambda entry: self._rank(entry[0]))
         self._queue.remove(first)
         first[1].set_result(None)
 
@@ -77,6 +79,7 @@ class Flights:
         denied: account uuid and wish -> until when it is not asked for again, epoch seconds, and why.
         grounded: no new flight begins; set when the daemon stops.
         held: no new flight begins for a while: the keys are being changed.
+        leaving: uuids of the accounts that are being logged out: what a flight brought now would not be revoked.
         resting: account uuid -> when its next flight may begin by itself, after one that broke and left no trace in
             the row; epoch seconds.
         throttled: issuer -> until when it wants to be left alone, whichever account was told so; epoch seconds.
@@ -95,6 +98,7 @@ class Flights:
     denied: dict[str, tuple[float, str]] = field(default_factory=dict)
     grounded: bool = False
     held: bool = False
+    leaving: set[str] = field(default_factory=set)
     resting: dict[str, float] = field(default_factory=dict)
     throttled: dict[str, float] = field(default_factory=dict)
     awaited: set[str] = field(default_factory=set)
@@ -106,6 +110,7 @@ class Flights:
     _count: int = 0
     _everywhere: Gate | None = None
     _per_issuer: dict[str, Gate] = field(default_factory=dict)
+    _one_by_one: dict[str, Gate] = field(default_factory=dict)
 
     @contextlib.asynccontextmanager
     async def cleared(self, uuid: str, issuer: str, *, one_by_one: bool) -> AsyncIterator[None]:
@@ -114,13 +119,26 @@ class Flights:
         Args:
             uuid: the account.
             issuer: whom the refresh will ask.
-            one_by_one: what is in the air when the machine stops is lost there, so it shall be one at the most.
+            one_by_one: what is in the air when the machine stops is lost, so of those it shall be one at the most.
         """
         if self._everywhere is None:
             self._everywhere = Gate(self.in_all_places, self._rank)
-        gate = self._per_issuer.setdefault(issuer, Gate(1 if one_by_one else self.per_issuer_places, self._rank))
-        async with gate.passing(uuid), self._everywhere.passing(uuid):
+        gate = self._per_issuer.setdefault(issuer, Gate(self.per_issuer_places, self._rank))
+        async with contextlib.AsyncExitStack() as gates:
+            if one_by_one:
+                single = self._one_by_one.setdefault(issuer, Gate(1, self._rank))
+                await gates.enter_async_context(single.passing(uuid))
+            await gates.enter_async_context(gate.passing(uuid))
+            await gates.enter_async_context(self._everywhere.passing(uuid))
             yield
+
+    def is_closed(self, uuid: str) -> bool:
+        """Whether no flight of this account may begin."""
+        return self.grounded or uuid in self.leaving
+
+    def of(self, uuid: str) -> set[asyncio.Task[str]]:
+        """Return what is under way for an account: its refresh and its exchanges."""
+        return {task for key, task in self.tasks.items() if key.partition(" ")[0] == uuid}
 
     def _rank(self, uuid: str) -> tuple[int, int]:
         # A login that is about to be lost goes before an app that waits, and that before what is only due. Equals go in
@@ -139,6 +157,15 @@ class Flights:
         del self.tasks[uuid], self.begun[uuid], self.wishes[uuid]
         self.awaited.discard(uuid)
         self.expiring.discard(uuid)
+
+    def throttle(self, issuer: str, until: float) -> None:
+        """Leave an issuer alone until then, or until later where it has said so: answers may overtake each other."""
+        self.throttled[issuer] = max(until, self.throttled.get(issuer, 0.0))
+
+    def deny(self, wish: str, now: float, until: float, why: str) -> None:
+        """Remember until when and why a wish is not asked for, and forget those whose time is over."""
+        self.denied = {key: denial for key, denial in self.denied.items() if denial[0] > now}
+        self.denied[wish] = until, why
 
     def move(self, seconds: float) -> None:
         """The clock was set: move the times along."""

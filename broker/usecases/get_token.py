@@ -7,7 +7,7 @@ import asyncio
 import logging
 from dataclasses import dataclass, replace
 
-from broker.core import policy, timing
+from broker.core import advice, policy, timing
 from broker.core.account import (
     Account,
     Active,
@@ -22,15 +22,12 @@ from broker.core.account import (
 from broker.core.policy import Ask, Caller, Denied, Narrow, Owner
 from broker.core.secret import Secret
 from broker.core.token import Token, Wish
-from broker.errors import KeyfobError, Locked, UnknownAccount
+from broker.errors import InvalidRequest, KeyfobError, Locked, UnknownAccount
 from broker.oauth import idtoken
-from broker.usecases import apps, login, newlogin, refresh
+from broker.usecases import again, apps, derived, login, newlogin, refresh
 from broker.usecases.context import Context
 from broker.usecases.narrower import Held, No, bring, kept, unable
 
-# An app waits this long for a refresh: longer than one request to a provider may take (20 s), so that a slow answer
-# still arrives, and shorter than the 30 s that most HTTP clients wait.
-PATIENCE = 25.0
 # A narrower token is tried for again where the row changed under it: once for a refresh and once for a login.
 TRIES = 3
 
@@ -47,6 +44,7 @@ class Ready:
         facts: what is known about it.
         now: the clock when the remaining life was judged.
         resource: the RFC 8707 resource that it is for, or None.
+        audience: whom it is for (RFC 8693 2.1), or None.
     """
 
     account: Account
@@ -54,11 +52,15 @@ class Ready:
     facts: Token
     now: float
     resource: str | None
+    audience: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class MustLogin:
-    """Only a person can help. ``login_url`` starts it; it is empty where the browser door cannot help."""
+    """Only a person can help, by ``login_url`` where that is not empty; ``hint`` is a step that is not a mere login.
+
+    Another account may be the one to log in to; then the hint names it.
+    """
 
     account: str
     reason: str
@@ -66,6 +68,7 @@ class MustLogin:
     misconfigured: bool = False
     confirm: bool = False
     pending: bool = False
+    hint: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,21 +104,24 @@ async def get_token(
     Args:
         ctx: the collaborators.
         caller: who asks.
-        ask: the account, and the scope and resource that the caller names.
+        ask: the account, and the scope, resource and audience that the caller names.
         min_ttl: seconds for which the token must still live; None for the usual.
         id_token: the ID token is wanted instead.
 
     Raises:
         UnknownAccount: the owner named an account that does not exist. (An app is told ``Denied``: names are not its
             business.)
+        InvalidRequest: an account of a program was asked for an ID token, which tells who a person is.
         Locked, StoreUnavailable: the token cannot be read.
     """
     account = await ctx.store.account(ask.account)
     if account is None:
         return await _absent(ctx, caller, ask)
-    decision = policy.decide(caller, ask, account.scope, account.resource, ctx.clock())
+    decision = _decide(caller, ask, account, ctx.clock())
     if isinstance(decision, Denied):
         return decision
+    if id_token and account.is_machine:
+        raise InvalidRequest(f"Account '{account.name}' is a program's: such an account has no ID token.")
     waited = False
     if isinstance(decision, Narrow):
         if id_token and not decision.own_will_do:
@@ -132,7 +138,7 @@ async def get_token(
     if held is not None and fresh and _may_serve(account, held.facts, now, min_ttl) and not waited:
         return _handed_out(ctx, caller, account, held, now)
     if not (fresh and waited) and (not id_token or _may_bring_id_token(account, now)):
-        account = await _renewed(ctx, account)
+        account = await refresh.renewed(ctx, account)
         if account is None:
             return await _absent(ctx, caller, ask)
     return await _answer(ctx, caller, ask, account, min_ttl, id_token=id_token)
@@ -171,9 +177,9 @@ async def _narrowed(
     asking = await apps.still(ctx, caller)
     if asking is None:
         return _gone(caller, ask)
-    again = policy.decide(asking, ask, current.scope, current.resource, ctx.clock())
-    if again != narrow:
-        return again if isinstance(again, Denied) else Unavailable(current.name, "The account has just changed.", 1.0)
+    judged = _decide(asking, ask, current, ctx.clock())
+    if judged != narrow:
+        return judged if isinstance(judged, Denied) else Unavailable(current.name, "The account has just changed.", 1.0)
     return _narrow_one(ctx, caller, ask, current, narrow, held)
 
 
@@ -183,7 +189,7 @@ def _narrow_one(ctx: Context, caller: Caller, ask: Ask, account: Account, narrow
         granted = " ".join(held.facts.scope)
         reason = f"asked for the scope '{' '.join(ask.scope)}', granted was '{granted}'"
         return Denied(reason, "", account.name)
-    return _handed_out(ctx, caller, account, held, ctx.clock(), narrow.wish.resource)
+    return _handed_out(ctx, caller, account, held, ctx.clock(), narrow.wish)
 
 
 async def _bring(ctx: Context, caller: Caller, account: Account, wish: Wish) -> No | MustLogin | Unavailable | None:
@@ -194,13 +200,13 @@ async def _bring(ctx: Context, caller: Caller, account: Account, wish: Wish) -> 
     for _ in range(TRIES):
         now = ctx.clock()
         if current is not None and not (isinstance(current.state, Active | Static) and _lives(current, now)):
-            current = await _renewed(ctx, current)
+            current = await refresh.renewed(ctx, current)
         if current is None:
             return None
         if not (isinstance(current.state, Active | Static) and _lives(current, ctx.clock())):
             return await refused(ctx, current, caller)
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(refresh.PATIENCE):
                 no = await bring(ctx, current, wish)
         except TimeoutError:
             return Unavailable(current.name, "A refresh is under way and takes long.", 5.0)
@@ -221,6 +227,8 @@ def _cannot(
     if not isinstance(problem, No):
         return problem
     reason = f"{narrow.reason}, and {problem.reason}"
+    if narrow.wish.audience not in (None, account.audience):
+        return Denied(reason, "", account.name, problem.hint or "Look at what its client may ask for there.")
     if narrow.wish.resource != account.resource:
         new = f"keyfob login NAME --provider {account.provider} --resource {narrow.wish.resource}"
         return Denied(reason, "", account.name, f"Log in for that resource under another name: {new}")
@@ -257,43 +265,12 @@ async def _absent(ctx: Context, caller: Caller, ask: Ask) -> Outcome:
         return decision
     for pending in await newlogin.first_logins(ctx):
         if pending.account == ask.account:
-            return MustLogin(ask.account, Pending.reason, login.start_url(ctx, pending.id), pending=True)
+            url, hint = login.start_url(ctx, pending.id), await again.command(ctx, pending)
+            return MustLogin(ask.account, Pending.reason, url, pending=True, hint=hint)
     raise UnknownAccount(
         f"No account is called '{ask.account}'.",
         f"Log in first: keyfob login {ask.account} --provider NAME (see: keyfob accounts)",
     )
-
-
-async def _renewed(ctx: Context, account: Account) -> Account | None:
-    """Join the account's one refresh, where one can help, and return what the account is then."""
-    now = ctx.clock()
-    match account.state:
-        case RefreshingFailed(retry_at=retry_at, throttled_until=until) if now < max(retry_at, until):
-            return account
-        case Uncertain(retry_at=retry_at) if now < retry_at:
-            return account
-        case NeedsLogin() | Misconfigured() | Suspect() | Static():
-            return account
-    if not account.renewable:
-        return account
-    try:
-        if not _is_over(account, now) and await refresh.quota_wait(ctx, account):
-            return account  # another one would end a token that somebody uses
-        async with asyncio.timeout(PATIENCE):
-            await asyncio.shield(refresh.join(ctx, account))
-    except TimeoutError:
-        pass  # The flight goes on; what the account offers meanwhile is decided below.
-    except KeyfobError:
-        # Nothing was sent, or its answer could not be kept; the old token is served while it lives.
-        current = await ctx.store.account_by_uuid(account.uuid)
-        if current is None or current.token is None or timing.is_expired(current.token, ctx.clock()):
-            raise
-        return current
-    return await ctx.store.account_by_uuid(account.uuid)
-
-
-def _is_over(account: Account, now: float) -> bool:
-    return account.token is None or timing.is_expired(account.token, now)
 
 
 async def _answer(
@@ -311,7 +288,7 @@ async def _answer(
             asking = await apps.still(ctx, caller)
             if asking is None:
                 return _gone(caller, ask)
-            decision = policy.decide(asking, ask, current.scope, current.resource, now)
+            decision = _decide(asking, ask, current, now)
             if isinstance(decision, Denied):
                 return decision
             if isinstance(decision, Narrow) and not decision.own_will_do:
@@ -322,19 +299,26 @@ async def _answer(
         if current is not None and current.generation == seen.generation:
             break
     if current is not None and id_token and (why := _no_id_token(current)):
-        return MustLogin(current.name, why, await _offer(ctx, current, caller) if current.id_token_generation else "")
+        if current.id_token_generation is not None:
+            return MustLogin(current.name, why, await _offer(ctx, current, caller))
+        return MustLogin(current.name, why, "", hint=f"Log in with it: keyfob login {current.name} --scope openid")
     return await refused(ctx, current or account, caller)
 
 
+def _decide(caller: Caller, ask: Ask, account: Account, now: float) -> policy.Allowed | Narrow | Denied:
+    return policy.decide(caller, ask, account.scope, account.resource, now, account.audience)
+
+
 def _handed_out(
-    ctx: Context, caller: Caller, account: Account, held: Held, now: float, resource: str | None = None
+    ctx: Context, caller: Caller, account: Account, held: Held, now: float, wish: Wish | None = None
 ) -> Ready:
     if ctx.store.locked:  # it was locked while this was on its way
         raise Locked(ctx.store.locked, ctx.store.locked_hint)
     ctx.latch.used_at = ctx.steady()
     ctx.handouts.count(account, caller.name, now)
     ctx.publish("handed-out", account.name, app=caller.name, generation=account.generation)
-    return Ready(account, held.secret, held.facts, now, resource or account.resource)
+    resource, audience = (account.resource, account.audience) if wish is None else (wish.resource, wish.audience)
+    return Ready(account, held.secret, held.facts, now, resource, audience)
 
 
 def _may_bring_id_token(account: Account, now: float) -> bool:
@@ -370,19 +354,29 @@ async def _offer(ctx: Context, account: Account, caller: Caller) -> str:
 async def refused(ctx: Context, account: Account, caller: Caller) -> MustLogin | Unavailable:
     """Say who can help an account that has no living token, or whose forced refresh did not succeed."""
     now = ctx.clock()
+    step = await derived.next_step(ctx, account) if account.is_derived else ""
     match account.state:
         case Misconfigured(reason=reason):
-            return MustLogin(account.name, reason, "", misconfigured=True)
+            return MustLogin(account.name, reason, "", misconfigured=True, hint=step)
         case NeedsLogin(reason=reason):
-            return MustLogin(account.name, reason, await _offer(ctx, account, caller))
+            if step:
+                return MustLogin(account.name, reason, await _offer(ctx, account, caller), hint=step)
+            return await _login_needed(ctx, account, caller, reason)
         case RefreshingFailed(reason=reason, retry_at=retry_at, throttled_until=until):
-            wait = max(1.0, max(retry_at, until) - now)
+            wait = max(1.0, account.quiet_until - now)
             return Unavailable(account.name, reason, wait, own_pause=until <= now < retry_at)
-        case Uncertain(reason=reason, retry_at=retry_at):
-            return Unavailable(account.name, reason, max(1.0, retry_at - now))
+        case Uncertain(reason=reason):
+            return Unavailable(account.name, reason, max(1.0, account.quiet_until - now))
         case Suspect(reason=reason):
             return MustLogin(account.name, reason, await _offer(ctx, account, caller), confirm=True)
     if account.renewable:
         return Unavailable(account.name, "A refresh is under way and takes long.", 5.0)
     reason = "The token has expired and the provider gave no refresh token."
-    return MustLogin(account.name, reason, await _offer(ctx, account, caller))
+    if account.by_hand:
+        reason = "The token has expired, and nothing can renew one that was made by hand."
+    return await _login_needed(ctx, account, caller, reason)
+
+
+async def _login_needed(ctx: Context, account: Account, caller: Caller, reason: str) -> MustLogin:
+    bring = advice.step("needs-login-static", account.name) if account.by_hand else ""
+    return MustLogin(account.name, reason, await _offer(ctx, account, caller), hint=bring)

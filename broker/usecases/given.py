@@ -62,6 +62,7 @@ async def bring_refresh_token(ctx: Context, new: NewLogin, refresh_token: Secret
     provider, account, resource = await prepare(ctx, new)
     new = replace(new, resource=resource)
     brought = await clients.brought(ctx, provider, account, new.client_id, new.client_secret, new.auth_method)
+    await clients.check_secret(ctx, provider, brought, auth_method=new.auth_method)
     client, secret = brought or await _kept_client(ctx, provider, account, new.client_id)
     sent = ctx.sent()
     outcome = await wire.refresh(
@@ -74,6 +75,12 @@ async def bring_refresh_token(ctx: Context, new: NewLogin, refresh_token: Secret
         redirect_uri=redirect_uri(ctx, provider),
         resource=new.resource,
     )
+    if isinstance(outcome, wire.Refused) and outcome.error in provider.refresh.dead_grant_errors:
+        said = f"{outcome.error}: {outcome.description}" if outcome.description else outcome.error
+        raise LoginFailed(
+            f"{provider.title} refused the refresh token: {said}.",
+            f"It is spent or over, or another client's than '{client.client_id}': name its own with --client-id.",
+        )
     async with ctx.landing():
         refreshed = replace(provider, reply=provider.reply.of_refresh())
         grant = read_answer(refreshed, outcome, ctx.when(sent), new.scope or provider.scopes)

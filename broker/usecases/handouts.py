@@ -1,34 +1,59 @@
-"""Counts which program got which token, without a database write for each.
+"""Counts which program got which token, and who was refused, without a database write for each.
 
-Filled by ``get_token``; flushed by the scheduler every few seconds and at the end.
+Filled by ``get_token`` and by the doors; flushed by the scheduler every few seconds and at the end.
 """
 
 from dataclasses import replace
 
 from broker.core.account import Account
-from broker.store.store import Handout, Store
+from broker.store.store import Count, Store
 
 # The audit promises that a hand-out is visible within 5 s; the flush comes a little sooner.
 FLUSH_EVERY = 4.0
+# How many kinds of refusal are told apart between two flushes. Whoever asks for names that do not exist could make any
+# number of them.
+MOST_REFUSALS = 200
+
+Key = tuple[str, str | None, str | None, int | None]
 
 
 class Handouts:
-    """Hand-outs that are not written down yet: one entry for an account, an app and a generation."""
+    """What is not written down yet: one count for an account, an app and a generation, or for a kind of refusal."""
 
     def __init__(self) -> None:
-        self._counts: dict[tuple[str, str, int], Handout] = {}
+        self._counts: dict[Key, Count] = {}
 
     def __bool__(self) -> bool:
         return bool(self._counts)
 
     def count(self, account: Account, app: str, now: float) -> None:
         """Note one hand-out."""
-        key = (account.uuid, app, account.generation)
+        key = ("", account.uuid, app, account.generation)
         seen = self._counts.get(key)
         self._counts[key] = (
-            Handout(account.uuid, app, account.generation, now, now, 1)
+            Count(account.uuid, app, account.generation, now, now, 1)
             if seen is None
             else replace(seen, last=now, count=seen.count + 1)
+        )
+
+    def refuse(self, action: str, account: str | None, app: str | None, now: float, detail: str) -> None:
+        """Note that somebody was turned away.
+
+        Args:
+            action: ``refused``, or ``unauthorized`` where nobody knows who it was.
+            account: the name that was asked for, whether there is such an account or not; None where none was.
+            app: the app's name or ``owner``; None where nobody knows.
+            now: epoch seconds.
+            detail: why; the newest one is kept.
+        """
+        if len(self._counts) >= MOST_REFUSALS and (action, account, app, None) not in self._counts:
+            account = None
+        key = (action, account, app, None)
+        seen = self._counts.get(key)
+        self._counts[key] = (
+            Count(None, app, None, now, now, 1, action, account, detail)
+            if seen is None
+            else replace(seen, last=now, count=seen.count + 1, detail=detail)
         )
 
     async def flush(self, store: Store) -> None:
@@ -41,11 +66,11 @@ class Handouts:
             return
         taken, self._counts = self._counts, {}
         try:
-            await store.note_handouts(list(taken.values()))
+            await store.note_counts(list(taken.values()))
         except BaseException:
             for key, entry in taken.items():
                 later = self._counts.get(key)
                 self._counts[key] = (
-                    entry if later is None else replace(entry, last=later.last, count=entry.count + later.count)
+                    entry if later is None else replace(later, first=entry.first, count=entry.count + later.count)
                 )
             raise

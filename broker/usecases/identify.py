@@ -32,9 +32,7 @@ async def identify(
     promised = nonce is not None or grant.id_token is not None
     if promised and "openid" in scope and provider.endpoints.jwks:
         if grant.id_token is None:
-            raise LoginFailed(
-                f"{provider.title} was asked for an ID token and gave none.", "Leave the scope 'openid' out."
-            )
+            raise _no_id_token(provider, grant, scope)
         claims = await _verify(ctx, provider, grant, client_id, nonce)
         return grant, await _named(ctx, provider, grant, claims, client_id)
     grant, claims_unasked = await checked(ctx, provider, grant, client_id)
@@ -46,6 +44,22 @@ async def identify(
         return grant, await identity.who(ctx.http, provider, access_token=grant.access_token, client_id=client_id)
     except identity.IdentityRefused as exc:
         raise LoginFailed(f"{provider.title} does not accept the token that it just gave: {exc}.") from exc
+
+
+def _no_id_token(provider: Provider, grant: Grant, scope: tuple[str, ...]) -> LoginFailed:
+    """Say why an ID token that was asked for may be missing: some providers let a person untick single scopes."""
+    granted, others = grant.token.scope, " ".join(one for one in scope if one != "openid")
+    without = f"or log in without it: --scope {others or 'SCOPE'} --only-scope"
+    if "openid" in granted:
+        return LoginFailed(
+            f"{provider.title} was asked for an ID token and gave none.",
+            f"See that its client is set up for OpenID Connect there, {without}",
+        )
+    return LoginFailed(
+        f"{provider.title} was asked for an ID token and gave none. "
+        f"Granted was '{' '.join(granted)}', and 'openid', which tells who logs in, was not.",
+        f"Log in again and leave 'openid' allowed, {without}",
+    )
 
 
 def told(provider: Provider, grant: Grant) -> Identity | None:
@@ -77,6 +91,7 @@ async def _verify(ctx: Context, provider: Provider, grant: Grant, client_id: str
         nonce=nonce,
         access_token=grant.access_token,
         now=ctx.clock(),
+        asked_at=grant.token.issued_at,  # what came for a device may have waited for the database
     )
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
-from broker.core.account import Account
+from broker.core.account import Account, NeedsLogin
 from broker.core.login import LOGIN_LIFETIME, Login
 from broker.core.secret import Secret
 from broker.errors import Conflict, InvalidRequest, KeyfobError, LoginFailed, UnknownLogin
@@ -18,7 +18,7 @@ from broker.oauth import authcode, wire
 from broker.providers.flows import first_offered
 from broker.providers.model import Provider
 from broker.store.store import TakenLogin
-from broker.usecases import clients, providers, push
+from broker.usecases import clients, derived, providers, push
 from broker.usecases.activate import activate, read_answer
 from broker.usecases.context import Context, Moment
 from broker.usecases.identify import identify
@@ -67,6 +67,7 @@ async def begin(ctx: Context, new: NewLogin, *, ask_again: bool = True) -> Login
     scope = wanted(new, provider, account)
     callback = redirect_uri(ctx, provider)
     brought = await clients.brought(ctx, provider, account, new.client_id, new.client_secret, new.auth_method)
+    await clients.check_secret(ctx, provider, brought, auth_method=new.auth_method)
     client = brought[0] if brought else await clients.kept(ctx, provider, callback, new.client_id, account, scope=scope)
     if new.flow == "paste" and provider.redirect.out_of_band:
         callback = provider.redirect.out_of_band
@@ -183,9 +184,14 @@ async def offer(ctx: Context, account: Account) -> str:
     """Return a URL at which a person can log this account in again; empty where that cannot be offered.
 
     One unopened login per account is enough, however often it is asked for. An account of a program has no person who
-    could log in.
+    could log in, and one with a token made by hand was not made by a login; for one that is derived, it is the login of
+    that other account which may help.
     """
-    if account.is_machine:
+    if account.is_derived:
+        parent = await derived.parent_of(ctx, account)
+        helps = parent is not None and not parent.is_derived and isinstance(parent.state, NeedsLogin)
+        return await offer(ctx, parent) if parent is not None and helps else ""
+    if account.is_machine or account.by_hand:
         return ""
     async with ctx.offering.setdefault(account.uuid, asyncio.Lock()):
         known = ctx.offers.get(account.uuid)
@@ -266,10 +272,19 @@ async def _complete(
         outcome, sent = await _exchange(ctx, taken, provider, answer.code)
     except KeyfobError as exc:
         return await _fail(ctx, login, str(exc))
-    return await land(ctx, taken, provider, outcome, sent)
+    # A code that was copied alone comes without the words that came with it.
+    scope = login.scope if pasted_code else authcode.granted(provider, params, login.scope)
+    return await land(ctx, taken, provider, outcome, sent, scope)
 
 
-async def land(ctx: Context, taken: TakenLogin, provider: Provider, outcome: wire.Outcome, sent: Moment) -> Finished:
+async def land(
+    ctx: Context,
+    taken: TakenLogin,
+    provider: Provider,
+    outcome: wire.Outcome,
+    sent: Moment,
+    scope: tuple[str, ...],
+) -> Finished:
     """Turn the answer to the last request of a login into an account: validate -> who is it -> activate.
 
     Args:
@@ -278,11 +293,12 @@ async def land(ctx: Context, taken: TakenLogin, provider: Provider, outcome: wir
         provider: where it is.
         outcome: what came.
         sent: when that was asked for.
+        scope: what counts as granted where the answer names no scope.
     """
     login = taken.login
     try:
         async with ctx.landing():
-            grant = read_answer(provider, outcome, ctx.when(sent), login.scope)
+            grant = read_answer(provider, outcome, ctx.when(sent), scope)
             grant, who = await identify(
                 ctx, provider, grant, login.destination.client_id, login.scope, login.nonce or None
             )

@@ -6,7 +6,7 @@ Called by the web API for the flows ``client-credentials`` and ``jwt-bearer``.
 from dataclasses import replace
 
 from broker.core.account import Account, Active, Renewal
-from broker.core.login import BY_KEY, Client, Flow
+from broker.core.login import BY_KEY, PROGRAMS, Client, Flow
 from broker.core.secret import Secret
 from broker.errors import Conflict, InvalidRequest, LoginFailed, Misconfigured
 from broker.oauth import wire
@@ -24,11 +24,12 @@ FLOWS: dict[Flow, Renewal] = {
 
 
 async def former_flow(ctx: Context, name: str) -> Flow | None:
-    """Return how the account of a program logged in before, which is how it does so where nobody chooses.
+    """Return how an account logged in before that needs nobody for it: it does so again where nobody chooses.
 
-    None for any other account, and for one that is new.
+    None for an account of a person, and for one that is new.
     """
-    return _flow_of(await ctx.store.account(name) if name else None)
+    account = await ctx.store.account(name) if name else None
+    return "token-exchange" if account is not None and account.is_derived else _flow_of(account)
 
 
 async def log_in(ctx: Context, new: NewLogin) -> Finished:
@@ -56,7 +57,7 @@ async def log_in(ctx: Context, new: NewLogin) -> Finished:
     async with ctx.landing():
         grant = renewal.bare(read_answer(provider, outcome, ctx.when(sent), scope))
         if brought:
-            client = await clients.keep(ctx, provider, client, proof)
+            client = await clients.keep(ctx, provider, await _as_known(ctx, client), proof)
         login = given.described(ctx, new, provider, new.flow, client)
         login = replace(login, scope=scope, resource=resource)
         return await given.finish(ctx, login, provider, grant, None, Active(ctx.clock()), how)
@@ -99,6 +100,12 @@ async def _client(
     return brought is not None, used
 
 
+async def _as_known(ctx: Context, client: Client) -> Client:
+    """Return the client as a program's own, unless it was a person's, the preset's or Keyfob's own before."""
+    known = await ctx.store.clients(client.provider)
+    return replace(client, origin=next((one.origin for one in known if one.client_id == client.client_id), PROGRAMS))
+
+
 async def _asked(
     ctx: Context,
     provider: Provider,
@@ -124,8 +131,8 @@ async def _asked(
         raise LoginFailed(exc.detail, exc.hint) from exc
     if isinstance(outcome, wire.Refused):
         said = f"{outcome.error}: {outcome.description}" if outcome.description else outcome.error
-        raise LoginFailed(
-            f"{provider.title} refused client '{client.client_id}': {said}.",
-            "Check its id, its secret or key, what it may ask for there, and the clock of this machine.",
-        )
+        mend = "Check its id, its secret or key, what it may ask for there, and the clock of this machine."
+        if outcome.error == "invalid_scope":
+            mend = "Name other scopes (--scope ...), or allow the client these at the provider."
+        raise LoginFailed(f"{provider.title} refused client '{client.client_id}': {said}.", mend)
     return outcome

@@ -1,4 +1,4 @@
-"""A token that carries less than the account's own, or is for another resource: kept, refreshed for, or exchanged for.
+"""A token that carries less than the account's own, or is for another place: kept, refreshed for, or exchanged for.
 
 Called by ``get_token``, once the policy has said that the caller may have no more, or wants no more.
 """
@@ -8,14 +8,14 @@ import logging
 from dataclasses import dataclass
 
 from broker.core import timing
-from broker.core.account import Account
+from broker.core.account import Account, Active
 from broker.core.secret import Secret
-from broker.core.token import Grant, Token, Wish
+from broker.core.token import Token, Wish
 from broker.errors import KeyfobError, ProviderUnavailable
-from broker.oauth import strict, wire
-from broker.oauth.grant import BadReply, read_grant
+from broker.oauth import wire
+from broker.oauth.grant import BadReply
 from broker.providers.model import Provider
-from broker.usecases import refresh, setbacks
+from broker.usecases import exchange, refresh, setbacks
 from broker.usecases.context import Context
 from broker.usecases.providers import find
 
@@ -24,6 +24,12 @@ log = logging.getLogger(__name__)
 # What a provider has refused is not asked for again for so long: an app that asks every second must not make a refresh
 # of each; and a person who has mended it at the provider need not wait for long.
 DENIED_FOR = 600.0
+EXCHANGE_ONLY = (
+    "An audience needs token exchange (RFC 8693). Where the provider knows that without announcing it, name it under "
+    "'grants' in a file of your own; else ask without an audience, or for a resource."
+)
+# What may be said of the token that is shown, and not of what is asked for (RFC 8693 2.2.2, RFC 6750 3.1).
+ABOUT_THE_TOKEN = ("invalid_request", "invalid_grant", "invalid_token")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +47,10 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class No:
-    """Why such a token cannot be had; in words that are safe to show."""
+    """Why such a token cannot be had; in words that are safe to show, as is ``hint``: what would help, or empty."""
 
     reason: str
+    hint: str = ""
 
 
 async def kept(ctx: Context, account: Account, wish: Wish) -> Held | None:
@@ -68,32 +75,57 @@ async def bring(ctx: Context, account: Account, wish: Wish) -> No | None:
         if wait := await refresh.quota_wait(ctx, account):
             raise ProviderUnavailable(f"{provider.title} rations its access tokens.", retry_after=wait)
         why = await asyncio.shield(refresh.join(ctx, account, wish=wish))
+        if not why or not await _is_well(ctx, account):
+            return None
+        _deny(ctx, _key(account, wish), why)
     else:
         why = await asyncio.shield(_join_exchange(ctx, account, provider, wish))
-    if not why:
-        return None
-    ctx.flights.denied[_key(account, wish)] = (ctx.clock() + DENIED_FOR, why.rstrip("."))
-    return No(why.rstrip("."))
+    return No(why.rstrip(".")) if why else None
+
+
+async def _is_well(ctx: Context, account: Account) -> bool:
+    """Whether the login is well although a wish was refused; where that cast doubt on it, its own refresh tells."""
+    own = ctx.flights.tasks.get(account.uuid)
+    if own is not None and ctx.flights.wishes[account.uuid] is None:
+        await asyncio.wait({own})
+    current = await ctx.store.account_by_uuid(account.uuid)
+    return current is not None and isinstance(current.state, Active)
 
 
 async def unable(ctx: Context, account: Account, wish: Wish) -> No | None:
     """Return why there is no point in asking the provider for such a token; None where there may be one."""
     provider = await find(ctx, account.provider)
     if not _by_refresh(account, provider, wish) and not (provider.exchanges and account.destination.client_id):
+        if wish.audience not in (None, account.audience):
+            return No(f"{provider.title} gives no token for an audience beside the account's own", EXCHANGE_ONLY)
         what = "with less scope" if wish.resource == account.resource else "for another resource"
         return No(f"{provider.title} gives no token {what} beside the account's own")
-    until, why = ctx.flights.denied.get(_key(account, wish), (0.0, ""))
-    return No(why) if ctx.clock() < until else None
+    for key in (_key(account, wish), _key_with_token(account, wish)):
+        until, why = ctx.flights.denied.get(key, (0.0, ""))
+        if ctx.clock() < until:
+            return No(why)
+    return None
+
+
+def _deny(ctx: Context, key: str, why: str) -> None:
+    now = ctx.clock()
+    ctx.flights.deny(key, now, now + DENIED_FOR, why.rstrip("."))
 
 
 def _key(account: Account, wish: Wish) -> str:
     return f"{account.uuid} {account.logged_in_at} {wish.slot}"
 
 
+def _key_with_token(account: Account, wish: Wish) -> str:
+    """Name a refusal that may be about the account's present token: with the next one it is another question."""
+    return f"{_key(account, wish)} {account.token_generation}"
+
+
 def _by_refresh(account: Account, provider: Provider, wish: Wish) -> bool:
     rules = provider.refresh
     return (
         account.has_refresh_token
+        and wish.audience is None  # RFC 6749 6 knows none, and a server that ignores it would give a token for anybody
         and not rules.kills_old_access_token
         and (rules.narrows or not wish.scope)
         and (rules.other_resources or wish.resource == account.resource)
@@ -112,7 +144,8 @@ def _join_exchange(ctx: Context, account: Account, provider: Provider, wish: Wis
 
 
 def _exchanged(ctx: Context, key: str, task: asyncio.Task[str]) -> None:
-    ctx.flights.remove(key)
+    if ctx.flights.tasks.get(key) is task:
+        ctx.flights.remove(key)
     # Whoever waits gets the exception too; where nobody does any more, it is not lost.
     if not task.cancelled() and (exc := task.exception()) is not None:
         level = logging.WARNING if isinstance(exc, KeyfobError) else logging.ERROR
@@ -126,7 +159,8 @@ async def _exchange(ctx: Context, account: Account, provider: Provider, wish: Wi
         silence = ctx.flights.throttled.get(issuer, 0.0) - ctx.clock()
         if silence > 0:
             raise ProviderUnavailable(f"{provider.title} is throttling.", retry_after=silence)
-        if ctx.flights.grounded or not await refresh.still_wished(ctx, account, wish):
+        barred = ctx.flights.is_closed(account.uuid) or ctx.store.locked
+        if barred or not await refresh.still_wished(ctx, account, wish):
             return ""
         access_token = await ctx.store.access_token(account)
         if access_token is None:
@@ -146,33 +180,32 @@ async def _exchange(ctx: Context, account: Account, provider: Provider, wish: Wi
         match outcome:
             case wire.Answered(raw=raw):
                 try:
-                    grant = _read(raw, provider, account, wish, ctx.when(sent))
+                    asked = wish.scope or account.scope
+                    grant = exchange.read(raw, provider, issued_at=ctx.when(sent), asked=asked, most=wish.scope)
                 except BadReply as exc:
-                    return f"{provider.title} gave a token that is not usable: {exc}."
+                    why = f"{provider.title} gave a token that is not usable: {exc}."
+                    _deny(ctx, _key(account, wish), why)
+                    return why
                 await ctx.store.put_derived(account, wish, grant)
                 return ""
-            case wire.Refused(error=error, description=description):
-                return setbacks.said(provider, error, description)
+            case wire.Refused():
+                return await _refused(ctx, account, provider, wish, outcome)
             case wire.Throttled(reason=reason, retry_after=retry_after):
                 if retry_after is not None:
-                    ctx.flights.throttled[issuer] = ctx.clock() + min(retry_after, timing.RETRY_AFTER_CAP)
+                    ctx.flights.throttle(issuer, ctx.clock() + min(retry_after, timing.RETRY_AFTER_CAP))
                 raise ProviderUnavailable(f"{provider.title} is throttling: {reason}.", retry_after=retry_after)
             case wire.Unreachable(reason=reason) | wire.Faulty(reason=reason) | wire.Lost(reason=reason):
                 raise ProviderUnavailable(f"{provider.title} gave no proper answer: {reason}.")
 
 
-def _read(raw: Secret, provider: Provider, account: Account, wish: Wish, issued_at: float) -> Grant:
-    """Judge the answer to an exchange (RFC 8693 2.2.1).
-
-    Raises:
-        BadReply: it is not usable, is another kind of token, has ended already, or carries more than was asked for.
-    """
-    grant = read_grant(raw, provider=provider, issued_at=issued_at, asked_scope=wish.scope or account.scope)
-    kind = wire.member(raw, "issued_token_type", provider.reply)
-    if kind != wire.ACCESS_TOKEN_TYPE:
-        raise BadReply("its issued_token_type is not that of an access token")
-    if grant.token.lifetime is not None and grant.token.lifetime <= 0:
-        raise BadReply("it has expired already")
-    if more := refresh.beyond(wish, grant):
-        raise BadReply(f"it carries more than was asked for: '{strict.clean(more)}'")
-    return grant
+async def _refused(ctx: Context, account: Account, provider: Provider, wish: Wish, refusal: wire.Refused) -> str:
+    """Remember a refusal, and return what it says; empty text where it says nothing about the present token."""
+    why = setbacks.said(provider, refusal.error, refusal.description)
+    if refusal.error not in ABOUT_THE_TOKEN:
+        _deny(ctx, _key(account, wish), why)
+        return why
+    current = await ctx.store.account_by_uuid(account.uuid)
+    if current is None or current.token_generation != account.token_generation:
+        return ""  # a refresh has come in between, and may have ended the token that was shown: look again
+    _deny(ctx, _key_with_token(account, wish), why)
+    return why

@@ -37,7 +37,9 @@ class NewLogin:
         resource: RFC 8707 resource, or None for what the account or a resource's URL says.
         private: special-purpose addresses are allowed for a provider that is new.
         subject: for whom the flow ``jwt-bearer`` asks, or empty.
-        audience: for whom the token of a program's account shall be, or how its provider wants to be called; or empty.
+        audience: for whom the token of a program's or a derived account shall be, or how its provider wants to be
+            called; or empty.
+        parent: the account to derive this one from, with the flow ``token-exchange``; or empty.
     """
 
     provider: str
@@ -54,6 +56,7 @@ class NewLogin:
     only_scope: bool = False
     subject: str = ""
     audience: str = ""
+    parent: str = ""
 
     def asks(self, provider: Provider, account: Account | None) -> tuple[str, ...]:
         """Return the scopes to ask for: more of them must not cost an account those that it has."""
@@ -61,6 +64,21 @@ class NewLogin:
         if self.only_scope or not self.scope:
             return self.scope or had or provider.scopes
         return tuple(dict.fromkeys((*had, *self.scope)))
+
+
+def check(new: NewLogin) -> None:
+    """Refuse what can be no account's name, or no resource (RFC 8707 2).
+
+    Raises:
+        InvalidRequest: with what it should be.
+    """
+    if new.account and not ACCOUNT_NAME.fullmatch(new.account):
+        raise InvalidRequest(
+            f"'{new.account}' cannot be an account's name.",
+            "Use letters, digits and . _ @ - (the first a letter or digit), 64 at the most.",
+        )
+    if new.resource is not None:
+        check_resource(new.resource)
 
 
 async def prepare(
@@ -76,13 +94,7 @@ async def prepare(
     Raises:
         InvalidRequest, Conflict, UnknownProvider, ProviderUnavailable: with the next step.
     """
-    if new.account and not ACCOUNT_NAME.fullmatch(new.account):
-        raise InvalidRequest(
-            f"'{new.account}' cannot be an account's name.",
-            "Use letters, digits and . _ @ - (the first a letter or digit), 64 at the most.",
-        )
-    if new.resource is not None:
-        check_resource(new.resource)
+    check(new)
     known = rediscovery.fresh if ask_again else providers.find
     account = await ctx.store.account(new.account) if new.account else None
     if account is not None and not new.base_url and not new.parameters:

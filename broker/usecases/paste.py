@@ -1,8 +1,9 @@
 """The end of a login without a callback: a person copies the code, or the whole redirect URL, from another machine.
 
-Called by the web API.
+Called by the web API, and by the browser door for a callback that did load.
 """
 
+from collections.abc import Callable, Sequence
 from urllib.parse import parse_qsl, urlsplit
 
 from broker.core.login import Login
@@ -11,6 +12,29 @@ from broker.errors import Conflict, InvalidRequest, UnknownLogin
 from broker.oauth import authcode
 from broker.usecases.context import Context
 from broker.usecases.login import Finished, complete
+
+
+async def waiting(
+    ctx: Context, provider_name: str, params: Sequence[tuple[str, str]], cookie_of: Callable[[str], Secret | None]
+) -> Login | None:
+    """Return the paste login that a browser has brought the answer of; None where that is for ``login.finish``.
+
+    It waits for a terminal. A browser that is not known to belong to it may neither finish it, because whoever sent the
+    person there would choose the account, nor end it, because the right answer is about to be pasted.
+
+    Args:
+        ctx: the collaborators.
+        provider_name: from the redirect path.
+        params: what the browser brought.
+        cookie_of: tells the cookie that the browser shows for a login id, or None where it shows none.
+    """
+    state = next((Secret(value) for name, value in params if name == "state"), None)
+    found = await ctx.store.waiting_login(state=state, now=ctx.clock()) if state is not None else None
+    if found is None or found.login.flow != "paste" or found.login.provider != provider_name:
+        return None
+    browser = cookie_of(found.login.id)
+    known = browser is not None and await ctx.store.opened_by(found.login.id, browser)
+    return None if known else found.login
 
 
 async def finish(ctx: Context, login_id: str, *, url: str = "", code: Secret | None = None) -> Finished:
@@ -24,7 +48,11 @@ async def finish(ctx: Context, login_id: str, *, url: str = "", code: Secret | N
     if login is None:
         raise UnknownLogin("There is no such login.", "Start it again.")
     if login.state != "pending" or login.expires_at <= ctx.clock():
-        raise Conflict(f"This login is {login.state if login.state != 'pending' else 'expired'}.", "Start it again.")
+        raise _over(login)
+    shown = code.reveal().strip() if code is not None else ""
+    if not url and shown.startswith(f"{login.redirect_uri}?"):
+        # An out-of-band address that the server sent the browser to: nobody would take that for an address to open.
+        url = shown
     if url:
         params = _pasted_params(login, url)
         state = next((Secret(value) for name, value in params if name == "state"), None)
@@ -39,7 +67,6 @@ async def finish(ctx: Context, login_id: str, *, url: str = "", code: Secret | N
             raise InvalidRequest(
                 "This provider sends the code to an address, not to a page.", "Paste that whole address as the URL."
             )
-        shown = code.reveal().strip() if code is not None else ""
         if not authcode.is_code(shown):
             raise InvalidRequest("That is no code.", "Copy the whole code that the provider shows, and nothing else.")
         params = [("code", shown)]
@@ -47,6 +74,15 @@ async def finish(ctx: Context, login_id: str, *, url: str = "", code: Secret | N
         if taken is None:
             raise UnknownLogin("This login has just ended.", "Start it again.")
     return await complete(ctx, taken, params, pasted_code=not url)
+
+
+def _over(login: Login) -> Conflict:
+    """Say how a login ended for which something is pasted now."""
+    if login.state == "done":
+        return Conflict("This login is done.", "See: keyfob accounts")
+    if login.state == "failed":
+        return Conflict(f"This login has failed: {login.reason.rstrip('.')}.", "Start it again.")
+    return Conflict("This login is expired.", "Start it again.")
 
 
 def _pasted_params(login: Login, url: str) -> list[tuple[str, str]]:

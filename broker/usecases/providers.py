@@ -148,6 +148,7 @@ async def _reach(ctx: Context, new: NewProvider) -> Reached:
         if config is not None:
             return Reached(catalog.resolve(config, ctx.presets_dir))
     base_url = catalog.check_url(new.base_url, what="base URL", private=True) if new.base_url else ""
+    await _check_not_set_up(ctx, new)
     for config in await ctx.store.providers():
         same_issuer = _has_issuer(config, new.issuer)
         named = bool(base_url or new.parameters) and (config.preset, config.base_url) == (new.preset, base_url)
@@ -162,6 +163,24 @@ async def _reach(ctx: Context, new: NewProvider) -> Reached:
             return Reached(await find(ctx, known.name), resource)
     kept = await _keep(ctx, replace(config, name=await _free_name(ctx, config.name)), new)
     return Reached(kept, resource, discovered=True)
+
+
+async def _check_not_set_up(ctx: Context, new: NewProvider) -> None:
+    """Refuse to take the name of a configured provider for that of a preset.
+
+    Raises:
+        InvalidRequest: that provider is where it is, and the address or parameter is another one.
+    """
+    config = await ctx.store.provider(new.preset)
+    if config is None or new.preset in catalog.presets(ctx.presets_dir):
+        return
+    named = "--base-url" if new.base_url else "--param" if new.parameters else "--resource"
+    provider = catalog.resolve(config, ctx.presets_dir)
+    place = provider.base_url or provider.issuer or provider.endpoints.token
+    raise InvalidRequest(
+        f"Provider '{config.name}' is set up already, at {place}.",
+        f"Leave {named} out; for another instance name the preset: --provider {config.preset}",
+    )
 
 
 def _has_issuer(config: ProviderConfig, issuer: str) -> bool:
@@ -192,12 +211,13 @@ async def remove(ctx: Context, name: str, *, local_only: bool = False) -> list[W
         raise Conflict(f"Provider '{name}' is used by: {', '.join(users)}.", f"Log out first: keyfob logout {users[0]}")
     registered = [] if local_only else await registrations.read_management(ctx, name)
     await ctx.store.delete_provider(name)
+    ctx.publish("provider-removed", detail=name)
     return await registrations.withdraw(ctx, provider, registered)
 
 
 async def _describe(ctx: Context, new: NewProvider) -> tuple[ProviderConfig, Found | None]:
     """Turn what a person says into a configuration, asking the issuer for the rest; tell also what that found."""
-    preset = catalog.preset(new.preset or "generic", ctx.presets_dir)
+    preset = catalog.preset(new.preset or "generic", ctx.presets_dir, beside=[one.name for one in await listed(ctx)])
     overrides = dict(new.overrides)
     if new.parameters:
         overrides["values"] = dict(new.parameters)
@@ -243,6 +263,7 @@ async def _keep(ctx: Context, config: ProviderConfig, new: NewProvider) -> Provi
         provider, new.client_id, new.client_secret, auth_method=new.auth_method, now=ctx.clock()
     )
     await ctx.store.put_provider(config)
+    ctx.publish("provider-added", detail=config.name)
     if brought is not None:
         await clients.keep(ctx, provider, *brought)
     return provider

@@ -7,6 +7,8 @@ import time
 from collections import deque
 from dataclasses import dataclass, field
 
+from broker.core.timing import RETRY_AFTER_CAP
+
 # Registrations of all providers in an hour: more than a person begins, fewer than a flood (security.md R41).
 MOST = 10
 WINDOW = 3600.0
@@ -38,8 +40,8 @@ class Ration:
         return until if until > now else None
 
     def leave_alone(self, what: str, now: float, seconds: float | None = None) -> float:
-        """Leave something alone for so long, or for the usual time; return until when."""
-        self.until[what] = now + (PAUSE if seconds is None else seconds)
+        """Leave something alone for so long, an hour at the most, or for the usual time; return until when."""
+        self.until[what] = now + (PAUSE if seconds is None else min(seconds, RETRY_AFTER_CAP))
         return self.until[what]
 
 

@@ -64,7 +64,9 @@ async def again(ctx: Context, name: str, *, confirm: bool) -> Provider:
             raise InvalidRequest(
                 f"Provider '{name}' was not discovered, so there is nobody to ask.", "See: keyfob provider show NAME"
             )
-        return await _ask(ctx, config, confirm=confirm)
+        found = await _ask(ctx, config, confirm=confirm)
+        ctx.publish("provider-discovered", detail=f"{name}, new hosts confirmed" if confirm else name)
+        return found
 
 
 async def _known(ctx: Context, name: str) -> ProviderConfig:

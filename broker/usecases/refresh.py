@@ -8,30 +8,26 @@ published. Nothing is open in the database while the network is asked.
 import asyncio
 import logging
 import math
-from dataclasses import replace
 
-from broker.core import account as transitions
+from broker import errors
 from broker.core import timing
-from broker.core.account import Account, Active, Identity, NeedsLogin, RefreshingFailed, Uncertain
+from broker.core.account import Account, Active, Misconfigured, NeedsLogin, RefreshingFailed, Static, Suspect, Uncertain
 from broker.core.login import Client
 from broker.core.secret import Secret
-from broker.core.token import Grant, Wish
-from broker.errors import InvalidRequest, KeyfobError, Locked, Misconfigured, StoreUnavailable, UnknownProvider
-from broker.oauth import idtoken, wire
-from broker.oauth.grant import BadReply, Unreadable, read_grant
+from broker.core.token import Wish
+from broker.errors import InvalidRequest, KeyfobError, Locked, StoreUnavailable, UnknownProvider
+from broker.oauth import wire
 from broker.providers.model import Provider
-from broker.providers.rules import ReplyRules
-from broker.usecases import renewal, setbacks
+from broker.usecases import derived, judging, keeping, registrations, renewal, setbacks
 from broker.usecases.context import Context
-from broker.usecases.keep import keep
 from broker.usecases.login import redirect_uri
 from broker.usecases.providers import find, timing_policy
 
 log = logging.getLogger(__name__)
 
-
-class _Foreign(Exception):
-    """A refresh brought a token of another person; the text says whose, and is safe to show."""
+# An app waits this long for a refresh: longer than one request to a provider may take (20 s), so that a slow answer
+# still arrives, and shorter than the 30 s that most HTTP clients wait.
+PATIENCE = 25.0
 
 
 def join(ctx: Context, account: Account, *, awaited: bool = True, wish: Wish | None = None) -> asyncio.Task[str]:
@@ -85,6 +81,8 @@ async def refresh_due(ctx: Context) -> float | None:
     for account in await ctx.store.accounts():
         policy = await _policy(ctx, account)
         due = None if policy is None else _next_refresh_at(ctx, account, policy)
+        if await derived.stirs(ctx, account):
+            due = max(now, ctx.flights.resting.get(account.uuid, 0.0))
         if policy is None or due is None or account.uuid in ctx.flights.tasks:
             continue
         if due <= now:
@@ -93,8 +91,9 @@ async def refresh_due(ctx: Context) -> float | None:
         elif coming is None or due < coming:
             coming = due
     # After a holiday many are due at once: whoever dies first goes first.
-    for _, account in [] if _barred(ctx) else sorted(overdue, key=lambda entry: entry[0]):
-        join(ctx, account, awaited=False)
+    for _, account in sorted(overdue, key=lambda entry: entry[0]):
+        if not _barred(ctx, account.uuid):
+            join(ctx, account, awaited=False)
     return coming
 
 
@@ -146,30 +145,15 @@ async def _settled(ctx: Context) -> None:
             return  # what is open now is in the air
         if ctx.store.locked:
             raise Locked(ctx.store.locked, ctx.store.locked_hint)
+        if count := await ctx.store.take_back(ctx.clock()):
+            log.warning("%d accounts have times from the future of this clock: they are taken for the present", count)
         await ctx.store.recover()
-        await _judge_the_open(ctx)
+        await judging.judge_the_open(ctx)
         ctx.flights.unsettled = False
     # Before anything else stands at the gate. Also where the retry itself did not come as far as an intent of its own.
     for account in await ctx.store.accounts():
         if setbacks.lost_at(account) and not ctx.store.locked:
             join(ctx, account, awaited=False)
-
-
-async def _judge_the_open(ctx: Context) -> None:
-    flying = set(ctx.flights.flying)
-    for account, started_at, answered in await ctx.store.open_intents():
-        if account.uuid in flying | ctx.flights.flying:
-            continue  # it was locked and unlocked again meanwhile: that one still comes
-        try:
-            provider = await find(ctx, account.provider)
-        except (UnknownProvider, InvalidRequest, StoreUnavailable) as exc:
-            log.warning("what became of the last refresh of '%s' cannot be told: %s", account.name, exc)
-            continue
-        raw = await ctx.store.kept_answer(account) if answered else None
-        if raw is not None:
-            await _judge(ctx, account, provider, raw, started_at, await ctx.store.open_wish(account))
-            continue
-        await setbacks.lost(ctx, account, provider, started_at, "Keyfob was stopped while it waited for an answer")
 
 
 async def _fly(ctx: Context, seen: Account, wish: Wish | None, before: asyncio.Task[str] | None) -> str:
@@ -178,17 +162,19 @@ async def _fly(ctx: Context, seen: Account, wish: Wish | None, before: asyncio.T
         await asyncio.wait([before])
     await _settled(ctx)
     provider = await find(ctx, seen.provider)
+    if seen.is_derived and not await _source_lives(ctx, seen, provider):
+        return ""
     issuer = setbacks.issuer_of(seen)
     rules = provider.refresh
     one_by_one = setbacks.spends(seen, provider) and not rules.reuse_grace_s
     async with ctx.flights.cleared(seen.uuid, issuer, one_by_one=one_by_one):
         # The row may have changed since it was seen, the more so while this flight waited at the gate.
         account = await ctx.store.account_by_uuid(seen.uuid)
-        if _barred(ctx) or account is None or not _still_wanted(account, seen):
+        if _barred(ctx, seen.uuid) or account is None or not _still_wanted(account, seen):
             return ""
-        if account.state != seen.state and _has_to_wait(account, ctx.clock()):
-            return ""  # The flight before this one found trouble: whoever waited for it is told of that.
-        if wish is not None and not await still_wished(ctx, account, wish):
+        # Where the flight before this one found trouble, whoever waited for it is told of that.
+        in_trouble = account.state != seen.state and _has_to_wait(account, ctx.clock())
+        if in_trouble or (wish is not None and not await still_wished(ctx, account, wish)):
             return ""
         silence = ctx.flights.throttled.get(issuer, 0.0) - ctx.clock()
         if silence > 0:
@@ -199,29 +185,104 @@ async def _fly(ctx: Context, seen: Account, wish: Wish | None, before: asyncio.T
             await setbacks.too_late(ctx, account, provider)
             return ""
         client, proof = await ctx.store.client_of(account)
-        refresh_token = await ctx.store.refresh_token(account)
+        shown = await _to_show(ctx, account)
         sent = ctx.sent()
-        ready = refresh_token is not None or account.is_machine
+        ready = shown is not None or account.is_machine
         ctx.flights.flying.add(seen.uuid)
         intended = await ctx.store.begin_refresh(account, sent.at, wish) if ready else None
         if intended is None:
             return ""  # The row has changed since it was read; the next look finds what it is now.
         try:
-            outcome = await _ask(ctx, account, provider, client, proof, refresh_token, wish)
-        except Misconfigured as exc:
+            outcome = await _ask(ctx, account, provider, client, proof, shown, wish)
+        except errors.Misconfigured as exc:
             # Nothing was sent, and nothing will be before a person has mended it.
             await setbacks.misconfigured(ctx, intended, str(exc))
             return ""
         if isinstance(outcome, wire.Answered):
             # Still at the gate: an answer that is not on the disk yet is in the air, as far as a crash is concerned.
-            kept = await keep(ctx, intended, outcome.raw, outcome.refresh_token)
+            kept = await keeping.keep(ctx, intended, outcome.raw, outcome.refresh_token)
+    if isinstance(outcome, wire.Answered):
+        return "" if kept is None else await keeping.put_in_force(ctx, kept, provider, outcome.raw, sent, wish)
     async with ctx.landing():
-        if isinstance(outcome, wire.Answered):
-            return "" if kept is None else await _judge(ctx, kept, provider, outcome.raw, ctx.when(sent), wish)
-        if wish is not None and (why := await setbacks.wish_denied(ctx, intended, provider, outcome)):
-            return why
-        await setbacks.receive(ctx, intended, provider, outcome, ctx.when(sent))
+        if await _was_changing(ctx, account, client, proof, outcome):
+            await setbacks.failed(ctx, intended, provider, f"The client at {provider.title} has just been changed.")
+            return ""
+        return await _without_token(ctx, intended, provider, outcome, ctx.when(sent), wish)
+
+
+async def _was_changing(
+    ctx: Context, account: Account, client: Client, proof: Secret | None, outcome: wire.NoToken
+) -> bool:
+    """Whether the provider refused the client while that was being changed, which says nothing about either."""
+    return setbacks.is_of_client(outcome) and await registrations.is_changing(ctx, account, client, proof)
+
+
+async def _without_token(
+    ctx: Context, account: Account, provider: Provider, outcome: wire.NoToken, sent_at: float, wish: Wish | None
+) -> str:
+    """Write down what came in the place of a token; return why what was wished for is not given.
+
+    A refused wish leaves the login as well as it was: such a request is sent only where a refusal spends nothing
+    (``RefreshPolicy``).
+    """
+    if wish is None or not isinstance(outcome, wire.Refused):
+        await setbacks.receive(ctx, account, provider, outcome, sent_at)
         return ""
+    well = await setbacks.swap(ctx, account, lambda row: row)
+    if well is not None and setbacks.doubts_the_login(provider, outcome) and not await _just_renewed(ctx, well):
+        # Some say so of what was wished for. Whether the login is dead, its own refresh tells.
+        join(ctx, well, awaited=False)
+    return setbacks.said(provider, outcome.error, outcome.description)
+
+
+async def _just_renewed(ctx: Context, account: Account) -> bool:
+    """Whether the login has just shown that it lives; or it cannot be asked, because of the provider's quota."""
+    token = account.token
+    if token is not None and 0 <= ctx.clock() - token.issued_at < timing.LEAST_BETWEEN_REFRESHES:
+        return True
+    return await quota_wait(ctx, account) > 0
+
+
+async def _source_lives(ctx: Context, account: Account, provider: Provider) -> bool:
+    """Whether the account that this one is derived from has a living token, renewed first where it is stale.
+
+    Where it has none, this one says so: that only a person helps, or that it is tried again. Nobody at a gate waits
+    here: the other account's refresh has to pass it too.
+    """
+    if (flight := ctx.flights.tasks.get(account.renewal.subject)) is not None:
+        # Due together, the token that is exchanged shall be the new one, and a dead login be known by then.
+        await asyncio.wait([flight], timeout=PATIENCE)
+    parent = await derived.parent_of(ctx, account)
+    fresh = parent is not None and parent.token is not None and timing.is_fresh(parent.token, ctx.clock())
+    if parent is not None and not fresh and not derived.trouble(account, parent, ctx.clock()):
+        parent = await renewed(ctx, parent)
+    now = ctx.clock()
+    if _barred(ctx):
+        return False
+    if why := derived.trouble(account, parent, now):
+        if parent is not None or not isinstance(account.state, NeedsLogin):  # which names the one that is gone
+            step = derived.help_for(account, parent, now)
+            await setbacks.login_needed(ctx, account, why, next_step=step)
+        return False
+    if parent is None or _is_over(parent, now):
+        name, reason = (parent.name, parent.state.reason) if parent is not None else ("", "")
+        text = f"Account '{name}', which this one is derived from, has no living token now. {reason}"
+        await setbacks.failed(ctx, account, provider, text.strip())
+        return False
+    return True
+
+
+async def _to_show(ctx: Context, account: Account) -> Secret | None:
+    """Return what a new token is got for: the refresh token, or the token that a derived account's is exchanged for.
+
+    That one goes where its own account's secrets may go, and nowhere else (RFC 9700 4.4.2).
+    """
+    if not account.is_derived:
+        return await ctx.store.refresh_token(account)
+    parent = await derived.parent_of(ctx, account)
+    if parent is None or parent.destination != account.destination:
+        return None
+    return await ctx.store.access_token(parent)
 
 
 async def _ask(
@@ -230,12 +291,17 @@ async def _ask(
     provider: Provider,
     client: Client,
     proof: Secret | None,
-    refresh_token: Secret | None,
+    shown: Secret | None,
     wish: Wish | None,
 ) -> wire.Outcome:
     """Send the one request that renews the account, or that brings what was wished for."""
     there, resource = account.destination.token_endpoint, account.resource
-    if refresh_token is None or account.is_machine:
+    if shown is not None and account.is_derived:
+        own = Wish(account.asked_scope, resource, account.audience)
+        return await renewal.exchange(
+            ctx, provider, client, proof, destination=account.destination, access_token=shown, wish=own
+        )
+    if shown is None or account.is_machine:
         scope = account.asked_scope
         return await renewal.ask(
             ctx, provider, account.renewal, client, proof, token_endpoint=there, scope=scope, resource=resource
@@ -246,21 +312,59 @@ async def _ask(
         client,
         proof,
         token_endpoint=there,
-        refresh_token=refresh_token,
+        refresh_token=shown,
         redirect_uri=redirect_uri(ctx, provider),
         resource=resource if wish is None else wish.resource,
         scope=() if wish is None else wish.scope,
     )
 
 
-def _barred(ctx: Context) -> bool:
-    """Whether no request may be begun: the daemon stops, is locked, or changes its keys."""
-    return ctx.flights.grounded or ctx.flights.held or bool(ctx.store.locked)
+def _barred(ctx: Context, uuid: str = "") -> bool:
+    """Whether no refresh may be begun: the daemon stops, is locked, or changes its keys, or the account is leaving."""
+    return ctx.flights.is_closed(uuid) or ctx.flights.held or bool(ctx.store.locked)
+
+
+async def renewed(ctx: Context, account: Account) -> Account | None:
+    """Join the account's one refresh, where one can help, and return what the account is then.
+
+    Nobody waits for longer than ``PATIENCE``; the refresh goes on.
+
+    Raises:
+        KeyfobError: nothing was sent, or its answer could not be kept, and there is no living token.
+    """
+    now = ctx.clock()
+    match account.state:
+        case RefreshingFailed() | Uncertain() if now < account.quiet_until:
+            return account
+        case NeedsLogin() | Misconfigured() if await derived.stirs(ctx, account):
+            pass
+        case NeedsLogin() | Misconfigured() | Suspect() | Static():
+            return account
+    if not account.renewable:
+        return account
+    try:
+        if not _is_over(account, now) and await quota_wait(ctx, account):
+            return account  # another one would end a token that somebody uses
+        async with asyncio.timeout(PATIENCE):
+            await asyncio.shield(join(ctx, account))
+    except TimeoutError:
+        pass  # The flight goes on; what the account offers meanwhile is decided below.
+    except KeyfobError:
+        # Nothing was sent, or its answer could not be kept; the old token is served while it lives.
+        current = await ctx.store.account_by_uuid(account.uuid)
+        if current is None or current.token is None or timing.is_expired(current.token, ctx.clock()):
+            raise
+        return current
+    return await ctx.store.account_by_uuid(account.uuid)
+
+
+def _is_over(account: Account, now: float) -> bool:
+    return account.token is None or timing.is_expired(account.token, now)
 
 
 def _has_to_wait(account: Account, now: float) -> bool:
     """Whether the account's own trouble says that nobody is to be asked yet."""
-    return isinstance(account.state, RefreshingFailed | Uncertain) and now < account.state.retry_at
+    return now < account.quiet_until
 
 
 def _still_wanted(account: Account, seen: Account) -> bool:
@@ -272,7 +376,8 @@ def _still_wanted(account: Account, seen: Account) -> bool:
         and (account.generation == seen.generation or narrowed)
         # Seen between the two commits of an answer, it had the new generation and the old token still.
         and account.token == seen.token
-        and not isinstance(account.state, NeedsLogin | transitions.Misconfigured)
+        # A derived account stands and falls with another one's login, which was looked at just now.
+        and (account.is_derived or not isinstance(account.state, NeedsLogin | Misconfigured))
     )
 
 
@@ -284,96 +389,3 @@ async def still_wished(ctx: Context, account: Account, wish: Wish) -> bool:
     if kept is None or timing.is_expired(kept[1], ctx.clock()):
         return True
     return not 0 <= ctx.clock() - kept[1].issued_at < timing.LEAST_BETWEEN_REFRESHES
-
-
-async def _judge(
-    ctx: Context, account: Account, provider: Provider, raw: Secret, sent_at: float, wish: Wish | None = None
-) -> str:
-    """Validate the rest of an answer whose refresh token is already safe, then put the token to use.
-
-    Returns why the provider does not give what was wished for; empty text where it does.
-    """
-    own = account.asked_scope if account.is_machine else account.scope
-    asked = own if wish is None else wish.scope or own
-    rules = _reply_rules(account, provider)
-    try:
-        answering = replace(provider, reply=rules)
-        grant = read_grant(raw, provider=answering, issued_at=sent_at, asked_scope=asked)
-        if account.is_machine:
-            grant = renewal.bare(grant)
-        elif not (provider.issuer and provider.endpoints.jwks):
-            grant = replace(grant, id_token=None)  # nothing could verify it
-        await _check_use(ctx, account, provider, grant)
-    except _Foreign as exc:
-        # Whoever that is, nothing of it is handed out or sent again (OpenID Connect Core 12.2).
-        await setbacks.login_needed(ctx, account, str(exc))
-        return ""
-    except (BadReply, KeyfobError) as exc:
-        gone = isinstance(exc, Unreadable) or wire.hides_refresh_token(raw, rules)
-        if gone and setbacks.spends(account, provider) and wire.refresh_token_in(raw, rules) is None:
-            # Carried out, and the new refresh token is not to be found in it: as good as lost.
-            await setbacks.lost(ctx, account, provider, sent_at, str(exc))
-        else:
-            await _unusable(ctx, account, provider, raw, exc)
-        return ""
-    if wish is not None and (more := beyond(wish, grant)):
-        await setbacks.swap(ctx, account, lambda row: row)  # the token is dropped; the login is as well as before
-        return f"{provider.title} gave more than was asked for: '{more}'."
-    swapped = await setbacks.swap(ctx, account, lambda row: transitions.refreshed(row, ctx.clock()), grant, wish)
-    if swapped is not None:
-        about = _lifetime(grant) if wish is None else f"a narrower token, {_lifetime(grant)}"
-        ctx.publish("refreshed", swapped.name, generation=swapped.generation, detail=about)
-    return ""
-
-
-def beyond(wish: Wish, grant: Grant) -> str:
-    """Return the scopes that a token carries and nobody wished for, in words (RFC 8693 2.2.1)."""
-    return " ".join(sorted(set(grant.token.scope) - set(wish.scope))) if wish.scope else ""
-
-
-async def _unusable(ctx: Context, account: Account, provider: Provider, raw: Secret, why: Exception) -> None:
-    if wire.refresh_token_in(raw, _reply_rules(account, provider)) is not None:
-        account = transitions.doubt_over(account)
-    said = str(why).rstrip(".")
-    await setbacks.failed(ctx, account, provider, f"The new token from {provider.title} is not usable: {said}.")
-
-
-async def _check_use(ctx: Context, account: Account, provider: Provider, grant: Grant) -> None:
-    """A token must live, and an ID token that comes with it be for the same person (OpenID Connect Core 12.2)."""
-    if grant.token.lifetime is not None and grant.token.lifetime <= 0:
-        # It would be due again at once, and so would the next one, for ever.
-        raise BadReply("it has expired already")
-    if grant.id_token is None:
-        # A provider with an issuer may name people otherwise in its ID tokens than beside them.
-        if grant.whose is not None and account.identity is not None and not provider.issuer:
-            _check_same(account.identity, provider, Identity(provider.identity_issuer, *grant.whose))
-        return
-    claims = await idtoken.verify(
-        ctx.http,
-        provider,
-        ctx.jwks,
-        id_token=grant.id_token,
-        client_id=account.destination.client_id,
-        nonce=None,
-        access_token=grant.access_token,
-        now=ctx.clock(),
-    )
-    if account.identity is not None:
-        _check_same(account.identity, provider, Identity(claims.issuer, claims.subject, claims.label))
-
-
-def _check_same(known: Identity, provider: Provider, told: Identity) -> None:
-    if (told.issuer, told.subject) != (known.issuer, known.subject):
-        raise _Foreign(
-            f"{provider.title} answered a refresh for '{known.label}' with a token of somebody else ('{told.label}')."
-        )
-
-
-def _reply_rules(account: Account, provider: Provider) -> ReplyRules:
-    """Return the shape that a renewal is answered in: every token of a program is a first one, and comes as such."""
-    return provider.reply if account.is_machine else provider.reply.of_refresh()
-
-
-def _lifetime(grant: Grant) -> str:
-    lifetime = grant.token.lifetime
-    return "no lifetime given" if lifetime is None else f"good for {lifetime:.0f} s"

@@ -9,9 +9,10 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from broker.core.account import Destination
+from broker.core.account import Account, Destination
 from broker.core.login import Client, Management, Registered
-from broker.errors import KeyfobError, LoginFailed, ProviderUnavailable
+from broker.core.secret import Secret
+from broker.errors import KeyfobError, Locked, LoginFailed, ProviderUnavailable, StoreUnavailable
 from broker.oauth import management, registered, registration
 from broker.providers import catalog
 from broker.providers.model import Provider
@@ -22,6 +23,8 @@ log = logging.getLogger(__name__)
 
 # A secret is renewed so long before it ends, or in the second half of its life where that is shorter.
 RENEW_AHEAD = 3 * 86_400.0
+# Seconds between two tries to write a changed registration down: it is lost if we give up, so we never do.
+KEEP_PAUSE = 1.0
 _PORT = re.compile(r"^(http://(?:127\.0\.0\.1|localhost|\[::1\])):\d+/")
 
 
@@ -116,6 +119,25 @@ async def renew_due(ctx: Context) -> None:
             task.add_done_callback(ctx.finishing.discard)
 
 
+async def is_changing(ctx: Context, account: Account, client: Client, proof: Secret | None) -> bool:
+    """Whether a client that the provider refused is just being changed there, or is another one by now.
+
+    The server has the new secret as soon as it has read the change, and Keyfob only with its answer (RFC 7592 2.2):
+    what was sent meanwhile says nothing about the client.
+
+    Args:
+        ctx: the collaborators.
+        account: whose client it is.
+        client: as it was when the request was sent.
+        proof: what was sent with it.
+    """
+    lock = ctx.registering.get(account.provider)
+    if client.origin == "registered" and lock is not None and lock.locked():
+        return True
+    now, held = await ctx.store.client_of(account)
+    return (now.auth_method, held) != (client.auth_method, proof)
+
+
 async def read_management(ctx: Context, provider: str) -> list[tuple[Client, Management | None]]:
     """Return the registered clients of a provider, and what manages each.
 
@@ -161,6 +183,21 @@ async def _renew(ctx: Context, client: Client) -> None:
 async def _update(
     ctx: Context, provider: Provider, client: Client, uris: Sequence[str], scope: Sequence[str]
 ) -> Client:
+    """Change a registration, and keep what came of it; to the end even when the caller goes away.
+
+    Raises:
+        LoginFailed, ProviderUnavailable: as ``oauth.management.update``; or it was changed to something else.
+        StoreUnavailable: nothing can be written, so nothing was sent.
+    """
+    task = asyncio.create_task(_change(ctx, provider, client, uris, scope))
+    ctx.finishing.add(task)
+    task.add_done_callback(ctx.finishing.discard)
+    return await asyncio.shield(task)
+
+
+async def _change(
+    ctx: Context, provider: Provider, client: Client, uris: Sequence[str], scope: Sequence[str]
+) -> Client:
     kept = await ctx.store.client(client.uuid)
     before = Registered(
         client.client_id,
@@ -171,9 +208,19 @@ async def _update(
         client.secret_expires_at,
         await ctx.store.management(client.uuid),
     )
-    return await _keep(
-        ctx, provider, await management.update(ctx.http, provider, before, redirect_uris=uris, scope=scope)
-    )
+    # Nothing is sent that could not be written down: the server tells its new secret and token once.
+    await ctx.store.ping(ctx.clock())
+    made = await management.update(ctx.http, provider, before, redirect_uris=uris, scope=scope)
+    while True:
+        try:
+            changed = await _keep(ctx, provider, made.client)
+            break
+        except (StoreUnavailable, Locked) as exc:
+            log.warning("the registration at %s could not be written down yet: %s", provider.name, exc)
+        await asyncio.sleep(KEEP_PAUSE)
+    if made.mismatch:
+        raise management.not_used(provider, made)
+    return changed
 
 
 async def _keep(ctx: Context, provider: Provider, made: Registered) -> Client:

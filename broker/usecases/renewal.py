@@ -1,15 +1,15 @@
-"""How an account of a program gets a token: by its client's own credentials, or by an assertion that Keyfob signs.
+"""How an account without a refresh token gets one: by its client's credentials, an assertion, or another's token.
 
-Called by ``machine`` for the first token and by ``refresh`` for every other. Such a request can be sent again and
-again: it spends nothing that could be lost with its answer.
+Called by ``machine`` and ``derive`` for the first token and by ``refresh`` for every other. Such a request can be sent
+again and again: it spends nothing that could be lost with its answer.
 """
 
 from dataclasses import replace
 
-from broker.core.account import Renewal
+from broker.core.account import Destination, Renewal
 from broker.core.login import BY_KEY, Client
 from broker.core.secret import Secret
-from broker.core.token import Grant
+from broker.core.token import Grant, Wish
 from broker.errors import Misconfigured
 from broker.oauth import wire
 from broker.providers.model import Provider
@@ -67,13 +67,49 @@ async def ask(
             scope=scope,
             resource=resource,
         )
-    # A refresh token in the answer would be one more thing to lose, and to revoke (RFC 6749 4.4.3).
+    return _alone(outcome)
+
+
+async def exchange(
+    ctx: Context,
+    provider: Provider,
+    client: Client,
+    proof: Secret | None,
+    *,
+    destination: Destination,
+    access_token: Secret,
+    wish: Wish,
+) -> wire.Outcome:
+    """Ask for a token in exchange for the living one of another account (RFC 8693 2.1), which stays as it is.
+
+    Args:
+        ctx: the collaborators.
+        provider: whose rules count.
+        client: that account's.
+        proof: its secret or private key; None where it has none.
+        destination: where that account's secrets may go.
+        access_token: that account's.
+        wish: what the new token is to carry, and for whom.
+
+    Raises:
+        Misconfigured: the client cannot prove itself.
+    """
+    there = destination.token_endpoint
+    return _alone(
+        await wire.exchange_token(
+            ctx.http, provider, client, proof, token_endpoint=there, access_token=access_token, wish=wish
+        )
+    )
+
+
+def _alone(outcome: wire.Outcome) -> wire.Outcome:
+    # A refresh token in the answer would be one more thing to lose, and to revoke (RFC 6749 4.4.3, RFC 8693 2.2.1).
     return replace(outcome, refresh_token=None) if isinstance(outcome, wire.Answered) else outcome
 
 
 def bare(grant: Grant) -> Grant:
-    """Return the grant without what does not belong to an account of a program, whatever the provider sends along.
+    """Return the grant without what does not belong to such an account, whatever the provider sends along.
 
-    That is a refresh token, as in :func:`ask`, and an ID token, which says who a person is.
+    That is a refresh token, as in :func:`ask`, and an ID token, which says who logged in.
     """
     return replace(grant, refresh_token=None, id_token=None, refresh_expires_at=None)

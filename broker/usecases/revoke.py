@@ -3,7 +3,7 @@
 Called by ``accounts`` at a log-out, and by ``activate`` for a grant that nobody will hold.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from broker.core.login import Client
 from broker.core.secret import Secret
@@ -78,7 +78,10 @@ async def revoke(
 async def _one(
     ctx: Context, provider: Provider, client: Client, secret: Secret | None, token: Secret, hint: str
 ) -> str | None:
+    method = provider.revocation.method_for(client.auth_method) or client.auth_method
     try:
-        return await wire.revoke(ctx.http, provider, client, secret, token=token, hint=hint)
+        return await wire.revoke(
+            ctx.http, provider, replace(client, auth_method=method), secret, token=token, hint=hint
+        )
     except Misconfigured as exc:
         return exc.detail.rstrip(".")

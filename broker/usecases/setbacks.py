@@ -6,7 +6,7 @@ Part of the story in ``refresh``, which calls it; nothing here asks a provider.
 from collections.abc import Callable
 
 from broker.core import account as transitions
-from broker.core import timing
+from broker.core import advice, timing
 from broker.core.account import Account, RefreshingFailed, Uncertain
 from broker.core.token import Grant, Wish
 from broker.events import Kind
@@ -24,6 +24,8 @@ ON_THE_WAY = 1.0
 async def receive(ctx: Context, account: Account, provider: Provider, outcome: wire.NoToken, sent_at: float) -> None:
     """Match what came back in the place of a token, and write down what it means."""
     match outcome:
+        case wire.Refused() if account.is_derived:
+            await _not_exchanged(ctx, account, provider, outcome)
         case wire.Refused(error=error, description=description) if account.is_machine and _is_final(provider, error):
             told = said(provider, error, description)
             checked = "its id, its secret or key, what it may ask for there, and the clock of this machine"
@@ -38,7 +40,7 @@ async def receive(ctx: Context, account: Account, provider: Provider, outcome: w
         case wire.Throttled(reason=reason, retry_after=retry_after):
             if retry_after is not None:
                 until = ctx.clock() + min(retry_after, timing.RETRY_AFTER_CAP)
-                ctx.flights.throttled[issuer_of(account)] = until
+                ctx.flights.throttle(issuer_of(account), until)
             await failed(ctx, account, provider, f"{provider.title} is throttling: {reason}.", retry_after)
         case wire.Unreachable(reason=reason):
             await failed(ctx, account, provider, f"{provider.title} cannot be reached: {reason}.")
@@ -48,17 +50,14 @@ async def receive(ctx: Context, account: Account, provider: Provider, outcome: w
             await lost(ctx, account, provider, sent_at, reason)
 
 
-async def wish_denied(ctx: Context, account: Account, provider: Provider, outcome: wire.NoToken) -> str:
-    """Return why the provider does not give what was wished for; empty where what came back is about the login.
+def doubts_the_login(provider: Provider, refusal: wire.Refused) -> bool:
+    """Whether the refusal of a wish may be about the login or the client, and not about what was wished for."""
+    return refusal.error in provider.refresh.dead_grant_errors or refusal.error in CLIENT_ERRORS
 
-    The login is as well as it was: such a request is sent only where a refusal spends nothing (``RefreshPolicy``).
-    """
-    if not isinstance(outcome, wire.Refused):
-        return ""
-    if outcome.error in provider.refresh.dead_grant_errors or outcome.error in CLIENT_ERRORS:
-        return ""
-    await swap(ctx, account, lambda row: row)
-    return said(provider, outcome.error, outcome.description)
+
+def is_of_client(outcome: wire.NoToken) -> bool:
+    """Whether it says that the provider does not know the client that asked."""
+    return isinstance(outcome, wire.Refused) and outcome.error in CLIENT_ERRORS
 
 
 def issuer_of(account: Account) -> str:
@@ -68,12 +67,27 @@ def issuer_of(account: Account) -> str:
 
 def spends(account: Account, provider: Provider) -> bool:
     """Whether a request to renew the account may spend what it is renewed with, so that a lost answer may be a loss."""
-    return not account.is_machine and provider.refresh.rotation != "never"
+    return not account.spends_nothing and provider.refresh.rotation != "never"
 
 
 def _is_final(provider: Provider, error: str) -> bool:
     """Whether an account of a program gets no token before somebody has mended its client (RFC 6749 5.2)."""
     return error in (*CLIENT_ERRORS, "invalid_grant", *provider.refresh.dead_grant_errors)
+
+
+async def _not_exchanged(ctx: Context, account: Account, provider: Provider, refusal: wire.Refused) -> None:
+    """The token of another account was not exchanged for this one's (RFC 8693 2.2.2).
+
+    Whether that one's login is dead its own refresh finds out; until then this is tried again, less and less often.
+    """
+    told = said(provider, refusal.error, refusal.description)
+    if refusal.error not in CLIENT_ERRORS:
+        await failed(ctx, account, provider, told)
+        return
+    client = account.destination.client_id
+    step = advice.exchange_forbidden(account.name)
+    checked = f"Check client '{client}', and that it may exchange tokens there."
+    await misconfigured(ctx, account, f"{told} {checked}", next_step=step)
 
 
 async def _dead(ctx: Context, account: Account, provider: Provider, refusal: wire.Refused) -> None:
@@ -84,16 +98,16 @@ async def _dead(ctx: Context, account: Account, provider: Provider, refusal: wir
     await login_needed(ctx, account, reason)
 
 
-async def login_needed(ctx: Context, account: Account, reason: str) -> None:
+async def login_needed(ctx: Context, account: Account, reason: str, *, next_step: str = "") -> None:
     """Only a person can help from now on; the refresh token stays, and is not sent."""
     if await swap(ctx, account, lambda row: transitions.login_needed(row, ctx.clock(), reason)) is not None:
-        ctx.publish("needs-login", account.name, detail=reason)
+        ctx.publish("needs-login", account.name, detail=reason, next_step=next_step)
 
 
-async def misconfigured(ctx: Context, account: Account, reason: str) -> None:
+async def misconfigured(ctx: Context, account: Account, reason: str, *, next_step: str = "") -> None:
     """The client is wrong, not the login: stop asking, and keep the grant."""
     if await swap(ctx, account, lambda row: transitions.misconfigured(row, ctx.clock(), reason)) is not None:
-        ctx.publish("misconfigured", account.name, detail=reason)
+        ctx.publish("misconfigured", account.name, detail=reason, next_step=next_step)
 
 
 async def failed(
@@ -169,8 +183,7 @@ async def _put_off(
     over = graceless or (lost_since > 0 and now + max(wait, pause) >= lost_since + provider.refresh.reuse_grace_s)
     if isinstance(account.state, Uncertain) or over:
         attempts = account.state.attempts if isinstance(account.state, Uncertain | RefreshingFailed) else 0
-        lives_until = (account.token.expires_at or 0.0) if account.token is not None else 0.0
-        retry_at = max(now + max(timing.backoff(attempts + 1, ctx.rng), pause), lives_until)
+        retry_at = now + max(timing.backoff(attempts + 1, ctx.rng), pause)
         kind: Kind = "uncertain"
 
         def change(row: Account) -> Account:

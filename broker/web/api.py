@@ -11,16 +11,16 @@ from starlette.responses import Response
 
 from broker.core.account import Account
 from broker.core.login import Flow
-from broker.core.policy import Ask, Caller
+from broker.core.policy import Ask, Caller, Denied
 from broker.core.secret import Secret
 from broker.errors import InvalidRequest, LoginFailed, UnknownLogin
 from broker.providers.urls import check_resource
-from broker.usecases import accounts, begin, given, login, machine, paste
+from broker.usecases import accounts, audit, begin, derive, given, login, machine, paste
 from broker.usecases import get_token as tokens
 from broker.usecases.context import Context
 from broker.usecases.newlogin import NewLogin
 from broker.web import render
-from broker.web.body import Fields, Query, check_words
+from broker.web.body import Fields, Query, check_audience, check_words
 from broker.web.guards import check_unlocked
 
 # A waiting poll answers before proxies and clients grow impatient.
@@ -29,7 +29,7 @@ FLOWS: tuple[Flow, ...] = get_args(Flow)
 # What is done where nobody says anything: the second where the provider has no page for the first.
 USUAL: tuple[Flow, ...] = ("browser", "device")
 # These ask nothing of a person any more: they cannot be one choice of several.
-AT_ONCE: tuple[Flow, ...] = (*machine.FLOWS, "token", "refresh-token")
+AT_ONCE: tuple[Flow, ...] = (*machine.FLOWS, "token-exchange", "token", "refresh-token")
 
 
 def caller_of(request: Request) -> Caller:
@@ -39,26 +39,32 @@ def caller_of(request: Request) -> Caller:
 
 async def get_token(request: Request, ctx: Context) -> Response:
     """``GET /v1/accounts/{account}/token``."""
-    query = Query(request, "min_ttl", "scope", "resource", "id_token")
-    ask = _ask(request, query.words("scope"), query.text("resource"))
+    query = Query(request, "min_ttl", "scope", "resource", "audience", "id_token")
+    ask = _ask(request, query.words("scope"), query.text("resource"), query.text("audience"))
     min_ttl, id_token = query.seconds("min_ttl"), query.flag("id_token")
     check_unlocked(ctx)
     outcome = await tokens.get_token(ctx, caller_of(request), ask, min_ttl=min_ttl, id_token=id_token)
-    return render.token(outcome, plain=_wants_text(request))
+    return _answered(request, ctx, outcome)
 
 
 async def report_rejected(request: Request, ctx: Context) -> Response:
     """``POST /v1/accounts/{account}/token/rejected``."""
     body = await Fields.read(request)
     token = body.secret("access_token")
-    ask = _ask(request, body.words("scope"), body.text("resource"))
+    ask = _ask(request, body.words("scope"), body.text("resource"), body.text("audience"))
     body.end()
     token = _needed(token, "access_token")
     check_unlocked(ctx)
     denied = await accounts.rejected(ctx, caller_of(request), ask.account, token)
     if denied is not None:
-        return render.problem(render.refusal(denied))
+        return _answered(request, ctx, denied)
     outcome = await tokens.get_token(ctx, caller_of(request), ask)
+    return _answered(request, ctx, outcome)
+
+
+def _answered(request: Request, ctx: Context, outcome: tokens.Outcome) -> Response:
+    if isinstance(outcome, Denied):
+        audit.refused(ctx, caller_of(request), outcome.account, outcome.reason)
     return render.token(outcome, plain=_wants_text(request))
 
 
@@ -82,7 +88,7 @@ async def delete_account(request: Request, ctx: Context) -> Response:
     result = await accounts.log_out(ctx, request.path_params["account"], local_only=local_only)
     if local_only:
         return Response(status_code=204, headers=render.ANSWER_HEADERS)
-    return render.answer({"revoked": result.revoked, "detail": result.detail})
+    return render.answer({"revoked": result.revoked, "detail": result.detail, "derived": list(result.derived)})
 
 
 async def refresh_account(request: Request, ctx: Context) -> Response:
@@ -119,6 +125,7 @@ async def start_login(request: Request, ctx: Context) -> Response:
         only_scope=body.flag("only_scope"),
         subject=body.text("subject"),
         audience=body.text("audience"),
+        parent=body.text("from"),
     )
     access_token, refresh_token = body.secret("access_token"), body.secret("refresh_token")
     expires_at = body.time("expires_at")
@@ -129,6 +136,8 @@ async def start_login(request: Request, ctx: Context) -> Response:
         finished = await given.bring_token(ctx, new, _needed(access_token, "access_token"), expires_at)
     elif new.flow == "refresh-token":
         finished = await given.bring_refresh_token(ctx, new, _needed(refresh_token, "refresh_token"))
+    elif new.flow == "token-exchange":
+        finished = await derive.log_in(ctx, new)
     elif new.flow in machine.FLOWS:
         finished = await machine.log_in(ctx, new)
     else:
@@ -142,10 +151,12 @@ def _check_members(new: NewLogin, access_token: Secret | None, refresh_token: Se
     brought = new.flow in ("token", "refresh-token")
     if not brought and (access_token is not None or refresh_token is not None):
         raise InvalidRequest("A token does not go with this flow.", "Use the flow 'token' or 'refresh-token'.")
-    if new.flow not in machine.FLOWS and (new.subject or new.audience):
+    if new.flow not in (*machine.FLOWS, "token-exchange") and (new.subject or new.audience):
         raise InvalidRequest(
             "A subject or an audience does not go with this flow.", f"Use one of: {', '.join(machine.FLOWS)}."
         )
+    if new.flow != "token-exchange" and new.parent:
+        raise InvalidRequest("'from' does not go with this flow.", "Use the flow 'token-exchange'.")
 
 
 async def show_login(request: Request, ctx: Context) -> Response:
@@ -189,16 +200,18 @@ async def cancel_login(request: Request, ctx: Context) -> Response:
     return Response(status_code=204, headers=render.ANSWER_HEADERS)
 
 
-def _ask(request: Request, scope: tuple[str, ...], resource: str | None) -> Ask:
-    """Return what is asked for: both go to the provider where the account's own token is not that.
+def _ask(request: Request, scope: tuple[str, ...], resource: str | None, audience: str | None) -> Ask:
+    """Return what is asked for: all of it goes to the provider where the account's own token is not that.
 
     Raises:
-        InvalidRequest: they cannot be scopes, or a resource (RFC 8707 2).
+        InvalidRequest: they cannot be scopes, a resource (RFC 8707 2), or a name.
     """
     check_words("scope", scope)
     if resource:
         check_resource(resource)
-    return Ask(request.path_params["account"], scope, resource or None)
+    if audience:
+        check_audience(audience)
+    return Ask(request.path_params["account"], scope, resource or None, audience or None)
 
 
 async def _flows(ctx: Context, body: Fields, account: str) -> tuple[Flow, ...]:

@@ -16,9 +16,9 @@ from starlette.types import ASGIApp
 
 from broker.core.policy import Owner
 from broker.errors import InvalidRequest, KeyfobError, Locked, NotFound, NotGranted
-from broker.usecases import locking
+from broker.usecases import audit, locking
 from broker.usecases.context import Context
-from broker.web import api, callback, keys, manage, pages, render
+from broker.web import api, callback, keys, manage, pages, record, render
 from broker.web.guards import AccessLog, AppGuard, BrowserGuard
 
 log = logging.getLogger(__name__)
@@ -60,7 +60,9 @@ APP_ROUTES: tuple[tuple[str, str, Handler, Who], ...] = (
     ("POST",   "/v1/apps/{app}/rotate",                 manage.rotate_app,      "owner"),
     ("PUT",    "/v1/apps/{app}/grants/{account}",       manage.put_grant,       "owner"),
     ("DELETE", "/v1/apps/{app}/grants/{account}",       manage.delete_grant,    "owner"),
-    ("GET",    "/v1/audit",                             manage.list_audit,      "owner"),
+    ("GET",    "/v1/audit",                             record.list_audit,      "owner"),
+    ("POST",   "/v1/audit",                             record.note_backup,     "owner"),
+    ("GET",    "/v1/audit/verify",                      record.verify_audit,    "owner"),
     ("GET",    "/v1/events",                            manage.stream_events,   "owner"),
     ("POST",   "/v1/lock",                              keys.lock,              "owner"),
     ("POST",   "/v1/unlock",                            keys.unlock,            "owner"),
@@ -121,6 +123,9 @@ def _app_endpoint(ctx: Context, path: str, handler: Handler, who: Who) -> Endpoi
         except Locked as exc:
             # The reason names files of the owner's.
             return render.problem(exc if isinstance(api.caller_of(request), Owner) else LOCKED)
+        except NotGranted as exc:
+            audit.refused(ctx, api.caller_of(request), request.path_params.get("account"), exc.detail)
+            return render.problem(exc)
         except KeyfobError as exc:
             return render.problem(exc)
         except Exception:

@@ -22,6 +22,9 @@ LATEST = 95_617_584_000
 MOST_SECONDS = 1e9
 # A scope-token of RFC 6749 3.3.
 SCOPE_TOKEN = re.compile(r"[!#-\[\]-~]+")
+# Client ids, entity ids and issuers serve as names (RFC 8693 2.1); those are no longer than addresses.
+MOST_AUDIENCE = 2048
+AUDIENCE = re.compile(rf"[ -~]{{1,{MOST_AUDIENCE}}}")
 # Plain decimals: Python's own reading would take "1_0", "1e3" and white space too.
 NUMBER = re.compile(r"[0-9]{1,15}(\.[0-9]{1,9})?")
 
@@ -50,6 +53,16 @@ def check_words(name: str, words: Sequence[str]) -> None:
     """
     if not all(SCOPE_TOKEN.fullmatch(word) for word in words):
         raise InvalidRequest(f"'{name}' holds something that is no word of plain characters.")
+
+
+def check_audience(name: str) -> None:
+    """Refuse what cannot be the name of an audience: RFC 8693 2.1 leaves it to provider and client what they call it.
+
+    Raises:
+        InvalidRequest: it is longer than any name, or holds more than visible ASCII and spaces.
+    """
+    if not AUDIENCE.fullmatch(name) or name != name.strip():
+        raise InvalidRequest("'audience' must be a name of plain characters.", f"{MOST_AUDIENCE} at the most.")
 
 
 class Fields:

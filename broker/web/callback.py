@@ -14,7 +14,7 @@ from starlette.responses import RedirectResponse, Response
 from broker.core.login import LOGIN_LIFETIME, Login
 from broker.core.secret import Secret
 from broker.errors import Conflict, LoginFailed, UnknownLogin
-from broker.usecases import login, providers
+from broker.usecases import again, login, paste, providers
 from broker.usecases.context import Context
 from broker.web import pages, peers
 
@@ -73,8 +73,15 @@ async def _first_step(ctx: Context, opened: Login) -> Response:
 
 
 async def callback(request: Request, ctx: Context) -> Response:
-    """``GET /callback/{provider}``: pass on what came, and leave the address bar clean."""
+    """``GET /callback/{provider}``: pass on what came, and leave the address bar clean.
+
+    Only the address of a paste login has to stay: the person carries it to the terminal.
+    """
     params = request.query_params.multi_items()
+    if (
+        pasted := await paste.waiting(ctx, request.path_params["provider"], params, partial(_cookie, request))
+    ) is not None:
+        return pages.render(pages.paste_page((await providers.find(ctx, pasted.provider)).title))
     try:
         finished = await login.finish(ctx, request.path_params["provider"], params, partial(_cookie, request))
     except LoginFailed:
@@ -93,9 +100,6 @@ async def result(request: Request, ctx: Context) -> Response:
 
 async def _result_page(ctx: Context, found: Login) -> pages.Page:
     provider = await providers.find(ctx, found.provider)
-    again = " ".join(("keyfob login", *filter(None, (found.account,))))
-    if not found.replaces:
-        again += f" --provider {found.provider}"
     match found.state:
         case "done":
             account = await ctx.store.account(found.account)
@@ -131,7 +135,7 @@ async def _result_page(ctx: Context, found: Login) -> pages.Page:
                 title="The login was not renewed" if found.replaces else "You are not logged in",
                 what_happened=found.reason,
                 next_step="Start the login again when that is mended:",
-                command=again,
+                command=again.describe(found, provider),
                 verdict="As it was before" if found.replaces else "Not logged in",
                 status=200,
             )

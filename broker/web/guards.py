@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from broker.core.policy import Caller, Owner
 from broker.errors import InvalidRequest, KeyfobError, Locked, NotGranted, Unauthorized
-from broker.usecases import apps
+from broker.usecases import apps, audit
 from broker.usecases.context import Context
 from broker.web import render
 
@@ -93,6 +93,8 @@ class AppGuard:
             if scope["path"] not in self.open_paths:
                 scope["state"]["caller"] = await self._caller(scope)
         except KeyfobError as exc:
+            if isinstance(exc, Unauthorized | NotGranted):
+                audit.unauthorized(self.ctx, "app socket" if self.hosts is None else "app port", exc.detail)
             await render.problem(exc)(scope, receive, send)
             return
         await self.app(scope, receive, send)

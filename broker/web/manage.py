@@ -1,4 +1,4 @@
-"""The API's handlers for what only the owner does: providers, apps, audit, events, status and health.
+"""The API's handlers for what only the owner does: providers, apps, events, status and health.
 
 Put behind the app doors by ``asgi``.
 """
@@ -29,8 +29,6 @@ from broker.web.body import Fields, Query
 
 # A stream that says nothing for longer is cut by some clients.
 HEARTBEAT = 15.0
-MOST_AUDIT = 1000
-USUAL_AUDIT = 100
 
 
 async def list_providers(request: Request, ctx: Context) -> Response:
@@ -52,6 +50,7 @@ async def add_provider(request: Request, ctx: Context) -> Response:
     overrides: dict[str, Any] = {
         "endpoints": {name: url for name, url in endpoints.items() if url},
         "scopes": list(body.words("scope")),
+        "grants": list(body.words("grants")),
         "refresh": body.table("refresh"),
         "api_base": body.text("api_base"),
         "title": body.text("title"),
@@ -177,16 +176,6 @@ async def delete_grant(request: Request, ctx: Context) -> Response:
     """``DELETE /v1/apps/{app}/grants/{account}``."""
     await apps.revoke(ctx, request.path_params["app"], request.path_params["account"])
     return _nothing()
-
-
-async def list_audit(request: Request, ctx: Context) -> Response:
-    """``GET /v1/audit``, newest first."""
-    query = Query(request, "account", "app", "since", "limit")
-    limit = query.count("limit", USUAL_AUDIT, MOST_AUDIT)
-    entries = await ctx.store.audit(
-        account=query.text("account"), app=query.text("app"), since=query.time("since"), limit=limit
-    )
-    return render.answer({"entries": [render.audit_entry(entry) for entry in entries]})
 
 
 async def stream_events(request: Request, ctx: Context) -> Response:

@@ -212,6 +212,19 @@ BROKEN: Final = RefusalPage(
 )
 
 
+def paste_page(provider_title: str) -> RefusalPage:
+    """The page at which a paste login arrives where it does load. It does not repeat its address: the code is there."""
+    return RefusalPage(
+        title="One step is left",
+        what_happened=f"{provider_title} has answered. This login was begun in a terminal, with --flow paste, and only "
+        "that terminal can finish it.",
+        next_step="Copy the whole address of this page out of the address bar and paste it there, where Keyfob asks "
+        "for it, and nowhere else, whoever asks. Then close this tab. If you began no such login, close it now.",
+        verdict="Waiting",
+        status=200,
+    )
+
+
 def page_of(error: KeyfobError) -> FailurePage | RefusalPage:
     """The page for a breakdown: a failed login says so; anything else is a refusal with the error's own status."""
     if isinstance(error, LoginFailed):

@@ -21,9 +21,10 @@ from broker.providers import catalog, words
 from broker.providers.discovery import ENDPOINTS
 from broker.providers.flows import offered
 from broker.providers.model import Preset, Provider
-from broker.store.store import AppRow, AuditEntry
+from broker.store.store import AppRow, AuditEntry, Break, Verdict
 from broker.usecases.accounts import PendingView, View
 from broker.usecases.get_token import MustLogin, Outcome, Ready, Unavailable
+from broker.web.body import LATEST
 
 PROBLEM = "application/problem+json"
 # Every answer of an app door: nothing is cached, nothing is guessed.
@@ -84,6 +85,7 @@ def token(outcome: Outcome, *, plain: bool = False) -> Response:
             "expires_in": None if expires_at is None else max(0, math.floor(expires_at - outcome.now)),
             "scope": " ".join(outcome.facts.scope),
             "resource": outcome.resource,
+            "audience": outcome.audience,
         }
     )
 
@@ -101,15 +103,17 @@ def refusal(outcome: MustLogin | Denied | Unavailable) -> KeyfobError:
                 reason, f"Try again later; the login is kept.{at_once}", retry_after=retry_after, account=account
             )
         case MustLogin(account=account, reason=reason, misconfigured=True):
-            return Misconfigured(reason, advice.step("misconfigured", account), account=account)
+            return Misconfigured(reason, outcome.hint or advice.step("misconfigured", account), account=account)
         case MustLogin(account=account, reason=reason, login_url=url, confirm=True):
             return ConfirmNeeded(
                 reason, f"Confirm it: keyfob refresh {account} --confirm", login_url=url or None, account=account
             )
-        case MustLogin(account=account, reason=reason, login_url=url, pending=True):
-            return LoginNeeded(reason, f"Finish it in a browser: {url}", login_url=url, account=account)
-        case MustLogin(account=account, reason=reason, login_url=url):
-            return LoginNeeded(reason, f"Log in: keyfob login {account}", login_url=url or None, account=account)
+        case MustLogin(account=account, reason=reason, login_url=url, pending=True, hint=again):
+            hint = f"Finish it in a browser: {url} - or begin it anew: {again}"
+            return LoginNeeded(reason, hint, login_url=url, account=account)
+        case MustLogin(account=account, reason=reason, login_url=url, hint=hint):
+            hint = hint or f"Log in: keyfob login {account}"
+            return LoginNeeded(reason, hint, login_url=url or None, account=account)
 
 
 def account(view: View | PendingView) -> dict[str, Any]:
@@ -127,6 +131,7 @@ def account(view: View | PendingView) -> dict[str, Any]:
             "asked_scope": " ".join(begun.scope),
             "missing_scope": "",
             "resource": begun.resource,
+            "audience": None,
             "expires_at": None,
             "next_refresh_at": None,
             "last_refresh_at": None,
@@ -135,9 +140,11 @@ def account(view: View | PendingView) -> dict[str, Any]:
             "created_at": timestamp(begun.created_at),
             "client_id": begun.destination.client_id,
             "renewal": None,
+            "from": None,
+            "subject": None,
             "generation": 0,
             "login_url": view.login_url,
-            "next_step": advice.step(Pending.name, begun.account),
+            "next_step": advice.step(Pending.name, begun.account, view.again),
         }
     shown = view.account
     return {
@@ -157,6 +164,7 @@ def account(view: View | PendingView) -> dict[str, Any]:
         "asked_scope": " ".join(shown.asked_scope),
         "missing_scope": " ".join(shown.missing_scope),
         "resource": shown.resource,
+        "audience": shown.audience,
         "expires_at": timestamp(shown.token.expires_at if shown.token is not None else None),
         "next_refresh_at": timestamp(view.next_refresh_at),
         "last_refresh_at": timestamp(shown.last_refresh_at),
@@ -165,6 +173,8 @@ def account(view: View | PendingView) -> dict[str, Any]:
         "created_at": timestamp(shown.created_at),
         "client_id": shown.destination.client_id,
         "renewal": shown.renewal.by if shown.renewable else None,
+        "from": view.parent or None,
+        "subject": None if shown.is_derived else shown.renewal.subject or None,
         "generation": shown.generation,
         "login_url": view.login_url or None,
         "next_step": view.next_step or None,
@@ -311,6 +321,7 @@ def app(row: AppRow) -> dict[str, Any]:
 def audit_entry(entry: AuditEntry) -> dict[str, Any]:
     """Return one line of the audit."""
     return {
+        "number": entry.number,
         "at": timestamp(entry.at),
         "action": entry.action,
         "account": entry.account,
@@ -323,6 +334,36 @@ def audit_entry(entry: AuditEntry) -> dict[str, Any]:
     }
 
 
+def verdict(shown: Verdict) -> dict[str, Any]:
+    """Return what became of a check of the audit."""
+    return {
+        "intact": shown.broken is None,
+        "entries": shown.checked,
+        "first": shown.first,
+        "last": shown.last,
+        "seal": shown.seal.hex() or None,
+        "begins_at": timestamp(shown.begins_at),
+        "before_the_chain": shown.old,
+        "sealed_late": shown.late,
+        "unsealed": shown.unsealed,
+        "broken": None if shown.broken is None else _broken(shown.broken),
+    }
+
+
+def _broken(shown: Break) -> dict[str, Any]:
+    # What stands there may be anything: a time beyond the calendar is no time.
+    at = shown.at if shown.at is not None and 0 <= shown.at < LATEST else None
+    return {
+        "kind": shown.kind,
+        "number": shown.number,
+        "detail": shown.detail,
+        "at": timestamp(at),
+        "action": shown.action or None,
+        "account": shown.account,
+        "app": shown.app,
+    }
+
+
 def event(shown: Event) -> dict[str, Any]:
     """Return one event."""
     body = {"kind": shown.kind, "at": timestamp(shown.at), "account": shown.account, "app": shown.app}
@@ -332,7 +373,7 @@ def event(shown: Event) -> dict[str, Any]:
         "login": shown.login,
         "generation": shown.generation,
         "next_refresh_at": timestamp(shown.retry_at),
-        "next_step": advice.step(STATE_OF.get(shown.kind, ""), shown.account) or None,
+        "next_step": shown.next_step or advice.step(STATE_OF.get(shown.kind, ""), shown.account) or None,
     }
 
 

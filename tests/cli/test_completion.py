@@ -31,7 +31,7 @@ def bash(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
     ("typed", "offered"),
     [
         (["to"], {"token"}),
-        (["a"], {"accounts", "app"}),
+        (["a"], {"accounts", "app", "audit"}),
         (["token", ""], {"work", "home"}),
         (["token", "h"], {"home"}),
         (["token", "--h"], {"--header", "--help"}),

@@ -113,7 +113,7 @@ def test_accounts(
 
 
 @pytest.mark.parametrize(
-    ("ends", "level", "words"), [(3 * 86_400, "warning", "ends in 3 d"), (-60, "trouble", "static")]
+    ("ends", "level", "words"), [(3 * 86_400, "warning", "ends in 3 d"), (-60, "trouble", "its token expired 60 s ago")]
 )
 def test_a_token_that_ends(
     daemon: ScriptedDaemon, place: Path, capsys: pytest.CaptureFixture[str], ends: float, level: str, words: str

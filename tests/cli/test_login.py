@@ -13,7 +13,6 @@ from pathlib import Path
 
 import pytest
 
-from broker.cli.browser import open_in_browser, opener, web_address
 from broker.cli.main import main
 
 from .conftest import Feed
@@ -131,7 +130,9 @@ def test_more_scopes(logins: ScriptedDaemon, capsys: pytest.CaptureFixture[str])
     assert main(["login", "work", "--no-browser", "--scope", "a b", "--only-scope"]) == 0
 
     assert logins.requests[0].body == {"account": "work", "scope": ["a", "b"], "only_scope": True, "flow": USUAL}
-    assert "  asked: a b; granted: a" in capsys.readouterr().err.splitlines()
+    said = capsys.readouterr().err.splitlines()
+    assert "  asked: a b; granted: a" in said
+    assert "  To ask again: keyfob login work --scope b" in said
 
 
 @pytest.mark.parametrize(
@@ -211,6 +212,7 @@ def test_login_fails(logins: ScriptedDaemon, capsys: pytest.CaptureFixture[str])
             ["ci", "--flow", "jwt-bearer", "--subject", "bot", "--token-endpoint-auth-method", "private_key_jwt"],
             "keyfob login ci --token-endpoint-auth-method private_key_jwt --subject bot --flow jwt-bearer",
         ),
+        (["bill", "--from", "w", "--audience", "A"], "keyfob login bill --audience A --from w --flow token-exchange"),
     ],
 )
 def test_next_try_works(
@@ -365,34 +367,3 @@ def test_secret_is_not_an_argument() -> None:
     """There is no option that takes a secret itself."""
     assert main(["login", "work", "--client-secret", "s"]) == 2
     assert main(["login", "work", "--token", "s"]) == 2
-
-
-@pytest.mark.parametrize(
-    "address",
-    [
-        "file:///etc/passwd",
-        "javascript:alert(1)",
-        "data:text/html,x",
-        "-new-window",
-        "http:relative",
-        "https://user@host/",
-        "https://host:99999999/",
-        "https://host/a b",
-        "https://host/$(x)`id`",
-        "https://host/'",
-        "https://host/\nX",
-        "https://host/\u202e",
-        "https://[/",
-    ],
-)
-def test_what_is_never_opened(address: str) -> None:
-    """Only a plain http or https address reaches the browser's command line."""
-    assert web_address(address) is None
-    assert not open_in_browser(address, {"BROWSER": "true"})
-
-
-def test_no_browser_on_a_server(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a display nothing is started that would take over the terminal."""
-    monkeypatch.setattr(sys, "platform", "linux")
-
-    assert opener({"BROWSER": "no-such-browser"}) is None

@@ -1,5 +1,8 @@
 """`keyfob login --flow paste`: a person carries the code from a browser elsewhere to this terminal."""
 
+import sys
+import threading
+
 import pytest
 
 from broker.cli.main import main
@@ -109,18 +112,67 @@ def test_end_of_input_ends_it(logins: ScriptedDaemon, terminal_with: Feed, capsy
 def test_nonsense_from_a_script(logins: ScriptedDaemon, feed: Feed, status: int, code: str, exit_code: int) -> None:
     """Without a terminal nobody can be asked again: the login is cancelled."""
     logins.refuses(FINISH, status, code, "No.")
+    logins.answers("GET /v1/logins/L1", PENDING)
     feed("nonsense\nthe-code\n")
 
     assert main(["login", "work", "--flow", "paste"]) == exit_code
 
-    assert logins.lines()[-2:] == [FINISH, "DELETE /v1/logins/L1"]
+    lines = [line for line in logins.lines() if not line.startswith("GET")]
+    assert lines[-2:] == [FINISH, "DELETE /v1/logins/L1"]
 
 
-def test_ended_login_is_not_asked_again(logins: ScriptedDaemon, terminal_with: Feed) -> None:
-    """On a terminal too, a login that is over ends the command."""
-    logins.refuses(FINISH, 409, "conflict", "This login is expired.")
+@pytest.mark.parametrize(("state", "code"), [("done", 0), ("failed", 1), ("expired", 1)])
+def test_ended_login_is_not_asked_again(
+    logins: ScriptedDaemon, terminal_with: Feed, capsys: pytest.CaptureFixture[str], state: str, code: int
+) -> None:
+    """On a terminal too, a login that is over ends the command: well, or with its reason and a command that works."""
+    logins.refuses(FINISH, 409, "conflict", "This login is over.")
+    logins.answers("GET /v1/logins/L1", {**DONE, "state": state, "reason": "It was cancelled."})
     terminal_with("the-code\n\n\x04")
+
+    assert main(["login", "work", "--provider", "p", "--flow", "paste"]) == code
+
+    assert logins.lines().count(FINISH) == 1
+    if code:
+        said = capsys.readouterr().err.splitlines()[-2:]
+        assert said == [
+            "keyfob: The login did not succeed: It was cancelled.",
+            "  Try again: keyfob login work --provider p --flow paste",
+        ]
+
+
+def test_an_address_of_any_length_is_taken(
+    logins: ScriptedDaemon, monkeypatch: pytest.MonkeyPatch, terminal_with: Feed
+) -> None:
+    """A terminal cuts lines at 4095 characters, and a code may be longer. Keys can still be taken back."""
+    logins.answers(FINISH, DONE)
+    url = f"http://127.0.0.1:8400/callback/p?code={'x' * 9000}&state=y"
+    typing = threading.Thread(target=terminal_with, args=[f"wrong\x15{url}zz\x7f\x7f\n"])
+    monkeypatch.setattr(sys.stderr, "write", lambda text: typing.start() if text == "> " else None)
+
+    assert main(["login", "work", "--flow", "paste"]) == 0
+
+    typing.join()
+    assert [request.body for request in logins.requests if request.line == FINISH] == [{"url": url}]
+
+
+@pytest.mark.parametrize(
+    ("ends_at", "said"),
+    [
+        ("http://127.0.0.1:8400/callback/p", "an address that begins with http://127.0.0.1:8400/callback/p?"),
+        ("urn:ietf:wg:oauth:2.0:oob", "Paste the code that the provider shows then."),
+    ],
+)
+def test_what_to_paste_is_said(
+    daemon: ScriptedDaemon, feed: Feed, capsys: pytest.CaptureFixture[str], ends_at: str, said: str
+) -> None:
+    """An address where the provider sends the browser to one, a code where it shows one, and never both."""
+    daemon.answers("POST /v1/logins", {**PENDING, "redirect_uri": ends_at}, status=201)
+    daemon.answers("DELETE /v1/logins/L1", status=204)
+    feed("")
 
     assert main(["login", "work", "--flow", "paste"]) == 1
 
-    assert logins.lines().count(FINISH) == 1
+    err = capsys.readouterr().err
+    assert said in err
+    assert ("address bar" in err) == ends_at.startswith("http")

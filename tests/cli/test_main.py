@@ -95,7 +95,7 @@ def test_near_misses(argv: list[str], guess: str, capsys: pytest.CaptureFixture[
 
 
 @pytest.mark.parametrize(
-    "argv", [["users"], ["remove"], ["sasl"], ["audit"], ["--verbose"], ["token", "work", "--quiet"], ["app", "audit"]]
+    "argv", [["users"], ["remove"], ["sasl"], ["grep"], ["--verbose"], ["token", "work", "--quiet"], ["app", "audit"]]
 )
 def test_far_misses(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     """A word that is like no other is not explained with something silly."""
@@ -176,6 +176,18 @@ def test_login_needed_names_the_way(daemon: ScriptedDaemon, capsys: pytest.Captu
     assert main(["token", "work"]) == 3
 
     assert capsys.readouterr().err == f"keyfob: The login has ended.\n  Run: keyfob login work\n  Or open: {url}\n"
+
+
+def test_the_login_that_helps_may_be_another_accounts(
+    daemon: ScriptedDaemon, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where the daemon names the account to log in to, no other command stands beside that."""
+    url, said = "http://127.0.0.1:8400/login/abc", "Account 'me' needs a login. Log in there: keyfob login me"
+    daemon.refuses("GET /v1/accounts/bill/token", 409, "login_needed", said, login_url=url)
+
+    assert main(["token", "bill"]) == 3
+
+    assert capsys.readouterr().err == f"keyfob: {said}\n  Or open: {url}\n"
 
 
 def test_first_login_under_way(daemon: ScriptedDaemon, capsys: pytest.CaptureFixture[str]) -> None:

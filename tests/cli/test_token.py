@@ -22,6 +22,7 @@ TOKEN = {
     "expires_in": 59,
     "scope": "read",
     "resource": None,
+    "audience": None,
 }
 # Each of these costs what a whole start may cost, or belongs to the daemon.
 TOO_DEAR = {
@@ -81,9 +82,10 @@ def test_id_token(daemon: ScriptedDaemon, capsys: pytest.CaptureFixture[str]) ->
 
 def test_options(daemon: ScriptedDaemon) -> None:
     """What is asked on the command line reaches the daemon."""
-    daemon.answers(f"{ASK}?min_ttl=300&scope=a%20b&resource=https%3A%2F%2Fr", TOKEN)
+    daemon.answers(f"{ASK}?min_ttl=300&scope=a%20b&resource=https%3A%2F%2Fr&audience=the%20bank", TOKEN)
 
     argv = ["token", "work", "--min-ttl", "5m", "--scope", "a", "--scope", "b", "--resource", "https://r"]
+    argv += ["--audience", "the bank"]
     assert main(argv) == 0
 
 

@@ -102,6 +102,60 @@ def test_whoever_asks_for_less_gets_less_where_it_can_be_had(
 
 
 @pytest.mark.parametrize(
+    ("caller", "ask", "own", "wish"),
+    [
+        (Owner(), Ask("me", audience="bill"), (None, None), Wish((), None, "bill")),
+        # What the account's own is for would make the token good for both.
+        (Owner(), Ask("me", ("read",), audience="bill"), (API, "own"), Wish(("read",), None, "bill")),
+        (Owner(), Ask("me", resource=API, audience="bill"), (API, None), Wish((), API, "bill")),
+        (Owner(), Ask("me", resource=OTHER), (None, "own"), Wish((), OTHER)),
+        (Owner(), Ask("me", resource=OTHER, audience="own"), (None, "own"), Wish((), OTHER, "own")),
+        # An app gets no more than the account has, whatever the provider gives for another audience.
+        (app(READ), Ask("me", audience="bill"), (None, None), Wish(("read", "write"), None, "bill")),
+        (app(replace(READ, scope=("read",))), Ask("me", audience="bill"), (None, None), Wish(("read",), None, "bill")),
+        (app(READ), Ask("me", ("write",), audience="bill"), (None, None), Wish(("write",), None, "bill")),
+    ],
+)
+def test_another_audience_is_a_token_of_its_own(
+    caller: Caller, ask: Ask, own: tuple[str | None, str | None], wish: Wish
+) -> None:
+    """The account's own token never serves for it, and an app's scope stays limited."""
+    decision = decide(caller, ask, ("read", "write"), own[0], NOW, own[1])
+    assert isinstance(decision, Narrow)
+    assert (decision.wish, decision.own_will_do) == (wish, False)
+    assert "is not for" in decision.reason
+
+
+def test_the_accounts_own_audience() -> None:
+    """Asked for by name it is the account's own token; what carries less of it is for nobody else."""
+    assert decide(Owner(), Ask("me", audience="own"), ("read",), None, NOW, "own") == Allowed()
+    assert decide(app(READ), Ask("me", audience="own"), ("read",), API, NOW, "own") == Allowed()
+    less = decide(app(replace(READ, scope=("read",))), Ask("me"), ("read", "write"), API, NOW, "own")
+    assert isinstance(less, Narrow)
+    assert less.wish == Wish(("read",), API, "own")
+
+
+@pytest.mark.parametrize(
+    ("grant", "own", "why"),
+    [
+        (replace(READ, resource=API), (None, None), f"was granted resource '{API}' only, and no audience"),
+        (replace(READ, resource=API), (API, None), f"was granted resource '{API}' only, and no audience"),
+        (READ, (API, None), "was granted no audience but the account's own"),
+        (READ, (None, "own"), "was granted no audience but the account's own"),
+        (replace(READ, mode="proxy"), (None, None), "through the proxy only"),
+        (replace(READ, expires_at=NOW), (None, None), "has expired"),
+        (AppGrant("other"), (None, None), "was not granted account 'me'"),
+    ],
+)
+def test_an_audience_is_no_way_around_a_limit(grant: AppGrant, own: tuple[str | None, str | None], why: str) -> None:
+    """Who may go to one place only gets to no other by calling it by another name."""
+    decision = decide(app(grant), Ask("me", audience="bill"), ("read",), own[0], NOW, own[1])
+    assert isinstance(decision, Denied)
+    assert why in decision.reason
+    assert decision.app == "backup"
+
+
+@pytest.mark.parametrize(
     ("caller", "ask", "granted", "resource", "wish", "why"),
     [
         (Owner(), Ask("me", resource=OTHER), ("read",), API, Wish((), OTHER), f"is not for resource '{OTHER}'"),

@@ -196,7 +196,15 @@ def test_a_refresh_that_kills_the_old_token_comes_late(lifetime: float, margin: 
     assert latest - min(60.0, lifetime * 0.05) - EXACT <= late <= latest + EXACT
 
 
-@given(lifetime=lifetimes, seed=seeds, kills=st.booleans())
+@given(lifetime=st.floats(min_value=0.0, max_value=10.0), seed=seeds, kills=st.booleans())
+def test_a_life_of_seconds_is_not_a_request_a_second(lifetime: float, seed: str, *, kills: bool) -> None:
+    """What ends sooner than after 10 s is renewed as often as what lives for 10 s."""
+    due = timing.due_at(token(lifetime), Policy(kills_old_access_token=kills), seed)
+    assert due is not None
+    assert NOW + 6 < due < NOW + 7
+
+
+@given(lifetime=st.floats(min_value=10, max_value=30 * 86400), seed=seeds, kills=st.booleans())
 def test_due_lies_within_the_life_of_the_token(lifetime: float, seed: str, *, kills: bool) -> None:
     """A refresh is never due before half of the life is used, and never after it has ended."""
     due = timing.due_at(token(lifetime), Policy(kills_old_access_token=kills), seed)
@@ -267,7 +275,8 @@ def test_back_off_is_spread_so_that_accounts_do_not_come_back_together() -> None
         (RefreshingFailed(NOW, "503", 1, retry_at=NOW + 10), NOW + 10),
         (RefreshingFailed(NOW, "429", 1, retry_at=NOW + 10, throttled_until=NOW + 99), NOW + 99),
         (RefreshingFailed(NOW, "429", 9, retry_at=NOW + 900, throttled_until=NOW + 99), NOW + 900),
-        (Uncertain(NOW, "lost", retry_at=NOW + 70), NOW + 70),
+        (Uncertain(NOW, "lost", retry_at=NOW + 70), NOW + HOUR),
+        (Uncertain(NOW, "lost", retry_at=NOW + HOUR + 70), NOW + HOUR + 70),
         (NeedsLogin(NOW, "invalid_grant"), None),
         (Misconfigured(NOW, "invalid_client"), None),
         (Suspect(NOW, "restored"), None),
@@ -276,7 +285,7 @@ def test_back_off_is_spread_so_that_accounts_do_not_come_back_together() -> None
     ],
 )
 def test_each_state_says_when_the_provider_is_asked_again(state: State, at: float | None) -> None:
-    """Passing failures wait for their time; where only a person can help, nobody is asked."""
+    """Passing failures wait for their time, doubt until the token is over; where only a person can help, never."""
     assert timing.next_refresh_at(account(state), Policy()) == at
 
 

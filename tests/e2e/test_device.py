@@ -144,7 +144,15 @@ def test_a_flow_that_is_not_there(home: Home, provider: PracticeServer) -> None:
     home.run("provider", "add", "pages", "--issuer", provider.url, "--client-id", "keyfob")
     with home.door() as door:
         flows = door.get("/v1/providers/pages").json()["flows"]
-    assert flows == ["browser", "paste", "device", "client-credentials", "jwt-bearer", "token", "refresh-token"]
+    assert flows == [
+        "browser",
+        "paste",
+        "device",
+        "client-credentials",
+        "jwt-bearer",
+        "token-exchange",
+        "refresh-token",
+    ]
     endpoints = ("--authorization-endpoint", f"{provider.url}/authorize", "--token-endpoint", f"{provider.url}/token")
     home.run("provider", "add", "plain", *endpoints, "--client-id", "keyfob")
 

@@ -102,13 +102,15 @@ def test_events_say_what_to_do(home: Home, practice: PracticeServer) -> None:
         home.run("refresh", "me")
         practice.revoke_grants()
         home.run("refresh", "me")
-        while len(events) < 2:
+        while len(events) < 4:
             line = next(lines)
             if line.startswith("data:"):
                 events.append(json.loads(line.removeprefix("data:")))
 
     assert [(event["kind"], event["next_step"]) for event in events] == [
+        ("refresh-forced", None),
         ("refreshed", None),
+        ("refresh-forced", None),
         ("needs-login", "Log in again: keyfob login me"),
     ]
 

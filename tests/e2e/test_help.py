@@ -11,11 +11,11 @@ from tests.e2e.home import Home
 PROMISED = {
     "serve": "--config --state-dir --runtime-dir --browser-port --app-port --database-url --key-source --key-file "
     "--key-command --lock-after-idle --lock-on-sleep --ca-file --http-proxy "
-    "--notify-command --notify-desktop --log --log-format",
+    "--notify-command --notify-desktop --audit-entries --log --log-format",
     "demo": "",
     "practice": "--port --ttl --rotation none keep rotate single-use --grace --fault",
-    "login": "--provider --base-url --scope --flow browser paste device client-credentials token --client-id "
-    "--client-secret-file --token-file --no-browser --timeout --json",
+    "login": "--provider --base-url --scope --flow browser paste device client-credentials token refresh-token "
+    "--client-id --client-secret-file --token-file --refresh-token-file --no-browser --timeout --json",
     "token": "--min-ttl --scope --resource --id-token --header --json",
     "exec": "--env",
     "accounts": "--json",
@@ -31,6 +31,7 @@ PROMISED = {
     "app": "add list show remove rotate grant revoke",
     "app add": "--account --scope --resource --proxy-only --expires --json",
     "provider": "list show add remove presets",
+    "audit": "--account --app --since --limit --verify --json",
     "status": "--json",
     "doctor": "--json",
     "backup": "--force",

@@ -48,9 +48,9 @@ MUTANTS = (
     Mutant(
         "hand-out before commit: the new token is in force before the rotated one is on the disk",
         "broker/usecases/refresh.py",
-        "            kept = await keep(ctx, intended, outcome.raw, outcome.refresh_token)\n",
-        "            await _judge(ctx, intended, provider, outcome.raw, ctx.when(sent))\n"
-        "            kept = await keep(ctx, intended, outcome.raw, outcome.refresh_token)\n",
+        "            kept = await keeping.keep(ctx, intended, outcome.raw, outcome.refresh_token)\n",
+        "            await judging.judge(ctx, intended, provider, outcome.raw, ctx.when(sent))\n"
+        "            kept = await keeping.keep(ctx, intended, outcome.raw, outcome.refresh_token)\n",
         "tests/usecases/test_refresh.py::test_the_rotated_token_is_durable_before_the_new_token_is_handed_out",
     ),
     Mutant(
@@ -120,16 +120,16 @@ MUTANTS = (
     ),
     Mutant(
         "expiry counted from the answer and not from the request",
-        "broker/usecases/refresh.py",
-        'return "" if kept is None else await _judge(ctx, kept, provider, outcome.raw, ctx.when(sent), wish)\n',
-        'return "" if kept is None else await _judge(ctx, kept, provider, outcome.raw, ctx.clock(), wish)\n',
+        "broker/usecases/keeping.py",
+        "return await judging.judge(ctx, account, provider, raw, ctx.when(sent), wish)\n",
+        "return await judging.judge(ctx, account, provider, raw, ctx.clock(), wish)\n",
         "tests/usecases/test_refresh.py::test_the_life_of_a_token_is_counted_from_its_request",
     ),
     Mutant(
         "a Retry-After counts for one account only",
         "broker/usecases/setbacks.py",
-        "                ctx.flights.throttled[issuer_of(account)] = until\n",
-        "                ctx.flights.throttled[account.uuid] = until\n",
+        "                ctx.flights.throttle(issuer_of(account), until)\n",
+        "                ctx.flights.throttle(account.uuid, until)\n",
         "tests/usecases/test_herd.py::test_a_throttle_counts_for_every_account_of_the_issuer",
     ),
     Mutant(
@@ -149,7 +149,7 @@ MUTANTS = (
     Mutant(
         "an account without a refresh token is taken for one that could lose it",
         "broker/usecases/setbacks.py",
-        '    return not account.is_machine and provider.refresh.rotation != "never"\n',
+        '    return not account.spends_nothing and provider.refresh.rotation != "never"\n',
         '    return provider.refresh.rotation != "never"\n',
         "tests/usecases/test_machine.py::test_an_outage_passes",
     ),
@@ -169,7 +169,7 @@ MUTANTS = (
     ),
     Mutant(
         "no emergency journal: an answer that the database refuses is in memory only",
-        "broker/usecases/keep.py",
+        "broker/usecases/keeping.py",
         "        await ctx.store.save_answer(account, raw, refresh_token)\n",
         "        pass\n",
         "tests/usecases/test_store_faults.py::test_it_strikes_between_the_request_and_the_answer",
@@ -199,9 +199,9 @@ MUTANTS = (
     ),
     Mutant(
         "after a crash the answer for a narrower token is taken for the account's own",
-        "broker/usecases/refresh.py",
-        "            await _judge(ctx, account, provider, raw, started_at, await ctx.store.open_wish(account))\n",
-        "            await _judge(ctx, account, provider, raw, started_at)\n",
+        "broker/usecases/judging.py",
+        "            await judge(ctx, account, provider, raw, started_at, wish)\n",
+        "            await judge(ctx, account, provider, raw, started_at)\n",
         "tests/usecases/test_narrower_life.py::test_an_answer_to_a_wish_that_was_kept_is_not_taken_for_the_accounts_own",
     ),
     Mutant(
@@ -213,9 +213,9 @@ MUTANTS = (
     ),
     Mutant(
         "a token that carries more than was asked for is handed out as a narrower one",
-        "broker/usecases/refresh.py",
-        '    return " ".join(sorted(set(grant.token.scope) - set(wish.scope))) if wish.scope else ""\n',
-        '    return " ".join(sorted(set(grant.token.scope) - set(wish.scope))) if not wish.scope else ""\n',
+        "broker/usecases/exchange.py",
+        '    return " ".join(sorted(set(grant.token.scope) - set(most))) if most else ""\n',
+        '    return " ".join(sorted(set(grant.token.scope) - set(most))) if not most else ""\n',
         "tests/usecases/test_narrower.py::test_a_wish_that_the_provider_refuses_harms_nothing",
     ),
     Mutant(
@@ -231,5 +231,35 @@ MUTANTS = (
         "        if seconds := ctx.ahead():\n",
         "        if seconds := 0 * ctx.ahead():\n",
         "tests/usecases/test_steps.py::test_a_token_lives_as_long_as_before",
+    ),
+    Mutant(
+        "the order of the audit is not sealed",
+        "broker/store/chain.py",
+        """    return sealer.audit_mac("entry|v1", before.hex(), str(number), *map(_text, values))
+""",
+        """    return sealer.audit_mac("entry|v1", "" and before.hex(), "" and str(number), *map(_text, values))
+""",
+        "tests/store/test_chain.py::test_what_was_done_to_the_chain_is_found",
+    ),
+    Mutant(
+        "new keys make a count right that was changed before",
+        "broker/store/chain.py",
+        '            if hmac.compare_digest(seal_of_count(self.sealer, values), row["hash"]):\n',
+        '            if row["hash"]:\n',
+        "tests/store/test_chain_keys.py::test_what_was_changed_does_not_become_right",
+    ),
+    Mutant(
+        "a whole older audit that was put back is taken for the present one",
+        "broker/store/verify.py",
+        "        end = max(self._head.last, told)\n",
+        "        end = max(self._head.last, 0 * told)\n",
+        "tests/store/test_chain.py::test_an_older_record_is_behind_the_fence",
+    ),
+    Mutant(
+        "a hand-out count that somebody changed is added to, and sealed, as if nothing had happened",
+        "broker/store/tally.py",
+        "            self._check(found)\n",
+        "",
+        "tests/store/test_chain.py::test_a_count_is_not_made_right_by_going_on",
     ),
 )

@@ -16,6 +16,7 @@ from broker.usecases.newlogin import NewLogin
 from tests.notify.hooks import DAY, MINUTE, Hook, announcer, into, running
 from tests.store import made
 from tests.usecases.house import Clock, opened
+from tests.usecases.kin import begin, derived_from
 
 PROVIDERS_WORDS = "gone\n\x1b[2J\x00 \u202eevil"
 
@@ -51,6 +52,27 @@ def test_a_dead_login_is_told_as_it_dies(tmp_path: Path, hook: Hook) -> None:
 
     async def told(count: int) -> bool:
         return len(hook.environ) > 0 and len(hook.lines) == count
+
+    asyncio.run(live())
+
+
+def test_what_is_derived_from_a_dead_login_is_not_told_beside_it(tmp_path: Path, hook: Hook) -> None:
+    """One login is one matter for a person; only what is derived from an account that is gone is told of itself."""
+
+    async def live() -> None:
+        async with opened(tmp_path) as house:
+            await begin(house)
+            await derived_from(house)
+            house.practice.revoke_grants()
+            house.clock.forward(DAY)
+            await house.tick()
+            crier = announcer(house, hook.command)
+            await crier.look()
+            assert [line["account"] for line in hook.lines] == ["me"]
+            await accounts.log_out(house.ctx, "me", local_only=True)
+            await crier.look()
+            assert [line["account"] for line in hook.lines] == ["me", "bill"]
+            assert "keyfob login bill --flow token-exchange" in hook.lines[1]["next_step"]
 
     asyncio.run(live())
 

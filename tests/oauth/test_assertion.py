@@ -18,7 +18,7 @@ from broker.oauth import assertion, wire
 from broker.oauth.reply import HIDDEN
 from broker.providers.model import Provider
 from broker.providers.rules import Endpoints, RevocationRules, TokenRequest
-from tests.oauth.loopback import CLIENT, Loopback, http
+from tests.oauth.loopback import CLIENT, Loopback, headers_of, http
 
 NOW = 1_800_000_000.75
 ENDPOINTS = Endpoints(token="https://id.example/token", revocation="https://id.example/revoke")
@@ -225,6 +225,36 @@ def test_the_grant_needs_no_other_proof(server: Loopback) -> None:
         "resource": "https://api.example",
     }
     assert (claims["sub"], claims["scope"]) == ("ada", "a,b")
+
+
+@pytest.mark.parametrize(
+    ("announced", "beside"),
+    [
+        ((), False),
+        (("client_secret_basic", "client_secret_post"), False),
+        (("none", "private_key_jwt"), False),
+        (("private_key_jwt", "client_secret_basic"), True),
+    ],
+)
+def test_the_client_proves_itself_beside_the_grant_where_that_is_wanted(
+    server: Loopback,
+    announced: tuple[str, ...],
+    beside: bool,  # noqa: FBT001 -- a column
+) -> None:
+    """A second assertion of the same key, where the server knows the client's method and takes no client without."""
+    server.default = http("200 OK", GOOD)
+    where: dict[str, Any] = {"token_endpoint": server.url + "/token", "subject": "ada", "audience": ""}
+    by = replace(PROVIDER, auth_methods=announced)
+    asyncio.run(wire.jwt_bearer(CLIENT, by, BY_KEY, KEY, **where, scope=(), resource=None))
+
+    form = dict(parse_qsl(server.form()))
+    assert (form.keys() >= {"client_id", "client_assertion", "client_assertion_type"}) is beside
+    if beside:
+        _, granted = opened(Secret(form["assertion"]), assertion.public_jwks(KEY))
+        _, proven = opened(Secret(form["client_assertion"]), assertion.public_jwks(KEY))
+        assert (granted["sub"], proven["sub"], form["client_id"]) == ("ada", "the-client", "the-client")
+        assert granted["jti"] != proven["jti"]
+    assert "authorization" not in headers_of(server.head())
 
 
 def test_a_server_that_repeats_an_assertion_does_not_make_us_show_it(server: Loopback) -> None:

@@ -53,6 +53,7 @@ def poll(
     client: Client = PUBLIC,
     secret: Secret | None = None,
     resource: str | None = None,
+    scope: tuple[str, ...] = (),
 ) -> device.Polled:
     """Poll once."""
     return asyncio.run(
@@ -63,6 +64,7 @@ def poll(
             secret,
             token_endpoint=f"{server.url}/token",
             device_code=Secret("dc-1"),
+            scope=scope,
             resource=resource,
         )
     )
@@ -114,6 +116,17 @@ def test_a_poll_in_the_providers_own_words(server: Loopback) -> None:
     assert parse_qsl(server.form()) == [("code", "dc-1"), ("kind", "dev"), ("client_id", "id")]
     poll(server, provider(server, device=DeviceRules(grant=""), **rules))
     assert parse_qsl(server.form()) == [("device_code", "dc-1"), ("client_id", "id")]
+
+
+def test_scopes_in_the_providers_own_words(server: Loopback) -> None:
+    """Twitch calls them otherwise here than in an authorization request, and wants them again at each poll."""
+    server.default = http("200 OK", CODES)
+    by = provider(server, device=DeviceRules(scope_parameter="scopes", scope_at_poll=True))
+    asyncio.run(device.authorize(CLIENT, by, PUBLIC, None, scope=("a", "b"), resource=None))
+    poll(server, by, scope=("a", "b"))
+    poll(server, by)
+    assert [dict(parse_qsl(server.form(number))).get("scopes") for number in range(3)] == ["a b", "a b", None]
+    assert all(b"scope=" not in sent for sent in server.requests)
 
 
 @pytest.mark.parametrize("sends_secret", [True, False])

@@ -55,7 +55,7 @@ def test_a_provider_without_such_a_place_is_not_asked() -> None:
     assert asyncio.run(identity.who(CLIENT, Provider("p", "P", "x"), access_token=Secret("at"))) is None
 
 
-@pytest.mark.parametrize("subject", [None, "", True, 1.5, [], {"a": 1}, "x" * 256])
+@pytest.mark.parametrize("subject", [None, "", True, 1.5, [], {"a": 1}, "x" * 256, "a\nb", "a\u202eb"])
 def test_without_a_usable_subject_there_is_no_identity(server: Loopback, subject: object) -> None:
     """A person is never guessed at."""
     server.default = http("200 OK", {"id": subject, "username": "ann"})

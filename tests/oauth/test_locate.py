@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from broker.errors import InvalidRequest, KeyfobError, ProviderUnavailable
+from broker.oauth import resource
 from broker.oauth.locate import Found, locate, locate_for
 from broker.oauth.resource import WELL_KNOWN, speaks_for
 from tests.oauth.loopback import CLIENT, Loopback, http
@@ -143,6 +144,12 @@ def test_a_refusal_names_the_place(server: Loopback, challenge: str) -> None:
         ("{url}/mc", ["{url}"], "another one"),
         ("https://evil.example/mcp", ["{url}"], "another one"),
         ("{url}/mcp#x", ["{url}"], "another one"),
+        ("{url}/mcp\r\n", ["{url}"], "another one"),
+        ("{url}/mcp\n", ["{url}"], "another one"),
+        ("https://[evil", ["{url}"], "another one"),
+        ("{url}/mcp", ["https://[evil"], "is not a URL"),
+        ("{url}/mcp", ["https://as.example:port"], "is not a URL"),
+        ("{url}/mcp", ["https://as.example/\n"], "is not a URL"),
         ("{url}/mcp", [], "does not say which"),
         ("{url}/mcp", [5], "does not say which"),
         ("{url}/mcp", ["http://as.example"], "not encrypted"),
@@ -157,6 +164,13 @@ def test_a_description_that_is_not_believed(server: Loopback, resource: str, ser
     with pytest.raises(KeyfobError, match=said) as caught:
         find_for(f"{server.url}/mcp")
     assert caught.value.hint
+
+
+def test_a_server_that_is_no_url_is_refused_in_words() -> None:
+    """Whatever stands there is foreign text (a resource elsewhere, whose server could be on this machine)."""
+    here = "https://rs.example/api"
+    with pytest.raises(InvalidRequest, match="is not a URL"):
+        resource._read({"resource": here, "authorization_servers": ["https://[evil"]}, here)  # noqa: SLF001 -- no network
 
 
 def test_a_resource_that_publishes_nothing_may_have_its_server_at_its_site(server: Loopback) -> None:

@@ -10,10 +10,12 @@ import pytest
 from broker.core.login import Registered
 from broker.core.secret import Secret
 from broker.errors import InvalidRequest, KeyfobError, LoginFailed, ProviderUnavailable
-from broker.oauth.registration import register
+from broker.oauth import registered
+from broker.oauth.http import Reply
+from broker.oauth.registration import metadata, register
 from broker.providers.catalog import resolve
 from broker.providers.model import Provider, ProviderConfig
-from broker.providers.rules import Registration
+from broker.providers.rules import Endpoints, Registration, RevocationRules
 from tests.oauth.loopback import CLIENT, Loopback, headers_of, http
 
 URIS = ("http://127.0.0.1/callback/pod", "urn:ietf:wg:oauth:2.0:oob")
@@ -54,6 +56,32 @@ def test_the_authentication_that_was_registered_is_used(server: Loopback) -> Non
 
 
 @pytest.mark.parametrize(
+    ("token", "revocation", "asked"),
+    [
+        (("client_secret_basic", "none"), (), "none"),
+        (("client_secret_basic", "none"), ("client_secret_basic", "none"), "none"),
+        (("client_secret_post", "client_secret_basic", "none"), ("client_secret_basic",), "client_secret_basic"),
+        (("client_secret_post", "none"), ("client_secret_basic",), "client_secret_post"),
+        (("none",), ("client_secret_basic",), "none"),
+        (("client_secret_basic", "none"), ("private_key_jwt",), "none"),
+    ],
+)
+def test_the_way_to_authenticate_is_one_that_can_also_revoke(
+    token: tuple[str, ...], revocation: tuple[str, ...], asked: str
+) -> None:
+    """The first that can do both, if need be with its secret in another place; where none can, the first."""
+    provider = Provider(
+        "p",
+        "P",
+        "generic",
+        endpoints=Endpoints(revocation="https://as.example/revoke"),
+        auth_methods=token,
+        revocation=RevocationRules(auth_methods=revocation),
+    )
+    assert metadata(provider, URIS, ())["token_endpoint_auth_method"] == asked
+
+
+@pytest.mark.parametrize(
     ("answer", "error", "said"),
     [
         (http("400 Bad Request", {"error": "invalid_redirect_uri", "error_description": "no"}), LoginFailed, "no."),
@@ -87,3 +115,24 @@ def test_a_provider_without_rules_is_not_asked(server: Loopback) -> None:
         ask(server, replace(pod(server), registration=None, register_url="https://pod.example/apps"))
     assert "https://pod.example/apps" in caught.value.hint
     assert not server.requests
+
+
+def test_a_port_that_goes_without_saying_is_the_same_server() -> None:
+    """An origin is scheme, host and port, and 443 is that of https (RFC 6454 4)."""
+    there = "https://as.example.org"
+    provider = resolve(
+        ProviderConfig(
+            "theirs",
+            "generic",
+            "",
+            {},
+            {"issuer": there, "endpoints": {"registration": f"{there}/register"}},
+            private=False,
+            created_at=0.0,
+        )
+    )
+    for uri, known in ((f"{there}:443/c-1", True), ("https://AS.example.org/c-1", True), (f"{there}:444/c-1", False)):
+        said = {"client_id": "c-1", "registration_access_token": "manage-1", "registration_client_uri": uri}
+        answer = Reply(200, {}, json.dumps(said).encode(), 0.0)
+        read = registered.read(provider, Registration(kind="rfc7591"), answer, asked={}, redirect_uris=())
+        assert (read.client.management is not None) is known

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from base64 import b64encode
 from dataclasses import replace
 from urllib.parse import parse_qsl, quote
 
@@ -11,14 +10,13 @@ import pytest
 from broker.core.login import Client
 from broker.core.secret import Secret
 from broker.core.token import Wish
-from broker.errors import Misconfigured
 from broker.oauth import wire
 from broker.oauth.grant import BadReply, read_grant
 from broker.oauth.http import Reply
 from broker.oauth.reply import HIDDEN
 from broker.providers.model import Provider
 from broker.providers.rules import Endpoints, ThrottleRules
-from tests.oauth.loopback import CLIENT, Loopback, headers_of, http
+from tests.oauth.loopback import CLIENT, Loopback, http
 
 PROVIDER = Provider(name="p", title="P", preset="generic", throttle=ThrottleRules(statuses=(500,)))
 PUBLIC = Client("u", "p", "id", "none", "given", has_secret=False, created_at=0.0)
@@ -93,6 +91,8 @@ def test_a_narrower_refresh_names_what_it_wants(server: Loopback) -> None:
         (Wish(("a",), None), {"scope": "a"}),
         (Wish((), "https://api.example/"), {"resource": "https://api.example/"}),
         (Wish(("a", "b"), "https://api.example/"), {"scope": "a b", "resource": "https://api.example/"}),
+        (Wish((), None, "billing"), {"audience": "billing"}),
+        (Wish(("a",), "urn:x", "billing"), {"scope": "a", "resource": "urn:x", "audience": "billing"}),
     ],
 )
 def test_an_exchange_says_what_it_brings_and_wants(server: Loopback, wish: Wish, named: dict[str, str]) -> None:
@@ -162,31 +162,6 @@ def test_a_client_asks_for_a_token_of_its_own(server: Loopback) -> None:
         "resource": "https://api.example/v1",
         "client_id": "id",
     }
-
-
-def test_basic_is_form_encoded_before_base64(server: Loopback) -> None:
-    """Odd ids and secrets survive (RFC 6749 2.3.1), and the body then holds neither (R19)."""
-    server.default = http("200 OK", GOOD)
-    client = replace(PUBLIC, client_id="odd id:+%", auth_method="client_secret_basic")
-    refresh(server, client=client, secret=Secret("s:é &"))
-    expected = b64encode(b"odd+id%3A%2B%25:s%3A%C3%A9+%26").decode()
-    assert headers_of(server.head())["authorization"] == f"Basic {expected}"
-    assert "client" not in server.form()
-
-
-def test_post_puts_the_secret_into_the_body_only(server: Loopback) -> None:
-    """Never both (R19)."""
-    server.default = http("200 OK", GOOD)
-    refresh(server, client=replace(PUBLIC, auth_method="client_secret_post"), secret=Secret("s s"))
-    assert dict(parse_qsl(server.form()))["client_secret"] == "s s"
-    assert "authorization" not in headers_of(server.head())
-
-
-def test_an_authentication_that_is_not_known_asks_nobody(server: Loopback) -> None:
-    """Without a way to authenticate nothing is sent, and the reason says what to do."""
-    with pytest.raises(Misconfigured, match="private_key_jwt"):
-        refresh(server, client=replace(PUBLIC, auth_method="tls_client_auth"), secret=Secret("s"))
-    assert not server.requests
 
 
 # --- outcomes ---------------------------------------------------------------------------------------------------------
@@ -313,8 +288,8 @@ def test_a_secret_that_the_provider_repeats_is_not_told(server: Loopback, said: 
 
 @pytest.mark.parametrize("status", ["400 Bad Request", "401 Unauthorized", "403 Forbidden", "200 OK"])
 def test_an_oauth_error_is_a_refusal(status: str) -> None:
-    """The error object of RFC 6749 5.2, whatever status a provider gives it, with its text cleaned (R51)."""
-    answer = outcome(http(status, {"error": "invalid_grant", "error_description": 'old\r\n\x1b[2J"token"'}))
+    """The error object of RFC 6749 5.2, whatever status a provider gives it; its text fits a sentence (R51)."""
+    answer = outcome(http(status, {"error": "invalid_grant", "error_description": 'old\r\n\x1b[2J"token".'}))
     assert answer == wire.Refused("invalid_grant", "old [2J'token'", int(status[:3]))
 
 

@@ -68,6 +68,8 @@ def test_client_credentials_in_header_and_body(start: Callable[..., Walk]) -> No
         ({"client_id": "nobody"}, "", 401, "invalid_client"),
         ({}, "", 401, "invalid_client"),
         ({}, "keyfob-machine:wrong", 401, "invalid_client"),
+        ({}, "keyfob-machine:", 401, "invalid_client"),
+        ({}, "keyfob:", 401, "invalid_client"),
         ({"client_secret": "s"}, "keyfob-machine:s", 400, "invalid_request"),
         ({"client_id": "keyfob"}, "keyfob-machine:s", 400, "invalid_request"),
     ],

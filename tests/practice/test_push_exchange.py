@@ -111,11 +111,25 @@ def test_a_token_is_exchanged_for_less(start: Callable[..., Walk]) -> None:
     assert (old.scopes, old.resource) == (("openid", "read", "write"), "")
 
 
+def test_a_token_is_exchanged_for_an_audience(start: Callable[..., Walk]) -> None:
+    """Introspection tells whom it is for (RFC 7662 2.2), beside a resource or alone (RFC 8693 2.1)."""
+    walk = start(auto_approve=True)
+    whole = walk.login(scope="read")["access_token"]
+    machine = {"client_id": "keyfob-machine", "client_secret": walk.server.client_secret.reveal()}
+    for more, told in (({}, "billing"), ({"resource": API}, [API, "billing"])):
+        token = exchange(walk, whole, audience="billing", **more).json()["access_token"]
+        worth = walk.server.worth(token)
+        assert worth is not None
+        assert worth.audience == "billing"
+        assert walk.http.post("/introspect", data={**machine, "token": token}).json()["aud"] == told
+
+
 @pytest.mark.parametrize(
     ("changes", "error"),
     [
         ({"scope": "write"}, "invalid_scope"),
         ({"resource": "no-uri"}, "invalid_target"),
+        ({"audience": "bill\ning"}, "invalid_target"),
         ({"resource": "https://api.example.org/#part"}, "invalid_target"),
         ({"subject_token": "made-up"}, "invalid_request"),
         ({"subject_token_type": "urn:ietf:params:oauth:token-type:jwt"}, "invalid_request"),

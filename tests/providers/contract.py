@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from broker.core.login import PUBLIC
 from broker.practice.settings import PracticeSettings
-from broker.practice.shape import Person, Revocation, Shape
+from broker.practice.shape import Activation, Person, Revocation, Shape
 from broker.providers import catalog
 from broker.providers.model import Preset, Provider, ProviderConfig
 
@@ -23,6 +24,7 @@ PLACES = {
     "revocation": "/revoke",
     "userinfo": "/userinfo",
     "jwks": "/jwks",
+    "device_authorization": "/device_authorization",
 }
 METHODS = ("client_secret_basic", "client_secret_post")
 NOWHERE = "http://127.0.0.1:9"
@@ -51,10 +53,10 @@ class Contract:
 
 
 def methods_of(data: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return how a client proves itself by a preset: ``none`` and one way with a secret, where it takes them."""
+    """Return how a client proves itself by a preset: every way without a secret, and one with, where it takes them."""
     known = data.get("auth_methods") or METHODS
     with_secret = [method for method in known if method in METHODS]
-    return (*(("none",) if "none" in known else ()), *with_secret[:1])
+    return (*(method for method in PUBLIC if method in known), *with_secret[:1])
 
 
 def contract_of(preset: Preset, user_dir: Path) -> Contract:
@@ -127,6 +129,7 @@ def shape_of(provider: Provider) -> Shape:
         authorize_params=provider.authorize_params,
         pkce=provider.pkce,
         callback_params=provider.callback_checks,
+        callback_scope=provider.callback_scope,
         sends_iss=provider.iss_parameter,
         body=token.body,
         grant_field=token.grant_field,
@@ -158,6 +161,11 @@ def shape_of(provider: Provider) -> Shape:
         reply_label=(*provider.identity.reply_label, "")[0],
         revocation=_revocation(provider),
         person=_person(provider),
+        activation=Activation(
+            client_secret=provider.device.client_secret,
+            scope_parameter=provider.device.scope_parameter or provider.scope_parameter,
+            scope_at_poll=provider.device.scope_at_poll,
+        ),
     )
 
 

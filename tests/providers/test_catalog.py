@@ -153,7 +153,12 @@ def test_an_unknown_preset_is_answered_with_near_names() -> None:
     assert "funkwhale" in caught.value.hint
     with pytest.raises(UnknownProvider) as caught:
         catalog.preset("zzzzzz")
-    assert "generic" in caught.value.hint
+    assert caught.value.hint == "See: keyfob provider list, keyfob provider presets"
+    with pytest.raises(UnknownProvider, match="Did you mean corp-login"):
+        catalog.preset("corplogin", beside=["corp-login"])
+    for name in ("id.example.org", "id.example.org:8443/realms/a"):
+        with pytest.raises(UnknownProvider, match=f"--provider https://{name}"):
+            catalog.preset(name)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from broker.core.account import NeedsLogin
-from broker.core.login import Login
+from broker.core.login import PUBLIC, Login
 from broker.core.secret import Secret
 from broker.errors import KeyfobError
 from broker.practice.clients import Client
@@ -58,7 +58,7 @@ async def kept(place: Path, presets_dir: Path, contract: Contract, method: str, 
 
 async def configured(house: House, contract: Contract, method: str) -> Provider:
     """Add the provider at the practice provider's address, with a client that both know."""
-    secret = None if method == "none" else SECRET
+    secret = None if method in PUBLIC else SECRET
     provider = await providers.add(
         house.ctx,
         NewProvider(
@@ -145,7 +145,7 @@ async def check_logout(house: House, contract: Contract, provider: Provider, met
         assert "no revocation endpoint" in done.detail
         return
     takes = contract.refreshes or provider.revocation.which != "refresh"
-    takes = takes and (method != "none" or provider.revocation.auth != "basic")
+    takes = takes and (method not in PUBLIC or provider.revocation.auth != "basic")
     assert bool(asked) == takes
     whole = provider.revocation.ends_login or provider.revocation.which != "access" or not contract.refreshes
     assert done.revoked == (takes and whole), done.detail
@@ -161,6 +161,7 @@ OTHERWISE: dict[str, tuple[str, Any]] = {
     "authorize_params": ("formed", {"type": "other"}),
     "pkce": ("nested", "S256"),
     "callback_params": ("jsonly", {"place": "us"}),
+    "callback_scope": ("formed", "scope"),
     "sends_iss": ("practice", False),
     "body": ("jsonly", "form"),
     "grant_field": ("formed", "grant_type"),
@@ -234,7 +235,7 @@ def test_a_provider_that_is_otherwise_breaks_the_contract(
 
 def test_every_dimension_of_the_practice_provider_is_tried() -> None:
     """A dimension that is added is added above, too; only the words of an error change nothing."""
-    parts = {"revocation", "person", "description"}
+    parts = {"revocation", "person", "activation", "description"}
 
     assert {field.name for field in fields(Shape)} == OTHERWISE.keys() | parts
     assert {field.name for field in fields(Revocation)} == OTHERWISE_REVOKED.keys()

@@ -58,6 +58,7 @@ def test_a_document_becomes_preset_values() -> None:
             id_token_signing_alg_values_supported=["RS256", "none", 5],
             token_endpoint_auth_methods_supported=["client_secret_post"],
             token_endpoint_auth_signing_alg_values_supported=["RS256", 7],
+            revocation_endpoint_auth_methods_supported=["client_secret_basic", None],
             scopes_supported=["openid", "email", "offline_access"],
             grant_types_supported=["authorization_code", "password"],
             code_challenge_methods_supported=["plain", "S256"],
@@ -86,6 +87,7 @@ def test_a_document_becomes_preset_values() -> None:
         "id_token_algs": ["RS256", "none"],
         "auth_methods": ["client_secret_post"],
         "auth_algs": ["RS256"],
+        "revocation": {"auth_methods": ["client_secret_basic"]},
         "scopes": ["openid", "offline_access"],
     }
 

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from broker.core.login import PUBLIC
 from broker.providers import catalog, rules, shape, words
 from broker.providers.flows import offered
 from broker.providers.model import Preset, Provider, ProviderConfig
@@ -147,12 +148,12 @@ def test_scopes_are_words(name: str) -> None:
 def test_a_client_can_authenticate(name: str) -> None:
     """The ways are known ones, and the preset's own client needs no secret."""
     provider = sample(SHIPPED[name])
-    assert set(provider.auth_methods) <= {"none", "client_secret_basic", "client_secret_post"}
+    assert set(provider.auth_methods) <= {"none", "client_id_basic", "client_secret_basic", "client_secret_post"}
     assert len(set(provider.auth_methods)) == len(provider.auth_methods)
     assert provider.auth_methods or SHIPPED[name].data.get("discovery")
     assert not provider.client_id or "none" in provider.auth_methods
-    if provider.pkce == "none" and "none" in provider.auth_methods:
-        assert name == "home-assistant", "a client without a secret and without a proof of the code"
+    if provider.pkce == "none" and set(PUBLIC) & set(provider.auth_methods):
+        assert name in {"home-assistant", "reddit"}, "a client without a secret and without a proof of the code"
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -176,6 +177,7 @@ def test_replies_can_be_read(name: str) -> None:
     provider = sample(SHIPPED[name])
     known = {
         "invalid_request", "invalid_client", "invalid_grant", "unauthorized_client", "temporarily_unavailable",
+        "expired_token",
     }  # fmt: skip
     assert set(provider.reply.error_codes.values()) <= known
     assert set(provider.reply.status_errors.values()) <= known

@@ -24,6 +24,8 @@ def said(provider: Provider) -> dict[str, str]:
     [
         ((), "optional"),
         (("none",), "none"),
+        (("client_id_basic",), "none"),
+        (("client_id_basic", "client_secret_basic"), "optional"),
         (("none", "client_secret_post"), "optional"),
         (("client_secret_basic", "client_secret_post"), "needed"),
     ],
@@ -60,12 +62,14 @@ def test_what_is_particular_is_said() -> None:
             revocation=RevocationRules(ends_login=True),
             identity=IdentityRules(url="https://x.example/me"),
             api_scheme="OAuth",
+            callback_scope="scope",
             api_headers={"B": "1", "A": "2"},
         )
     )
     assert other["pkce"].endswith("plain form.")
     assert other["redirect.host"] == "The redirect URI names 'localhost', not 127.0.0.1."
     assert {"redirect.any_port", "redirect.out_of_band", "refresh.kills_old_access_token"} <= other.keys()
+    assert other["callback_scope"].endswith("told when the browser comes back.")
     assert other["refresh.rotation"].endswith(
         "may bring a new refresh token, but a spent one is accepted for 8 hours more."
     )

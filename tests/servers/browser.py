@@ -178,6 +178,9 @@ class Browser:
             named = (name for name, kind in form.kinds.items() if kind in ("text", "email"))
             secret = next(name for name, kind in form.kinds.items() if kind == "password")
             return urljoin(here, form.action), form.fields | {next(named): self.user, secret: f"{self.user}-password"}
+        if form.kinds.get("login") == "text":
+            # The name comes first, on a page of its own.
+            return urljoin(here, form.action), form.fields | {"login": self.user}
         if form.kinds.get("user_code") == "text":
             # Once: a page that asks again has refused it, or the login was refused.
             code, self.code = self.code, ""

@@ -1,6 +1,6 @@
 """What every walk does in the same way: log a person in, use a token again and again, look for leaked secrets.
 
-Used by ``walk_openid`` and ``walk_funkwhale``.
+Used by the walks.
 """
 
 import time

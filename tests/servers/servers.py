@@ -18,6 +18,7 @@ import httpx2
 
 # Users beside those who have a name: enough that at every moment somebody's refresh is near.
 PEOPLE = tuple(f"p{number}" for number in range(1, 9))
+LIFETIME = 10  # AT_TTL of tests/servers/run
 
 
 def fingerprint(token: str) -> str:
@@ -55,6 +56,7 @@ class Server:
         identity: the field of that answer which names a person for ever.
         subjects: that field's value of each user.
         scope: what to ask for.
+        lifetime: seconds that an access token lives.
         kills_old_access_token: a refresh makes the old access token invalid at once.
         live_refresh_tokens: how many refresh tokens of a user could still be spent, as its own storage tells.
         grace: seconds in which it answers a spent refresh token with the same new one again.
@@ -72,6 +74,7 @@ class Server:
     scope: tuple[str, ...]
     kills_old_access_token: bool
     live_refresh_tokens: Callable[[str], int]
+    lifetime: int = LIFETIME
     grace: float = 0.0
     device_client: str = "native"
     device_endpoint: str = ""
@@ -166,6 +169,27 @@ def django_oauth_toolkit(base: str, state: Path) -> Server:
     )
 
 
+def canaille(base: str, state: Path) -> Server:
+    """Return PyPI canaille as start.sh runs it."""
+    query = """SELECT count(*) FROM token JOIN user ON token.subject_id = user.id
+               WHERE user.user_name = ? AND refresh_token IS NOT NULL AND revokation_date IS NULL
+               AND julianday(issue_date) + lifetime / 86400.0 > julianday('now')"""
+
+    return Server(
+        name="canaille",
+        base=base,
+        state=state,
+        issuer=base,
+        userinfo=f"{base}/oauth/userinfo",
+        identity="sub",
+        subjects={user: user for user in ("alice", "bob", "carol", *PEOPLE)},
+        scope=("openid", "profile"),
+        lifetime=LIFETIME * 3 // 2,
+        kills_old_access_token=True,
+        live_refresh_tokens=lambda user: _counted(state, query, user),
+    )
+
+
 def funkwhale(base: str, state: Path) -> Server:
     """Return the Funkwhale stand-in."""
     return Server(
@@ -185,6 +209,10 @@ def funkwhale(base: str, state: Path) -> Server:
 def _django_refresh_tokens(state: Path, user: str) -> int:
     query = """SELECT count(*) FROM oauth2_provider_refreshtoken AS t JOIN auth_user AS u ON t.user_id = u.id
                WHERE u.username = ? AND t.revoked IS NULL"""
+    return _counted(state, query, user)
+
+
+def _counted(state: Path, query: str, user: str) -> int:
     with closing(sqlite3.connect(f"file:{state / 'db.sqlite3'}?mode=ro", uri=True, timeout=20)) as database:
         return int(database.execute(query, (user,)).fetchone()[0])
 

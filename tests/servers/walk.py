@@ -15,15 +15,17 @@ from . import servers
 from .journey import Journey
 from .keyfob import Keyfob
 from .steps import Steps, Stopped, say
+from .walk_canaille import CanailleWalk
 from .walk_funkwhale import FunkwhaleWalk
 from .walk_narrower import PRESET, NarrowerWalk
 from .walk_openid import OpenIDWalk
+from .walk_paste import PRESETS, PasteWalk
 from .walk_programs import ProgramsWalk
 from .walk_race import RaceWalk
 from .walk_restart import RestartWalk
 
 # Name at Keyfob of each server's provider; run registers http://127.0.0.1/callback/NAME at the server.
-PROVIDERS = {"oidc_provider": "op", "django_oauth_toolkit": "dot"}
+PROVIDERS = {"oidc_provider": "op", "django_oauth_toolkit": "dot", "canaille": "house"}
 # What a person writes down who knows how the server treats a spent refresh token.
 GRACE_PRESET = """\
 title = "{server.name}"
@@ -52,8 +54,13 @@ def _journey(server: servers.Server, log: Path) -> Iterator[Journey]:
 
 def main(name: str) -> int:
     """Walk one server; return 0 if every step passed."""
-    known = {"oidc_provider": servers.oidc_provider, "django_oauth_toolkit": servers.django_oauth_toolkit}
-    server = {**known, "funkwhale": servers.funkwhale}[name](os.environ["BASE"], Path(os.environ["STATE"]))
+    known = {
+        "oidc_provider": servers.oidc_provider,
+        "django_oauth_toolkit": servers.django_oauth_toolkit,
+        "canaille": servers.canaille,
+        "funkwhale": servers.funkwhale,
+    }
+    server = known[name](os.environ["BASE"], Path(os.environ["STATE"]))
     artifacts = Path(os.environ.get("ARTIFACTS", "artifacts/servers")).absolute() / name
     artifacts.mkdir(parents=True, exist_ok=True)
     # Whoever ends this walk (a time limit, Ctrl-C in run) must not leave a daemon behind.
@@ -64,15 +71,22 @@ def main(name: str) -> int:
         if name in PROVIDERS:
             provider = PROVIDERS[name]
             with _journey(server, log) as journey:
-                OpenIDWalk(journey, provider, artifacts).walk(steps)
+                (CanailleWalk if name == "canaille" else OpenIDWalk)(journey, provider, artifacts).walk(steps)
             with _journey(server, artifacts / "daemon-programs.log") as journey:
                 ProgramsWalk(journey, provider).walk(steps)
-            for walk in (RaceWalk, RestartWalk):
+            # Canaille ends nothing when a token is spent twice: there is no race that could be seen to be lost.
+            for walk in () if name == "canaille" else (RaceWalk, RestartWalk):
                 log = artifacts / f"daemon-{walk.__name__.removesuffix('Walk').lower()}.log"
                 with _journey(server, log) as journey:
                     if server.grace:
                         journey.keyfob.preset(provider, GRACE_PRESET.format(server=server))
                     walk(journey, provider).walk(steps)
+            if name == "django_oauth_toolkit":
+                log = artifacts / "daemon-paste.log"
+                with _journey(server, log) as journey:
+                    for preset, content in PRESETS.items():
+                        journey.keyfob.preset(preset, content.format(server=server))
+                    PasteWalk(journey).walk(steps)
             if name == "oidc_provider":
                 log = artifacts / "daemon-narrower.log"
                 with _journey(server, log) as journey:

@@ -1,6 +1,6 @@
 """The whole walk at an OpenID provider: discovery, login, scheduled refreshes, restart, refusals, logout.
 
-Called by ``walk`` for oidc_provider and django_oauth_toolkit.
+Called by ``walk`` for oidc_provider and django_oauth_toolkit, and made another one of by ``walk_canaille``.
 """
 
 import json
@@ -19,12 +19,11 @@ from .keyfob import Done
 from .servers import PEOPLE, now
 from .steps import Steps, expect, fail, say
 
-LIFETIME = 10  # seconds that an access token lives: AT_TTL of tests/servers/run
 CODE = re.compile(r"open \S+ and type the code \S+")
 # Refreshes that the server must have seen by the schedule alone, and how many of them after the restart.
 REFRESHES, AFTER_RESTART = 5, 2
-# Two thirds of ten seconds each, and patience for a slow machine.
-PATIENCE = REFRESHES * LIFETIME * 1.5
+# Each comes after two thirds of a token's life; a slow machine has patience for more.
+PATIENCE = 1.5
 
 # Who logs in with a client that comes and goes: what is left of that at the server is nobody's whom a step counts.
 GUEST = PEOPLE[0]
@@ -45,6 +44,7 @@ class OpenIDWalk:
         self.words = journey.words(provider)
         self.polling_since = 0.0
         self.last_page = Seen("")
+        self.wanted, self.wanted_after = REFRESHES, AFTER_RESTART
 
     def walk(self, steps: Steps) -> None:
         """Go through all of it."""
@@ -133,7 +133,7 @@ class OpenIDWalk:
         spent = self.server.granted("authorization_code")
         browser = self.journey.browser("alice")
         running = self.keyfob.begin("login", "forged", *self.words, "--no-browser", "--json")
-        stopped = browser.open(running.url(), stop_before=lambda url: "/callback/" in url)
+        stopped = browser.open(running.url(), stop_before=lambda url: "/callback/" in urlsplit(url).path)
         parts = urlsplit(stopped.url)
         expect("iss=" in parts.query, f"the server sent no iss: {stopped.url}")
         forged = re.sub(r"iss=[^&]*", "iss=https%3A%2F%2Fevil.example", parts.query)
@@ -179,7 +179,7 @@ class OpenIDWalk:
         told = self.keyfob.run("token", "alice", "--json").exits(0).json()
         self.journey.tokens.add(told["access_token"])
         expect(told["token_type"].lower() == "bearer", f"token_type {told['token_type']}")
-        expect(0 < told["expires_in"] <= LIFETIME, f"expires_in {told['expires_in']}")
+        expect(0 < told["expires_in"] <= self.server.lifetime, f"expires_in {told['expires_in']}")
         show = ("--env", "TOKEN", "--", "sh", "-c", 'printf %s "$TOKEN"')
         self.journey.good(lambda: self.keyfob.run("exec", "alice", *show).exits(0).out, "alice")
         return f"scope {told['scope']}, {told['expires_in']} s left"
@@ -206,21 +206,22 @@ class OpenIDWalk:
     def polled(self) -> str:
         """First half: before the restart."""
         self.polling_since = now()
-        return self._poll(REFRESHES - AFTER_RESTART, self.polling_since)
+        return self._poll(self.wanted - self.wanted_after, self.polling_since)
 
     def polled_on(self) -> str:
         """Second half: after the restart."""
-        said = self._poll(AFTER_RESTART, now())
+        said = self._poll(self.wanted_after, now())
         all_of_it = self.server.granted("refresh_token", self.polling_since)
-        expect(all_of_it >= REFRESHES, f"only {all_of_it} refreshes in all")
+        expect(all_of_it >= self.wanted, f"only {all_of_it} refreshes in all")
         return f"{said}; {all_of_it} refreshes in all"
 
     def _poll(self, refreshes: int, since: float) -> str:
         def seen() -> int:
             return self.server.granted("refresh_token", since)
 
-        told = self.journey.poll("alice", lambda: seen() >= refreshes, PATIENCE)
-        expect(seen() >= refreshes, f"{seen()} refreshes in {PATIENCE:.0f} s; the log ends:\n{self.keyfob.tail()}")
+        patience = self.wanted * self.server.lifetime * PATIENCE
+        told = self.journey.poll("alice", lambda: seen() >= refreshes, patience)
+        expect(seen() >= refreshes, f"{seen()} refreshes in {patience:.0f} s; the log ends:\n{self.keyfob.tail()}")
         expect(not told.failures, f"{len(told.failures)} of {told.uses} uses failed: {told.failures[:5]}")
         return f"{told.uses} uses, 0 failures, {told.healed} healed, {len(told.tokens)} tokens, {seen()} refreshes"
 

@@ -1,6 +1,6 @@
 """Accounts of programs at a real server: by a secret, and where the server takes it, by a key that Keyfob makes.
 
-Called by ``walk`` for oidc_provider and django_oauth_toolkit, with a daemon of its own.
+Called by ``walk`` for all but funkwhale, with a daemon of its own.
 """
 
 import json
@@ -15,7 +15,7 @@ from .steps import Steps, expect, wait_for
 # Scheduled renewals that the server must have seen, and the seconds within which: two thirds of ten each, and patience.
 RENEWALS, PATIENCE = 3, 60.0
 GRANT = "client_credentials"
-# The confidential client that each server comes with: who may ask what a token is worth.
+# The confidential client that each server comes with, if it does: who may ask what a token is worth.
 ASKER = {"oidc_provider": ("basic", "basic-secret"), "django_oauth_toolkit": ("machine", "machine-secret")}
 
 
@@ -31,6 +31,7 @@ class ProgramsWalk:
         self.journey, self.keyfob, self.server = journey, journey.keyfob, journey.server
         self.provider = provider
         self.since = now()
+        self.asker = ASKER.get(self.server.name, ("", ""))
 
     def walk(self, steps: Steps) -> None:
         """Go through all of it."""
@@ -39,7 +40,8 @@ class ProgramsWalk:
             steps.run("programs: a key is made with the provider, and the server learns its public half", self.by_key)
             steps.run("programs: a client secret signs, and is not sent", self.by_signed_secret)
         else:
-            steps.run("programs: a client logs in by its secret, at once", self.by_secret)
+            login = self.by_registered_secret if self.server.name == "canaille" else self.by_secret
+            steps.run("programs: a client logs in by its secret, at once", login)
             steps.run("programs: a wrong secret is a failed login that says so", self.wrong_secret)
         steps.run("programs: the schedule renews the token, without a refresh token", self.renewed)
         steps.run("programs: the account's name alone logs in again", self.again)
@@ -67,6 +69,13 @@ class ProgramsWalk:
         """One command, no browser."""
         self.keyfob.run("provider", "add", self.provider, "--issuer", self.server.issuer).exits(0)
         self._log_in("ci", "--client-id", "machine", "--scope", "api:read", secret="machine-secret")
+
+    def by_registered_secret(self) -> None:
+        """The same with a client that registered itself (RFC 7591); it alone may ask what its tokens are worth."""
+        self.keyfob.run("provider", "add", self.provider, "--issuer", self.server.issuer).exits(0)
+        client = self._registered(token_endpoint_auth_method="client_secret_basic", scope="profile")
+        self.asker = (client["client_id"], client["client_secret"])
+        self._log_in("ci", "--client-id", client["client_id"], secret=client["client_secret"])
 
     def wrong_secret(self) -> str:
         """The account that works is left alone."""
@@ -122,7 +131,7 @@ class ProgramsWalk:
     def _introspected(self, token: str) -> dict[str, Any]:
         """Ask the server what a token is worth (RFC 7662)."""
         endpoint = self.server.metadata().get("introspection_endpoint") or f"{self.server.issuer}/introspect/"
-        answer = httpx2.post(endpoint, data={"token": token}, auth=ASKER[self.server.name], trust_env=False, timeout=20)
+        answer = httpx2.post(endpoint, data={"token": token}, auth=self.asker, trust_env=False, timeout=20)
         told: dict[str, Any] = answer.raise_for_status().json()
         return told
 

@@ -24,15 +24,22 @@ PROVIDER = ProviderConfig(
     "example", "generic", "", {"scopes": ["read"]}, {"issuer": ISSUER}, private=False, created_at=NOW
 )
 ME = Identity(ISSUER, "sub-1", "Alice")
+# Makes of the present schema what the fifth one was.
+TO_0005 = (
+    *(f"DROP INDEX audit_{name}" for name in ("account", "link", "unlinked")),
+    *(f"ALTER TABLE audit DROP COLUMN {column}" for column in ("link", "hash", "late")),
+    "DROP TABLE audit_head",
+    "DROP TABLE audit_key",
+    *(f"ALTER TABLE instance DROP COLUMN {column}" for column in ("kdf", "unlock_failures", "unlock_failed_at")),
+    "UPDATE alembic_version SET version_num = '0005'",
+)
 # Makes of the present schema what the first one was.
 TO_0001 = (
+    *TO_0005,
     "DROP TABLE derived_token",
     "ALTER TABLE refresh_intent DROP COLUMN wish",
     "ALTER TABLE instance DROP COLUMN sequence",
     "ALTER TABLE instance DROP COLUMN line",
-    "ALTER TABLE instance DROP COLUMN kdf",
-    "ALTER TABLE instance DROP COLUMN unlock_failures",
-    "ALTER TABLE instance DROP COLUMN unlock_failed_at",
     "ALTER TABLE account DROP COLUMN logged_in_at",
     "ALTER TABLE provider DROP COLUMN binding",
     "ALTER TABLE account DROP COLUMN renewal",
@@ -58,9 +65,12 @@ def key_file(place: Path) -> Path:
 
 
 @contextlib.asynccontextmanager
-async def opened(place: Path, now: float = NOW, key: KeySource | None = None) -> AsyncIterator[Store]:
-    """Open the store of ``place`` for one block; with a key file unless told otherwise."""
-    store = await Store.open(f"sqlite:///{database(place)}", key=key or FileKey(key_file(place)), now=now)
+async def opened(place: Path, now: float = NOW, key: KeySource | None = None, **more: int) -> AsyncIterator[Store]:
+    """Open the store of ``place`` for one block, with a key file unless told otherwise.
+
+    ``most_entries`` limits the audit.
+    """
+    store = await Store.open(f"sqlite:///{database(place)}", key=key or FileKey(key_file(place)), now=now, **more)
     try:
         yield store
     finally:

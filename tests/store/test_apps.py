@@ -7,7 +7,7 @@ import pytest
 
 from broker.core.policy import App, AppGrant
 from broker.errors import Conflict, UnknownAccount, UnknownApp
-from broker.store.store import AppRow, Handout
+from broker.store.store import AppRow, Count
 from tests.store.made import NOW, behind, opened, with_account
 
 FULL = AppGrant("me", ("read",), "https://api.example.org", "proxy", NOW + 60.0)
@@ -120,12 +120,12 @@ def test_hand_outs_of_one_token_are_one_line(tmp_path: Path) -> None:
         async with opened(tmp_path) as store:
             made = await with_account(store)
             await store.add_app("app", b"hash", [], None, NOW)
-            await store.note_handouts([])
-            await store.note_handouts(
-                [Handout(made.uuid, "app", 1, NOW + 5.0, NOW + 9.0, 3), Handout(made.uuid, "owner", 1, NOW, NOW, 1)]
+            await store.note_counts([])
+            await store.note_counts(
+                [Count(made.uuid, "app", 1, NOW + 5.0, NOW + 9.0, 3), Count(made.uuid, "owner", 1, NOW, NOW, 1)]
             )
-            await store.note_handouts([Handout(made.uuid, "app", 1, NOW + 1.0, NOW + 2.0, 2)])
-            await store.note_handouts([Handout(made.uuid, "app", 2, NOW + 3.0, NOW + 3.0, 1)])
+            await store.note_counts([Count(made.uuid, "app", 1, NOW + 1.0, NOW + 2.0, 2)])
+            await store.note_counts([Count(made.uuid, "app", 2, NOW + 3.0, NOW + 3.0, 1)])
             seen = [
                 (entry.app, entry.generation, entry.first, entry.last, entry.count) for entry in await store.audit()
             ]
@@ -172,7 +172,7 @@ def test_the_record_outlives_the_account(tmp_path: Path) -> None:
     async def story() -> None:
         async with opened(tmp_path) as store:
             made = await with_account(store)
-            await store.note_handouts([Handout(made.uuid, "owner", 1, NOW, NOW, 1)])
+            await store.note_counts([Count(made.uuid, "owner", 1, NOW, NOW, 1)])
             renamed = await store.rename_account(made, "work")
             for name in ("me", "work"):
                 assert [entry.account for entry in await store.audit(account=name)] == ["work"]

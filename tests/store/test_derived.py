@@ -15,6 +15,7 @@ from tests.store.made import DESTINATION, ME, NOW, behind, grant, opened, reveal
 
 READ = Wish(("read",), None)
 ELSEWHERE = Wish(("read",), "https://api.example.org")
+FOR_BILLING = Wish(("read",), None, "billing")
 
 
 def narrow(mark: str, *scope: str, at: float = NOW) -> Grant:
@@ -37,11 +38,13 @@ def test_one_for_each_wish(tmp_path: Path) -> None:
             assert await found(store, account) is None
             assert await store.put_derived(account, READ, narrow("1"))
             assert await store.put_derived(account, ELSEWHERE, narrow("2"))
+            assert await store.put_derived(account, FOR_BILLING, narrow("5"))
             assert await store.put_derived(account, Wish(("a", "b"), None), narrow("3", "a", "b"))
             assert await store.put_derived(account, READ, narrow("4", at=NOW + 5.0))
         async with opened(tmp_path) as store:
             assert await found(store, account) == "narrow-4"
             assert await found(store, account, ELSEWHERE) == "narrow-2"
+            assert await found(store, account, FOR_BILLING) == "narrow-5"
             assert await found(store, account, Wish(("b", "a"), None)) == "narrow-3"
             kept = await store.derived_token(account, READ)
             assert kept is not None
@@ -49,6 +52,14 @@ def test_one_for_each_wish(tmp_path: Path) -> None:
         assert b"narrow-" not in stored_bytes(tmp_path)
 
     asyncio.run(story())
+
+
+def test_names_of_wishes_are_those_of_the_first_version() -> None:
+    """Tokens that an older version kept are found again, and an audience is never taken for another part of a wish."""
+    assert READ.slot == "9dc003a2fcb22777484c93812654f2f7"
+    assert ELSEWHERE.slot == "4e48628adbf8c399d765cac9a5fb6302"
+    others = [READ, ELSEWHERE, FOR_BILLING, Wish(("read",), "billing"), Wish(("read",), "billing", "billing")]
+    assert len({wish.slot for wish in others}) == len(others)
 
 
 def test_what_has_ended_goes_with_the_next(tmp_path: Path) -> None:

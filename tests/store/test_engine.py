@@ -1,6 +1,8 @@
 """Every connection is set up the same, readers cannot write, and SQLite's errors leave as ours, without values."""
 
 import asyncio
+import sqlite3
+import threading
 from pathlib import Path
 
 import pytest
@@ -116,11 +118,35 @@ def test_a_full_disk_loses_nothing_that_was_there(tmp_path: Path) -> None:
             await limit(1)
             big = "x" * 200_000
             with pytest.raises(StoreUnavailable, match="full") as caught:
-                await store.note(at=NOW, action="fill", account=None, app=None, detail=big)
+                await store.note(at=NOW, action="fill", account=big, app=None, detail="")
             assert "space" in caught.value.hint
             assert await store.accounts() == [made]
             await limit(100_000)
             assert await store.begin_refresh(made, NOW) is not None
+
+    asyncio.run(story())
+
+
+def test_a_snapshot_is_of_one_moment(tmp_path: Path) -> None:
+    """What is written meanwhile is not in it and does not wait for it; it cannot write, and refusals are told."""
+    began, written = threading.Event(), threading.Event()
+
+    def count(connection: sqlite3.Connection) -> list[int]:
+        found = [connection.execute("SELECT count(*) FROM audit").fetchone()[0]]
+        began.set()
+        assert written.wait(10.0)
+        return [*found, connection.execute("SELECT count(*) FROM audit").fetchone()[0]]
+
+    async def story() -> None:
+        async with opened(tmp_path) as store:
+            database = store._db  # noqa: SLF001 -- no other way in
+            looking = asyncio.create_task(database.snapshot(count))
+            await asyncio.to_thread(began.wait, 10.0)
+            await store.note(at=NOW, action="granted", account=None, app=None, detail="")
+            written.set()
+            assert await looking == [0, 0]
+            with pytest.raises(StoreUnavailable, match="readonly"):
+                await database.snapshot(lambda connection: connection.execute("DELETE FROM audit"))
 
     asyncio.run(story())
 

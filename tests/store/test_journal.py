@@ -109,39 +109,67 @@ def test_the_database_took_it_after_all(tmp_path: Path) -> None:
     after(tmp_path, is_recovered)
 
 
+async def two_begun(store: Store) -> tuple[Account, Account]:
+    """Begin a refresh of each of two accounts."""
+    first = await store.begin_refresh(await with_account(store), NOW)
+    assert first is not None
+    account = await store.create_account(
+        name="other",
+        provider="example",
+        client="",
+        destination=first.destination,
+        identity=None,
+        asked_scope=(),
+        resource=None,
+        state=first.state,
+        grant=None,
+        now=NOW,
+    )
+    second = await store.begin_refresh(account, NOW)
+    assert second is not None
+    return first, second
+
+
+async def other_is_recovered(store: Store) -> None:
+    """Hold that the second answer is in the database, and none in the journal."""
+    other = await store.account("other")
+    assert other is not None
+    assert reveal(await store.refresh_token(other)) == "refresh-2"
+    assert store.unwritten == 0
+
+
 def test_two_answers(tmp_path: Path) -> None:
     """Each of several is recovered; the journal is emptied when the last of them is."""
 
     async def story() -> None:
         async with opened(tmp_path) as store:
-            first = await store.begin_refresh(await with_account(store), NOW)
-            assert first is not None
-            account = await store.create_account(
-                name="other",
-                provider="example",
-                client="",
-                destination=first.destination,
-                identity=None,
-                asked_scope=(),
-                resource=None,
-                state=first.state,
-                grant=None,
-                now=NOW,
-            )
-            second = await store.begin_refresh(account, NOW)
-            assert second is not None
+            first, second = await two_begun(store)
             await asyncio.gather(store.save_answer(first, RAW, NEW), store.save_answer(second, RAW, NEW))
             assert await store.keep_answer(first, RAW, NEW) is not None
             assert not is_empty(beside(database(tmp_path)))
 
-    async def look(store: Store) -> None:
-        other = await store.account("other")
-        assert other is not None
-        assert reveal(await store.refresh_token(other)) == "refresh-2"
-        assert is_empty(beside(database(tmp_path)))
+    asyncio.run(story())
+    after(tmp_path, other_is_recovered)
+    assert is_empty(beside(database(tmp_path)))
+
+
+def test_an_answer_that_came_late_to_the_journal_takes_no_other_along(tmp_path: Path) -> None:
+    """The database took the first of two while that was still on its way to the journal: the second stays there."""
+
+    async def story() -> None:
+        async with opened(tmp_path) as store:
+            first, second = await two_begun(store)
+            assert store._journal is not None  # noqa: SLF001 -- a slow disk cannot be had otherwise
+            with store._journal._turn:  # noqa: SLF001 -- as above
+                writing = asyncio.gather(store.save_answer(first, RAW, NEW), store.save_answer(second, RAW, NEW))
+                await asyncio.sleep(0)
+                assert await store.keep_answer(first, RAW, NEW) is not None
+            await writing
+            assert store.unwritten == 1
 
     asyncio.run(story())
-    after(tmp_path, look)
+    after(tmp_path, other_is_recovered)
+    assert is_empty(beside(database(tmp_path)))
 
 
 @pytest.mark.parametrize("what", ["cut off", "changed"])

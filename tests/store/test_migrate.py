@@ -21,9 +21,10 @@ from broker.core.secret import Secret
 from broker.errors import CannotStart, StoreUnavailable
 from broker.store.fence import OLDER, Fence, beside
 from broker.store.migrate import prepare, scripts_directory
-from broker.store.store import database_path
+from broker.store.store import Verdict, database_path
 from broker.store.tables import REVISION, metadata
-from tests.store.made import NOW, TO_0001, behind, database, opened, reveal, with_account
+from tests.store.made import NOW, TO_0001, TO_0005, behind, database, opened, reveal, with_account
+from tests.store.record import counted, old_fence, recorded, store_account, summary, write
 
 NEXT = '''"""The next schema."""
 
@@ -304,3 +305,29 @@ def test_both_spellings_of_the_url_are_understood() -> None:
     """The driver may be named or not."""
     assert database_path("sqlite:////srv/keyfob.db") == Path("/srv/keyfob.db")
     assert database_path("sqlite+aiosqlite:////srv/keyfob.db") == Path("/srv/keyfob.db")
+
+
+def test_a_record_from_before_there_was_a_chain(tmp_path: Path) -> None:
+    """Old entries stay and are shown, none is grown or sealed, and the chain says that it begins after them."""
+    recorded(tmp_path)
+    for statement in TO_0005:
+        behind(tmp_path, statement)
+    old_fence(tmp_path)
+
+    async def after() -> None:
+        async with opened(tmp_path) as store:
+            assert summary(await store.verify_audit()) == Verdict(old=11)
+            await write(store, 10, 10)
+            await store.note_counts([counted(store_account(tmp_path))])
+            assert summary(await store.verify_audit()) == Verdict(2, 1, 1, begins_at=NOW + 10, old=11)
+            seen = await store.audit()
+            assert [(entry.app, entry.count) for entry in seen if entry.count] == [("app", 3), ("other", 3), ("app", 3)]
+            assert len(seen) == 13
+
+    async def pruned() -> Verdict:
+        async with opened(tmp_path, most_entries=5) as store:
+            await write(store, 11, 18)
+            return summary(await store.verify_audit())
+
+    asyncio.run(after())
+    assert asyncio.run(pruned()) == Verdict(6, 5, 9, begins_at=NOW + 14)

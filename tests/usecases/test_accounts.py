@@ -45,7 +45,8 @@ def test_a_forced_refresh_renews_a_token_that_is_still_fresh(tmp_path: Path) -> 
             assert after.generation > before.generation
             assert not set(old) & set(await house.secrets_of(after))
             assert [(event.kind, event.generation) for event in await house.heard()] == [
-                ("refreshed", after.generation)
+                ("refresh-forced", 0),
+                ("refreshed", after.generation),
             ]
 
     asyncio.run(story())
@@ -323,7 +324,7 @@ def test_accounts_are_listed_with_those_that_are_to_come(tmp_path: Path) -> None
             await house.begin("")
             first, second = await accounts.listed(house.ctx)
             url = login.start_url(house.ctx, pending.id)
-            assert first == PendingView(pending, url)
+            assert first == PendingView(pending, url, f"keyfob login a --provider {pending.provider}")
             assert (await health.report(house.ctx)).accounts == {"pending": 1, "active": 1}
             assert first == await accounts.shown(house.ctx, "a")
             assert isinstance(second, View)

@@ -13,6 +13,7 @@ from broker.usecases import accounts, apps
 from broker.usecases.get_token import Ready
 from tests.store import made
 from tests.usecases.house import House, opened
+from tests.usecases.wishes import NO_EXCHANGE
 
 ME = AppGrant("me")
 
@@ -109,6 +110,7 @@ def test_grants_count_from_the_next_request_on(tmp_path: Path) -> None:
 
     async def story() -> None:
         async with opened(tmp_path) as house:
+            await house.add_provider(**NO_EXCHANGE)
             await house.log_in()
             await house.log_in("other", "grace")
             key = await apps.add(house.ctx, "editor", [AppGrant("other")], None)

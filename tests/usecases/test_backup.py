@@ -104,7 +104,8 @@ def test_an_older_database(world: World) -> None:
     older(world)
 
     async def waits(house: House) -> None:
-        assert [(event.kind, event.detail) for event in await house.heard()] == [("suspect", OLDER)]
+        told = [(event.kind, event.detail) for event in await house.heard()]
+        assert told == [("suspect", OLDER), ("adopted", OLDER)]
         for _ in range(3):
             house.clock.forward(DUE)
             assert await house.tick() is None

@@ -9,7 +9,8 @@ import pytest
 
 from broker.core.secret import Secret
 from broker.errors import InvalidRequest, KeyfobError, LoginFailed, ProviderUnavailable
-from broker.usecases import clients, login, providers
+from broker.practice.clients import Client as Registered
+from broker.usecases import accounts, clients, login, providers
 from broker.usecases.newlogin import NewLogin
 from broker.usecases.providers import NewProvider
 from tests.oauth.loopback import Loopback, http
@@ -145,6 +146,27 @@ def test_a_client_proves_itself_as_it_was_told(tmp_path: Path, method: str) -> N
     asyncio.run(story())
 
 
+def test_a_client_without_a_secret_says_who_it_is_as_the_provider_wants(tmp_path: Path) -> None:
+    """Where that takes HTTP Basic with an empty secret, nobody has to name it; and it is kept, for the next login."""
+
+    async def story() -> None:
+        async with opened(tmp_path) as house:
+            callback = "http://127.0.0.1:8400/callback/mine"
+            house.practice.add_client(Registered("app", None, ("client_id_basic",), redirect_uris=(callback,)))
+            provider = await house.add_provider("mine", auth_methods=["client_id_basic", "client_secret_basic"])
+            account = await house.log_in("me", provider=provider.name, base_url="", client_id="app")
+            client, secret = await house.store.client_of(account)
+            assert (client.auth_method, client.has_secret, secret) == ("client_id_basic", False, None)
+            house.clock.forward(590)
+            await house.token("me")
+            assert (await house.account()).generation > account.generation
+            assert (await accounts.log_out(house.ctx, "me")).revoked
+            with pytest.raises(AssertionError, match="invalid_client"):
+                await house.log_in("other", provider=provider.name, base_url="", client_id="app", auth_method="none")
+
+    asyncio.run(story())
+
+
 def test_a_wrong_client_is_forgotten_with_its_login(tmp_path: Path) -> None:
     """A mistyped client id stands in nobody's way: the next login uses the client that works, as it did before."""
 
@@ -239,6 +261,8 @@ def test_what_is_said_of_a_client_has_to_make_sense(tmp_path: Path) -> None:
                     await house.begin("me", client_id="x", client_secret=secret, auth_method="client_secret_jwt")
             with pytest.raises(InvalidRequest, match="makes the key itself"):
                 await house.begin("me", client_id="x", client_secret=Secret("s"), auth_method="private_key_jwt")
+            with pytest.raises(InvalidRequest, match="for clients without one"):
+                await house.begin("me", client_id="x", client_secret=Secret("s"), auth_method="client_id_basic")
             assert await house.store.clients(provider.name) == []
             assert await house.store.logins_pending() == []
 

@@ -36,7 +36,7 @@ def test_the_account_is_there_once_the_person_allowed(tmp_path: Path) -> None:
         assert account.identity is not None
         assert account.identity.label == "ada"
         assert await ended(house, begun) == ("done", "")
-        assert [event.kind for event in await house.heard()] == ["login-started", "logged-in"]
+        assert [event.kind for event in await house.heard()] == ["provider-added", "login-started", "logged-in"]
         await tick(house, 60)
         assert house.asked("device_code") == 2
 
@@ -64,7 +64,7 @@ def test_codes_are_sealed_and_gone_at_the_end(tmp_path: Path) -> None:
 
     async def story(house: House) -> None:
         begun = await start(house)
-        waiting = await house.store.waiting_login(begun.id, house.clock())
+        waiting = await house.store.waiting_login(id=begun.id, now=house.clock())
         assert waiting is not None
         for code in (waiting.verifier.reveal(), prompt(begun).user_code):
             assert code.encode() not in made.stored_bytes(tmp_path)

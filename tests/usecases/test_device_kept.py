@@ -3,8 +3,12 @@
 import asyncio
 from pathlib import Path
 
+import pytest
+
 from broker.practice.server import practice_in_thread
 from broker.practice.settings import PracticeSettings
+from broker.usecases import device, login
+from broker.usecases.device import LONGEST_WAIT
 from tests.store import made
 from tests.usecases.codes import INTERVAL, allow, ended, start, tick, told
 from tests.usecases.house import Clock, House, opened
@@ -24,6 +28,38 @@ def test_a_database_that_refuses_costs_no_answer(tmp_path: Path) -> None:
         assert await ended(house, begun) == ("done", "")
         assert house.asked("device_code") == 1
         assert (await house.account("me")).has_refresh_token
+
+    told(tmp_path, story)
+
+
+@pytest.mark.parametrize("came", ["before the end", "after the end"])
+def test_a_token_that_came_outlives_its_code(tmp_path: Path, came: str) -> None:
+    """The person said yes in time; that the database takes it only after the code's time changes nothing."""
+
+    async def story(house: House) -> None:
+        begun = await start(house)
+        await allow(begun)
+        async with locked(house):
+            if came == "before the end":
+                await tick(house, INTERVAL)
+                house.clock.forward(begun.expires_at - house.clock() + 1)
+            else:
+                house.practice.set_faults(["device_code:hold"])
+                house.clock.forward(begun.expires_at - house.clock() - 1)
+                await device.poll_due(house.ctx)
+                await house.until_asked("device_code")
+                house.clock.forward(2)
+                await device.poll_due(house.ctx)
+                house.practice.set_faults([])
+            await tick(house)
+        await login.expire(house.ctx)
+        assert await ended(house, begun) == ("expired", "nobody finished it in time")
+        await tick(house, LONGEST_WAIT)
+        assert await ended(house, begun) == ("done", "")
+        assert (await house.account("me")).has_refresh_token
+        assert house.asked("device_code") == 1
+        assert await tick(house, LONGEST_WAIT) is None
+        assert house.ctx.polls == {}
 
     told(tmp_path, story)
 

@@ -8,7 +8,7 @@ import pytest
 from broker.core.policy import App, AppGrant
 from broker.practice.server import practice_in_thread
 from broker.practice.settings import PracticeSettings
-from broker.usecases import get_token as story
+from broker.usecases import refresh
 from broker.usecases.get_token import MustLogin, Ready, Unavailable
 from tests.store import made
 from tests.usecases.house import TTL, Clock, opened, ready
@@ -233,7 +233,7 @@ def test_id_tokens_that_are_born_dead_do_not_cost_a_refresh_each(tmp_path: Path)
 
 def test_a_caller_is_not_kept_longer_than_it_has_patience(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A provider that answers too slowly: the living token is served, the refresh goes on and lands later."""
-    monkeypatch.setattr(story, "PATIENCE", 0.05)  # real seconds
+    monkeypatch.setattr(refresh, "PATIENCE", 0.05)  # real seconds
 
     async def live() -> None:
         async with opened(tmp_path, "refresh:hold") as house:

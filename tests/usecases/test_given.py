@@ -157,6 +157,21 @@ def test_a_new_token_takes_the_place_of_the_old_one(tmp_path: Path) -> None:
     asyncio.run(story())
 
 
+def test_a_pasted_token_stays_beside_a_login(tmp_path: Path) -> None:
+    """What nobody can tell the scope of is replaced by its own kind only."""
+
+    async def story() -> None:
+        async with opened(tmp_path) as house:
+            access, _ = await made_by_hand(house)
+            pasted = await bring(house, access, "")
+            walked = await house.log_in("")
+            assert walked.uuid != pasted.uuid
+            access, _ = await made_by_hand(house)
+            assert (await bring(house, access, "")).uuid == pasted.uuid
+
+    asyncio.run(story())
+
+
 @pytest.mark.parametrize("brought", ["access", "refresh"])
 def test_a_token_of_somebody_else_is_not_revoked(tmp_path: Path, brought: str) -> None:
     """A token that a person brought belongs to them, whatever account they named: refusing it does not kill it."""

@@ -9,7 +9,7 @@ import pytest
 from broker.core.account import Active
 from broker.core.secret import Secret
 from broker.errors import InvalidRequest, Locked
-from broker.usecases import keep, locking, refresh
+from broker.usecases import keeping, locking, refresh
 from broker.usecases.get_token import Ready
 from tests.store import made
 from tests.usecases.house import DUE, TTL, House, opened, ready
@@ -156,8 +156,8 @@ def test_an_answer_without_a_place_outlives_the_key(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, journal: bool
 ) -> None:
     """The database refuses, and the key is forgotten after its time: the answer waits, sealed or in memory."""
-    monkeypatch.setattr(keep, "KEEP_PAUSE", 0.01)  # real seconds
-    monkeypatch.setattr(keep, "KEEP_SOON", 0.01)
+    monkeypatch.setattr(keeping, "KEEP_PAUSE", 0.01)  # real seconds
+    monkeypatch.setattr(keeping, "KEEP_SOON", 0.01)
     monkeypatch.setattr(locking, "LONGEST_LANDING", 0.2)
 
     async def live() -> None:

@@ -47,7 +47,8 @@ def test_a_login_ends_at_an_account(tmp_path: Path) -> None:
             assert ended is not None
             assert (ended.state, ended.account) == ("done", "me")
             heard = [(event.kind, event.account, event.login) for event in await house.heard()]
-            assert heard == [(kind, "me", ended.id) for kind in ("login-started", "logged-in")]
+            mine = [(kind, "me", ended.id) for kind in ("login-started", "logged-in")]
+            assert heard == [("provider-added", "", ""), *mine]
             assert house.ctx.wake.is_set(), "the scheduler has to learn of the new account"
 
     asyncio.run(story())

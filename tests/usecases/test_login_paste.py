@@ -4,7 +4,7 @@ import asyncio
 import re
 from collections.abc import Callable
 from pathlib import Path
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 import httpx2
 import pytest
@@ -52,6 +52,23 @@ def test_the_whole_address_finishes_a_login(tmp_path: Path, around: str) -> None
             with pytest.raises(Conflict, match="done"):
                 await paste.finish(house.ctx, begun.id, url=url)
             assert house.asked("code") == 1
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("pasted_as", ["url", "code"])
+def test_an_out_of_band_address_finishes_a_login(tmp_path: Path, pasted_as: str) -> None:
+    """Some servers send the browser to it; it cannot open that, shows it, and whoever copies it knows no kinds."""
+
+    async def story() -> None:
+        async with opened(tmp_path) as house:
+            begun = await out_of_band(house)
+            (state,) = parse_qs(urlsplit(begun.authorization_url).query)["state"]
+            answer = {"code": await code_page(begun), "state": state, "iss": house.practice.url}
+            pasted = f"{OUT_OF_BAND}?{urlencode(answer)}"
+            by = {"url": pasted} if pasted_as == "url" else {}
+            finished = await paste.finish(house.ctx, begun.id, code=None if by else Secret(f"{pasted}\n"), **by)
+            assert finished.account is not None, finished.reason
 
     asyncio.run(story())
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -57,6 +58,40 @@ def test_a_person_with_several_accounts_gets_another_one(tmp_path: Path) -> None
             third = await house.log_in("")
             assert third.name not in ("mail", "calendar")
             assert [await house.account("mail"), await house.account("calendar")] == [renewed, calendar]
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize(
+    ("had", "comes"),
+    [
+        ({"resource": "https://one.example/"}, {"resource": "https://two.example/"}),
+        ({"resource": "https://one.example/"}, {}),
+        ({"scope": ("openid", "read", "write")}, {"scope": ("openid", "read")}),
+        ({"scope": ("openid", "read")}, {"scope": ("openid", "write")}),
+    ],
+)
+def test_a_login_without_a_name_takes_nothing_away(tmp_path: Path, had: dict[str, Any], comes: dict[str, Any]) -> None:
+    """What is for another resource, or for less, gets an account of its own: programs use the first for what it has."""
+
+    async def story() -> None:
+        async with opened(tmp_path) as house:
+            first = await house.log_in("", **had)
+            second = await house.log_in("", **comes)
+            assert second.uuid != first.uuid
+            assert await house.account(first.name) == first
+
+    asyncio.run(story())
+
+
+def test_a_login_without_a_name_that_asks_for_more_renews_the_account(tmp_path: Path) -> None:
+    """Whoever used it goes on with what it had."""
+
+    async def story() -> None:
+        async with opened(tmp_path) as house:
+            first = await house.log_in("", scope=("openid", "read"), resource="https://one.example/")
+            second = await house.log_in("", scope=("write", "openid", "read"), resource="https://one.example/")
+            assert (second.uuid, second.asked_scope) == (first.uuid, ("write", "openid", "read"))
 
     asyncio.run(story())
 

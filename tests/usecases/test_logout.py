@@ -11,11 +11,12 @@ from broker.core.secret import Secret
 from broker.errors import Conflict, LoginFailed, UnknownAccount
 from broker.practice.server import practice_in_thread
 from broker.practice.settings import PracticeSettings
-from broker.usecases import accounts, apps, given, login
+from broker.usecases import accounts, apps, given, login, refresh
 from broker.usecases.newlogin import NewLogin
 from tests.store import made
 from tests.usecases.callback import come_back, finish
-from tests.usecases.house import PATIENCE, Clock, House, opened
+from tests.usecases.house import DUE, PATIENCE, TTL, Clock, House, opened
+from tests.usecases.wishes import BY_REFRESH, ask, settle_in
 
 
 async def assert_forgotten(house: House, name: str = "me") -> None:
@@ -173,6 +174,53 @@ def test_what_a_refresh_in_the_air_brings_is_revoked_too(tmp_path: Path) -> None
             assert house.practice.log.all("revoke")[0].refresh_token == fresh.issued_refresh_token
             assert house.practice.revoke_grants() == 0
             await assert_forgotten(house)
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("by", ["the schedule", "an app"])
+def test_no_refresh_begins_while_a_log_out_is_on_its_way(tmp_path: Path, by: str) -> None:
+    """What it brought would not be revoked: a spent refresh token may be an unknown one there (RFC 7009 2.2)."""
+
+    async def story() -> None:
+        async with opened(tmp_path) as house:
+            await house.log_in()
+            house.practice.set_faults(["revoke:hold"])
+            house.clock.forward(DUE)
+            leaving = asyncio.create_task(accounts.log_out(house.ctx, "me"))
+            await house.until_asked("revoke")
+            if by == "an app":
+                house.clock.forward(TTL)
+                await house.token()
+            else:
+                await house.tick()
+            assert (house.asked("refresh"), house.ctx.flights.tasks) == (0, {})
+            house.practice.set_faults([])
+            assert (await leaving).revoked
+            await assert_forgotten(house)
+
+    asyncio.run(story())
+
+
+def test_a_log_out_waits_for_every_token_that_is_on_its_way(tmp_path: Path) -> None:
+    """A refresh that stands behind one for a narrower token does not begin any more."""
+
+    async def story() -> None:
+        async with opened(tmp_path) as house:
+            await settle_in(house, **BY_REFRESH)
+            house.practice.set_faults(["refresh:hold"])
+            narrow = asyncio.create_task(ask(house, "read"))
+            await house.until_asked()
+            behind = refresh.join(house.ctx, await house.account())
+            leaving = asyncio.create_task(accounts.log_out(house.ctx, "me"))
+            done, _ = await asyncio.wait([leaving], timeout=0.1)  # as above
+            assert (done, house.asked("revoke")) == (set(), 0)
+            house.practice.set_faults([])
+            await behind
+            assert (await leaving).revoked
+            assert house.asked() == 1
+            with contextlib.suppress(UnknownAccount):
+                await narrow
 
     asyncio.run(story())
 

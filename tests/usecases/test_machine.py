@@ -29,7 +29,8 @@ def test_a_login_is_done_at_once(tmp_path: Path) -> None:
             assert account.renewal == Renewal("client_credentials", audience="https://api.example")
             assert (account.has_refresh_token, account.renewable, account.is_machine) == (False, True, True)
             assert house.asked(KIND) == 1
-            assert [(event.kind, event.detail) for event in await house.heard()] == [("logged-in", MACHINE)]
+            told = [(event.kind, event.detail) for event in await house.heard()]
+            assert told == [("provider-added", account.provider), ("logged-in", MACHINE)]
             due = await refresh.next_refresh_at(house.ctx, account)
             assert due is not None
             assert DUE - 30 <= due - house.clock() <= DUE

@@ -7,21 +7,24 @@ from pathlib import Path
 
 import pytest
 
-from broker.core.policy import Owner
+from broker.core.policy import Denied, Owner
 from broker.core.secret import Secret
 from broker.core.token import Wish
 from broker.errors import TooManyRequests
 from broker.practice.server import practice_in_thread
 from broker.practice.settings import PracticeSettings
 from broker.usecases import accounts, refresh
-from broker.usecases.get_token import Ready
+from broker.usecases.get_token import MustLogin, Ready
 from tests.store import made
-from tests.usecases.house import DUE, TTL, Clock, opened
+from tests.usecases.house import DUE, TTL, Clock, opened, ready
 from tests.usecases.test_settle import World, crash
 from tests.usecases.wishes import (
+    BY_EXCHANGE,
     BY_REFRESH,
+    RESOURCE,
     SCOPES,
     WISH,
+    app_with,
     ask,
     carries,
     settle_in,
@@ -98,6 +101,126 @@ def test_a_rejected_narrower_token_is_dropped_once_in_thirty_seconds(tmp_path: P
             assert second.access_token != first.access_token
             assert await accounts.rejected(house.ctx, Owner(), "me", Secret("a-foreign-token")) is None
             assert house.asked() == 2
+
+    asyncio.run(live())
+
+
+def test_a_rejection_is_heard_while_a_narrower_token_is_fetched(tmp_path: Path) -> None:
+    """That request does not renew the account's own token, so the one that was refused is renewed after it."""
+
+    async def live() -> None:
+        async with opened(tmp_path) as house:
+            await settle_in(house, **BY_REFRESH)
+            refused = ready(await house.token())
+            house.practice.set_faults(["refresh:hold"])
+            narrow = asyncio.create_task(ask(house, "read"))
+            await house.until_asked()
+            report = asyncio.create_task(accounts.rejected(house.ctx, Owner(), "me", Secret(refused)))
+
+            async def heard() -> bool:
+                return report.done() or (await house.account()).forced_at is not None
+
+            await house.until(heard)
+            house.practice.set_faults([])
+            assert isinstance(await narrow, Ready)
+            assert await report is None
+            assert ready(await house.token()) != refused
+            assert house.asked() == 2
+
+    asyncio.run(live())
+
+
+@pytest.mark.parametrize("error", ["invalid_grant", "invalid_client"])
+def test_a_refused_wish_is_no_death(tmp_path: Path, error: str) -> None:
+    """A provider may say so of a resource that it does not give; the login's own refresh tells whether it lives."""
+
+    async def live() -> None:
+        async with opened(tmp_path) as house:
+            await settle_in(house, **BY_REFRESH)
+            house.clock.forward(TTL / 2)
+            house.practice.set_faults([f"refresh:error={error}*1"])
+            for _ in range(3):
+                outcome = await ask(house, resource=RESOURCE)
+                assert isinstance(outcome, Denied)
+                assert error in outcome.reason
+            assert (house.asked(), (await house.account()).state.name) == (2, "active")
+            house.practice.set_faults([f"refresh:error={error}*1"])
+            await ask(house, "read")
+            assert house.asked() == 3, "a token that has just come shows that the login lives"
+
+    asyncio.run(live())
+
+
+@pytest.mark.parametrize(("error", "state"), [("invalid_grant", "needs-login"), ("invalid_client", "misconfigured")])
+def test_a_death_that_a_wish_meets_is_found(tmp_path: Path, error: str, state: str) -> None:
+    """Whoever wished is told that somebody has to log in."""
+
+    async def live() -> None:
+        async with opened(tmp_path) as house:
+            await settle_in(house, **BY_REFRESH)
+            house.clock.forward(TTL / 2)
+            house.practice.set_faults([f"refresh:error={error}"])
+            assert isinstance(await ask(house, resource=RESOURCE), MustLogin)
+            assert (house.asked(), (await house.account()).state.name) == (2, state)
+            assert await house.store.open_intents() == []
+
+    asyncio.run(live())
+
+
+@pytest.mark.parametrize("error", ["invalid_request", "invalid_grant", "invalid_token"])
+def test_a_refused_exchange_may_be_about_the_token_that_was_shown(tmp_path: Path, error: str) -> None:
+    """It stands while the account has that token; with the next one the provider is asked again (RFC 8693 2.2.2)."""
+
+    async def live() -> None:
+        async with opened(tmp_path, f"token_exchange:error={error}*1") as house:
+            await settle_in(house, **BY_EXCHANGE)
+            app = await app_with(house, scope=("read",))
+            for _ in range(3):
+                denied = await ask(house, "read", caller=app)
+                assert isinstance(denied, Denied)
+                assert error in denied.reason
+            assert house.asked("token_exchange") == 1
+            await accounts.refresh_now(house.ctx, "me")
+            assert carries(house, await ask(house, "read", caller=app)) == ({"read"}, "")
+
+    asyncio.run(live())
+
+
+def test_an_exchange_that_met_a_refresh_is_asked_again(tmp_path: Path) -> None:
+    """The token that it showed was not the account's any more when the refusal came, so that says nothing."""
+
+    async def live() -> None:
+        faults = ("token_exchange:error=invalid_request*1", "token_exchange:hold")
+        async with opened(tmp_path, *faults) as house:
+            await settle_in(house, **BY_EXCHANGE)
+            app = await app_with(house, scope=("read",))
+            asking = asyncio.create_task(ask(house, "read", caller=app))
+            await house.until_asked("token_exchange")
+            await accounts.refresh_now(house.ctx, "me")
+            house.practice.set_faults([])
+            assert carries(house, await asking) == ({"read"}, "")
+            assert house.asked("token_exchange") == 2
+
+    asyncio.run(live())
+
+
+def test_an_unusable_narrower_token_is_remembered(tmp_path: Path) -> None:
+    """Each try spends a refresh token: an app that asks all the time gets one in ten minutes. The login is well."""
+
+    async def live() -> None:
+        async with opened(tmp_path, settings={"rotation": "single-use"}) as house:
+            await settle_in(house, **BY_REFRESH)
+            app = await app_with(house, scope=("read",))
+            house.practice.set_faults(["refresh:token_type=N_A"])
+            for _ in range(10):
+                denied = await ask(house, "read", caller=app)
+                assert isinstance(denied, Denied)
+                assert "not usable" in denied.reason
+                house.clock.forward(5)
+                await house.tick()
+            assert (house.asked(), (await house.account()).state.name) == (1, "active")
+            assert await house.store.open_intents() == []
+            assert await house.holds_newest()
 
     asyncio.run(live())
 

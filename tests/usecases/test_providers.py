@@ -1,12 +1,15 @@
 """How a provider comes to be known: by issuer, preset, address or endpoints; and what is not believed."""
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from broker.core.secret import Secret
 from broker.errors import Conflict, InvalidRequest, KeyfobError, ProviderUnavailable, UnknownProvider
+from broker.providers import catalog
+from broker.providers.model import ProviderConfig
 from broker.usecases import accounts, login, providers
 from broker.usecases.newlogin import NewLogin
 from broker.usecases.providers import NewProvider
@@ -106,6 +109,36 @@ def test_a_preset_needs_its_address_and_no_discovery(tmp_path: Path) -> None:
             with pytest.raises(UnknownProvider, match="practice"):
                 await providers.add(house.ctx, NewProvider(preset="practise", base_url=house.practice.url))
             assert house.practice.log.all() == []
+
+    asyncio.run(story())
+
+
+def test_a_preset_of_ones_own_may_have_its_issuer_come_of_the_base_url(tmp_path: Path) -> None:
+    """Base URL and parameters are filled in before the issuer is asked; what is missing is told first."""
+
+    async def story() -> None:
+        async with opened(tmp_path) as house:
+            directory = tmp_path / "presets"
+            directory.mkdir(mode=0o700)
+            for name, issuer in (("plain", "{base_url}"), ("realm", "{base_url}/realms/{realm}")):
+                (directory / f"{name}.toml").write_text(
+                    f'needs_base_url = true\ndiscovery = true\nissuer = "{issuer}"\nclient_id = "keyfob"\n'
+                    '[parameters.realm]\nwhat = "the realm"\ndefault = "master"\n'
+                )
+                (directory / f"{name}.toml").chmod(0o600)
+            house.ctx = replace(house.ctx, presets_dir=directory)
+            account = await house.log_in("me", provider="plain", base_url=house.practice.url)
+            found = await providers.find(house.ctx, account.provider)
+            assert (found.issuer, found.endpoints.jwks) == (house.practice.url, f"{house.practice.url}/jwks")
+            other = catalog.needs_discovery(
+                ProviderConfig("x", "realm", house.practice.url, {}, {}, private=False, created_at=0.0), directory
+            )
+            assert other == f"{house.practice.url}/realms/master"
+            with pytest.raises(InvalidRequest, match="runs at many addresses"):
+                await providers.add(house.ctx, NewProvider(preset="plain"))
+            odd = NewProvider(preset="plain", base_url=house.practice.url, parameters={"tenant": "x"})
+            with pytest.raises(InvalidRequest, match="no parameter 'tenant'"):
+                await providers.add(house.ctx, odd)
 
     asyncio.run(story())
 
@@ -334,5 +367,20 @@ def test_a_login_at_a_provider_that_does_not_know_us_says_how_to_register(tmp_pa
                     ),
                 )
             assert await names(house) == ["theirs"]
+
+    asyncio.run(story())
+
+
+def test_a_provider_that_is_set_up_is_where_it_is(tmp_path: Path) -> None:
+    """Its name with an address is told what it is, and a near name is looked for among those that are set up too."""
+
+    async def story() -> None:
+        async with opened(tmp_path) as house:
+            await house.add_provider("at-work")
+            for more in ({"base_url": "https://other.example"}, {"parameters": {"tenant": "x"}}):
+                with pytest.raises(InvalidRequest, match=r"'at-work' is set up already, at http://127\..*Leave --"):
+                    await login.begin(house.ctx, NewLogin("at-work", "me", **more))
+            with pytest.raises(UnknownProvider, match="Did you mean at-work"):
+                await login.begin(house.ctx, NewLogin("atwork", "me"))
 
     asyncio.run(story())

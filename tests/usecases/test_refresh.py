@@ -8,7 +8,7 @@ import pytest
 from broker.core import timing
 from broker.practice.server import practice_in_thread
 from broker.practice.settings import PracticeSettings
-from broker.usecases import keep, refresh
+from broker.usecases import keeping, refresh
 from broker.usecases.flights import IN_ALL, PER_ISSUER
 from broker.usecases.get_token import Ready
 from tests.store import made
@@ -245,7 +245,7 @@ def test_a_store_that_stumbles_does_not_lose_the_answer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The reply is here and the disk is full: it is tried until it is written, and the login lives on."""
-    monkeypatch.setattr(keep, "KEEP_PAUSE", 0.01)  # real seconds
+    monkeypatch.setattr(keeping, "KEEP_PAUSE", 0.01)  # real seconds
 
     async def tried_twice() -> bool:
         return caplog.text.count("could not be written yet") >= 2

@@ -12,6 +12,7 @@ from broker.practice.settings import PracticeSettings
 from broker.usecases.get_token import MustLogin, Unavailable, get_token
 from tests.store import made
 from tests.usecases.house import TTL, Clock, opened, ready
+from tests.usecases.wishes import NO_EXCHANGE
 
 GRANTED = App("backup", (AppGrant("me"),))
 STRANGER = App("stranger", (AppGrant("other"),))
@@ -155,6 +156,7 @@ def test_an_app_without_a_grant_is_denied_before_anything_is_done_for_it(tmp_pat
 
     async def live() -> None:
         async with opened(tmp_path) as house:
+            await house.add_provider(**NO_EXCHANGE)
             await house.log_in()
             house.clock.forward(TTL + 1)
             denied = await house.token(caller=STRANGER)

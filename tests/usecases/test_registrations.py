@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from broker.core import timing
 from broker.core.secret import Secret
 from broker.errors import InvalidRequest, Locked, LoginFailed, ProviderUnavailable, StoreUnavailable
 from broker.usecases import accounts, given, login, providers, ration, registrations
 from broker.usecases.newlogin import NewLogin
 from tests.store import made
-from tests.usecases.house import opened
+from tests.usecases.house import DUE, opened
 from tests.usecases.registered import CONFIDENTIAL, begin, discovered, moved, the_client
 
 
@@ -213,12 +214,22 @@ def test_a_provider_that_limits_registrations_is_left_alone(tmp_path: Path) -> N
                 assert until in refused.value.detail
                 assert refused.value.extra["retry_after"] == 3000
                 assert "by hand" in refused.value.hint
+                assert refused.value.extra["registration"] == refused.value.detail
+                assert refused.value.extra["redirect_uri"] == "http://127.0.0.1:8400/callback/theirs"
             assert house.asked("register") == 1
             house.practice.set_faults([])
             house.clock.forward(3000)
             await begin(house.ctx)
 
     asyncio.run(story())
+
+
+def test_nobody_puts_a_registration_off_for_years() -> None:
+    """However long a provider says that it wants to be left alone, it is asked again after an hour."""
+    asked = ration.Ration()
+    for seconds, wait in ((60.0, 60.0), (3e9, timing.RETRY_AFTER_CAP), (None, ration.PAUSE)):
+        assert asked.leave_alone("registration", 1000.0, seconds) == 1000.0 + wait
+        assert asked.left_alone_until("registration", 1000.0 + wait) is None
 
 
 @pytest.mark.parametrize(
@@ -238,6 +249,7 @@ def test_a_registration_that_is_not_what_was_asked_is_not_used(tmp_path: Path, f
             with pytest.raises(LoginFailed, match=says) as refused:
                 await begin(house.ctx)
             assert refused.value.hint
+            assert refused.value.extra["provider"] == "theirs"
             assert await house.store.clients("theirs") == []
             assert house.asked("registration") == (0 if "error=" in fault else 1)
 
@@ -269,6 +281,33 @@ def test_a_removed_provider_takes_its_registration_along(tmp_path: Path) -> None
             asked = house.asked("registration")
             assert await providers.remove(house.ctx, "theirs", local_only=True) == []
             assert house.asked("registration") == asked
+
+    asyncio.run(story())
+
+
+def test_two_names_of_one_issuer_have_a_registration_each(tmp_path: Path) -> None:
+    """Each with the redirect URI of its own name only, and the end of one is not the end of the other's logins."""
+
+    async def story() -> None:
+        async with opened(tmp_path) as house:
+            for name in ("theirs", "again"):
+                await discovered(house, name)
+                await house.log_in(f"me-{name}", provider=name, base_url="")
+            one, other = await the_client(house), await the_client(house, "again")
+            assert one.client_id != other.client_id
+            assert [client.redirect_uris for client in (one, other)] == [
+                (f"http://127.0.0.1:8400/callback/{name}",) for name in ("theirs", "again")
+            ]
+            await house.log_in("third", "grace", provider=house.practice.url, base_url="")
+            assert house.asked("register") == 2, "who names the issuer gets one that is there"
+            await accounts.log_out(house.ctx, "me-again")
+            for name in [account.name for account in await house.store.accounts() if account.provider == "again"]:
+                await accounts.log_out(house.ctx, name)
+            (gone,) = await providers.remove(house.ctx, "again")
+            assert (gone.client_id, gone.deleted) == (other.client_id, True)
+            house.clock.forward(DUE)
+            await house.tick()
+            assert (await house.account("me-theirs")).generation == 2
 
     asyncio.run(story())
 

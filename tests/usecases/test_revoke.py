@@ -9,7 +9,10 @@ import pytest
 from broker.practice.shape import Revocation, Shape
 from broker.usecases import accounts
 from tests.usecases.house import opened
+from tests.usecases.registered import discovered, the_client
 
+# A server that lets only clients with a secret revoke, says so, and takes others for logins.
+BY_BASIC = 'discovery:json={"revocation_endpoint_auth_methods_supported": ["client_secret_basic"]}'
 RT, AT = ("refresh_token",), ("access_token",)
 
 # How the provider revokes, by a preset and in truth -> how many requests, whether all is dead, what is said.
@@ -98,3 +101,35 @@ def test_without_a_refresh_token_an_access_token_is_all_there_is(tmp_path: Path)
     nothing = asyncio.run(story(tmp_path / "2", "refresh"))
     assert not nothing.revoked
     assert "no way to revoke the access token, which is only forgotten here" in nothing.detail
+
+
+def test_keyfob_registers_itself_as_somebody_who_may_revoke(tmp_path: Path) -> None:
+    """A client without a secret would do for logins, and could never end one there."""
+
+    async def story() -> None:
+        shape = Shape(revocation=Revocation(auth="basic"))
+        async with opened(tmp_path, BY_BASIC, settings={"shape": shape}) as house:
+            await discovered(house)
+            await house.log_in(provider="theirs", base_url="")
+            assert (await the_client(house)).auth_method == "client_secret_basic"
+            done = await accounts.log_out(house.ctx, "me")
+            assert done.revoked, done.detail
+            assert house.practice.revoke_grants() == 0
+
+    asyncio.run(story())
+
+
+def test_a_secret_goes_the_way_that_the_revocation_endpoint_takes(tmp_path: Path) -> None:
+    """A client that sends its secret in the body elsewhere sends it in the header there."""
+
+    async def story() -> None:
+        faults = (BY_BASIC[:-1] + ', "token_endpoint_auth_methods_supported": ["client_secret_post"]}',)
+        shape = Shape(revocation=Revocation(auth="basic"))
+        async with opened(tmp_path, *faults, settings={"shape": shape}) as house:
+            await discovered(house)
+            await house.log_in(provider="theirs", base_url="")
+            assert (await the_client(house)).auth_method == "client_secret_post"
+            done = await accounts.log_out(house.ctx, "me")
+            assert done.revoked, done.detail
+
+    asyncio.run(story())

@@ -11,6 +11,7 @@ import pytest
 
 from broker.core import timing
 from broker.core.account import RefreshingFailed, Uncertain
+from broker.core.secret import Secret
 from broker.practice.grants import fingerprint
 from broker.practice.server import PracticeServer, practice_in_thread
 from broker.practice.settings import PracticeSettings
@@ -118,8 +119,8 @@ def test_the_life_of_a_kept_answer_is_counted_from_its_request(world: World) -> 
     asyncio.run(live())
 
 
-def test_a_kept_answer_that_cannot_be_judged_now_keeps_its_refresh_token(world: World) -> None:
-    """The provider is in trouble at the next start as well: the rotated token is safe, and the next try spends it."""
+def test_a_kept_answer_whose_id_token_cannot_be_verified_now_is_put_to_use(world: World) -> None:
+    """The keys are not to be had at the next start: the access token counts, the ID token does not."""
 
     async def live() -> None:
         await crash_while_the_answer_is_judged(world)
@@ -127,15 +128,11 @@ def test_a_kept_answer_that_cannot_be_judged_now_keeps_its_refresh_token(world: 
         async with world.opened() as house:
             await refresh.settle(house.ctx)
             account = await house.account()
-            assert account.state.name == "refreshing-failed"
+            assert (account.state.name, account.token_generation, account.id_token_generation) == ("active", 2, 1)
             _, kept = await house.secrets_of(account)
             assert fingerprint(kept or "") == world.practice.log.all("refresh")[-1].issued_refresh_token
             assert await house.store.open_intents() == []
-            world.practice.set_faults([])
-            world.clock.forward(20)
-            await house.tick()
-            assert (await house.account()).state.name == "active"
-            assert [event.result for event in world.practice.log.all("refresh")] == ["ok", "ok"]
+            assert house.asked() == 1
 
     asyncio.run(live())
 
@@ -224,7 +221,7 @@ def test_after_the_grace_nothing_is_sent_while_the_token_lives(world: World) -> 
             assert "lost" in account.state.reason
             assert "revoked" not in account.state.reason
             assert account.token is not None
-            assert account.state.retry_at == account.token.expires_at
+            assert account.quiet_until == account.token.expires_at
             assert await house.secrets_of(account) == (token, refresh_token)
             await house.tick()
             outcome = await house.token()
@@ -308,6 +305,29 @@ def test_a_new_login_settles_what_was_open(world: World) -> None:
             assert await house.account() == account
             assert await house.secrets_of(account) == tokens
             assert await house.store.open_intents() == []
+
+    asyncio.run(live())
+
+
+def test_a_kept_answer_that_does_not_open_is_one_accounts_trouble(world: World, tmp_path: Path) -> None:
+    """It counts as lost; the others go on, and so does this one, with the refresh token that was kept beside it."""
+
+    async def live() -> None:
+        async with world.opened() as house:
+            broken, _ = await house.log_in("broken"), await house.log_in("other", "grace")
+            begun = await house.store.begin_refresh(broken, world.clock())
+            assert begun is not None
+            assert await house.store.keep_answer(begun, Secret('{"access_token": "x"}'), None) is not None
+        made.behind(tmp_path, "UPDATE secret SET sealed = zeroblob(64) WHERE kind = 'answer'")
+        async with world.opened() as house:
+            await refresh.settle(house.ctx)
+            await house.landed()
+            assert (await house.account("broken")).state.name == "uncertain"
+            assert await house.store.open_intents() == []
+            world.clock.forward(TTL + 1)
+            await house.tick()
+            for name in ("broken", "other"):
+                assert (await house.account(name)).state.name == "active"
 
     asyncio.run(live())
 

@@ -1,11 +1,13 @@
 """The machine's clock is set: lives and waits stay as long as they were, and no token is served past its end."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
 
-from broker.core.account import Account, RefreshingFailed
+from broker.core import timing
+from broker.core.account import Account, RefreshingFailed, Uncertain
 from broker.core.login import LOGIN_LIFETIME
 from broker.core.secret import Secret
 from broker.errors import StoreUnavailable
@@ -266,5 +268,98 @@ def test_a_time_that_is_only_handed_on_stays(tmp_path: Path) -> None:
                 after = await house.account()
                 assert after.state.since == failed.state.since + 50.0
                 assert after.token == before.token
+
+    asyncio.run(live())
+
+
+BEHIND = -33 * 86_400.0
+
+
+def after_a_start_under_a_clock_behind(
+    tmp_path: Path, refresh_rules: dict[str, object], fault: str, story: Callable[[House], Awaitable[None]]
+) -> None:
+    """Log in, let a refresh meet a fault, stop; start with the clock far behind, and tell the story from there."""
+
+    async def live() -> None:
+        clock = Clock()
+        with practice_in_thread(PracticeSettings(auto_approve=True), clock=clock) as practice:
+            async with opened(tmp_path, practice=practice, clock=clock) as house:
+                await house.add_provider(refresh=refresh_rules)
+                await house.log_in()
+                practice.set_faults([fault] if fault else [])
+                clock.forward(DUE)
+                await house.tick()
+            practice.set_faults([])
+            clock.forward(BEHIND)
+            async with opened(tmp_path, practice=practice, clock=clock) as house:
+                await refresh.settle(house.ctx)
+                await story(house)
+
+    asyncio.run(live())
+
+
+def test_no_wait_is_longer_than_any_because_of_another_clock(tmp_path: Path) -> None:
+    """Written before the clock went back by a month: the next try is not a month away, nor later when it is right."""
+
+    async def story(house: House) -> None:
+        account = await house.account()
+        assert isinstance(account.state, RefreshingFailed)
+        assert account.state.retry_at - house.clock() <= timing.RETRY_AFTER_CAP
+        assert account.state.throttled_until - house.clock() <= timing.RETRY_AFTER_CAP
+        await set_clock(house, -BEHIND)
+        house.clock.forward(timing.RETRY_AFTER_CAP)
+        await house.tick()
+        assert (await house.account()).state.name == "active"
+
+    after_a_start_under_a_clock_behind(tmp_path, {}, "refresh:throttle=100*1", story)
+
+
+def test_a_token_from_the_future_of_the_clock_lives_for_one_life(tmp_path: Path) -> None:
+    """Nobody knows how old it is: it is renewed when a token of now would be, and not a month later."""
+
+    async def story(house: House) -> None:
+        account = await house.account()
+        assert account.token is not None
+        assert account.token.issued_at <= house.clock()
+        assert account.token.remaining(house.clock()) == TTL
+        asked = house.asked()
+        house.clock.forward(TTL)
+        await house.tick()
+        assert house.asked() == asked + 1
+
+    after_a_start_under_a_clock_behind(tmp_path, {}, "", story)
+
+
+def test_a_lost_answer_from_the_future_is_not_asked_for_again(tmp_path: Path) -> None:
+    """Whether its grace is over cannot be told from a clock that is behind, and after it the login would end."""
+
+    async def story(house: House) -> None:
+        asked = house.asked()
+        await house.tick()
+        assert isinstance((await house.account()).state, Uncertain)
+        assert house.asked() == asked
+
+    after_a_start_under_a_clock_behind(tmp_path, {"reuse_grace_s": 30}, "refresh:drop", story)
+
+
+def test_a_pasted_token_from_the_future_keeps_its_date(tmp_path: Path) -> None:
+    """Its end was read off a page."""
+
+    async def live() -> None:
+        clock = Clock()
+        with practice_in_thread(PracticeSettings(auto_approve=True), clock=clock) as practice:
+            async with opened(tmp_path, practice=practice, clock=clock) as house:
+                until = clock() + 500.0
+                token, _ = await house.secrets_of(await house.log_in())
+                assert token is not None
+                pasted = NewLogin("practice", "pasted", house.practice.url)
+                await given.bring_token(house.ctx, pasted, Secret(token), until)
+            clock.forward(BEHIND)
+            async with opened(tmp_path, practice=practice, clock=clock) as house:
+                await refresh.settle(house.ctx)
+                account = await house.account("pasted")
+                assert account.token is not None
+                assert account.token.expires_at == until
+                assert account.token.issued_at <= clock()
 
     asyncio.run(live())

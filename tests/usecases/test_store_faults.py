@@ -16,6 +16,7 @@ import pytest
 from sqlalchemy import Connection, insert, text
 
 from broker.core.policy import AppGrant, Caller, Owner
+from broker.core.secret import Secret
 from broker.errors import StoreUnavailable
 from broker.practice.server import practice_in_thread
 from broker.practice.settings import PracticeSettings
@@ -163,6 +164,35 @@ def test_it_strikes_between_the_request_and_the_answer(tmp_path: Path, fault: Fa
     asyncio.run(live())
 
 
+@pytest.mark.parametrize("fault", [locked, read_only])
+def test_it_strikes_between_the_answer_and_its_use(tmp_path: Path, fault: Fault) -> None:
+    """The new token comes into force as soon as the database takes it, and nobody asks for another one."""
+
+    async def live() -> None:
+        clock = Clock()
+        settings = PracticeSettings(auto_approve=True, rotation="single-use")
+        with practice_in_thread(settings, clock=clock) as practice:
+            async with opened(tmp_path, practice=practice, clock=clock) as house:
+                token, _ = await house.secrets_of(await house.log_in())
+            async with opened(tmp_path, practice=practice, clock=clock) as house:
+                clock.forward(DUE)
+                # Nobody knows the provider's keys after a start: the answer is on the disk and waits for them.
+                seen = house.asked("jwks")
+                practice.set_faults(["jwks:hold"])
+                flight = refresh.join(house.ctx, await house.account())
+                await house.until_asked("jwks", seen + 1)
+                async with fault(house):
+                    practice.set_faults([])
+                    assert not (await asyncio.wait({flight}, timeout=0.3))[0]
+                    assert ready(await house.token()) == token
+                await flight
+                assert ready(await house.token()) != token
+                assert await house.holds_newest()
+                assert house.asked() == 1
+
+    asyncio.run(live())
+
+
 def test_a_start_while_nothing_can_be_written(tmp_path: Path) -> None:
     """What the last run left open is settled once the database takes it, and nothing is sent before."""
 
@@ -193,6 +223,23 @@ def test_a_start_while_nothing_can_be_written(tmp_path: Path) -> None:
                 account = await house.account()
                 assert (account.state.name, house.asked()) == ("active", 2)
                 assert await house.holds_newest()
+
+    asyncio.run(live())
+
+
+def test_a_database_that_cannot_be_read_settles_nothing(tmp_path: Path) -> None:
+    """Then no answer is taken for lost, and nothing is sent before it can be told."""
+
+    async def live() -> None:
+        async with opened(tmp_path) as house:
+            begun = await house.store.begin_refresh(await house.log_in(), house.clock())
+            assert begun is not None
+            assert await house.store.keep_answer(begun, Secret('{"access_token": "x", "expires_in": 600}'), None)
+            async with damaged(house):
+                with pytest.raises(StoreUnavailable):
+                    await refresh.settle(house.ctx)
+            await house.tick()
+            assert (ready(await house.token()), house.asked()) == ("x", 0)
 
     asyncio.run(live())
 

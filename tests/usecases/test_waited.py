@@ -7,6 +7,7 @@ from broker.core.policy import App, AppGrant, Ask, Denied
 from broker.usecases import apps, get_token
 from broker.usecases.get_token import MustLogin, Outcome, Ready
 from tests.usecases.house import DUE, TTL, House, opened, ready
+from tests.usecases.wishes import NO_EXCHANGE
 
 SCOPE = ("openid", "profile", "offline_access")
 
@@ -32,6 +33,7 @@ def test_a_refresh_that_brings_more_than_was_granted_is_not_handed_out(tmp_path:
 
     async def story() -> None:
         async with opened(tmp_path) as house:
+            await house.add_provider(**NO_EXCHANGE)
             await house.log_in()
             app = await app_with(house, AppGrant("me", SCOPE))
             assert ready(await house.token(caller=app))

@@ -19,6 +19,8 @@ SCOPES = ("read", "write", "offline_access")
 RESOURCE = "https://api.example.org/"
 BY_REFRESH = {"refresh": {"narrows": True, "other_resources": True}}
 BY_EXCHANGE = {"grants": [TOKEN_EXCHANGE]}
+NO_EXCHANGE: dict[str, Any] = {"grants": ["authorization_code", "refresh_token"]}
+AUDIENCE = "billing"
 WISH = Wish(("openid", "read"), None)
 BOTH = pytest.mark.parametrize(
     ("data", "kind"), [(BY_REFRESH, "refresh"), (BY_EXCHANGE, "token_exchange")], ids=["refresh", "exchange"]
@@ -26,14 +28,20 @@ BOTH = pytest.mark.parametrize(
 
 
 async def settle_in(house: House, **data: Any) -> None:  # noqa: ANN401 -- a preset file's values
-    """Configure the provider and log in with the scopes of these tests."""
-    await house.add_provider(**data)
+    """Configure the provider, without token exchange unless the data says so, and log in with these tests' scopes."""
+    await house.add_provider(**{**NO_EXCHANGE, **data})
     await house.log_in(scope=SCOPES)
 
 
-async def ask(house: House, *scope: str, resource: str | None = None, caller: Caller | None = None) -> Outcome:
+async def ask(
+    house: House,
+    *scope: str,
+    resource: str | None = None,
+    audience: str | None = None,
+    caller: Caller | None = None,
+) -> Outcome:
     """Ask for a token."""
-    return await get_token(house.ctx, caller or Owner(), Ask("me", scope, resource))
+    return await get_token(house.ctx, caller or Owner(), Ask("me", scope, resource, audience))
 
 
 async def app_with(house: House, **grant: Any) -> App:  # noqa: ANN401 -- AppGrant's fields

@@ -83,7 +83,7 @@ def test_several_flows(house: House, practice: PracticeServer) -> None:
         "device",
         "client-credentials",
         "jwt-bearer",
-        "token",
+        "token-exchange",
         "refresh-token",
     ]
     assert shown["device_authorization_endpoint"] == f"{practice.url}/device_authorization"
@@ -118,3 +118,19 @@ def test_a_flow_that_the_provider_does_not_offer(house: House, practice: Practic
     assert refused["code"] == "invalid_request"
     assert "offers no login by device" in refused["detail"]
     assert "--flow browser, --flow paste" in str(refused)
+
+
+def test_the_grant_types_of_a_provider_can_be_said(house: House, practice: PracticeServer) -> None:
+    """They take the place of those that were discovered, the flows follow from them, and a wrong shape is refused."""
+    new = {"issuer": practice.url, "client_id": "keyfob", "client_secret": "s"}
+    told: list[tuple[str, dict[str, Any], set[str]]] = [
+        ("announced", {}, {"browser", "device", "client-credentials", "jwt-bearer"}),
+        ("programs", {"grants": ["client_credentials"]}, {"client-credentials"}),
+        ("written", {"grants": "authorization_code client_credentials"}, {"browser", "client-credentials"}),
+    ]
+    for name, more, expected in told:
+        found = house.owner.ask("POST", "/v1/providers", 201, json={"name": name, **new, **more})
+        assert set(found["flows"]) >= expected, name
+        assert {"device", "jwt-bearer"} & set(found["flows"]) == {"device", "jwt-bearer"} & expected, name
+    refused = house.owner.ask("POST", "/v1/providers", 400, json={"name": "odd", **new, "grants": [1]})
+    assert "'grants' must be an array of words" in refused["detail"]

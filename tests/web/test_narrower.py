@@ -11,11 +11,26 @@ from tests.web.house import Door, House, running
 
 TOKEN = "/v1/accounts/{account}/token"
 API = "https://api.example.org/"
+PRESETS = Path(__file__).parents[2] / "broker/providers/presets"
+EXCHANGE = '    "urn:ietf:params:oauth:grant-type:token-exchange",\n'
+
+
+@pytest.fixture(autouse=True)
+def without_exchange(tmp_path: Path) -> None:
+    """Put a preset of our own beside the practice provider's: the same, and it announces no token exchange."""
+    text = (PRESETS / "practice.toml").read_text(encoding="utf-8")
+    assert text.count(EXCHANGE) == 1
+    own = tmp_path / ".config/keyfob/presets"
+    own.mkdir(parents=True)
+    for directory in (own, own.parent, own.parent.parent):
+        directory.chmod(0o700)
+    (own / "plain.toml").write_text(text.replace(EXCHANGE, ""), encoding="utf-8")
+    (own / "plain.toml").chmod(0o600)
 
 
 def logged_in(house: House, practice: PracticeServer, **refresh: bool) -> None:
     """Configure a provider with such a refresh, and log in there with three scopes."""
-    body = {"name": "slim", "preset": "practice", "base_url": practice.url, "refresh": refresh}
+    body = {"name": "slim", "preset": "plain", "base_url": practice.url, "refresh": refresh}
     found = house.owner.ask("POST", "/v1/providers", 201, json=body)
     assert (found["narrower_tokens"], found["other_resources"]) == (
         bool(refresh.get("narrows")),
@@ -83,10 +98,50 @@ def test_where_less_cannot_be_had(tmp_path: Path, practice: PracticeServer) -> N
         assert "keyfob login NAME --provider slim --scope read" in refused["detail"]
 
 
+def test_an_audience(tmp_path: Path, practice: PracticeServer) -> None:
+    """The answer names it, each is got once, and a report of a refused one is answered by another for the same."""
+    with running(tmp_path) as house:
+        house.log_in("me", practice.url)
+        before = len(practice.log.all("token_exchange"))
+        first = token(house.owner, audience="billing")
+        assert (first["audience"], first["resource"]) == ("billing", None)
+        assert token(house.owner, audience="billing")["access_token"] == first["access_token"]
+        assert token(house.owner)["audience"] is None
+        worth = practice.worth(first["access_token"])
+        assert worth is not None
+        assert worth.audience == "billing"
+        body = {"access_token": "an-older-one", "audience": "billing"}
+        again = house.owner.ask("POST", f"{TOKEN}/rejected", 200, path={"account": "me"}, json=body)
+        assert again["access_token"] == first["access_token"]
+        assert len(practice.log.all("token_exchange")) == before + 1
+
+
+def test_no_audience_without_exchange(tmp_path: Path, practice: PracticeServer) -> None:
+    """Where the provider announces no exchange nobody is asked, and the refusal says what would help."""
+    with running(tmp_path) as house:
+        logged_in(house, practice, narrows=True, other_resources=True)
+        before = len(practice.log.all())
+        detail = token(house.owner, 403, audience="billing")["detail"]
+        assert "is not for audience 'billing', and Practice server" in detail
+        assert "gives no token for an audience" in detail
+        assert "token exchange (RFC 8693)" in detail
+        assert len(practice.log.all()) == before
+
+
 @pytest.mark.parametrize(
-    "params", [{"scope": 'a"b'}, {"scope": "a\\b"}, {"resource": "api"}, {"resource": f"{API}#part"}]
+    "params",
+    [
+        {"scope": 'a"b'},
+        {"scope": "a\\b"},
+        {"resource": "api"},
+        {"resource": f"{API}#part"},
+        {"audience": "a\nb"},
+        {"audience": " billing"},
+        {"audience": "\u00fcber"},
+        {"audience": "a" * 2049},
+    ],
 )
-def test_what_cannot_be_a_scope_or_a_resource(tmp_path: Path, params: dict[str, str]) -> None:
+def test_what_cannot_be_a_scope_or_a_resource_or_a_name(tmp_path: Path, params: dict[str, str]) -> None:
     """It is refused before anybody is asked (RFC 6749 3.3, RFC 8707 2)."""
     with running(tmp_path) as house:
         assert token(house.owner, 400, **params)["code"] == "invalid_request"

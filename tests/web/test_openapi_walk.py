@@ -40,6 +40,7 @@ def _walk_accounts(house: House, practice: PracticeServer) -> None:
     work = {"account": "work"}
     house.log_in("work", practice.url)
     first = ask("GET", "/v1/accounts/{account}/token", 200, path=work, params={"min_ttl": 30})
+    ask("GET", "/v1/accounts/{account}/token", 200, path=work, params={"min_ttl": 30, "scope": "openid"})
     assert ask("GET", "/v1/accounts/{account}/token", 200, path=work, headers={"accept": "text/plain"})
     ask("GET", "/v1/accounts/{account}/token", 200, path=work, params={"id_token": "true"})
     ask("GET", "/v1/accounts/{account}/token", 400, path=work, params={"min_ttl": "soon"})
@@ -170,7 +171,14 @@ def _walk_daemon(owner: Door) -> None:
     owner.ask("POST", "/v1/unlock", 200, json={})
     owner.ask("POST", "/v1/key/rotate", 200, json={})
     entries = owner.ask("GET", "/v1/audit", 200, params={"account": "work", "limit": 1000})["entries"]
-    assert {"logged-in", "refreshed"} <= {entry["action"] for entry in entries}
+    assert {"logged-in", "refreshed", "granted", "grant-revoked", "refresh-forced"} <= {
+        entry["action"] for entry in entries
+    }
+    owner.ask("POST", "/v1/audit", 204, json={"action": "backed-up", "detail": "/media/disk/keyfob.db"})
+    owner.ask("POST", "/v1/audit", 400, json={"action": "granted"})
+    verdict = owner.ask("GET", "/v1/audit/verify", 200)
+    assert (verdict["intact"], verdict["first"], verdict["broken"]) == (True, 1, None)
+    owner.ask("GET", "/v1/audit/verify", 400, params={"account": "work"})
 
 
 def _walk_locked(house: House) -> None:
@@ -183,6 +191,7 @@ def _walk_locked(house: House) -> None:
     assert "/key" in owner.ask("GET", "/v1/accounts/{account}/token", 423, path={"account": "work"})["detail"]
     owner.ask("GET", "/v1/accounts/{account}/token", 423, path={"account": "work"})
     owner.ask("POST", "/v1/logins", 423, json={"provider": "practice"})
+    owner.ask("GET", "/v1/audit/verify", 423)
     assert owner.ask("GET", "/readyz", 503)["state"] == "locked"
     assert owner.ask("GET", "/v1/status", 200)["key"]["locked"]
 

@@ -29,6 +29,7 @@ configure(
         "REFRESH_TOKEN_GRACE_PERIOD_SECONDS": number("GRACE", 0),
         "REFRESH_TOKEN_REUSE_PROTECTION": True,
         "PKCE_REQUIRED": True,
+        "ALLOWED_REDIRECT_URI_SCHEMES": ["http", "https", "urn"],
         "REQUEST_APPROVAL_PROMPT": "force",
         "DCR_ENABLED": True,
         "DCR_REGISTRATION_PERMISSION_CLASSES": ("oauth2_provider.dcr.AllowAllDCRPermission",),
@@ -67,7 +68,8 @@ def seed():
         return
     for name in ("alice", "bob", *(f"p{number}" for number in range(1, 9))):
         users.create_user(name, f"{name}@example.test", f"{name}-password")
-    redirects = f"http://127.0.0.1/callback {os.environ.get('EXTRA_REDIRECTS', '')}".strip()
+    out_of_band = "urn:ietf:wg:oauth:2.0:oob urn:ietf:wg:oauth:2.0:oob:auto"
+    redirects = f"http://127.0.0.1/callback {out_of_band} {os.environ.get('EXTRA_REDIRECTS', '')}".strip()
     code = {"authorization_grant_type": "authorization-code", "redirect_uris": redirects, "algorithm": "RS256"}
     applications.create(name="native", client_id="native", client_secret="", client_type="public", **code)
     machine = {"client_type": "confidential", "authorization_grant_type": "client-credentials"}

@@ -1,6 +1,6 @@
-"""An answer that is here is made durable, however long that takes: the old refresh token may be spent.
+"""An answer to a refresh is kept on the disk before anybody looks at it, then put in force, however long that takes.
 
-Called by ``refresh``.
+Part of the story in ``refresh``, which calls it.
 """
 
 import asyncio
@@ -8,8 +8,11 @@ import logging
 
 from broker.core.account import Account
 from broker.core.secret import Secret
-from broker.errors import Locked, StoreUnavailable
-from broker.usecases.context import Context
+from broker.core.token import Wish
+from broker.errors import Locked, SecretChanged, StoreUnavailable
+from broker.providers.model import Provider
+from broker.usecases import judging
+from broker.usecases.context import Context, Moment
 
 log = logging.getLogger(__name__)
 
@@ -28,13 +31,13 @@ async def keep(ctx: Context, account: Account, raw: Secret, refresh_token: Secre
     """
     saved = safe = False
     while True:
-        keeping = asyncio.create_task(ctx.store.keep_answer(account, raw, refresh_token))
-        done, _ = await asyncio.wait({keeping}, timeout=KEEP_SOON)
-        if not saved and (not done or keeping.exception() is not None):
+        writing = asyncio.create_task(ctx.store.keep_answer(account, raw, refresh_token))
+        done, _ = await asyncio.wait({writing}, timeout=KEEP_SOON)
+        if not saved and (not done or writing.exception() is not None):
             saved = True
             safe = await _save(ctx, account, raw, refresh_token)
         try:
-            return await keeping
+            return await writing
         except Locked:
             if safe:
                 return None
@@ -51,3 +54,24 @@ async def _save(ctx: Context, account: Account, raw: Secret, refresh_token: Secr
         log.error("the answer for '%s' is in memory only: %s", account.name, exc)  # noqa: TRY400 -- its text says it all
         return False
     return True
+
+
+async def put_in_force(
+    ctx: Context, account: Account, provider: Provider, raw: Secret, sent: Moment, wish: Wish | None
+) -> str:
+    """Judge an answer that is on the disk; a store that stumbles is tried again and again, as in :func:`keep`.
+
+    Whoever gave up would leave a good token behind, and the next refresh would spend the new refresh token for another.
+
+    Raises:
+        Locked: the key has gone meanwhile; whoever unlocks finds the answer on the disk, and settles it.
+    """
+    while True:
+        async with ctx.landing():
+            try:
+                return await judging.judge(ctx, account, provider, raw, ctx.when(sent), wish)
+            except SecretChanged:
+                raise  # no patience mends that
+            except StoreUnavailable as exc:
+                log.warning("the new token of '%s' could not be put in force yet: %s", account.name, exc)
+        await asyncio.sleep(KEEP_PAUSE)

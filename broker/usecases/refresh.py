@@ -92,7 +92,7 @@ async def refresh_due(ctx: Context) -> float | None:
             coming = due
     # After a holiday many are due at once: whoever dies first goes first.
     for _, account in sorted(overdue, key=lambda entry: entry[0]):
-        if not _barred(ctx, account.uuid):
+        if not _barred(ctx, account.uuid):  # what cannot be begun calls for no look at once
             join(ctx, account, awaited=False)
     return coming
 

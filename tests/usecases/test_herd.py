@@ -6,6 +6,7 @@ from pathlib import Path
 from broker.core import timing
 from broker.usecases import refresh, setbacks
 from broker.usecases.get_token import Unavailable
+from tests.store import made
 from tests.usecases.house import DUE, TTL, House, opened, ready
 
 
@@ -42,6 +43,21 @@ def test_a_look_in_the_middle_of_a_landing_asks_nobody_twice(tmp_path: Path) -> 
             await house.landed()
             await refresh.join(house.ctx, seen)
             assert house.asked() == 1
+
+    asyncio.run(live())
+
+
+def test_without_the_key_what_is_overdue_does_not_call_for_another_look_at_once(tmp_path: Path) -> None:
+    """Nothing can be done about it, so it must not keep the machine busy."""
+
+    async def live() -> None:
+        async with opened(tmp_path) as house:
+            await crowd(house, "me")
+        made.key_file(tmp_path).rename(tmp_path / "away")
+        async with opened(tmp_path, practice=house.practice, clock=house.clock) as shut:
+            assert shut.store.locked
+            assert await shut.tick() is None
+            assert shut.asked() == 0
 
     asyncio.run(live())
 

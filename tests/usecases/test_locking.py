@@ -9,9 +9,10 @@ import pytest
 from broker.core.account import Active
 from broker.core.secret import Secret
 from broker.errors import InvalidRequest, Locked
-from broker.usecases import keeping, locking, refresh
+from broker.usecases import judging, keeping, locking, refresh
 from broker.usecases.get_token import Ready
 from tests.store import made
+from tests.usecases import kin
 from tests.usecases.house import DUE, TTL, House, opened, ready
 
 
@@ -259,5 +260,75 @@ def test_it_locks_itself_when_the_machine_slept(tmp_path: Path, why: str, *, on:
             await locking.unlock(ctx, None)
             locking.watch(ctx)
             assert ctx.store.locked == ""
+
+    asyncio.run(live())
+
+
+def test_the_last_hand_outs_are_sealed(tmp_path: Path) -> None:
+    """What was handed out before the lock is in the audit before the key is forgotten, under a seal."""
+
+    async def live() -> None:
+        async with opened(tmp_path) as house:
+            await house.log_in()
+            ready(await house.token())
+            locking.lock(house.ctx)
+            await forgotten(house)
+            assert made.behind(tmp_path, "SELECT count FROM audit WHERE action = 'handout' AND hash NOT NULL") == [(1,)]
+            await locking.unlock(house.ctx, None)
+            verdict = await house.store.verify_audit()
+            assert (verdict.broken, verdict.late, verdict.unsealed) == (None, 0, 0)
+
+    asyncio.run(live())
+
+
+def test_what_hangs_on_another_login_waits_for_the_key(tmp_path: Path) -> None:
+    """A derived account that waits for its login's refresh over a lock is not told that this one has no token."""
+
+    async def live() -> None:
+        async with opened(tmp_path, settings={"rotation": "single-use"}) as house:
+            await kin.begin(house)
+            await kin.derived_from(house)
+            house.practice.set_faults(["refresh:hold"])
+            house.clock.forward(TTL + 1)
+            flights = [refresh.join(house.ctx, await house.account(name)) for name in ("me", "bill")]
+            await house.until_asked()
+            assert locking.lock(house.ctx) == len(flights)
+            house.practice.set_faults([])
+            await forgotten(house)
+            assert house.asked(kin.KIND) == 1
+            assert [await flight for flight in flights] == ["", ""]
+            assert isinstance((await house.account("bill")).state, Active)
+            await locking.unlock(house.ctx, None)
+            assert isinstance(await house.token("bill"), Ready)
+            assert (house.asked(kin.KIND), house.asked()) == (2, 1)
+
+    asyncio.run(live())
+
+
+def test_an_answer_that_is_kept_is_put_in_force_after_the_unlock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The key goes between the two commits of an answer: the first one is enough, and nothing is asked again."""
+
+    async def live() -> None:
+        async with opened(tmp_path, settings={"rotation": "single-use"}) as house:
+            await house.log_in()
+            house.clock.forward(TTL)
+
+            async def late(*_: object) -> str:
+                locking.lock(house.ctx)
+                house.store.drop_key()
+                raise Locked(house.store.locked, "")
+
+            with monkeypatch.context() as patch:
+                patch.setattr(judging, "judge", late)
+                with pytest.raises(Locked):
+                    await refresh.join(house.ctx, await house.account())
+            await forgotten(house)
+            await locking.unlock(house.ctx, None)
+            assert isinstance((await house.account()).state, Active)
+            assert isinstance(await house.token(), Ready)
+            assert await house.holds_newest()
+            assert house.asked() == 1
 
     asyncio.run(live())

@@ -162,11 +162,9 @@ class Refreshes(DerivedTokens):
         await self._erase_unless_needed()
 
     async def _erase_unless_needed(self) -> None:
-        if self._journal is None or self._saved:
-            return
         try:
-            async with self._at_journal:
-                if self._journal is not None and not self._saved:  # else another answer stands in it meanwhile
+            async with self._at_journal:  # another answer may come to stand in it meanwhile, or a lock close it
+                if self._journal is not None and not self._saved:
                     await asyncio.to_thread(self._journal.erase)
         except OSError as exc:
             # Harmless: a generation that has passed is not taken over.

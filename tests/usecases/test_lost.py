@@ -95,7 +95,7 @@ def test_a_grace_that_covers_one_more_try(tmp_path: Path, depth: int | None) -> 
             if depth == 1:
                 assert isinstance(account.state, Uncertain)
                 assert account.token is not None
-                assert account.state.retry_at >= (account.token.expires_at or 0.0)
+                assert account.quiet_until >= (account.token.expires_at or 0.0)
                 await live_on(house, 60)
                 assert results(house) == ["ok", "grace"]
             else:
@@ -163,7 +163,7 @@ def test_without_a_grace_a_living_token_is_not_put_at_risk(tmp_path: Path, fault
             account = await house.account()
             assert isinstance(account.state, Uncertain)
             assert account.token is not None
-            assert account.state.retry_at == account.token.expires_at
+            assert account.quiet_until == account.token.expires_at
             assert (await house.secrets_of(account))[1] == refresh_token
             await live_on(house, TTL - DUE - 1)
             outcome = await house.token(min_ttl=0)

@@ -17,6 +17,11 @@ def boottime() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
+def slept() -> float:
+    """Return for how many seconds this machine has slept since it was started: the monotonic clock leaves that out."""
+    return boottime() - time.clock_gettime(time.CLOCK_MONOTONIC)
+
+
 class SteadyClock:
     """Epoch seconds that pass as the boot clock does, from the wall clock's time when it was last followed.
 

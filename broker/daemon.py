@@ -5,6 +5,7 @@ Called by ``keyfob serve`` and ``keyfob demo``. Reading it top to bottom is read
 
 import asyncio
 import contextlib
+import ctypes
 import logging
 import os
 import random
@@ -16,7 +17,7 @@ from pathlib import Path
 from socket import socket as Socket  # noqa: N812 -- a type, named as one
 
 from broker import __version__, logs, sdnotify
-from broker.clock import SteadyClock, boottime
+from broker.clock import SteadyClock, boottime, slept
 from broker.errors import CannotStart, KeyfobError, StoreUnavailable
 from broker.events import Events
 from broker.notify import Announcer
@@ -26,10 +27,10 @@ from broker.providers import catalog
 from broker.scheduler import Scheduler
 from broker.settings import Settings
 from broker.store.files import lock_state_directory, private_directory
-from broker.store.keys import key_source
-from broker.store.store import Store
-from broker.usecases import audit, backup, health, refresh
-from broker.usecases.context import Context
+from broker.store.keys import KeySource, key_source
+from broker.store.store import Store, database_path
+from broker.usecases import audit, backup, health, locking, refresh
+from broker.usecases.context import Context, Latch
 from broker.usecases.flights import Flights
 from broker.web.asgi import app_door, browser_door
 from broker.web.doors import LOOPBACK, Door, bind_beside, bind_port, bind_socket
@@ -50,6 +51,7 @@ class Daemon:
         environ: for what systemd passes on (sockets, credentials); what is meant for this process alone is removed.
         wall: the machine's wall clock, epoch seconds.
         boot: seconds that pass while the machine sleeps, too, and that nobody can set.
+        slept: for how many seconds the machine has slept, all in all.
     """
 
     def __init__(
@@ -58,10 +60,11 @@ class Daemon:
         environ: MutableMapping[str, str],
         wall: Callable[[], float] = time.time,
         boot: Callable[[], float] = boottime,
+        slept: Callable[[], float] = slept,
     ) -> None:
         self._settings = settings
         self._environ = environ
-        self._wall, self._boot = wall, boot
+        self._wall, self._boot, self._slept = wall, boot, slept
         self._ctx: Context | None = None
         # What is to be undone, last things first. Each step is taken, whatever became of those before it: a store that
         # stays open keeps its threads, and they keep the process.
@@ -119,6 +122,11 @@ class Daemon:
             browser_url=f"http://{LOOPBACK}:{browser_port}",
             localhost_squatted=squatted,
             presets_dir=settings.presets_dir,
+            latch=Latch(
+                idle=60.0 * settings.lock_after_idle, on_sleep=settings.lock_on_sleep == "on", slept=self._slept()
+            ),
+            slept=self._slept,
+            source=self._source,
             flights=Flights(settings.refreshes_per_issuer, settings.refreshes_in_all),
             doors={
                 "socket": str(local.getsockname()),
@@ -137,6 +145,8 @@ class Daemon:
             doors.append(Door(pages, beside))
         undo.push_async_callback(_close_doors, doors)
         undo.push_async_callback(_land, ctx, asyncio.create_task(audit.record(ctx), name="audit"))
+        undo.push_async_callback(locking.stop, ctx)
+        ctx.latch.used_at = ctx.steady()
         ctx.publish("started", detail=f"Keyfob {__version__}")
         await backup.recognise_copy(ctx)
         if store.locked:
@@ -167,15 +177,20 @@ class Daemon:
 
     async def _open_store(self) -> Store:
         settings = self._settings
+        key = self._source(settings.key_source)
+        url, kept = settings.database_url, settings.audit_entries
+        return await Store.open(url, key=key, now=self._wall(), most_entries=kept)
+
+    def _source(self, kind: str) -> KeySource:
+        settings = self._settings
         credentials = self._environ.get("CREDENTIALS_DIRECTORY")
-        key = key_source(
-            settings.key_source,
+        return key_source(
+            kind,
             file=settings.key_file,
             command=settings.key_command,
             credentials_dir=Path(credentials) if credentials else None,
+            database=database_path(settings.database_url),
         )
-        url, kept = settings.database_url, settings.audit_entries
-        return await Store.open(url, key=key, now=self._wall(), most_entries=kept)
 
     async def stop(self) -> None:
         """Begin nothing, let refreshes land, close the doors, then the store."""
@@ -218,6 +233,20 @@ def _names(port: int) -> frozenset[str]:
 
 # Three full doors, and as much again.
 FILES = 4096
+# Of prctl(2).
+PR_SET_DUMPABLE = 4
+
+
+def hide_memory() -> None:
+    """Let no core dump be written, and no other process of this user read the memory of this one (ptrace(2)).
+
+    Root and whoever has CAP_SYS_PTRACE still can. Programs that this one runs are not concerned (execve(2)). Where the
+    kernel does not know it, there is one wall less, and no reason not to start.
+    """
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    prctl = getattr(ctypes.CDLL(None), "prctl", None)
+    if prctl is not None and prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) != 0:
+        log.warning("other processes of this user can read this one's memory: the kernel does not hide it")
 
 
 def on_stop(stop: Callable[[], None]) -> None:
@@ -234,8 +263,7 @@ async def serve(settings: Settings, environ: MutableMapping[str, str]) -> None:
         CannotStart: something is in the way; nothing was changed.
     """
     logs.set_up(settings.log, settings.log_format)
-    # A core dump would hold every key and token.
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    hide_memory()
     # The usual soft limit of 1024 descriptors is less than full doors need; the database and the way out need some too.
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most if most == resource.RLIM_INFINITY else min(most, FILES), most))
@@ -249,14 +277,28 @@ async def serve(settings: Settings, environ: MutableMapping[str, str]) -> None:
     except KeyfobError as exc:
         notify.status(exc.detail)
         raise
-    notify.ready(f"locked: {daemon.ctx.store.locked}" if daemon.ctx.store.locked else "handing out tokens")
+    notify.ready(_standing(daemon.ctx))
     watchdog = asyncio.create_task(_feed_watchdog(daemon.ctx, notify, sdnotify.watchdog_interval(environ, os.getpid())))
+    telling = asyncio.create_task(_tell(daemon.ctx, notify))
     await stopping.wait()
     log.info("stopping")
     notify.stopping()
     notify.extend_timeout(STOPPING)
     watchdog.cancel()
+    telling.cancel()
     await daemon.stop()
+
+
+def _standing(ctx: Context) -> str:
+    return f"locked: {ctx.store.locked}" if ctx.store.locked else "handing out tokens"
+
+
+async def _tell(ctx: Context, notify: sdnotify.Notifier) -> None:
+    """Let ``systemctl status`` show whether Keyfob is locked."""
+    with ctx.events.listen() as listener:
+        async for event in listener:
+            if event.kind in ("locked", "unlocked"):
+                notify.status(_standing(ctx))
 
 
 async def _feed_watchdog(ctx: Context, notify: sdnotify.Notifier, interval: float | None) -> None:

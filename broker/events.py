@@ -37,6 +37,8 @@ Kind = Literal[
     "backed-up",
     "adopted",
     "clock-set",
+    "unlocked",
+    "keys-rotated",
 ]
 
 # A listener that reads nothing for so many events is told that it missed some; nobody waits for it.

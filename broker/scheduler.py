@@ -14,7 +14,7 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from broker.core.timing import next_wake
 from broker.errors import KeyfobError
-from broker.usecases import device, login, refresh, registrations, steps
+from broker.usecases import device, locking, login, refresh, registrations, steps
 from broker.usecases.context import Context
 from broker.usecases.handouts import FLUSH_EVERY
 
@@ -72,13 +72,16 @@ class Scheduler:
         due = None
         self._ctx.schedule.last_tick = asyncio.get_running_loop().time()
         try:
+            locking.watch(self._ctx)
             await steps.follow(self._ctx)
             self._ctx.schedule.last_tick_at = self._ctx.clock()
             await login.expire(self._ctx)
             due = await refresh.refresh_due(self._ctx)
             polls = await device.poll_due(self._ctx)
             due = min((moment for moment in (due, polls) if moment is not None), default=None)
-            await registrations.renew_due(self._ctx)
+            if not self._ctx.store.locked:
+                with locking.working(self._ctx):
+                    await registrations.renew_due(self._ctx)
         except KeyfobError as exc:
             log.warning("the scheduler could not look for due work: %s", exc)
         except Exception:

@@ -14,13 +14,15 @@ from typing import Any
 from broker.core.trust import distrust
 from broker.errors import CannotStart
 
-KEY_SOURCES = ("file", "systemd", "command")
+KEY_SOURCES = ("file", "systemd", "secret-service", "command", "passphrase")
 LOG_LEVELS = ("debug", "info", "warning", "error")
 LOG_FORMATS = ("text", "json")
 ON_OFF = ("on", "off")
 MAX_PORT = 65535
 # More refreshes at a time than this are a stampede, whoever wishes for it.
 MAX_PLACES = 100
+# A week of idling; whoever wants longer wants none.
+MAX_IDLE = 7 * 24 * 60
 # Fewer would not tell of a day; more would take longer to verify than a request may.
 LEAST_ENTRIES, MOST_ENTRIES = 100, 1_000_000
 
@@ -46,6 +48,13 @@ def _places(text: str) -> int:
     if not 1 <= places <= MAX_PLACES:
         raise ValueError
     return places
+
+
+def _idle(text: str) -> int:
+    minutes = int(text)
+    if not 0 <= minutes <= MAX_IDLE:
+        raise ValueError
+    return minutes
 
 
 def _entries(text: str) -> int:
@@ -89,6 +98,12 @@ class Settings:
     )
     key_file: Path = setting(_path, "the key file, for key_source = file; made 0600 on the first start", "a path")
     key_command: str = setting(str, "a command that prints the key, for key_source = command; no shell", "a command")
+    lock_after_idle: int = setting(
+        _idle,
+        "lock after so many minutes in which no program got a token and nobody did anything; 0: never",
+        "0 to 10080",
+    )
+    lock_on_sleep: str = setting(_one_of(*ON_OFF), "lock when the machine has slept", f"one of {', '.join(ON_OFF)}")
     ca_file: Path | None = setting(_path, "extra CA certificates (PEM) for outgoing TLS", "a path")
     http_proxy: str = setting(str, "proxy for outgoing requests; no proxy variable is read", "http://HOST:PORT")
     refreshes_per_issuer: int = setting(
@@ -181,6 +196,8 @@ def _defaults(home: Path, environ: Mapping[str, str], state_dir: Path | None) ->
         "key_source": "file",
         "key_file": home / ".config/keyfob/key",
         "key_command": "",
+        "lock_after_idle": 0,
+        "lock_on_sleep": "off",
         "ca_file": None,
         "http_proxy": "",
         "refreshes_per_issuer": 2,

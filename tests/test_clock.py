@@ -1,6 +1,6 @@
 """The steady clock: what it makes of a wall clock that is set, that drifts, or that cannot be right."""
 
-from broker.clock import EARLIEST, STEP, SteadyClock, boottime
+from broker.clock import EARLIEST, STEP, SteadyClock, boottime, slept
 
 NOW = 1_800_000_000.0
 
@@ -87,3 +87,8 @@ def test_a_sleep_between_two_readings_is_no_step() -> None:
 def test_the_boot_clock_is_the_kernels() -> None:
     """It never goes back."""
     assert 0 < boottime() <= boottime()
+
+
+def test_the_machines_sleep_is_counted_by_the_kernel() -> None:
+    """It is what the boot clock has and the monotonic one has not: the same a moment later, and never negative."""
+    assert -0.01 < slept() <= slept() + 0.01

@@ -231,11 +231,12 @@ def test_words_of_settings() -> None:
     told = {row[0]: row[4] for row in rows(section("configuration.md", "Settings of the daemon"))}
     for key, words in (
         ("key_source", settings.KEY_SOURCES),
+        ("lock_on_sleep", settings.ON_OFF),
         ("notify_desktop", settings.ON_OFF),
         ("log", settings.LOG_LEVELS),
         ("log_format", settings.LOG_FORMATS),
     ):
-        assert tuple(re.findall(r"`(\w+)`", f"`{told[key]}`".replace("``", "`"))) == words
+        assert tuple(re.findall(r"`([\w-]+)`", f"`{told[key]}`".replace("``", "`"))) == words
 
 
 def test_client_variables() -> None:

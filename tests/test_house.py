@@ -23,6 +23,7 @@ REVEALING = {
     "oauth/reply.py": "an answer is parsed, and an error text is rid of the secrets that it repeats",
     "oauth/wire.py": "a token proves who revokes it",
     "store/logins.py": "a state is hashed, and a person's authorization URL is opened again",
+    "store/passphrase.py": "a passphrase is normalised and becomes a key",
     "store/providers.py": "what manages a registration is sealed as one text, and opened again",
     "store/seal.py": "what is to be sealed is encrypted",
     "store/shelf.py": "an answer is written as an entry of the emergency journal, to be sealed",

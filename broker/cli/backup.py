@@ -16,7 +16,9 @@ from broker.errors import InvalidRequest
 KEYS = {
     "file": "the file {key_file}",
     "systemd": "the systemd credential keyfob-key",
+    "secret-service": "the item 'Keyfob key for ...' in the desktop's keyring",
     "command": "what KEYFOB_KEY_COMMAND prints",
+    "passphrase": "made of your passphrase, which is written down nowhere",
 }
 
 

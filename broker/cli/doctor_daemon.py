@@ -95,7 +95,7 @@ def _state(status: dict[str, Any]) -> Iterator[Finding]:
     if status["state"] == "ok":
         yield Finding("state", "ok", "The database answers, and the secrets can be opened.")
     for reason in status["reasons"]:
-        step = "Mend that, then restart the daemon." if status["state"] == "locked" else ""
+        step = "Mend that, then: keyfob unlock" if status["state"] == "locked" and "keyfob unlock" not in reason else ""
         yield Finding("state", "trouble", f"The daemon is {status['state']}: {reason}", step)
 
 

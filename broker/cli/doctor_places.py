@@ -4,6 +4,7 @@ Called by ``doctor``, whether a daemon runs or not. Nothing is changed, no comma
 provider is asked.
 """
 
+import importlib.util
 import os
 import shlex
 import shutil
@@ -117,6 +118,13 @@ def _key(settings: Settings, database: Path) -> Finding:
             if problem:
                 return Finding("key", "trouble", f"The key command {problem}.", "Mend KEYFOB_KEY_COMMAND.")
             return Finding("key", "ok", "It comes from a command, which was not run: it may ask you something.")
+        case "secret-service":
+            if importlib.util.find_spec("secretstorage") is None:
+                step = "Install it beside Keyfob: pip install 'keyfob[secret-service]' (or secretstorage)."
+                return Finding("key", "trouble", "The package for the Secret Service is not installed.", step)
+            return Finding("key", "ok", "It is in the desktop's keyring, which was not asked.")
+        case "passphrase":
+            return Finding("key", "ok", "It is made of a passphrase, which is in no file.")
         case _:
             return Finding("key", "ok", "systemd hands it to the service; from here it cannot be seen.")
 

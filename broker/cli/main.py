@@ -33,6 +33,9 @@ VERBS = {
     "audit": ("audit", "show who got which token when, and what was done; --verify checks it"),
     "status": ("status", "show how the daemon is"),
     "doctor": ("doctor", "look at everything, and say what to do"),
+    "lock": ("lock", "hand out nothing until it is unlocked"),
+    "unlock": ("unlock", "ask for the key again, or take the passphrase"),
+    "key": ("key", "make new keys for everything that is sealed"),
     "healthcheck": ("healthcheck", "exit 0 while the daemon answers, else 1"),
     "backup": ("backup", "copy the database, whether the daemon runs or not"),
     "restore": ("restore", "put a backup in the place of the database"),
@@ -69,6 +72,9 @@ Look after it
   status                   how the daemon is
   audit                    who got which token when, and what was done
   doctor                   look at everything, and say what to do
+  lock                     hand out nothing until it is unlocked
+  unlock                   ask for the key again, or take the passphrase
+  key rotate               make new keys for everything that is sealed
   healthcheck              exit 0 while the daemon answers, else 1
   backup FILE              copy the database, whether the daemon runs or not
   restore FILE             put a backup in the place of the database

@@ -70,8 +70,12 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _key(read: Settings) -> KeySource:
+def _key(read: Settings) -> KeySource | None:
     from broker.store.keys import key_source
+    from broker.store.store import database_path
+
+    if read.key_source == "passphrase":
+        return None  # whoever restores is not asked for it here: the daemon will ask
 
     credentials = os.environ.get("CREDENTIALS_DIRECTORY")
     return key_source(
@@ -79,4 +83,5 @@ def _key(read: Settings) -> KeySource:
         file=read.key_file,
         command=read.key_command,
         credentials_dir=Path(credentials) if credentials else None,
+        database=database_path(read.database_url),
     )

@@ -4,7 +4,6 @@ Part of ``Store``; what changes tokens is in ``refreshes``. Nothing here opens a
 accounts can be shown while the store is locked.
 """
 
-import hmac
 import uuid
 from collections.abc import Callable
 from functools import partial
@@ -31,6 +30,7 @@ from broker.store.account_rows import (
 from broker.store.engine import after_commit
 from broker.store.memory import Row
 from broker.store.providers import opened_client
+from broker.store.seal import Sealer
 from broker.store.shelf import Shelf
 from broker.store.vault import SEALED, changed
 
@@ -65,6 +65,15 @@ def uuid_of(tx: Connection, name: str) -> str:
     if found is None:
         raise UnknownAccount(f"There is no account '{name}'.", "See: keyfob accounts")
     return str(found)
+
+
+def binding(sealer: Sealer, owner: str, client: str, destination: Destination, renewal: Renewal) -> bytes:
+    """Authenticate which client's secret an account may send, where to (RFC 9700 4.4.2), and what it may sign."""
+    there = destination
+    parts = (owner, client, there.issuer, there.token_endpoint, there.client_id)
+    if renewal == BY_REFRESH_TOKEN:  # as it was before schema 0004
+        return sealer.mac("account|v1", *parts)
+    return sealer.mac("account|v2", *parts, renewal.by, renewal.subject, renewal.audience)
 
 
 class Accounts(Shelf):
@@ -207,8 +216,8 @@ class Accounts(Shelf):
             if row is None:
                 raise UnknownAccount(f"There is no account '{account.name}'.", "See: keyfob accounts")
             owner = row["client"] or ""
-            expected = self._binding(account.uuid, owner, account.destination, account.renewal)
-            if not hmac.compare_digest(expected, row["binding"]):
+            there, renewal = account.destination, account.renewal
+            if not self._vault.proves(row["binding"], lambda key: binding(key, account.uuid, owner, there, renewal)):
                 raise changed(f"account '{account.name}'")
             if not owner:
                 raise Misconfigured(f"Account '{account.name}' has no client: its token was pasted.", "Log in again.")
@@ -286,12 +295,7 @@ class Accounts(Shelf):
         )
 
     def _binding(self, owner: str, client: str, destination: Destination, renewal: Renewal) -> bytes:
-        """Authenticate which client's secret this account may send, where to (RFC 9700 4.4.2), and what it may sign."""
-        there = destination
-        parts = (owner, client, there.issuer, there.token_endpoint, there.client_id)
-        if renewal == BY_REFRESH_TOKEN:  # as it was before schema 0004
-            return self._vault.sealer.mac("account|v1", *parts)
-        return self._vault.sealer.mac("account|v2", *parts, renewal.by, renewal.subject, renewal.audience)
+        return binding(self._vault.sealer, owner, client, destination, renewal)
 
     def _present(self, tx: Connection, owner: str) -> Account:
         """Return the account as this transaction leaves it."""

@@ -96,7 +96,7 @@ class Audit(Shelf):
     @contextmanager
     def _recording(self, tx: Connection) -> Iterator[Chain | None]:
         """Open the chain for one transaction; None while there is no key, and then what is written has no seal."""
-        if self._vault.locked:
+        if not self._vault.holds_key:
             self._unsealed = True
             yield None
             prune_unsealed(tx, self._most_entries)
@@ -122,9 +122,10 @@ class Audit(Shelf):
             Locked: there is no key to check it with.
             StoreUnavailable: SQLite refused.
         """
-        # What is known of the end is taken first: what is added meanwhile is in the snapshot, or is not asked about.
-        sealer, told, unsealed = self._vault.sealer, self._told, self._unsealed
-        return await self._db.snapshot(lambda connection: verify.verify(connection, sealer, told, unsealed=unsealed))
+        async with self._turn:
+            # What is known of the end is taken first: what is added meanwhile is in the snapshot, or not asked for.
+            sealer, told, unsealed = self._vault.sealer, self._told, self._unsealed
+            return await self._db.snapshot(lambda tx: verify.verify(tx, sealer, told, unsealed=unsealed))
 
     async def last_noted(self, account_uuid: str, action: str) -> tuple[float, str] | None:
         """Return when an action was last recorded of an account, and its detail; None where it never was.

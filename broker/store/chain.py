@@ -5,6 +5,9 @@ whoever can write the database and has no key can take nothing out of the chain,
 without a trace. The head tells where the chain begins and ends. It is written in the transaction of each entry, and
 what it says of the end is repeated in the fence and in memory: an older head that is put back is behind them.
 
+A rotation of the master key seals no entry anew: the key that sealed those so far is kept under the new one, and the
+head, and then the next entry, hold them as they are. So a seal never changes, and the old key alone can change nothing.
+
 Nothing is mended in silence. Where the head cannot be believed, or entries are missing at the end, the chain goes on
 with a gap that stays to be found until the entries around it are pruned.
 """
@@ -19,7 +22,7 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 
 from broker.store import tables as t
 from broker.store.memory import Row
-from broker.store.seal import Sealer
+from broker.store.seal import Broken, Sealer, Stamp
 
 # Takes the place of a seal before the first entry. Only the entry with number 1 has nothing before it.
 GENESIS = bytes(32)
@@ -59,7 +62,7 @@ class Head:
     counts: bytes
 
 
-def seal_of(sealer: Sealer, before: bytes, number: int, values: Sequence[object]) -> bytes:
+def seal_of(sealer: Stamp, before: bytes, number: int, values: Sequence[object]) -> bytes:
     """Return the seal of an entry, given its :data:`FIELDS`."""
     return sealer.audit_mac("entry|v1", before.hex(), str(number), *map(_text, values))
 
@@ -119,6 +122,7 @@ class Chain:
     def __init__(self, tx: Connection, sealer: Sealer, told: int) -> None:
         self._tx = tx
         self.sealer = sealer
+        self._trusted = True
         row = tx.execute(select(t.audit_head)).one_or_none()
         newest: int = tx.execute(select(func.max(t.audit.c.link))).scalar_one() or 0
         if row is not None:
@@ -131,6 +135,7 @@ class Chain:
             old = tx.execute(select(func.max(t.audit.c.id))).scalar_one() or 0
             self.head, self._next = Head(1, GENESIS, 0, GENESIS, old, digest([])), 1
             return
+        self._trusted = False
         # A beginning other than 1 with nothing before it is what ``verify`` knows a lost head by.
         self._next = max(told, newest, 1) + 1
         self.head = Head(self._next, GENESIS, self._next - 1, GENESIS, 0, digest(growing(tx).items()))
@@ -182,6 +187,33 @@ class Chain:
         before = self._tx.execute(below).scalar_one_or_none()
         self._tx.execute(delete(t.audit).where(t.audit.c.link < first))
         self.head = replace(self.head, first=first, before=self.head.before if before is None else before)
+
+    def hand_over(self, new: Sealer) -> None:
+        """Let another master key seal from here on. What does not fit under this one does not fit afterwards either."""
+        for until, wrapped in self._tx.execute(select(t.audit_key.c.until, t.audit_key.c.wrapped)).all():
+            try:
+                anew = new.wrap_stamp(self.sealer.open_stamp(wrapped, until), until)
+            except Broken:
+                continue
+            self._tx.execute(update(t.audit_key).where(t.audit_key.c.until == until).values(wrapped=anew))
+        if (until := self._next - 1) > 0:
+            # Where nothing was sealed since the rotation before this one, the key of then stays.
+            kept = upsert(t.audit_key).values(until=until, wrapped=new.wrap_stamp(self.sealer, until))
+            self._tx.execute(kept.on_conflict_do_nothing())
+        if not self._trusted:
+            return  # what cannot be believed gets no seal that could be
+        self._tx.execute(delete(t.audit_key).where(t.audit_key.c.until < self.head.first))
+        counts = growing(self._tx)
+        fits = digest(counts.items()) == self.head.counts
+        for row in self._tx.execute(select(t.audit).where(GROWS)).mappings().all():
+            values = values_of(row)
+            if hmac.compare_digest(seal_of_count(self.sealer, values), row["hash"]):
+                counts[row["id"]] = seal = seal_of_count(new, values)
+                self._tx.execute(update(t.audit).where(t.audit.c.id == row["id"]).values(hash=seal))
+        if fits:
+            self.set_counts(digest(counts.items()))
+        self.sealer = new
+        self.save()
 
     def save(self) -> None:
         """Write the head."""

@@ -100,10 +100,11 @@ class Journal:
             self.entries = []
 
     def close(self) -> None:
-        """Close the file."""
-        if self._handle >= 0:
-            os.close(self._handle)
-            self._handle = -1
+        """Close the file; what is being written to it goes first."""
+        with self._turn:
+            if self._handle >= 0:
+                os.close(self._handle)
+                self._handle = -1
 
     def _fill(self) -> None:
         """Take the room, if there is some: later there may be none."""

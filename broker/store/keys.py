@@ -1,4 +1,4 @@
-"""Where the key comes from that opens the stored secrets: a file, a systemd credential, or a command.
+"""Where the key comes from that opens the stored secrets: a file, a systemd credential, a keyring, a command, a person.
 
 Made by ``daemon`` from the settings, used by ``Store.open``. Exactly the configured source is asked: there is no
 fallback, because a silent second choice would be a way to plant a key.
@@ -18,8 +18,11 @@ from typing import Protocol
 
 from broker.errors import CannotStart, Locked
 from broker.store.files import FILE_MODE, private_directory, sync_directory
+from broker.store.keyring import SecretServiceKey
+from broker.store.passphrase import SET, UNLOCK, UNSET, WAITS
 from broker.store.seal import KEY_BYTES
 
+KEY_SOURCES = ("file", "systemd", "secret-service", "command", "passphrase")
 CREDENTIAL = "keyfob-key"
 # A password manager that asks its agent answers in well under a second; one that waits for a person must not hold the
 # daemon's start for ever.
@@ -41,6 +44,9 @@ class KeySource(Protocol):
             Locked: it is not at hand; the detail says why and the hint what to do.
         """
 
+    def others(self) -> list[bytes]:
+        """Return further keys of this source: those that a rotation made and had no time to put in their place."""
+
     def can_create(self) -> bool:
         """Whether there is no key yet and :meth:`create` can make one."""
 
@@ -49,6 +55,20 @@ class KeySource(Protocol):
 
         Raises:
             Locked: it cannot be written.
+        """
+
+    def stage(self) -> bytes:
+        """Return a key to come, made beside the present one where the source can; it lasts when this returns.
+
+        Raises:
+            Locked: there is none to be had.
+        """
+
+    def settle(self, key: bytes) -> None:
+        """Make ``key`` the one that :meth:`load` returns, and remove what else a rotation made.
+
+        Raises:
+            Locked: it cannot be put in its place now; :meth:`others` still returns it.
         """
 
 
@@ -69,13 +89,69 @@ def parse_key(text: bytes, where: str) -> bytes:
     raise Locked(f"{where} does not hold a key.", f"A key is {FORMS}.")
 
 
+class GivenKey:
+    """What the sources have in common whose keys are made and changed elsewhere."""
+
+    def others(self) -> list[bytes]:
+        """Return none."""
+        return []
+
+    def stage(self) -> bytes:
+        """Return the key that the source gives now: whoever rotates puts a new one there first."""
+        return self.load()
+
+    def settle(self, key: bytes) -> None:
+        """Do nothing: it is where it belongs."""
+
+    def load(self) -> bytes:
+        """Return the key; each source has its own way."""
+        raise NotImplementedError
+
+
 class FileKey:
-    """A key in a file that only its owner may read."""
+    """A key in a file that only its owner may read.
+
+    While it is rotated the new one stands beside it under the name with ``.next``.
+    """
 
     name = "file"
 
     def __init__(self, path: Path) -> None:
         self.path = path
+
+    @property
+    def _next(self) -> Path:
+        return self.path.with_name(f"{self.path.name}.next")
+
+    def others(self) -> list[bytes]:
+        """Return the key that a rotation left beside the file, if it did."""
+        if not os.path.lexists(self._next):
+            return []
+        try:
+            return [FileKey(self._next).load()]
+        except Locked:
+            return []  # a draft that was cut off; the next rotation writes it anew
+
+    def stage(self) -> bytes:
+        """Write a new key beside the file, and return it."""
+        beside = FileKey(self._next)
+        try:
+            self._next.unlink(missing_ok=True)
+        except OSError as exc:
+            raise beside.unwritable(exc) from exc
+        beside.create()
+        return beside.load()
+
+    def settle(self, key: bytes) -> None:
+        """Put the key beside the file in its place, if it is that one; else remove what stands there."""
+        try:
+            if key in self.others():
+                self._next.replace(self.path)
+            else:
+                self._next.unlink(missing_ok=True)
+            sync_directory(self.path.parent)
+        except OSError as exc:
+            raise self.unwritable(exc) from exc
 
     def load(self) -> bytes:
         """Read the file, and refuse one that others could have read or written."""
@@ -134,13 +210,15 @@ class FileKey:
                 draft.unlink()
             sync_directory(self.path.parent)
         except OSError as exc:
-            raise Locked(
-                f"The key file {self.path} cannot be made: {exc.strerror}.",
-                "Make its directory writable, or set KEYFOB_KEY_FILE.",
-            ) from exc
+            raise self.unwritable(exc) from exc
+
+    def unwritable(self, exc: OSError) -> Locked:
+        """Say that the file cannot be written."""
+        hint = "Make its directory writable, or set KEYFOB_KEY_FILE."
+        return Locked(f"The key file {self.path} cannot be made: {exc.strerror}.", hint)
 
 
-class SystemdCredentialKey:
+class SystemdCredentialKey(GivenKey):
     """A key that systemd decrypts for the service (``LoadCredentialEncrypted=keyfob-key``)."""
 
     name = "systemd"
@@ -174,7 +252,7 @@ class SystemdCredentialKey:
         raise Locked("Keyfob cannot make a systemd credential.", "Make one with systemd-creds encrypt.")
 
 
-class CommandKey:
+class CommandKey(GivenKey):
     """A key that a command prints, as a password manager does."""
 
     name = "command"
@@ -212,14 +290,33 @@ class CommandKey:
         raise Locked("Keyfob cannot make a key behind a command.", f"Store one there yourself: {FORMS}.")
 
 
-def key_source(kind: str, *, file: Path, command: str, credentials_dir: Path | None) -> KeySource:
+class PassphraseKey(GivenKey):
+    """A key that a person has in mind: this source never gives one by itself."""
+
+    name = "passphrase"
+
+    def load(self) -> bytes:
+        """Refuse: a person has to say it."""
+        raise Locked(WAITS, UNLOCK)
+
+    def can_create(self) -> bool:
+        """No: a person chooses it."""
+        return False
+
+    def create(self) -> None:
+        """Refuse."""
+        raise Locked(UNSET, SET)
+
+
+def key_source(kind: str, *, file: Path, command: str, credentials_dir: Path | None, database: Path) -> KeySource:
     """Return the configured key source; nothing is read yet.
 
     Args:
-        kind: ``file``, ``systemd`` or ``command``.
+        kind: ``file``, ``systemd``, ``secret-service``, ``command`` or ``passphrase``.
         file: the key file, for ``file``.
         command: the command line, for ``command``.
         credentials_dir: ``$CREDENTIALS_DIRECTORY``, for ``systemd``.
+        database: the database's file, for ``secret-service``.
 
     Raises:
         CannotStart: ``kind`` is none of them.
@@ -229,7 +326,14 @@ def key_source(kind: str, *, file: Path, command: str, credentials_dir: Path | N
             return FileKey(file)
         case "systemd":
             return SystemdCredentialKey(credentials_dir)
+        case "secret-service":
+            return SecretServiceKey(database)
         case "command":
             return CommandKey(command)
+        case "passphrase":
+            return PassphraseKey()
         case _:
-            raise CannotStart(f"There is no key source '{kind}'.", "Set KEYFOB_KEY_SOURCE to file, systemd or command.")
+            raise CannotStart(
+                f"There is no key source '{kind}'.",
+                "Set KEYFOB_KEY_SOURCE to file, systemd, secret-service, command or passphrase.",
+            )

@@ -117,6 +117,11 @@ class Memory:
         self._names.clear()
         self._derived.clear()
 
+    def forget(self) -> None:
+        """Everything was sealed anew."""
+        self.accounts_changed()
+        self._secrets.clear()
+
     def apps_changed(self) -> None:
         """Any app or grant may have changed."""
         self.epoch += 1

@@ -3,7 +3,6 @@
 Part of ``Store``.
 """
 
-import hmac
 import json
 import uuid
 from collections.abc import Mapping
@@ -20,6 +19,7 @@ from broker.core.secret import Secret
 from broker.errors import Conflict, UnknownProvider
 from broker.providers.model import ProviderConfig
 from broker.store import tables as t
+from broker.store.seal import Sealer
 from broker.store.shelf import Shelf
 from broker.store.vault import SEALED, Vault, changed
 
@@ -29,7 +29,8 @@ REGISTRATION = "registration"
 GENERATION = 1  # a client has one secret at a time; what it replaces is deleted
 
 
-def _config(row: RowMapping) -> ProviderConfig:
+def config_of(row: RowMapping) -> ProviderConfig:
+    """Read a provider from its row."""
     return ProviderConfig(**{name: value for name, value in row.items() if name != "binding"})
 
 
@@ -106,13 +107,19 @@ def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
     return {key: _plain(value) if isinstance(value, Mapping) else value for key, value in values.items()}
 
 
+def bound(sealer: Sealer, config: ProviderConfig) -> bytes:
+    """Authenticate everything that decides where a provider's secrets go."""
+    tables = json.dumps([_plain(config.overrides), _plain(config.discovered), config.private], sort_keys=True)
+    return sealer.mac("provider|v1", config.name, config.preset, config.base_url, tables)
+
+
 class Providers(Shelf):
     """The part of ``Store`` for providers and clients."""
 
     async def providers(self) -> list[ProviderConfig]:
         """Return all configured providers by name."""
         query = select(t.provider).order_by(t.provider.c.name)
-        return [_config(row) for row in await self._db.read(lambda tx: tx.execute(query).mappings().all())]
+        return [config_of(row) for row in await self._db.read(lambda tx: tx.execute(query).mappings().all())]
 
     async def provider(self, name: str) -> ProviderConfig | None:
         """Return the provider called ``name``, or None.
@@ -125,8 +132,9 @@ class Providers(Shelf):
         row = await self._db.read(lambda tx: tx.execute(query).mappings().one_or_none())
         if row is None:
             return None
-        config = _config(row)
-        if not self._vault.locked and not hmac.compare_digest(self._bound(config), row["binding"] or b""):
+        config = config_of(row)
+        known = row["binding"] or b""
+        if self._vault.holds_key and not self._vault.proves(known, lambda sealer: bound(sealer, config)):
             raise changed(f"provider '{name}'")
         return config
 
@@ -139,15 +147,10 @@ class Providers(Shelf):
 
         def work(tx: Connection) -> None:
             for row in tx.execute(select(t.provider)).mappings().all():
-                bound = self._bound(_config(row))
-                tx.execute(update(t.provider).where(t.provider.c.name == row["name"]).values(binding=bound))
+                mac = bound(self._vault.sealer, config_of(row))
+                tx.execute(update(t.provider).where(t.provider.c.name == row["name"]).values(binding=mac))
 
         await self._db.write(work)
-
-    def _bound(self, config: ProviderConfig) -> bytes:
-        """Authenticate everything that decides where a provider's secrets go."""
-        tables = json.dumps([_plain(config.overrides), _plain(config.discovered), config.private], sort_keys=True)
-        return self._vault.sealer.mac("provider|v1", config.name, config.preset, config.base_url, tables)
 
     async def put_provider(self, config: ProviderConfig) -> None:
         """Store a provider, or replace the one of the same name, which keeps its ``created_at``.
@@ -164,11 +167,17 @@ class Providers(Shelf):
             "private": config.private,
             "created_at": config.created_at,
             "discovered_at": config.discovered_at,
-            "binding": self._bound(config),
         }
-        changes = {name: value for name, value in values.items() if name not in ("name", "created_at")}
-        statement = upsert(t.provider).values(**values).on_conflict_do_update(index_elements=["name"], set_=changes)
-        await self._db.write(lambda tx: tx.execute(statement))
+
+        def work(tx: Connection) -> None:
+            # Told here, where no rotation can come between.
+            written = values | {"binding": bound(self._vault.sealer, config)}
+            changes = {name: value for name, value in written.items() if name not in ("name", "created_at")}
+            tx.execute(
+                upsert(t.provider).values(**written).on_conflict_do_update(index_elements=["name"], set_=changes)
+            )
+
+        await self._db.write(work)
 
     async def delete_provider(self, name: str) -> None:
         """Forget a provider, its clients with their secrets, and its logins.

@@ -120,14 +120,15 @@ class Refreshes(DerivedTokens):
         Raises:
             StoreUnavailable: the journal does not take it either.
         """
-        if self._journal is None or self._fence is None:
+        journal = self._journal  # a lock may take it away meanwhile; then this one is closed
+        if journal is None or self._fence is None:
             raise StoreUnavailable("There is no emergency journal.", "See the log of the start.")
         saved = Saved(account.uuid, account.generation, raw, refresh_token)
         blob = self._vault.sealer.seal_entry(saved.written(), self._fence.line)
         self._saved.append(saved)
         try:
             async with self._at_journal:
-                await asyncio.to_thread(self._journal.append, blob)
+                await asyncio.to_thread(journal.append, blob)
         except OSError as exc:
             raise StoreUnavailable(
                 f"The emergency journal cannot be written: {exc.strerror}.", "Look at its disk."
@@ -161,11 +162,9 @@ class Refreshes(DerivedTokens):
         await self._erase_unless_needed()
 
     async def _erase_unless_needed(self) -> None:
-        if self._journal is None or self._saved:
-            return
         try:
-            async with self._at_journal:
-                if not self._saved:  # else another answer has come to stand in it meanwhile
+            async with self._at_journal:  # another answer may come to stand in it meanwhile, or a lock close it
+                if self._journal is not None and not self._saved:
                     await asyncio.to_thread(self._journal.erase)
         except OSError as exc:
             # Harmless: a generation that has passed is not taken over.

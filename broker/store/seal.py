@@ -11,6 +11,7 @@ one data key per owner; a data key seals that owner's secrets::
 import hmac
 import os
 from dataclasses import dataclass
+from typing import Any
 
 from cryptography.exceptions import InvalidTag, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, AESGCMSIV
@@ -63,12 +64,21 @@ class Binding:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """The instance record: which database this is, and its wrapped master key."""
+    """The instance record: which database this is, and its wrapped master key.
+
+    Attributes:
+        instance_id: tells this database from any other.
+        key_id: the fingerprint of the outside key.
+        generation: of the master key; it grows when there is a new one.
+        master: the master key, wrapped.
+        kdf: how the outside key is made of a passphrase, as ``passphrase`` writes it; None where it is not.
+    """
 
     instance_id: str
     key_id: str
     generation: int
     master: bytes
+    kdf: dict[str, Any] | None = None
 
 
 def _canonical(*fields: str) -> bytes:
@@ -127,12 +137,18 @@ def key_id(kek: bytes, instance_id: str) -> str:
     return _derive(kek, "broker/v1/key-id", instance_id)[:8].hex()
 
 
-def new_record(kek: bytes) -> Record:
-    """Make an instance with a fresh master key, wrapped under ``kek``."""
-    instance_id, generation = os.urandom(16).hex(), 1
+def new_record(kek: bytes, kdf: dict[str, Any] | None = None, before: Record | None = None) -> Record:
+    """Make a fresh master key, wrapped under ``kek``: of a new instance, or the next one of the instance ``before``."""
+    instance_id = os.urandom(16).hex() if before is None else before.instance_id
+    generation = 1 if before is None else before.generation + 1
     wrapping = _derive(kek, "broker/v1/wrap", instance_id)
-    master = _encrypt(GCM, wrapping, os.urandom(KEY_BYTES), "mk", instance_id, str(generation))
-    return Record(instance_id, key_id(kek, instance_id), generation, master)
+    wrapped = _encrypt(GCM, wrapping, os.urandom(KEY_BYTES), "mk", instance_id, str(generation))
+    return Record(instance_id, key_id(kek, instance_id), generation, wrapped, kdf)
+
+
+def is_key_of(kek: bytes, record: Record) -> bool:
+    """Whether ``kek`` is the outside key that the record was wrapped under."""
+    return hmac.compare_digest(key_id(kek, record.instance_id), record.key_id)
 
 
 def open_record(kek: bytes, record: Record) -> "Sealer":
@@ -148,14 +164,29 @@ def open_record(kek: bytes, record: Record) -> "Sealer":
     )
 
 
-class Sealer:
+class Stamp:
+    """A key that seals the audit: the one of the present master key, or one of a master key from before.
+
+    Attributes:
+        audit_key: that key.
+    """
+
+    def __init__(self, instance_id: str, audit: bytes) -> None:
+        self._instance = instance_id
+        self.audit_key = audit
+
+    def audit_mac(self, *fields: str) -> bytes:
+        """Return the HMAC-SHA256 that proves a part of the audit, under a key that is for nothing else."""
+        return hmac.digest(self.audit_key, _canonical(self._instance, *fields), "sha256")
+
+
+class Sealer(Stamp):
     """An opened master key: seals and opens secrets."""
 
     def __init__(self, instance_id: str, master: bytes) -> None:
-        self._instance = instance_id
+        super().__init__(instance_id, _derive(master, "broker/v1/audit", instance_id))
         self._wrapping = _derive(master, "broker/v1/data", instance_id)
         self._mac = _derive(master, "broker/v1/mac", instance_id)
-        self._audit = _derive(master, "broker/v1/audit", instance_id)
         self._journal = _derive(master, "broker/v1/journal", instance_id)
         self._algorithm = _algorithm()
 
@@ -196,6 +227,14 @@ class Sealer:
         """Return the HMAC-SHA256 that proves that plain columns are as Keyfob wrote them."""
         return hmac.digest(self._mac, _canonical(self._instance, *fields), "sha256")
 
-    def audit_mac(self, *fields: str) -> bytes:
-        """Return the HMAC-SHA256 that proves a part of the audit, under a key that is for nothing else."""
-        return hmac.digest(self._audit, _canonical(self._instance, *fields), "sha256")
+    def wrap_stamp(self, former: Stamp, until: int) -> bytes:
+        """Wrap the key that sealed the audit up to entry ``until``, so that its seals can be checked later."""
+        return _encrypt(GCM, self._wrapping, former.audit_key, "aud", self._instance, str(until))
+
+    def open_stamp(self, wrapped: bytes, until: int) -> Stamp:
+        """Open what :meth:`wrap_stamp` made.
+
+        Raises:
+            Broken: it was changed, or belongs to other entries.
+        """
+        return Stamp(self._instance, _decrypt(self._wrapping, wrapped, "aud", self._instance, str(until)))

@@ -59,6 +59,9 @@ class Shelf:
     _journal: Journal | None = None
     # What stands in the journal and is not in the database yet.
     _saved: list[Saved]
+    # One passphrase at a time: each try costs 64 MiB, and has to see how the one before it ended. Whoever needs one key
+    # for long (a check of the audit) holds it too, against a rotation.
+    _turn: asyncio.Lock
     # Held while the journal is written to or emptied, each in one go with the look at what stands in it.
     _at_journal: asyncio.Lock
     _memory: Memory

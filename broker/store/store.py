@@ -10,11 +10,11 @@ from functools import partial
 from pathlib import Path
 from typing import Self
 
-from sqlalchemy import Connection, func, insert, make_url, select, update
+from sqlalchemy import Connection, func, make_url, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.exc import ArgumentError
 
-from broker.errors import CannotStart, Locked, StoreUnavailable
+from broker.errors import CannotStart, StoreUnavailable
 from broker.store import journal
 from broker.store import tables as t
 from broker.store.apps import AppRow, Apps
@@ -23,12 +23,14 @@ from broker.store.engine import Database
 from broker.store.fence import Fence, why_copied
 from broker.store.journal import Journal
 from broker.store.keys import KeySource
+from broker.store.locking import begin, open_by, record_of
 from broker.store.logins import Logins, TakenLogin
 from broker.store.memory import Memory
-from broker.store.migrate import RESTORE, prepare
+from broker.store.migrate import prepare
 from broker.store.providers import Providers
 from broker.store.refreshes import Refreshes
-from broker.store.seal import Broken, Record, key_id, new_record, open_record
+from broker.store.rotation import Rotated, Rotation
+from broker.store.seal import Broken
 from broker.store.shelf import Saved
 from broker.store.tally import Count
 from broker.store.times import Times
@@ -37,7 +39,7 @@ from broker.store.verify import Break, Verdict
 
 log = logging.getLogger(__name__)
 
-__all__ = ["AppRow", "AuditEntry", "Break", "Count", "Store", "TakenLogin", "Verdict"]
+__all__ = ["AppRow", "AuditEntry", "Break", "Count", "Rotated", "Store", "TakenLogin", "Verdict"]
 
 
 def database_path(url: str) -> Path:
@@ -57,17 +59,15 @@ def database_path(url: str) -> Path:
     return Path(name)
 
 
-class Store(Refreshes, Providers, Logins, Apps, Audit, Times):
+class Store(Refreshes, Providers, Logins, Apps, Audit, Times, Rotation):
     """Accounts, providers, clients, logins, apps and the record, in one SQLite file.
 
     Attributes:
-        key_name: the kind of the key source.
-        instance_id: tells this database from any other; empty while the first key is missing.
         copied: why this is not the database that was last in use here; empty where it is. Then the refresh tokens in
             it may have been spent, so what may be done with them is to be settled before :meth:`adopt`.
     """
 
-    def __init__(self, database: Database, vault: Vault, key_name: str, instance_id: str) -> None:
+    def __init__(self, database: Database, vault: Vault, key: KeySource, instance_id: str) -> None:
         self._db = database
         self._vault = vault
         self._memory = Memory()
@@ -75,19 +75,10 @@ class Store(Refreshes, Providers, Logins, Apps, Audit, Times):
         self._saved = []
         self._most_entries = MOST_ENTRIES
         self._at_journal = asyncio.Lock()
-        self.key_name = key_name
+        self._turn = asyncio.Lock()
+        self.key = key
         self.instance_id = instance_id
         self.copied = ""
-
-    @property
-    def locked(self) -> str:
-        """Why no secret can be opened; empty while they can."""
-        return self._vault.locked
-
-    @property
-    def locked_hint(self) -> str:
-        """What to do about it; empty while it is not locked."""
-        return self._vault.hint
 
     @classmethod
     async def open(cls, url: str, *, key: KeySource, now: float, most_entries: int = MOST_ENTRIES) -> Self:
@@ -108,12 +99,12 @@ class Store(Refreshes, Providers, Logins, Apps, Audit, Times):
         await asyncio.to_thread(prepare, path, now)
         database = Database(path)
         try:
-            record = await database.read(_record)
+            record = await database.read(record_of)
             if record is None:
-                record, vault = await _begin(database, key, now)
+                record, vault = await begin(database, key, now)
             else:
-                vault = await _unlock(key, record)
-            store = cls(database, vault, key.name, record.instance_id if record else "")
+                vault = await open_by(key, record)
+            store = cls(database, vault, key, record.instance_id if record else "")
             store._most_entries = most_entries
             if record is not None:
                 await store._look_at_fence()
@@ -146,6 +137,12 @@ class Store(Refreshes, Providers, Logins, Apps, Audit, Times):
         self._fence, self.copied = fence, ""
         await asyncio.to_thread(self._take_journal)
 
+    async def _awaken(self) -> None:
+        if self._fence is None:
+            await self._look_at_fence()
+        else:
+            await asyncio.to_thread(self._take_journal)
+
     async def _look_at_fence(self) -> None:
         line, sequence, _ = await self._db.read(_position)
         self.copied = await asyncio.to_thread(why_copied, self._db.path, line, sequence)
@@ -156,7 +153,7 @@ class Store(Refreshes, Providers, Logins, Apps, Audit, Times):
             await self.bind_providers()
             await self.adopt()
         elif line is None:
-            return  # nothing can be sent, so nothing can be spent; the next start looks again
+            return  # nothing can be sent, so nothing can be spent; whoever unlocks looks again
         else:
             self._fence = await asyncio.to_thread(Fence.take, self._db.path, line, sequence)
             self._told = self._fence.audit
@@ -223,55 +220,7 @@ class Store(Refreshes, Providers, Logins, Apps, Audit, Times):
             await self._db.truncate()
 
 
-def _record(tx: Connection) -> Record | None:
-    row = tx.execute(select(t.instance)).one_or_none()
-    return None if row is None else Record(row.instance_id, row.key_id, row.master_generation, row.master)
-
-
 def _position(tx: Connection) -> tuple[str | None, int, int]:
     """Return the database's line, how far it has come, and how far its audit."""
     row = tx.execute(select(t.instance.c.line, t.instance.c.sequence)).one()
     return row.line, row.sequence, tx.execute(select(t.audit_head.c.last)).scalar_one_or_none() or 0
-
-
-async def _begin(database: Database, key: KeySource, now: float) -> tuple[Record | None, Vault]:
-    """Give a new database its instance record, making the key if the source can and has none."""
-    if await database.read(lambda tx: tx.execute(select(t.data_key.c.owner).limit(1)).first()):
-        return None, Vault(None, "The database has secrets, but no record of their master key.", RESTORE)
-    try:
-        if await asyncio.to_thread(key.can_create):
-            await asyncio.to_thread(key.create)
-        record = new_record(kek := await asyncio.to_thread(key.load))
-    except Locked as exc:
-        return None, Vault(None, exc.detail, exc.hint)
-    await database.write(
-        lambda tx: tx.execute(
-            insert(t.instance).values(
-                id=1,
-                instance_id=record.instance_id,
-                key_id=record.key_id,
-                master_generation=record.generation,
-                master=record.master,
-                created_at=now,
-            )
-        )
-    )
-    return record, Vault(open_record(kek, record))
-
-
-async def _unlock(key: KeySource, record: Record) -> Vault:
-    """Open the master key, or say why it stays closed. Never makes a key: there is data under another one."""
-    try:
-        kek = await asyncio.to_thread(key.load)
-    except Locked as exc:
-        return Vault(None, exc.detail, exc.hint)
-    if key_id(kek, record.instance_id) != record.key_id:
-        return Vault(
-            None,
-            "The key is not the one that this database was sealed with.",
-            "Put back the key that belongs to it; a new key cannot open old secrets.",
-        )
-    try:
-        return Vault(open_record(kek, record))
-    except Broken:
-        return Vault(None, "The record of the master key was changed outside Keyfob.", RESTORE)

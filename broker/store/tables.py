@@ -20,7 +20,7 @@ from sqlalchemy import (
 
 # The newest migration. Compared with the database's own at every start, so that Alembic is imported only when there is
 # something to do; a test holds it equal to the newest file.
-REVISION = "0006"
+REVISION = "0007"
 
 metadata = MetaData()
 
@@ -35,6 +35,9 @@ instance = Table(
     Column("created_at", Float, nullable=False),
     Column("sequence", Integer, nullable=False, server_default="0"),  # how often a refresh token was sent or replaced
     Column("line", String),  # what the fence beside the database calls it; none before it has one: see fence.py
+    Column("kdf", JSON),  # how the key is made of a passphrase: see passphrase.py; none where it comes from elsewhere
+    Column("unlock_failures", Integer, nullable=False, server_default="0"),  # wrong passphrases in a row
+    Column("unlock_failed_at", Float, nullable=False, server_default="0"),
 )
 
 pulse = Table(
@@ -233,6 +236,14 @@ audit = Table(
 )
 # Counts that still grow, and what has no seal.
 Index("audit_unlinked", audit.c.account_uuid, audit.c.app, sqlite_where=audit.c.link.is_(None))
+
+# The keys that sealed the audit before a rotation of the master key: see chain.py.
+audit_key = Table(
+    "audit_key",
+    metadata,
+    Column("until", Integer, primary_key=True),  # the number of the last entry that it sealed
+    Column("wrapped", LargeBinary, nullable=False),  # under the present master key
+)
 
 audit_head = Table(
     "audit_head",

@@ -3,7 +3,10 @@
 Used by the noun modules inside their transactions.
 """
 
+import contextlib
+import hmac
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy import Connection, delete, insert, select
@@ -29,14 +32,59 @@ class Vault:
     """The sealer of this database, or the reason why there is none.
 
     Attributes:
-        locked: why no secret can be opened or sealed; empty while they can.
+        locked: why nothing may be handed out; empty while it may. The key may still be here then, for what is in the
+            air: see :attr:`holds_key`.
         hint: what to do about it.
     """
 
     def __init__(self, sealer: Sealer | None, locked: str = "", hint: str = "") -> None:
         self._sealer = sealer
+        # The one before a rotation: for rows that were read just before it and are opened just after it.
+        self._former: Sealer | None = None
+        # The one after it, for rows that are read before the writer has heard that they are durable.
+        self._coming: Sealer | None = None
         self.locked = locked
         self.hint = hint
+
+    def lock(self, why: str, hint: str) -> None:
+        """Say that nothing may be handed out any more; the key stays until :meth:`drop_key`."""
+        self.locked, self.hint = why, hint
+
+    def unlock(self, sealer: Sealer) -> None:
+        """Take the opened master key."""
+        self._sealer, self.locked, self.hint = sealer, "", ""
+
+    def drop_key(self) -> None:
+        """Forget the opened master key. Python cannot wipe memory: it is gone once that is used again."""
+        self._sealer = self._former = self._coming = None
+
+    def expect(self, sealer: Sealer | None) -> None:
+        """Be ready to open what a rotation seals, from before its commit on; None where that has ended."""
+        self._coming = sealer
+
+    def rotate(self, sealer: Sealer) -> None:
+        """Take the new master key; the one before opens what was read already, until :meth:`drop_former`."""
+        self._sealer, self._former = sealer, self._sealer
+
+    def drop_former(self) -> None:
+        """Forget the master key from before a rotation."""
+        self._former = None
+
+    def proves(self, stored: bytes, mac: Callable[[Sealer], bytes]) -> bool:
+        """Whether what ``mac`` authenticates is as it was when ``stored`` was written.
+
+        Raises:
+            Locked: there is no key to tell with.
+        """
+        return any(hmac.compare_digest(mac(sealer), stored) for sealer in self._sealers())
+
+    def _sealers(self) -> list[Sealer]:
+        return [self.sealer, *(other for other in (self._former, self._coming) if other is not None)]
+
+    @property
+    def holds_key(self) -> bool:
+        """Whether the opened master key is here."""
+        return self._sealer is not None
 
     @property
     def sealer(self) -> Sealer:
@@ -98,14 +146,14 @@ class Vault:
             Locked: there is no key.
             SecretChanged: the row, its key or its destination was changed behind Keyfob's back.
         """
-        sealer = self.sealer
+        sealers = self._sealers()
         if row["secret_uuid"] is None:
             raise changed(whose)
         binding = Binding(owner, row["secret_uuid"], kind, generation, destination, client)
-        try:
-            return sealer.open(row["sealed"], binding, row["key_generation"], row["wrapped"])
-        except Broken as exc:
-            raise changed(whose) from exc
+        for sealer in sealers:
+            with contextlib.suppress(Broken):
+                return sealer.open(row["sealed"], binding, row["key_generation"], row["wrapped"])
+        raise changed(whose)
 
     @staticmethod
     def drop(tx: Connection, owner: str, kind: str, *which: object) -> None:

@@ -3,6 +3,7 @@
 Called by ``audit`` in a thread of its own, on a snapshot. Entries are read one after the other, however many there are.
 """
 
+import contextlib
 import hmac
 import sqlite3
 from collections.abc import Iterator
@@ -10,13 +11,14 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from broker.store.chain import DAMAGED, FIELDS, GENESIS, Head, digest, seal_of, seal_of_count, seal_of_head
-from broker.store.seal import Sealer
+from broker.store.seal import Broken, Sealer, Stamp
 
 Kind = Literal["head", "missing", "changed", "moved", "added", "cut", "damaged"]
 _FIELDS = ", ".join(FIELDS)
 _HEAD = "SELECT first, before, last, hash, old, counts, mac FROM audit_head"
 _LINKED = f"SELECT link, hash, {_FIELDS} FROM audit WHERE link IS NOT NULL ORDER BY link"  # noqa: S608 -- our own names
 _COUNTS = f"SELECT hash, {_FIELDS} FROM audit WHERE link IS NULL AND hash IS NOT NULL ORDER BY id"  # noqa: S608 -- the same
+_KEYS = "SELECT until, wrapped FROM audit_key ORDER BY until"
 _NO_SEAL = "SELECT count(*) FROM audit WHERE link IS NULL AND hash IS NULL AND id"
 
 
@@ -102,6 +104,8 @@ class _Walk:
         self._connection = connection
         self._sealer = sealer
         self._head = head
+        # The keys from before rotations, each with the number of the last entry that it sealed.
+        self._former = list(_former(connection, sealer))
         # The number that comes next, and the seal before it.
         self._next, self._before = head.first, head.before
         self._seen = Verdict()
@@ -154,7 +158,8 @@ class _Walk:
         return None
 
     def _fits(self, seal: object, values: list[Any]) -> bool:
-        return _same(seal_of(self._sealer, self._before, self._next, values), seal)
+        by: Stamp = next((stamp for until, stamp in self._former if self._next <= until), self._sealer)
+        return _same(seal_of(by, self._before, self._next, values), seal)
 
     def _elsewhere(self, link: int) -> int | None:
         """Return the number under which the entry stands that belongs here; None where it is nowhere."""
@@ -190,6 +195,12 @@ class _Walk:
         self._seen = replace(self._seen, unsealed=waiting)
         if waiting and not expected:
             yield Break("added", None, f"Without a seal: {waiting}. Keyfob did not write that while it had its key.")
+
+
+def _former(connection: sqlite3.Connection, sealer: Sealer) -> Iterator[tuple[int, Stamp]]:
+    for until, wrapped in connection.execute(_KEYS):
+        with contextlib.suppress(Broken):  # then the entries that it sealed do not fit
+            yield until, sealer.open_stamp(wrapped, until)
 
 
 def _same(expected: bytes, found: object) -> bool:

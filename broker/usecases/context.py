@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from broker.core.login import DevicePrompt
+from broker.errors import InvalidRequest
 from broker.events import Event, Events, Kind
 from broker.oauth.http import Http
 from broker.oauth.idtoken import Jwks
 from broker.oauth.wire import Answered
+from broker.store.keys import KeySource
 from broker.store.store import Store, TakenLogin
 from broker.usecases.flights import Flights
 from broker.usecases.handouts import Handouts
@@ -75,6 +77,31 @@ class Poll:
     answer: tuple[TakenLogin, Answered, Moment] | None = None
 
 
+def _no_source(kind: str) -> KeySource:
+    raise InvalidRequest(f"There is no key source '{kind[:50]}' here.")
+
+
+@dataclass(slots=True)
+class Latch:
+    """When Keyfob locks by itself, and what it still waits for before it forgets the key.
+
+    Attributes:
+        idle: seconds without use after which it locks; 0: never.
+        on_sleep: it locks when the machine has slept.
+        used_at: when it was last used, by :meth:`Context.steady`.
+        slept: for how long the machine had slept when somebody last looked, seconds.
+        work: what may bring an answer that has to be sealed, beside refreshes and logins; each ends with its work.
+        forgetting: the task that forgets the key once all that has ended.
+    """
+
+    idle: float = 0.0
+    on_sleep: bool = False
+    used_at: float = 0.0
+    slept: float = 0.0
+    work: set[asyncio.Future[None]] = field(default_factory=set)
+    forgetting: asyncio.Task[None] | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
     """The collaborators of every story.
@@ -101,6 +128,9 @@ class Context:
         ration: how often Keyfob registers itself, and asks again where it was refused.
         handouts: what was handed out and is not written down yet.
         schedule: what the scheduler is up to.
+        latch: when it locks by itself, and what that waits for.
+        source: makes a key source of its kind, as the settings describe it.
+        slept: tells for how many seconds the machine has slept, all in all.
         doors: door name -> where it listens.
         wake: tells the scheduler that something became due sooner.
     """
@@ -125,6 +155,9 @@ class Context:
     ration: Ration = field(default_factory=Ration)
     handouts: Handouts = field(default_factory=Handouts)
     schedule: Schedule = field(default_factory=Schedule)
+    latch: Latch = field(default_factory=Latch)
+    source: Callable[[str], KeySource] = _no_source
+    slept: Callable[[], float] = lambda: 0.0
     doors: dict[str, str] = field(default_factory=dict)
     wake: asyncio.Event = field(default_factory=asyncio.Event)
 

@@ -78,6 +78,7 @@ class Flights:
         wishes: account uuid -> what the token of that task is to carry; None for the account's own.
         denied: account uuid and wish -> until when it is not asked for again, epoch seconds, and why.
         grounded: no new flight begins; set when the daemon stops.
+        held: no new flight begins for a while: the keys are being changed.
         leaving: uuids of the accounts that are being logged out: what a flight brought now would not be revoked.
         resting: account uuid -> when its next flight may begin by itself, after one that broke and left no trace in
             the row; epoch seconds.
@@ -85,6 +86,7 @@ class Flights:
         awaited: uuids of the accounts that an app waits for now.
         begun: account uuid -> its place in the order in which all flights were begun.
         expiring: uuids of the accounts whose lost answer can be asked for again, but not for long.
+        flying: uuids of the accounts whose request is sent, or about to be; they are told from what a crash left open.
         unsettled: what the last run left open is not settled yet; until it is, no flight begins.
         settling: held while it is being settled.
     """
@@ -95,12 +97,14 @@ class Flights:
     wishes: dict[str, Wish | None] = field(default_factory=dict)
     denied: dict[str, tuple[float, str]] = field(default_factory=dict)
     grounded: bool = False
+    held: bool = False
     leaving: set[str] = field(default_factory=set)
     resting: dict[str, float] = field(default_factory=dict)
     throttled: dict[str, float] = field(default_factory=dict)
     awaited: set[str] = field(default_factory=set)
     begun: dict[str, int] = field(default_factory=dict)
     expiring: set[str] = field(default_factory=set)
+    flying: set[str] = field(default_factory=set)
     unsettled: bool = False
     settling: asyncio.Lock = field(default_factory=asyncio.Lock)
     _count: int = 0

@@ -22,7 +22,7 @@ from broker.core.account import (
 from broker.core.policy import Ask, Caller, Denied, Narrow, Owner
 from broker.core.secret import Secret
 from broker.core.token import Token, Wish
-from broker.errors import InvalidRequest, KeyfobError, UnknownAccount
+from broker.errors import InvalidRequest, KeyfobError, Locked, UnknownAccount
 from broker.oauth import idtoken
 from broker.usecases import again, apps, derived, login, newlogin, refresh
 from broker.usecases.context import Context
@@ -312,6 +312,9 @@ def _decide(caller: Caller, ask: Ask, account: Account, now: float) -> policy.Al
 def _handed_out(
     ctx: Context, caller: Caller, account: Account, held: Held, now: float, wish: Wish | None = None
 ) -> Ready:
+    if ctx.store.locked:  # it was locked while this was on its way
+        raise Locked(ctx.store.locked, ctx.store.locked_hint)
+    ctx.latch.used_at = ctx.steady()
     ctx.handouts.count(account, caller.name, now)
     ctx.publish("handed-out", account.name, app=caller.name, generation=account.generation)
     resource, audience = (account.resource, account.audience) if wish is None else (wish.resource, wish.audience)

@@ -10,13 +10,21 @@ from broker.core import account as transitions
 from broker.core.account import Account, Identity
 from broker.core.secret import Secret
 from broker.core.token import Grant, Wish
-from broker.errors import KeyfobError, ProviderUnavailable
+from broker.errors import (
+    InvalidRequest,
+    KeyfobError,
+    ProviderUnavailable,
+    SecretChanged,
+    StoreUnavailable,
+    UnknownProvider,
+)
 from broker.oauth import idtoken, wire
 from broker.oauth.grant import BadReply, Unreadable, read_grant
 from broker.providers.model import Provider
 from broker.providers.rules import ReplyRules
 from broker.usecases import derived, exchange, renewal, setbacks
 from broker.usecases.context import Context
+from broker.usecases.providers import find
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +80,31 @@ async def judge(
         about = _lifetime(grant) if wish is None else f"a narrower token, {_lifetime(grant)}"
         ctx.publish("refreshed", swapped.name, generation=swapped.generation, detail=about)
     return ""
+
+
+async def judge_the_open(ctx: Context) -> None:
+    """Judge the answers that a crash or a lock left unjudged, and count what was sent without one as lost."""
+    flying = set(ctx.flights.flying)
+    for account, started_at, answered in await ctx.store.open_intents():
+        if account.uuid in flying | ctx.flights.flying:
+            continue  # it was locked and unlocked again meanwhile: that one still comes
+        try:
+            provider = await find(ctx, account.provider)
+        except (UnknownProvider, InvalidRequest, StoreUnavailable) as exc:
+            log.warning("what became of the last refresh of '%s' cannot be told: %s", account.name, exc)
+            continue
+        try:
+            raw = await ctx.store.kept_answer(account) if answered else None
+        except SecretChanged as exc:
+            # Only this account's trouble. What was in the answer is not to be had any more: as good as lost.
+            log.warning("the answer to the last refresh of '%s' is lost: %s", account.name, exc)
+            await setbacks.lost(ctx, account, provider, started_at, "it was kept, and does not open any more")
+            continue
+        if raw is not None:
+            wish = await ctx.store.open_wish(account)
+            await judge(ctx, account, provider, raw, started_at, wish)
+            continue
+        await setbacks.lost(ctx, account, provider, started_at, "Keyfob was stopped while it waited for an answer")
 
 
 async def _unusable(ctx: Context, account: Account, provider: Provider, raw: Secret, why: Exception) -> None:

@@ -159,7 +159,8 @@ async def _exchange(ctx: Context, account: Account, provider: Provider, wish: Wi
         silence = ctx.flights.throttled.get(issuer, 0.0) - ctx.clock()
         if silence > 0:
             raise ProviderUnavailable(f"{provider.title} is throttling.", retry_after=silence)
-        if ctx.flights.is_closed(account.uuid) or not await refresh.still_wished(ctx, account, wish):
+        barred = ctx.flights.is_closed(account.uuid) or ctx.store.locked
+        if barred or not await refresh.still_wished(ctx, account, wish):
             return ""
         access_token = await ctx.store.access_token(account)
         if access_token is None:

@@ -15,7 +15,7 @@ from broker.core.account import Account, Active, Misconfigured, NeedsLogin, Refr
 from broker.core.login import Client
 from broker.core.secret import Secret
 from broker.core.token import Wish
-from broker.errors import InvalidRequest, KeyfobError, SecretChanged, StoreUnavailable, UnknownProvider
+from broker.errors import InvalidRequest, KeyfobError, Locked, StoreUnavailable, UnknownProvider
 from broker.oauth import wire
 from broker.providers.model import Provider
 from broker.usecases import derived, judging, keeping, registrations, renewal, setbacks
@@ -57,8 +57,10 @@ def join(ctx: Context, account: Account, *, awaited: bool = True, wish: Wish | N
 def _landed(ctx: Context, uuid: str, task: asyncio.Task[str]) -> None:
     if ctx.flights.tasks.get(uuid) is task:
         ctx.flights.remove(uuid)
+    ctx.flights.flying.discard(uuid)
     ctx.wake.set()
-    broke = task.cancelled() or task.exception() is not None
+    # One that came too late for an open store is begun anew as soon as that is open again.
+    broke = task.cancelled() or not isinstance(task.exception(), Locked | None)
     ctx.flights.resting.pop(uuid, None)
     if broke:
         # The row still says "due": without a rest the next tick would start over at once, for ever.
@@ -71,7 +73,8 @@ def _landed(ctx: Context, uuid: str, task: asyncio.Task[str]) -> None:
 
 async def refresh_due(ctx: Context) -> float | None:
     """Start a flight for every account that is due; return when the next one will be, in epoch seconds."""
-    await _settled(ctx)
+    if not ctx.store.locked:
+        await _settled(ctx)
     now = ctx.clock()
     coming: float | None = None
     overdue: list[tuple[float, Account]] = []
@@ -82,14 +85,15 @@ async def refresh_due(ctx: Context) -> float | None:
             due = max(now, ctx.flights.resting.get(account.uuid, 0.0))
         if policy is None or due is None or account.uuid in ctx.flights.tasks:
             continue
-        if due <= now and not ctx.store.locked and not ctx.flights.is_closed(account.uuid):
+        if due <= now:
             death = timing.dies_at(account, policy)
             overdue.append((math.inf if death is None else death, account))
-        elif due > now and (coming is None or due < coming):  # what nothing can be done about calls for no look at once
+        elif coming is None or due < coming:
             coming = due
     # After a holiday many are due at once: whoever dies first goes first.
     for _, account in sorted(overdue, key=lambda entry: entry[0]):
-        join(ctx, account, awaited=False)
+        if not _barred(ctx, account.uuid):  # what cannot be begun calls for no look at once
+            join(ctx, account, awaited=False)
     return coming
 
 
@@ -139,36 +143,17 @@ async def _settled(ctx: Context) -> None:
     async with ctx.flights.settling:
         if not ctx.flights.unsettled:
             return  # what is open now is in the air
+        if ctx.store.locked:
+            raise Locked(ctx.store.locked, ctx.store.locked_hint)
         if count := await ctx.store.take_back(ctx.clock()):
             log.warning("%d accounts have times from the future of this clock: they are taken for the present", count)
         await ctx.store.recover()
-        await _judge_the_open(ctx)
+        await judging.judge_the_open(ctx)
         ctx.flights.unsettled = False
     # Before anything else stands at the gate. Also where the retry itself did not come as far as an intent of its own.
     for account in await ctx.store.accounts():
         if setbacks.lost_at(account) and not ctx.store.locked:
             join(ctx, account, awaited=False)
-
-
-async def _judge_the_open(ctx: Context) -> None:
-    for account, started_at, answered in await ctx.store.open_intents():
-        try:
-            provider = await find(ctx, account.provider)
-        except (UnknownProvider, InvalidRequest, StoreUnavailable) as exc:
-            log.warning("what became of the last refresh of '%s' cannot be told: %s", account.name, exc)
-            continue
-        try:
-            raw = await ctx.store.kept_answer(account) if answered else None
-        except SecretChanged as exc:
-            # Only this account's trouble. What was in the answer is not to be had any more: as good as lost.
-            log.warning("the answer to the last refresh of '%s' is lost: %s", account.name, exc)
-            await setbacks.lost(ctx, account, provider, started_at, "it was kept, and does not open any more")
-            continue
-        if raw is not None:
-            wish = await ctx.store.open_wish(account)
-            await judging.judge(ctx, account, provider, raw, started_at, wish)
-            continue
-        await setbacks.lost(ctx, account, provider, started_at, "Keyfob was stopped while it waited for an answer")
 
 
 async def _fly(ctx: Context, seen: Account, wish: Wish | None, before: asyncio.Task[str] | None) -> str:
@@ -185,7 +170,7 @@ async def _fly(ctx: Context, seen: Account, wish: Wish | None, before: asyncio.T
     async with ctx.flights.cleared(seen.uuid, issuer, one_by_one=one_by_one):
         # The row may have changed since it was seen, the more so while this flight waited at the gate.
         account = await ctx.store.account_by_uuid(seen.uuid)
-        if ctx.flights.is_closed(seen.uuid) or account is None or not _still_wanted(account, seen):
+        if _barred(ctx, seen.uuid) or account is None or not _still_wanted(account, seen):
             return ""
         # Where the flight before this one found trouble, whoever waited for it is told of that.
         in_trouble = account.state != seen.state and _has_to_wait(account, ctx.clock())
@@ -203,6 +188,7 @@ async def _fly(ctx: Context, seen: Account, wish: Wish | None, before: asyncio.T
         shown = await _to_show(ctx, account)
         sent = ctx.sent()
         ready = shown is not None or account.is_machine
+        ctx.flights.flying.add(seen.uuid)
         intended = await ctx.store.begin_refresh(account, sent.at, wish) if ready else None
         if intended is None:
             return ""  # The row has changed since it was read; the next look finds what it is now.
@@ -271,7 +257,7 @@ async def _source_lives(ctx: Context, account: Account, provider: Provider) -> b
     if parent is not None and not fresh and not derived.trouble(account, parent, ctx.clock()):
         parent = await renewed(ctx, parent)
     now = ctx.clock()
-    if ctx.flights.grounded:
+    if _barred(ctx):
         return False
     if why := derived.trouble(account, parent, now):
         if parent is not None or not isinstance(account.state, NeedsLogin):  # which names the one that is gone
@@ -331,6 +317,11 @@ async def _ask(
         resource=resource if wish is None else wish.resource,
         scope=() if wish is None else wish.scope,
     )
+
+
+def _barred(ctx: Context, uuid: str = "") -> bool:
+    """Whether no refresh may be begun: the daemon stops, is locked, or changes its keys, or the account is leaving."""
+    return ctx.flights.is_closed(uuid) or ctx.flights.held or bool(ctx.store.locked)
 
 
 async def renewed(ctx: Context, account: Account) -> Account | None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from broker.core.account import Account, Destination
 from broker.core.login import Client, Management, Registered
 from broker.core.secret import Secret
-from broker.errors import KeyfobError, LoginFailed, ProviderUnavailable, StoreUnavailable
+from broker.errors import KeyfobError, Locked, LoginFailed, ProviderUnavailable, StoreUnavailable
 from broker.oauth import management, registered, registration
 from broker.providers import catalog
 from broker.providers.model import Provider
@@ -215,7 +215,7 @@ async def _change(
         try:
             changed = await _keep(ctx, provider, made.client)
             break
-        except StoreUnavailable as exc:
+        except (StoreUnavailable, Locked) as exc:
             log.warning("the registration at %s could not be written down yet: %s", provider.name, exc)
         await asyncio.sleep(KEEP_PAUSE)
     if made.mismatch:

@@ -16,9 +16,9 @@ from starlette.types import ASGIApp
 
 from broker.core.policy import Owner
 from broker.errors import InvalidRequest, KeyfobError, Locked, NotFound, NotGranted
-from broker.usecases import audit
+from broker.usecases import audit, locking
 from broker.usecases.context import Context
-from broker.web import api, callback, manage, pages, record, render
+from broker.web import api, callback, keys, manage, pages, record, render
 from broker.web.guards import AccessLog, AppGuard, BrowserGuard
 
 log = logging.getLogger(__name__)
@@ -64,6 +64,9 @@ APP_ROUTES: tuple[tuple[str, str, Handler, Who], ...] = (
     ("POST",   "/v1/audit",                             record.note_backup,     "owner"),
     ("GET",    "/v1/audit/verify",                      record.verify_audit,    "owner"),
     ("GET",    "/v1/events",                            manage.stream_events,   "owner"),
+    ("POST",   "/v1/lock",                              keys.lock,              "owner"),
+    ("POST",   "/v1/unlock",                            keys.unlock,            "owner"),
+    ("POST",   "/v1/key/rotate",                        keys.rotate,            "owner"),
 )
 BROWSER_ROUTES: tuple[tuple[str, Handler], ...] = (
     ("/login/{id}",           callback.start),
@@ -75,6 +78,8 @@ BROWSER_ROUTES: tuple[tuple[str, Handler], ...] = (
     ("/",                     callback.home),
 )
 # fmt: on
+# They do not count as use or as work that a lock would wait for.
+KEY_PATHS = ("/v1/lock", "/v1/unlock")
 OPEN_PATHS = frozenset(path for _, path, _, who in APP_ROUTES if who == "anyone")
 
 
@@ -109,7 +114,12 @@ def _app_endpoint(ctx: Context, path: str, handler: Handler, who: Who) -> Endpoi
             for name, value in request.path_params.items():
                 request.path_params[name] = "".join(c if c.isprintable() else "?" for c in value)
             _check_may(request, who)
-            return await handler(request, ctx)
+            locking.watch(ctx)
+            if request.method == "GET" or path in KEY_PATHS:
+                return await handler(request, ctx)
+            ctx.latch.used_at = ctx.steady()
+            with locking.working(ctx):
+                return await handler(request, ctx)
         except Locked as exc:
             # The reason names files of the owner's.
             return render.problem(exc if isinstance(api.caller_of(request), Owner) else LOCKED)

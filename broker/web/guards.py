@@ -210,4 +210,4 @@ def check_unlocked(ctx: Context) -> None:
         Locked: with the reason.
     """
     if ctx.store.locked:
-        raise Locked(ctx.store.locked, f"{ctx.store.locked_hint} Then restart the daemon; nothing is lost.")
+        raise Locked(ctx.store.locked, ctx.store.locked_hint)

@@ -23,7 +23,7 @@ from broker.providers.model import Provider
 from broker.usecases import apps, clients, health, login, providers, rediscovery
 from broker.usecases.context import Context
 from broker.usecases.providers import NewProvider
-from broker.web import render
+from broker.web import keys, render
 from broker.web.api import caller_of
 from broker.web.body import Fields, Query
 
@@ -218,7 +218,7 @@ async def show_status(request: Request, ctx: Context) -> Response:
             "state": report.state,
             "reasons": list(report.reasons),
             "doors": ctx.doors,
-            "key": {"source": ctx.store.key_name, "locked": bool(ctx.store.locked)},
+            "key": keys.described(ctx),
             "accounts": report.accounts,
             "scheduler": {"next_tick_at": render.timestamp(ctx.schedule.next_tick_at), "due": report.due},
         }
@@ -248,8 +248,8 @@ async def openapi(_: Request, ctx: Context) -> Response:
 async def _provider(ctx: Context, found: Provider) -> dict[str, Any]:
     ids = [client.client_id for client in await ctx.store.clients(found.name)]
     about = await providers.background(ctx, found.name)
-    keys = None if ctx.store.locked else await clients.public_keys(ctx, found.name)
-    return render.provider(found, ids, login.redirect_uri(ctx, found), about, keys)
+    public = None if ctx.store.locked else await clients.public_keys(ctx, found.name)
+    return render.provider(found, ids, login.redirect_uri(ctx, found), about, public)
 
 
 def _grant(body: Fields, account: str = "") -> AppGrant:

@@ -42,7 +42,12 @@ def test_a_backup_says_what_is_not_in_it(database: Path, tmp_path: Path, capsys:
 
 
 @pytest.mark.parametrize(
-    ("source", "said"), [("systemd", "systemd credential keyfob-key"), ("command", "what KEYFOB_KEY_COMMAND prints")]
+    ("source", "said"),
+    [
+        ("passphrase", "made of your passphrase"),
+        ("systemd", "systemd credential keyfob-key"),
+        ("command", "what KEYFOB_KEY_COMMAND prints"),
+    ],
 )
 @pytest.mark.usefixtures("database")
 def test_where_the_key_is(

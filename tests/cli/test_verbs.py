@@ -331,7 +331,7 @@ def test_status(daemon: ScriptedDaemon, capsys: pytest.CaptureFixture[str]) -> N
         "state": "degraded",
         "reasons": ["the store is slow"],
         "doors": {"socket": "/run/k.sock", "app": "http://127.0.0.1:8401", "browser": "http://127.0.0.1:8400"},
-        "key": {"source": "file", "locked": False},
+        "key": {"source": "file", "locked": False, "new": False, "forgotten": False},
         "accounts": {"active": 2, "needs-login": 1, "static": 0},
         "scheduler": {"next_tick_at": _at(30), "due": 0},
     }

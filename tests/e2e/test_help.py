@@ -10,7 +10,8 @@ from tests.e2e.home import Home
 # Verb -> the flags and words that are promised to scripts. New ones may come; none of these may go.
 PROMISED = {
     "serve": "--config --state-dir --runtime-dir --browser-port --app-port --database-url --key-source --key-file "
-    "--key-command --ca-file --http-proxy --notify-command --notify-desktop --audit-entries --log --log-format",
+    "--key-command --lock-after-idle --lock-on-sleep --ca-file --http-proxy "
+    "--notify-command --notify-desktop --audit-entries --log --log-format",
     "demo": "",
     "practice": "--port --ttl --rotation none keep rotate single-use --grace --fault",
     "login": "--provider --base-url --scope --flow browser paste device client-credentials token refresh-token "
@@ -23,6 +24,10 @@ PROMISED = {
     "logout": "--local-only",
     "service": "install uninstall",
     "healthcheck": "",
+    "lock": "",
+    "key": "rotate",
+    "key rotate": "--to --passphrase-file --json",
+    "unlock": "--passphrase-file",
     "app": "add list show remove rotate grant revoke",
     "app add": "--account --scope --resource --proxy-only --expires --json",
     "provider": "list show add remove presets",

@@ -41,7 +41,7 @@ def test_a_named_configuration_file_that_is_missing(home: Home) -> None:
     ("text", "words"),
     [
         ('browser_prot = "8400"\n', ["'browser_prot'", "browser_port"]),
-        ('key_source = "vault"\n', ["'key_source'", "'vault'", "file, systemd, command"]),
+        ('key_source = "vault"\n', ["'key_source'", "'vault'", "file, systemd, secret-service, command, passphrase"]),
         ("[browser_port]\n", ["'browser_port'"]),
         ('log = "chatty"\n', ["'log'", "'chatty'", "debug, info, warning, error"]),
         ("browser_port 8400\n", ["not valid TOML", "line 1"]),

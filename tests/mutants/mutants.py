@@ -175,10 +175,33 @@ MUTANTS = (
         "tests/usecases/test_store_faults.py::test_it_strikes_between_the_request_and_the_answer",
     ),
     Mutant(
+        "a lock is looked at before a wait, and not after it",
+        "broker/usecases/get_token.py",
+        "    if ctx.store.locked:  # it was locked while this was on its way\n",
+        "    if ctx is None:\n",
+        "tests/usecases/test_locking.py::test_who_waited_over_the_lock_gets_nothing",
+    ),
+    Mutant(
+        "a lock forgets the key at once, and with it the answer that is in the air",
+        "broker/usecases/locking.py",
+        "            while flying := _in_the_air(ctx):\n",
+        "            while flying := set[asyncio.Future[Any]]():\n",
+        "tests/usecases/test_locking.py::test_a_reply_in_flight_is_kept",
+    ),
+    Mutant(
+        "a wrong passphrase is counted after it was tried: a kill in between makes it free",
+        "broker/store/locking.py",
+        "        failures = await self._count_try(now)\n"
+        "        kek = await asyncio.to_thread(derivation.key, passphrase)\n",
+        "        kek = await asyncio.to_thread(derivation.key, passphrase)\n"
+        "        failures = await self._count_try(now)\n",
+        "tests/store/test_locking.py::test_a_try_counts_before_it_is_made",
+    ),
+    Mutant(
         "after a crash the answer for a narrower token is taken for the account's own",
-        "broker/usecases/refresh.py",
-        "            await judging.judge(ctx, account, provider, raw, started_at, wish)\n",
-        "            await judging.judge(ctx, account, provider, raw, started_at)\n",
+        "broker/usecases/judging.py",
+        "            await judge(ctx, account, provider, raw, started_at, wish)\n",
+        "            await judge(ctx, account, provider, raw, started_at)\n",
         "tests/usecases/test_narrower_life.py::test_an_answer_to_a_wish_that_was_kept_is_not_taken_for_the_accounts_own",
     ),
     Mutant(
@@ -217,6 +240,13 @@ MUTANTS = (
         """    return sealer.audit_mac("entry|v1", "" and before.hex(), "" and str(number), *map(_text, values))
 """,
         "tests/store/test_chain.py::test_what_was_done_to_the_chain_is_found",
+    ),
+    Mutant(
+        "new keys make a count right that was changed before",
+        "broker/store/chain.py",
+        '            if hmac.compare_digest(seal_of_count(self.sealer, values), row["hash"]):\n',
+        '            if row["hash"]:\n',
+        "tests/store/test_chain_keys.py::test_what_was_changed_does_not_become_right",
     ),
     Mutant(
         "a whole older audit that was put back is taken for the present one",

@@ -14,7 +14,7 @@ from broker.core.login import Login
 from broker.core.secret import Secret
 from broker.core.token import Grant, Token
 from broker.providers.model import ProviderConfig
-from broker.store.keys import FileKey
+from broker.store.keys import FileKey, KeySource
 from broker.store.store import Store
 
 NOW = 1_700_000_000.0
@@ -29,6 +29,8 @@ TO_0005 = (
     *(f"DROP INDEX audit_{name}" for name in ("account", "link", "unlinked")),
     *(f"ALTER TABLE audit DROP COLUMN {column}" for column in ("link", "hash", "late")),
     "DROP TABLE audit_head",
+    "DROP TABLE audit_key",
+    *(f"ALTER TABLE instance DROP COLUMN {column}" for column in ("kdf", "unlock_failures", "unlock_failed_at")),
     "UPDATE alembic_version SET version_num = '0005'",
 )
 # Makes of the present schema what the first one was.
@@ -63,9 +65,12 @@ def key_file(place: Path) -> Path:
 
 
 @contextlib.asynccontextmanager
-async def opened(place: Path, now: float = NOW, **more: int) -> AsyncIterator[Store]:
-    """Open the store of ``place`` for one block; ``most_entries`` limits the audit."""
-    store = await Store.open(f"sqlite:///{database(place)}", key=FileKey(key_file(place)), now=now, **more)
+async def opened(place: Path, now: float = NOW, key: KeySource | None = None, **more: int) -> AsyncIterator[Store]:
+    """Open the store of ``place`` for one block, with a key file unless told otherwise.
+
+    ``most_entries`` limits the audit.
+    """
+    store = await Store.open(f"sqlite:///{database(place)}", key=key or FileKey(key_file(place)), now=now, **more)
     try:
         yield store
     finally:

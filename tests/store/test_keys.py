@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from broker.errors import CannotStart, Locked
+from broker.settings import KEY_SOURCES
 from broker.store import keys
 from broker.store.keys import CommandKey, FileKey, SystemdCredentialKey, key_source, parse_key
 
@@ -164,7 +165,11 @@ def test_a_command_that_hangs_is_stopped(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_the_source_is_the_configured_one(tmp_path: Path) -> None:
     """Each kind names its source, and an unknown kind is refused with the known ones."""
-    for kind in ("file", "systemd", "command"):
-        assert key_source(kind, file=tmp_path / "key", command="x", credentials_dir=tmp_path).name == kind
-    with pytest.raises(CannotStart, match="file, systemd or command"):
-        key_source("magic", file=tmp_path / "key", command="x", credentials_dir=None)
+    assert keys.KEY_SOURCES == KEY_SOURCES
+    for kind in KEY_SOURCES:
+        assert (
+            key_source(kind, file=tmp_path / "key", command="x", credentials_dir=tmp_path, database=tmp_path).name
+            == kind
+        )
+    with pytest.raises(CannotStart, match="file, systemd, secret-service, command or passphrase"):
+        key_source("magic", file=tmp_path / "key", command="x", credentials_dir=None, database=tmp_path)

@@ -9,7 +9,7 @@ import pytest
 
 from broker.core.account import Active, Misconfigured, RefreshingFailed
 from broker.errors import ProviderUnavailable, StoreUnavailable
-from broker.usecases import ration, refresh, registrations
+from broker.usecases import locking, ration, refresh, registrations
 from tests.usecases.house import House, opened
 from tests.usecases.registered import CONFIDENTIAL, begin, discovered, moved, the_client
 from tests.usecases.test_store_faults import read_only
@@ -110,6 +110,28 @@ def test_a_changed_registration_waits_for_the_disk(tmp_path: Path) -> None:
             async with read_only(house):
                 house.practice.set_faults([])
                 assert await asyncio.wait([changing], timeout=0.5) == (set(), {changing})
+            await changing
+            assert (await the_client(house)).secret_expires_at != before.secret_expires_at
+            await works(house)
+
+    asyncio.run(story())
+
+
+def test_a_changed_registration_waits_for_the_key(tmp_path: Path) -> None:
+    """Keyfob is locked, and the key forgotten, before the server has answered: it is written when the key is back."""
+
+    async def story() -> None:
+        async with due(tmp_path) as house:
+            before = await the_client(house)
+            house.practice.set_faults(["registration:hold"])
+            await registrations.renew_due(house.ctx)
+            await house.until_asked("registration")
+            (changing, *_) = house.ctx.finishing
+            house.store.lock("It took longer than the key stays.")
+            house.store.drop_key()
+            house.practice.set_faults([])
+            assert await asyncio.wait([changing], timeout=0.5) == (set(), {changing})
+            await locking.unlock(house.ctx, None)
             await changing
             assert (await the_client(house)).secret_expires_at != before.secret_expires_at
             await works(house)

@@ -143,8 +143,10 @@ class House:
 
 
 @contextlib.contextmanager
-def running(home: Path, clock: Callable[[], float] = time.time, *, browser_port: int = 0) -> Iterator[House]:
-    """Run a daemon in a thread, by the wall clock or by one that the test moves.
+def running(
+    home: Path, clock: Callable[[], float] = time.time, *, browser_port: int = 0, **more: str
+) -> Iterator[House]:
+    """Run a daemon in a thread, by the wall clock or by one that the test moves; ``more`` are settings.
 
     It cannot get at the Internet: all but loopback goes to a proxy that is not there, and looking up names is its part.
     """
@@ -154,6 +156,7 @@ def running(home: Path, clock: Callable[[], float] = time.time, *, browser_port:
             "runtime_dir": str(home / "run"),
             "browser_port": str(browser_port),
             "app_port": "0",
+            **more,
             "http_proxy": f"http://127.0.0.1:{nobody.getsockname()[1]}",
         }
         daemon = Daemon(settings.read({"HOME": str(home)}, flags), {}, clock, clock)

@@ -166,6 +166,10 @@ def _walk_daemon(owner: Door) -> None:
     owner.ask("GET", "/v1/status", 403, headers={"origin": "http://evil.example"})
     owner.ask("GET", "/healthz", 200)
     owner.ask("GET", "/readyz", 200)
+    owner.ask("POST", "/v1/lock", 200)
+    owner.ask("GET", "/readyz", 503)
+    owner.ask("POST", "/v1/unlock", 200, json={})
+    owner.ask("POST", "/v1/key/rotate", 200, json={})
     entries = owner.ask("GET", "/v1/audit", 200, params={"account": "work", "limit": 1000})["entries"]
     assert {"logged-in", "refreshed", "granted", "grant-revoked", "refresh-forced"} <= {
         entry["action"] for entry in entries

@@ -162,6 +162,8 @@ class Refreshes(DerivedTokens):
         await self._erase_unless_needed()
 
     async def _erase_unless_needed(self) -> None:
+        if self._saved:
+            return  # nobody waits for a slow disk without need
         try:
             async with self._at_journal:  # another answer may come to stand in it meanwhile, or a lock close it
                 if self._journal is not None and not self._saved:

@@ -44,13 +44,21 @@ def test_wherever_it_dies_the_promises_hold(site: Stage) -> None:
     deaths: list[Death] = []
     for number in range(1, MOST_EVENTS):
         with site.account() as login:
-            death = die_before(site, login, number)
+            death = die(site, login, number=number)
             if death is None:
                 break
             deaths.append(death)
             check_the_moment(site, death)
             site.start()
             check_afterwards(site, login, death)
+    # Whether the app's answer or the audit's first statement is earlier is chance: so one is ended in between.
+    with site.account() as login:
+        death = die(site, login, failpoint="after the closing commit")
+        assert death is not None
+        deaths.append(death)
+        check_the_moment(site, death)
+        site.start()
+        check_afterwards(site, login, death)
     assert LEAST_EVENTS < len(deaths) < MOST_EVENTS - 1
     # It was cut between any two steps: every kind of leftover was seen, and the one loss where there can be one.
     assert {words(site, death.disk) for death in deaths} == set(DISKS)
@@ -58,10 +66,10 @@ def test_wherever_it_dies_the_promises_hold(site: Stage) -> None:
     assert {death.carried_out for death in deaths if death.disk == DISKS["intent"]} == {False, True}
 
 
-def die_before(site: Stage, login: Login, number: int) -> Death | None:
-    """Have a refresh end before its event of that number; None where it has fewer, and came through."""
+def die(site: Stage, login: Login, *, failpoint: str = "", number: int = 0) -> Death | None:
+    """Have a refresh end at a failpoint, or before its event of a number; None where it has none, and came through."""
     got = None
-    site.board.arm(number=number)
+    site.board.arm(failpoint, number)
     with contextlib.suppress(ClientError):
         got = login.ask(MORE)
     site.board.disarm()

@@ -242,7 +242,7 @@ class CanailleWalk(OpenIDWalk):
         expect(answer.status_code == httpx2.codes.CREATED, f"HTTP {answer.status_code} {answer.text}")
         client = answer.json()["client_id"]
         since = now()
-        words = (*self.journey.words(KEY), "--client-id", client)
+        words = (*self.journey.words(KEY), f"--client-id={client}")
         end, done = self.journey.login(KEY, self.journey.browser("p1"), *words)
         done.exits(0)
         succeeded(end, KEY)

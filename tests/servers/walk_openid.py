@@ -328,7 +328,7 @@ class OpenIDWalk:
             provider = f"{self.provider}-device"
             ends = ("--issuer", server.issuer, "--device-authorization-endpoint", server.device_endpoint)
             if provider not in [known["name"] for known in self._providers()]:
-                self.keyfob.run("provider", "add", provider, *ends, "--client-id", client).exits(0)
+                self.keyfob.run("provider", "add", provider, *ends, f"--client-id={client}").exits(0)
         words = ("--provider", provider, "--scope", *server.scope, "--flow", "device", "--json")
         running = self.keyfob.begin("login", account, *words)
         where, browser.code = running.url(CODE).removeprefix("open ").split(" and type the code ")

@@ -54,14 +54,14 @@ class ProgramsWalk:
         words = ("--issuer", issuer, "--token-endpoint-auth-method", method)
         jwks = self.keyfob.run("provider", "add", self.provider, *words).exits(0).json()
         client = self._registered(token_endpoint_auth_method=method, jwks=jwks)
-        self._log_in("ci", "--client-id", client["client_id"])
+        self._log_in("ci", f"--client-id={client['client_id']}")
         return f"{jwks['keys'][0]['alg']}, client {client['client_id']}"
 
     def by_signed_secret(self) -> None:
         """The server's own secret, as HS256 (OpenID Connect Core 9)."""
         method = "client_secret_jwt"
         client = self._registered(token_endpoint_auth_method=method)
-        words = ("--client-id", client["client_id"], "--token-endpoint-auth-method", method)
+        words = (f"--client-id={client['client_id']}", "--token-endpoint-auth-method", method)
         self._log_in("signed", *words, secret=client["client_secret"])
         self.keyfob.run("logout", "signed").exits(0)  # its renewals would be counted for the other's
 
@@ -75,7 +75,7 @@ class ProgramsWalk:
         self.keyfob.run("provider", "add", self.provider, "--issuer", self.server.issuer).exits(0)
         client = self._registered(token_endpoint_auth_method="client_secret_basic", scope="profile")
         self.asker = (client["client_id"], client["client_secret"])
-        self._log_in("ci", "--client-id", client["client_id"], secret=client["client_secret"])
+        self._log_in("ci", f"--client-id={client['client_id']}", secret=client["client_secret"])
 
     def wrong_secret(self) -> str:
         """The account that works is left alone."""

@@ -13,6 +13,7 @@ import secrets
 import shlex
 import stat
 import subprocess
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Protocol
 
@@ -89,8 +90,12 @@ def parse_key(text: bytes, where: str) -> bytes:
     raise Locked(f"{where} does not hold a key.", f"A key is {FORMS}.")
 
 
-class GivenKey:
+class GivenKey(ABC):
     """What the sources have in common whose keys are made and changed elsewhere."""
+
+    @abstractmethod
+    def load(self) -> bytes:
+        """Return the key; each source has its own way."""
 
     def others(self) -> list[bytes]:
         """Return none."""
@@ -100,12 +105,8 @@ class GivenKey:
         """Return the key that the source gives now: whoever rotates puts a new one there first."""
         return self.load()
 
-    def settle(self, key: bytes) -> None:
+    def settle(self, key: bytes) -> None:  # noqa: B027 -- nothing to do is the answer, and not a gap
         """Do nothing: it is where it belongs."""
-
-    def load(self) -> bytes:
-        """Return the key; each source has its own way."""
-        raise NotImplementedError
 
 
 class FileKey:

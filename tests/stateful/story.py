@@ -18,7 +18,7 @@ from broker.practice.settings import PracticeSettings
 from broker.usecases import backup, refresh
 from tests.lanes.person import Site
 from tests.usecases.house import Clock, House, opened
-from tests.usecases.test_settle import crash
+from tests.usecases.world import crash
 
 T = TypeVar("T")
 

@@ -11,7 +11,7 @@ from typing import Any
 import httpx2
 
 from broker.core.login import DevicePrompt, Login
-from broker.usecases import device
+from broker.usecases import device, login
 from broker.usecases.newlogin import NewLogin
 from tests.usecases.house import NO_TLS, PATIENCE, House, opened
 
@@ -71,3 +71,14 @@ async def ended(house: House, begun: Login) -> tuple[str, str]:
     found = await house.store.login(begun.id)
     assert found is not None
     return found.state, found.reason
+
+
+async def cancel_in_flight(house: House, begun: Login) -> None:
+    """Cancel a login that was allowed while the answer with its token is on the way; then that comes."""
+    house.practice.set_faults(["device_code:hold"])
+    house.clock.forward(INTERVAL)
+    await device.poll_due(house.ctx)
+    await house.until_asked("device_code")
+    await login.cancel(house.ctx, begun.id)
+    house.practice.set_faults([])
+    await tick(house)

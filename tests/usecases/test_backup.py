@@ -22,7 +22,7 @@ from broker.usecases.backup import recognise_copy
 from broker.usecases.get_token import MustLogin, Ready
 from tests.store import made
 from tests.usecases.house import DUE, TTL, Clock, House, opened, ready
-from tests.usecases.test_settle import crash
+from tests.usecases.world import crash
 
 Work = Callable[[House], Awaitable[object]]
 

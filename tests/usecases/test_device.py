@@ -13,7 +13,7 @@ from broker.practice.settings import PracticeSettings
 from broker.usecases import begin, device, login
 from broker.usecases.newlogin import NewLogin
 from tests.store import made
-from tests.usecases.codes import INTERVAL, allow, deny, ended, prompt, start, tick, told
+from tests.usecases.codes import INTERVAL, allow, cancel_in_flight, deny, ended, prompt, start, tick, told
 from tests.usecases.house import Clock, House, opened
 
 
@@ -236,13 +236,7 @@ def test_cancelled_while_the_answer_is_on_its_way(tmp_path: Path) -> None:
     async def story(house: House) -> None:
         begun = await start(house)
         await allow(begun)
-        house.practice.set_faults(["device_code:hold"])
-        house.clock.forward(INTERVAL)
-        await device.poll_due(house.ctx)
-        await house.until_asked("device_code")
-        await login.cancel(house.ctx, begun.id)
-        house.practice.set_faults([])
-        await tick(house)
+        await cancel_in_flight(house, begun)
         assert await ended(house, begun) == ("failed", "The login was cancelled.")
         assert (await house.store.accounts(), house.asked("revoke")) == ([], 2)  # refresh token and access token
 

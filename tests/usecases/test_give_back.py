@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from broker.usecases import device, login
-from tests.usecases.codes import INTERVAL, allow, start, tick, told
+from tests.usecases.codes import allow, cancel_in_flight, start, told
 from tests.usecases.house import House, opened
 
 
@@ -71,13 +70,7 @@ def test_a_code_for_a_device_that_was_given_up(tmp_path: Path, *, same_person: b
         await house.log_in("other", "" if same_person else "grace")
         begun = await start(house)
         await allow(begun)
-        house.practice.set_faults(["device_code:hold"])
-        house.clock.forward(INTERVAL)
-        await device.poll_due(house.ctx)
-        await house.until_asked("device_code")
-        await login.cancel(house.ctx, begun.id)
-        house.practice.set_faults([])
-        await tick(house)
+        await cancel_in_flight(house, begun)
         assert house.asked("revoke") == (0 if same_person else 2)  # refresh token and access token
 
     told(tmp_path, story)

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,13 +10,10 @@ from broker.core.policy import Denied, Owner
 from broker.core.secret import Secret
 from broker.core.token import Wish
 from broker.errors import TooManyRequests
-from broker.practice.server import practice_in_thread
-from broker.practice.settings import PracticeSettings
 from broker.usecases import accounts, refresh
 from broker.usecases.get_token import MustLogin, Ready
 from tests.store import made
-from tests.usecases.house import DUE, TTL, Clock, opened, ready
-from tests.usecases.test_settle import World, crash
+from tests.usecases.house import DUE, TTL, opened, ready
 from tests.usecases.wishes import (
     BY_EXCHANGE,
     BY_REFRESH,
@@ -29,15 +25,7 @@ from tests.usecases.wishes import (
     carries,
     settle_in,
 )
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    """Run a provider that rotates strictly and answers a spent token for 30 s more; it outlives a crash of ours."""
-    clock = Clock()
-    settings = PracticeSettings(rotation="single-use", grace=30.0, auto_approve=True)
-    with practice_in_thread(settings, clock=clock) as practice:
-        yield World(practice, clock, tmp_path)
+from tests.usecases.world import World, crash
 
 
 def test_a_narrower_token_is_renewed_when_it_is_stale(tmp_path: Path) -> None:

@@ -2,53 +2,19 @@
 
 import asyncio
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 from broker.core import timing
 from broker.core.account import RefreshingFailed, Uncertain
 from broker.core.secret import Secret
 from broker.practice.grants import fingerprint
-from broker.practice.server import PracticeServer, practice_in_thread
-from broker.practice.settings import PracticeSettings
 from broker.usecases import refresh
 from broker.usecases.get_token import Ready
 from tests.store import made
-from tests.usecases.house import DUE, TTL, Clock, House, opened
-
-
-@dataclass(frozen=True, slots=True)
-class World:
-    """What outlives a crash: the provider, the time, and the disk."""
-
-    practice: PracticeServer
-    clock: Clock
-    place: Path
-
-    def opened(self) -> Any:  # noqa: ANN401 -- an asynchronous context manager of House, as ``opened`` returns it
-        """Start Keyfob, anew or again."""
-        return opened(self.place, practice=self.practice, clock=self.clock)
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    """Run a provider that rotates strictly and answers a spent token for 30 s more."""
-    clock = Clock()
-    settings = PracticeSettings(rotation="single-use", grace=30.0, auto_approve=True)
-    with practice_in_thread(settings, clock=clock) as practice:
-        yield World(practice, clock, tmp_path)
-
-
-async def crash(house: House) -> None:
-    """End every refresh where it is, as a kill does: nothing more is written."""
-    flights = list(house.ctx.flights.tasks.values())
-    for flight in flights:
-        flight.cancel()
-    await asyncio.gather(*flights, return_exceptions=True)
+from tests.usecases.house import DUE, TTL
+from tests.usecases.world import World, crash
 
 
 async def crash_while_the_request_is_out(world: World, **policy: Any) -> tuple[str | None, str | None]:  # noqa: ANN401 -- a preset's values

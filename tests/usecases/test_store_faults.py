@@ -25,7 +25,7 @@ from broker.store.journal import beside, is_empty
 from broker.usecases import apps, health, refresh
 from tests.store import made
 from tests.usecases.house import DUE, TTL, Clock, House, opened, ready
-from tests.usecases.test_settle import crash
+from tests.usecases.world import crash
 
 Fault = Callable[[House], contextlib.AbstractAsyncContextManager[None]]
 

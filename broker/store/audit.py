@@ -74,34 +74,31 @@ class Audit(Shelf):
             app: the app's name or ``owner``, if somebody asked for it.
             detail: more, for people; never a secret. Control characters are taken out, and the end if it is long.
         """
-        known = select(t.account.c.uuid).where(t.account.c.name == account)
+        known = select(t.account.c.uuid).where(t.account.c.name == account).scalar_subquery()
+        values = {"at": at, "action": action, "account": account, "app": app, "detail": plain(detail)}
 
         def work(tx: Connection) -> None:
-            with self._recording(tx) as chain:
-                values = {
-                    "at": at,
-                    "action": action,
-                    "account_uuid": tx.execute(known).scalar_one_or_none(),
-                    "account": account,
-                    "app": app,
-                    "detail": plain(detail),
-                }
-                if chain is None:
-                    put(tx, values)
-                else:
-                    chain.write(values)
+            row = put(tx, {**values, "account_uuid": known})
+            with self._recording(tx, row["id"]) as chain:
+                if chain is not None:
+                    chain.link(row)
 
         await self._db.write(work)
 
     @contextmanager
-    def _recording(self, tx: Connection) -> Iterator[Chain | None]:
-        """Open the chain for one transaction; None while there is no key, and then what is written has no seal."""
+    def _recording(self, tx: Connection, new: int | None = None) -> Iterator[Chain | None]:
+        """Open the chain for one transaction; None while there is no key, and then what is written has no seal.
+
+        Args:
+            tx: the transaction.
+            new: the id of a row that is to be linked and was written in it already.
+        """
         if not self._vault.holds_key:
             self._unsealed = True
             yield None
             prune_unsealed(tx, self._most_entries)
             return
-        chain = Chain(tx, self._vault.sealer, self._told)
+        chain = Chain(tx, self._vault.sealer, self._told, new)
         if self._unsealed:
             chain.seal_late()
         yield chain

@@ -17,7 +17,7 @@ import hmac
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, delete, func, insert, select, true, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from broker.store import tables as t
@@ -84,9 +84,9 @@ def digest(counts: Iterable[tuple[int, bytes]]) -> bytes:
 
 def put(tx: Connection, values: Mapping[str, object]) -> Row:
     """Write a row without a seal, and return it."""
-    # Only the id is taken from SQLite's answer: what it returns of a number is not always what it stores.
-    row = tx.execute(insert(t.audit).values(**values).returning(t.audit.c.id)).scalar_one()
-    return {**dict.fromkeys(FIELDS), "late": False, **values, "id": row}
+    # No float is taken from SQLite's answer: what it returns of one is not always what it stores.
+    row = tx.execute(insert(t.audit).values(**values).returning(t.audit.c.id, t.audit.c.account_uuid)).one()
+    return {**dict.fromkeys(FIELDS), "late": False, **values, "id": row.id, "account_uuid": row.account_uuid}
 
 
 def growing(tx: Connection) -> dict[int, bytes]:
@@ -117,10 +117,12 @@ class Chain:
         tx: the transaction.
         sealer: the opened master key.
         told: the newest number that fence and memory know of.
+        new: the id of a row that was written in this transaction and is still to be linked; every other is older.
     """
 
-    def __init__(self, tx: Connection, sealer: Sealer, told: int) -> None:
+    def __init__(self, tx: Connection, sealer: Sealer, told: int, new: int | None = None) -> None:
         self._tx = tx
+        self._older = t.audit.c.id != new if new is not None else true()
         self.sealer = sealer
         self._trusted = True
         row = tx.execute(select(t.audit_head)).one_or_none()
@@ -132,7 +134,7 @@ class Chain:
                 self._next = max(told, head.last, newest) + 1
                 return
         if row is None and not told and not newest:
-            old = tx.execute(select(func.max(t.audit.c.id))).scalar_one() or 0
+            old = tx.execute(select(func.max(t.audit.c.id)).where(self._older)).scalar_one() or 0
             self.head, self._next = Head(1, GENESIS, 0, GENESIS, old, digest([])), 1
             return
         self._trusted = False
@@ -160,7 +162,7 @@ class Chain:
 
     def seal_late(self) -> None:
         """Seal what was written while there was no key, marked as such."""
-        late = select(t.audit).where(NO_SEAL, t.audit.c.id > self.head.old).order_by(t.audit.c.id)
+        late = select(t.audit).where(NO_SEAL, t.audit.c.id > self.head.old, self._older).order_by(t.audit.c.id)
         for row in self._tx.execute(late).mappings().all():
             self.link(row, late=True)
 

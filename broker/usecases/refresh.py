@@ -78,8 +78,11 @@ async def refresh_due(ctx: Context) -> float | None:
     now = ctx.clock()
     coming: float | None = None
     overdue: list[tuple[float, Account]] = []
+    policies: dict[str, timing.Policy | None] = {}
     for account in await ctx.store.accounts():
-        policy = await _policy(ctx, account)
+        if account.provider not in policies:
+            policies[account.provider] = await _policy(ctx, account)
+        policy = policies[account.provider]
         due = None if policy is None else _next_refresh_at(ctx, account, policy)
         if await derived.stirs(ctx, account):
             due = max(now, ctx.flights.resting.get(account.uuid, 0.0))

@@ -10,7 +10,8 @@ Raised by every room; turned into a problem document by ``web.render`` and into 
     │   ├── UnknownAccount        unknown_account
     │   ├── UnknownProvider       unknown_provider
     │   ├── UnknownLogin          unknown_login
-    │   └── UnknownApp            unknown_app
+    │   ├── UnknownApp            unknown_app
+    │   └── UnknownApproval       unknown_approval
     ├── Conflict                  conflict             409   exit 1
     │   ├── LoginNeeded           login_needed               exit 3
     │   ├── Misconfigured         misconfigured
@@ -116,6 +117,13 @@ class UnknownApp(NotFound):
 
     code = "unknown_app"
     title = "There is no such app"
+
+
+class UnknownApproval(NotFound):
+    """Nothing with that code waits for the owner's answer: it never did, was answered, or is too old."""
+
+    code = "unknown_approval"
+    title = "There is no such request"
 
 
 class Conflict(KeyfobError):

@@ -1,4 +1,4 @@
-"""Tells a person that an account waits for one: runs the command of the settings, and speaks up on the desktop.
+"""Tells a person that an account, or a program, waits for one: by the command of the settings, and on the desktop.
 
 Started and stopped by ``daemon``; a subscriber of ``events``. An event only says when to look: what is told comes from
 the accounts themselves, so that nothing is forgotten by a restart or by an event that was missed. What was told stands
@@ -23,7 +23,7 @@ from broker.core import advice
 from broker.core.account import Account
 from broker.core.advice import Need
 from broker.errors import KeyfobError
-from broker.events import Kind, Subscription
+from broker.events import Event, Kind, Subscription
 from broker.usecases import derived
 from broker.usecases.context import Context
 
@@ -113,7 +113,29 @@ class Announcer:
                     log.warning("whether an account waits for a person could not be seen: %s", exc)
                 except Exception:
                     log.exception("a notice broke; the next look comes")
-                await _wait(news)
+                while (asked := await _wait(news)) is not None:
+                    await self.tell_asked(asked)
+
+    async def tell_asked(self, event: Event) -> None:
+        """Tell at once that a program asks for what it was not granted; of each request once."""
+        words = {
+            "event": event.kind,
+            "account": event.account,
+            "app": event.app,
+            "reason": f"App '{event.app}' asks for account '{event.account}'."
+            if event.account
+            else f"A program asks to become app '{event.app}'.",
+            "since": _utc(event.at),
+            "next_step": event.next_step,
+        }
+        words = {name: _clean(value)[:MOST_REASON] for name, value in words.items()}
+        if self._argv:
+            facts = {f"KEYFOB_{name.upper()}": value for name, value in words.items()}
+            said = json.dumps(words).encode() + b"\n"
+            if problem := await _run_program(self._argv, {**self._environ, **facts}, said):
+                log.warning("%s: the notify command did not succeed: %s", event.app, problem)
+        if self._desktop and _has_desktop(self._environ):
+            await self._notify("Keyfob: a program asks you", words["reason"], words["next_step"])
 
     async def look(self) -> None:
         """Tell of every account that waits for a person and was not told of, or not for a day.
@@ -193,6 +215,9 @@ class Announcer:
         lines = [notice.next_step for notice in notices[:MOST_NAMED]]
         if len(names) > MOST_NAMED:
             lines.append(f"and {len(names) - MOST_NAMED} more: keyfob accounts")
+        return await self._notify(title, *lines)
+
+    async def _notify(self, title: str, *lines: str) -> bool:
         argv = ["notify-send", "--app-name=Keyfob", "--", _clean(title), "\n".join(map(_clean, lines))]
         problem = await _run_program(argv, self._environ, b"")
         if problem:
@@ -200,14 +225,17 @@ class Announcer:
         return not problem
 
 
-async def _wait(news: Subscription) -> None:
-    """Wait for an event that is worth a look, but not for ever."""
+async def _wait(news: Subscription) -> Event | None:
+    """Wait for an event that is worth a look, but not for ever; return one that is to be told itself."""
     clock = asyncio.get_running_loop().time
     end = clock() + LOOK_EVERY
     while (left := end - clock()) > 0:
         event = await news.next(left)
+        if event is not None and event.kind == "approval-asked":
+            return event
         if event is None or event.kind in WORTH_A_LOOK:
-            return
+            return None
+    return None
 
 
 async def _run_program(argv: Sequence[str], environ: Mapping[str, str], said: bytes) -> str:

@@ -30,6 +30,11 @@ VERBS = {
     "logout": ("logout", "revoke and forget an account"),
     "provider": ("providers", "the providers that accounts log in at"),
     "app": ("apps", "the programs that have a key of their own"),
+    "approvals": ("approvals", "list what programs ask for, and what was answered"),
+    "approve": ("approve", "allow what a program asks for"),
+    "deny": ("deny", "refuse what a program asks for"),
+    "pair": ("pair", "get a program its app key without copy and paste"),
+    "ui": ("ui", "open the web page, signed in"),
     "audit": ("audit", "show who got which token when, and what was done; --verify checks it"),
     "status": ("status", "show how the daemon is"),
     "doctor": ("doctor", "look at everything, and say what to do"),
@@ -67,8 +72,13 @@ Accounts
 Providers and programs
   provider                 list, show, add, remove; presets to choose from
   app                      programs with a key of their own, and what they may have
+  approvals                what programs ask for
+  approve CODE             allow it: once, always, or for a time
+  deny CODE                refuse it, for now or for good
+  pair NAME                get a program its app key without copy and paste
 
 Look after it
+  ui                       open the web page, signed in
   status                   how the daemon is
   audit                    who got which token when, and what was done
   doctor                   look at everything, and say what to do

@@ -59,6 +59,18 @@ Caller = Owner | App
 
 
 @dataclass(frozen=True, slots=True)
+class Stranger:
+    """A program with a key that it made for itself, and that no app has. It may ask to become an app, and nothing else.
+
+    Attributes:
+        key_hash: of that key.
+    """
+
+    key_hash: bytes = field(repr=False)
+    name = "stranger"
+
+
+@dataclass(frozen=True, slots=True)
 class Ask:
     """What a caller wants of an account: scopes, an RFC 8707 resource, an RFC 8693 audience; what is left out, any."""
 
@@ -98,12 +110,14 @@ class Denied:
             itself did not bring it.
         account: the account.
         hint: what would help; empty where that follows from the above.
+        approval_url: where the owner can allow it; empty where nobody is to be asked.
     """
 
     reason: str
     app: str
     account: str
     hint: str = ""
+    approval_url: str = ""
 
 
 def decide(

@@ -29,6 +29,7 @@ from broker.store.memory import Memory
 from broker.store.migrate import prepare
 from broker.store.providers import Providers
 from broker.store.refreshes import Refreshes
+from broker.store.refusals import Refusal, Refusals
 from broker.store.rotation import Rotated, Rotation
 from broker.store.seal import Broken
 from broker.store.shelf import Saved
@@ -39,7 +40,7 @@ from broker.store.verify import Break, Verdict
 
 log = logging.getLogger(__name__)
 
-__all__ = ["AppRow", "AuditEntry", "Break", "Count", "Rotated", "Store", "TakenLogin", "Verdict"]
+__all__ = ["AppRow", "AuditEntry", "Break", "Count", "Refusal", "Rotated", "Store", "TakenLogin", "Verdict"]
 
 
 def database_path(url: str) -> Path:
@@ -59,7 +60,7 @@ def database_path(url: str) -> Path:
     return Path(name)
 
 
-class Store(Refreshes, Providers, Logins, Apps, Audit, Times, Rotation):
+class Store(Refreshes, Providers, Logins, Apps, Refusals, Audit, Times, Rotation):
     """Accounts, providers, clients, logins, apps and the record, in one SQLite file.
 
     Attributes:

@@ -20,7 +20,7 @@ from sqlalchemy import (
 
 # The newest migration. Compared with the database's own at every start, so that Alembic is imported only when there is
 # something to do; a test holds it equal to the newest file.
-REVISION = "0007"
+REVISION = "0008"
 
 metadata = MetaData()
 
@@ -210,6 +210,15 @@ app_grant = Table(
     Column("resource", String),
     Column("mode", String, nullable=False),
     Column("expires_at", Float),
+)
+
+# By the account's name, as it was asked for: there may be no such account yet.
+refusal = Table(
+    "refusal",
+    metadata,
+    Column("app", String, ForeignKey("app.name", ondelete="CASCADE"), primary_key=True),
+    Column("account", String, primary_key=True),
+    Column("at", Float, nullable=False),
 )
 
 # No foreign keys: the record outlives what it is about.

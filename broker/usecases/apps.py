@@ -19,8 +19,12 @@ from broker.usecases.context import Context
 # The prefix lets secret scanners find a leaked key.
 KEY_PREFIX = "kf_"
 KEY_BYTES = 32
+# What a key looks like that a program makes for itself: 256 bits as base64url (RFC 4648 5).
+NEW_KEY = re.compile(r"kf_[A-Za-z0-9_-]{43}")
 APP_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 MODES = ("token", "proxy")
+# What the record calls those who are no app.
+NO_NAMES = ("owner", "stranger")
 
 
 def hash_key(key: str) -> bytes:
@@ -50,20 +54,41 @@ async def add(ctx: Context, name: str, grants: Sequence[AppGrant], expires_at: f
         UnknownAccount: a grant names an account that does not exist.
         Conflict: the name is taken.
     """
-    if not APP_NAME.fullmatch(name) or name == "owner":
-        raise InvalidRequest(f"'{name}' cannot be an app's name.", "Use letters, digits and . _ - (64 at the most).")
+    key = _new_key()
+    await admit(ctx, name, hash_key(key.reveal()), grants, expires_at)
+    return key
+
+
+async def admit(ctx: Context, name: str, key_hash: bytes, grants: Sequence[AppGrant], expires_at: float | None) -> None:
+    """Make an app of whoever has a key.
+
+    Raises:
+        InvalidRequest: the name or a grant cannot be.
+        UnknownAccount: a grant names an account that does not exist.
+        Conflict: the name is taken.
+    """
+    check_name(name)
     if expires_at is not None and expires_at <= ctx.clock():
         raise InvalidRequest("The app would have expired already.", "Give a time that is still to come.")
     for grant in grants:
-        await _check(ctx, grant)
+        await check_grant(ctx, grant)
     if len({grant.account for grant in grants}) != len(grants):
         raise Conflict("An account is granted twice.", "Give one grant for each account.")
-    key = _new_key()
-    await ctx.store.add_app(name, hash_key(key.reveal()), grants, expires_at, ctx.clock())
+    await ctx.store.add_app(name, key_hash, grants, expires_at, ctx.clock())
+    ctx.desk.forget_app(name)
     ctx.publish("app-added", app=name)
     for grant in grants:
         _tell_granted(ctx, name, grant)
-    return key
+
+
+def check_name(name: str) -> None:
+    """Refuse what cannot be an app's name.
+
+    Raises:
+        InvalidRequest: with what can.
+    """
+    if not APP_NAME.fullmatch(name) or name in NO_NAMES:
+        raise InvalidRequest(f"'{name}' cannot be an app's name.", "Use letters, digits and . _ - (64 at the most).")
 
 
 async def listed(ctx: Context) -> list[AppRow]:
@@ -104,6 +129,7 @@ async def remove(ctx: Context, name: str) -> None:
     """
     await shown(ctx, name)
     await ctx.store.delete_app(name)
+    ctx.desk.forget_app(name)
     ctx.publish("app-removed", app=name)
 
 
@@ -114,8 +140,10 @@ async def grant(ctx: Context, name: str, given: AppGrant) -> None:
         UnknownApp, UnknownAccount, InvalidRequest: as named.
     """
     await shown(ctx, name)
-    await _check(ctx, given)
+    await check_grant(ctx, given)
     await ctx.store.put_grant(name, given)
+    await ctx.store.delete_refusal(name, given.account)
+    ctx.desk.forget_app(name, given.account)
     _tell_granted(ctx, name, given)
 
 
@@ -141,7 +169,13 @@ def _tell_granted(ctx: Context, name: str, given: AppGrant) -> None:
     ctx.publish("granted", given.account, app=name, detail=", ".join(parts))
 
 
-async def _check(ctx: Context, given: AppGrant) -> None:
+async def check_grant(ctx: Context, given: AppGrant) -> None:
+    """Refuse a grant that cannot be.
+
+    Raises:
+        InvalidRequest: its mode, time or resource cannot be.
+        UnknownAccount: the account does not exist.
+    """
     if given.mode not in MODES:
         raise InvalidRequest(f"'{given.mode}' is no grant mode.", f"Use one of {', '.join(MODES)}.")
     if given.expires_at is not None and given.expires_at <= ctx.clock():

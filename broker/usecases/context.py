@@ -19,9 +19,11 @@ from broker.oauth.idtoken import Jwks
 from broker.oauth.wire import Answered
 from broker.store.keys import KeySource
 from broker.store.store import Store, TakenLogin
+from broker.usecases.desk import Desk
 from broker.usecases.flights import Flights
 from broker.usecases.handouts import Handouts
 from broker.usecases.ration import Ration
+from broker.usecases.sessions import Sessions
 
 
 @dataclass(slots=True)
@@ -126,7 +128,9 @@ class Context:
         polls: login id -> how its polling stands, for the device logins under way.
         registering: provider name -> a lock, so that two logins do not register two clients.
         ration: how often Keyfob registers itself, and asks again where it was refused.
+        desk: what programs ask the owner for.
         handouts: what was handed out and is not written down yet.
+        sessions: who is signed in at the web page.
         schedule: what the scheduler is up to.
         latch: when it locks by itself, and what that waits for.
         source: makes a key source of its kind, as the settings describe it.
@@ -153,7 +157,9 @@ class Context:
     polls: dict[str, Poll] = field(default_factory=dict)
     registering: dict[str, asyncio.Lock] = field(default_factory=dict)
     ration: Ration = field(default_factory=Ration)
+    desk: Desk = field(default_factory=Desk)
     handouts: Handouts = field(default_factory=Handouts)
+    sessions: Sessions = field(default_factory=Sessions)
     schedule: Schedule = field(default_factory=Schedule)
     latch: Latch = field(default_factory=Latch)
     source: Callable[[str], KeySource] = _no_source

@@ -15,11 +15,11 @@ from broker.core.policy import Ask, Caller, Denied
 from broker.core.secret import Secret
 from broker.errors import InvalidRequest, LoginFailed, UnknownLogin
 from broker.providers.urls import check_resource
-from broker.usecases import accounts, audit, begin, derive, given, login, machine, paste
+from broker.usecases import accounts, approvals, audit, begin, derive, given, login, machine, paste
 from broker.usecases import get_token as tokens
 from broker.usecases.context import Context
 from broker.usecases.newlogin import NewLogin
-from broker.web import render
+from broker.web import peers, render
 from broker.web.body import Fields, Query, check_audience, check_words
 from broker.web.guards import check_unlocked
 
@@ -43,7 +43,9 @@ async def get_token(request: Request, ctx: Context) -> Response:
     ask = _ask(request, query.words("scope"), query.text("resource"), query.text("audience"))
     min_ttl, id_token = query.seconds("min_ttl"), query.flag("id_token")
     check_unlocked(ctx)
-    outcome = await tokens.get_token(ctx, caller_of(request), ask, min_ttl=min_ttl, id_token=id_token)
+    outcome = await approvals.ask_token(
+        ctx, caller_of(request), ask, peers.asker_of(request), min_ttl=min_ttl, id_token=id_token
+    )
     return _answered(request, ctx, outcome)
 
 
@@ -58,7 +60,7 @@ async def report_rejected(request: Request, ctx: Context) -> Response:
     denied = await accounts.rejected(ctx, caller_of(request), ask.account, token)
     if denied is not None:
         return _answered(request, ctx, denied)
-    outcome = await tokens.get_token(ctx, caller_of(request), ask)
+    outcome = await approvals.ask_token(ctx, caller_of(request), ask, peers.asker_of(request))
     return _answered(request, ctx, outcome)
 
 

@@ -4,28 +4,33 @@ Called by ``daemon``, which opens a socket for each.
 """
 
 import logging
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Literal
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Literal, TypeVar
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from broker.core.policy import Owner
-from broker.errors import InvalidRequest, KeyfobError, Locked, NotFound, NotGranted
+from broker.errors import InvalidRequest, KeyfobError, Locked, NotFound, NotGranted, Unauthorized
 from broker.usecases import audit, locking
 from broker.usecases.context import Context
-from broker.web import api, callback, keys, manage, pages, record, render
+from broker.web import api, approvals, callback, keys, manage, pages, record, render, signed_in
 from broker.web.guards import AccessLog, AppGuard, BrowserGuard
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 Handler = Callable[[Request, Context], Awaitable[Response]]
 Endpoint = Callable[[Request], Awaitable[Response]]
-Who = Literal["anyone", "app", "owner"]
+Who = Literal["anyone", "stranger", "app", "owner"]
+# What a browser door's route answers: a page for people, or what a page's script asks for.
+Kind = Literal["page", "data"]
+BROKEN = KeyfobError("This is a fault of Keyfob; its log says more.")
 NOTHING_HERE = NotFound("There is nothing at this path.", "The owner gets the list: GET /openapi.yaml on the socket.")
 LOCKED = Locked("Keyfob is locked: the key to the stored logins is not at hand.", "The owner sees why: keyfob status")
 
@@ -60,27 +65,43 @@ APP_ROUTES: tuple[tuple[str, str, Handler, Who], ...] = (
     ("POST",   "/v1/apps/{app}/rotate",                 manage.rotate_app,      "owner"),
     ("PUT",    "/v1/apps/{app}/grants/{account}",       manage.put_grant,       "owner"),
     ("DELETE", "/v1/apps/{app}/grants/{account}",       manage.delete_grant,    "owner"),
+    ("GET",    "/v1/approvals",                         approvals.list_approvals, "owner"),
+    ("GET",    "/v1/approvals/{id}",                    approvals.show_approval, "owner"),
+    ("POST",   "/v1/approvals/{id}",                    approvals.answer_approval, "owner"),
+    ("POST",   "/v1/pairing",                           approvals.ask_pairing,  "stranger"),
+    ("GET",    "/v1/pairing",                           approvals.show_pairing, "stranger"),
+    ("DELETE", "/v1/pairing",                           approvals.end_pairing,  "stranger"),
     ("GET",    "/v1/audit",                             record.list_audit,      "owner"),
     ("POST",   "/v1/audit",                             record.note_backup,     "owner"),
     ("GET",    "/v1/audit/verify",                      record.verify_audit,    "owner"),
     ("GET",    "/v1/events",                            manage.stream_events,   "owner"),
+    ("POST",   "/v1/session",                           approvals.open_page,    "owner"),
     ("POST",   "/v1/lock",                              keys.lock,              "owner"),
     ("POST",   "/v1/unlock",                            keys.unlock,            "owner"),
     ("POST",   "/v1/key/rotate",                        keys.rotate,            "owner"),
 )
-BROWSER_ROUTES: tuple[tuple[str, Handler], ...] = (
-    ("/login/{id}",           callback.start),
-    ("/callback/{provider}",  callback.callback),
-    ("/ui/logins/{id}",       callback.result),
-    ("/ui/static/{name}",     callback.static),
-    ("/ui/",                  callback.home),
-    ("/ui",                   callback.home),
-    ("/",                     callback.home),
+BROWSER_ROUTES: tuple[tuple[str, str, Handler, Kind], ...] = (
+    ("GET",    "/login/{id}",              callback.start,           "page"),
+    ("GET",    "/callback/{provider}",     callback.callback,        "page"),
+    ("GET",    "/ui/logins/{id}",          callback.result,          "page"),
+    ("GET",    "/ui/static/{name}",        callback.static,          "page"),
+    ("GET",    "/ui/enter/{id}",           signed_in.enter,          "page"),
+    ("POST",   "/ui/session",              signed_in.sign_in,        "data"),
+    ("DELETE", "/ui/session",              signed_in.sign_out,       "data"),
+    ("GET",    "/ui/parts/approvals",      signed_in.approvals_part, "data"),
+    ("GET",    "/ui/parts/approvals/{id}", signed_in.approval_part,  "data"),
+    ("GET",    "/ui/approvals/{id}",       signed_in.approval_page,  "page"),
+    ("POST",   "/ui/approvals/{id}",       signed_in.answer_approval, "data"),
+    ("GET",    "/ui/",                     callback.home,            "page"),
+    ("GET",    "/ui",                      callback.home,            "page"),
+    ("GET",    "/",                        callback.home,            "page"),
 )
 # fmt: on
 # They do not count as use or as work that a lock would wait for.
 KEY_PATHS = ("/v1/lock", "/v1/unlock")
 OPEN_PATHS = frozenset(path for _, path, _, who in APP_ROUTES if who == "anyone")
+WRITTEN = tuple({path.partition("{")[0] for method, path, _, _ in BROWSER_ROUTES if method != "GET"})
+STRANGER_PATHS = frozenset(path for _, path, _, who in APP_ROUTES if who == "stranger")
 
 
 def app_door(ctx: Context, name: str, hosts: frozenset[str] | None) -> ASGIApp:
@@ -88,22 +109,25 @@ def app_door(ctx: Context, name: str, hosts: frozenset[str] | None) -> ASGIApp:
     app = Starlette(
         routes=[
             _route(path, {method: _app_endpoint(ctx, path, handler, who) for method, handler, who in on_path})
-            for path, on_path in _by_path().items()
+            for path, on_path in _by_path(APP_ROUTES).items()
         ],
         exception_handlers={HTTPException: _app_miss},
     )
     app.router.redirect_slashes = False
-    return AccessLog(AppGuard(app, ctx, hosts, OPEN_PATHS), name)
+    return AccessLog(AppGuard(app, ctx, hosts, OPEN_PATHS, STRANGER_PATHS), name)
 
 
 def browser_door(ctx: Context, hosts: frozenset[str]) -> ASGIApp:
     """Return the app of the browser port."""
     app = Starlette(
-        routes=[_route(path, {"GET": _page_endpoint(ctx, path, handler)}) for path, handler in BROWSER_ROUTES],
+        routes=[
+            _route(path, {method: _page_endpoint(ctx, path, handler, kind) for method, handler, kind in on_path})
+            for path, on_path in _by_path(BROWSER_ROUTES).items()
+        ],
         exception_handlers={HTTPException: _page_miss},
     )
     app.router.redirect_slashes = False
-    return AccessLog(BrowserGuard(app, hosts), "browser")
+    return AccessLog(BrowserGuard(app, hosts, WRITTEN), "browser")
 
 
 def _app_endpoint(ctx: Context, path: str, handler: Handler, who: Who) -> Endpoint:
@@ -130,7 +154,7 @@ def _app_endpoint(ctx: Context, path: str, handler: Handler, who: Who) -> Endpoi
             return render.problem(exc)
         except Exception:
             log.exception("%s %s broke", request.method, path)
-            return render.problem(KeyfobError("This is a fault of Keyfob; its log says more."))
+            return render.problem(BROKEN)
 
     return endpoint
 
@@ -143,10 +167,10 @@ def _check_may(request: Request, who: Who) -> None:
         )
 
 
-def _by_path() -> dict[str, list[tuple[str, Handler, Who]]]:
-    found: dict[str, list[tuple[str, Handler, Who]]] = {}
-    for method, path, handler, who in APP_ROUTES:
-        found.setdefault(path, []).append((method, handler, who))
+def _by_path(routes: Iterable[tuple[str, str, Handler, T]]) -> dict[str, list[tuple[str, Handler, T]]]:
+    found: dict[str, list[tuple[str, Handler, T]]] = {}
+    for method, path, handler, more in routes:
+        found.setdefault(path, []).append((method, handler, more))
     return found
 
 
@@ -161,18 +185,32 @@ def _route(path: str, by_method: Mapping[str, Endpoint]) -> Route:
     return route
 
 
-def _page_endpoint(ctx: Context, path: str, handler: Handler) -> Endpoint:
+def _page_endpoint(ctx: Context, path: str, handler: Handler, kind: Kind) -> Endpoint:
     async def endpoint(request: Request) -> Response:
         request.scope["state"]["route"] = path
         try:
-            return await handler(request, ctx)
+            if request.method == "GET":
+                return await handler(request, ctx)
+            with locking.working(ctx):
+                return await handler(request, ctx)
+        except Unauthorized as exc:
+            audit.unauthorized(ctx, "browser port", exc.detail)
+            return _told(exc, kind)
         except KeyfobError as exc:
-            return pages.render(pages.page_of(exc))
+            return _told(exc, kind)
         except Exception:
             log.exception("%s %s broke", request.method, path)
-            return pages.render(pages.BROKEN)
+            return _told(BROKEN, kind)
 
     return endpoint
+
+
+def _told(error: KeyfobError, kind: Kind) -> Response:
+    if kind == "page":
+        return pages.render(pages.BROKEN if error is BROKEN else pages.page_of(error))
+    response = render.problem(error)
+    response.headers.update(pages.HEADERS)
+    return response
 
 
 async def _app_miss(_: Request, exc: Exception) -> Response:
@@ -185,5 +223,6 @@ async def _app_miss(_: Request, exc: Exception) -> Response:
 
 
 async def _page_miss(_: Request, exc: Exception) -> Response:
-    del exc
+    if isinstance(exc, HTTPException) and exc.status_code == 405:  # noqa: PLR2004 -- the status says it
+        return PlainTextResponse("This path does not answer that.\n", 405, {**pages.HEADERS, **(exc.headers or {})})
     return pages.render(pages.NOT_FOUND)

@@ -3,7 +3,6 @@
 Put behind the browser door by ``asgi``. A token never leaves through here.
 """
 
-import os
 import re
 import secrets
 from functools import partial
@@ -38,7 +37,8 @@ async def start(request: Request, ctx: Context) -> Response:
     if request.headers["host"] not in ours:
         # The answer comes to the redirect URI's host: a cookie for another name of this machine would not be there.
         return RedirectResponse(ours, 302, pages.HEADERS)
-    if _is_foreign(request):
+    # The login's address was in a command line, which every user can read.
+    if peers.is_foreign(request):
         return pages.render(pages.OTHER_USER)
     login_id = request.path_params["id"]
     browser = _cookie(request, login_id)
@@ -155,10 +155,3 @@ async def static(request: Request, ctx: Context) -> Response:
 def _cookie(request: Request, login_id: str) -> Secret | None:
     value = request.cookies.get(COOKIE + login_id[:ID_IN_NAME], "")
     return Secret(value) if _OURS.fullmatch(value) else None
-
-
-def _is_foreign(request: Request) -> bool:
-    """Whether the kernel says that the browser is another user's: the login's address was in a command line."""
-    uid = peers.uid_of(request.scope["client"], request.scope["server"])
-    # Root may do everything here anyway; where the kernel does not tell, the browser that comes first counts.
-    return uid not in (None, 0, os.getuid())

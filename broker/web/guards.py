@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from broker.core.policy import Caller, Owner
+from broker.core.policy import Caller, Owner, Stranger
 from broker.errors import InvalidRequest, KeyfobError, Locked, NotGranted, Unauthorized
 from broker.usecases import apps, audit
 from broker.usecases.context import Context
@@ -23,6 +23,8 @@ log = logging.getLogger("broker.access")
 # What only browsers send. No program that asks for a token has a reason to.
 BROWSER_HEADERS = (b"origin", b"referer", b"cookie", b"sec-fetch-site", b"sec-fetch-mode", b"sec-fetch-dest")
 MOST_QUERY = 16 * 1024
+# What a page's script may do beside reading.
+WRITES = ("POST", "DELETE")
 
 
 def headers_of(scope: Scope) -> dict[bytes, list[bytes]]:
@@ -77,12 +79,14 @@ class AppGuard:
         ctx: the collaborators.
         hosts: the exact Host values that are right, or None on the Unix socket.
         open_paths: paths that need no caller.
+        stranger_paths: paths at which a key that no app has is enough.
     """
 
     app: ASGIApp
     ctx: Context
     hosts: frozenset[str] | None
     open_paths: frozenset[str]
+    stranger_paths: frozenset[str] = frozenset()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let pass, or answer with a problem."""
@@ -114,7 +118,7 @@ class AppGuard:
         if len(scope["query_string"]) > MOST_QUERY:
             raise InvalidRequest("The query is too long.")
 
-    async def _caller(self, scope: Scope) -> Caller:
+    async def _caller(self, scope: Scope) -> Caller | Stranger:
         headers = headers_of(scope)
         given = headers.get(b"authorization", [])
         peer = scope["state"].get("peer")
@@ -126,12 +130,14 @@ class AppGuard:
                 return Owner(pid=peer[0])
             raise Unauthorized(
                 "This port wants an app key.",
-                "Send 'Authorization: Bearer kf_...'; make one with: keyfob app add NAME --account ACCOUNT",
+                "Send 'Authorization: Bearer kf_...'; get one: keyfob pair, or keyfob app add NAME --account A",
             )
         scheme, _, key = given[0].decode("latin-1").partition(" ")
         if len(given) != 1 or scheme.lower() != "bearer":
             raise Unauthorized("The Authorization header is not 'Bearer kf_...'.")
         app = await apps.identify(self.ctx, key.strip())
+        if app is None and scope["path"] in self.stranger_paths and apps.NEW_KEY.fullmatch(key.strip()):
+            return Stranger(apps.hash_key(key.strip()))
         if app is None:
             raise Unauthorized("This app key is not known, was replaced, or has expired.", "See: keyfob app list")
         return app
@@ -157,15 +163,17 @@ def _is_local_name(host: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class BrowserGuard:
-    """Guards the browser door: one right Host, GET only, and navigations rather than requests of foreign pages.
+    """Guards the browser door: one right Host; navigations, and of requests only those of our own pages.
 
     Args:
         app: what comes behind.
         hosts: the exact Host values that are right.
+        written: how the paths begin at which a page's script may do more than read.
     """
 
     app: ASGIApp
     hosts: frozenset[str]
+    written: tuple[str, ...] = ()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let pass, or answer in a few words."""
@@ -182,7 +190,10 @@ class BrowserGuard:
             return _plain(exc.detail, 400)
         if headers[b"host"][0].decode("latin-1").lower() not in self.hosts:
             return _plain("This address is not Keyfob's.", 400)
-        if scope["method"] != "GET":
+        if scope["method"] in WRITES and scope["path"].startswith(self.written):
+            if not _is_own_script(headers):
+                return _plain("Only Keyfob's own pages may do that.", 403)
+        elif scope["method"] != "GET":
             return _plain("Only GET is answered here.", 405, allow="GET")
         if len(scope["query_string"]) > MOST_QUERY:
             return _plain("The address is too long.", 414)
@@ -197,6 +208,20 @@ class BrowserGuard:
             # An image, a frame or a script of another page: not even the start page may be opened by one.
             return _plain("Other pages may only link here.", 403)
         return None
+
+
+def _is_own_script(headers: Mapping[bytes, list[bytes]]) -> bool:
+    """Whether a request that changes something comes from a script of this very origin, port included.
+
+    A form of another page can send no JSON and no such Origin (Fetch 3.2). What it may do is asked after that: this is
+    no sign-in.
+    """
+    host, kind = headers[b"host"][0], headers.get(b"content-type", [b"application/json"])
+    return (
+        headers.get(b"origin") == [b"http://" + host]
+        and headers.get(b"sec-fetch-site", [b"same-origin"]) == [b"same-origin"]
+        and kind[0].split(b";")[0].strip().lower() == b"application/json"
+    )
 
 
 def _plain(text: str, status: int, **more: str) -> Response:

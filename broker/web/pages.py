@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import ClassVar, Final
+from typing import ClassVar, Final, Protocol
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.responses import HTMLResponse, Response
@@ -29,12 +29,13 @@ SCOPES_SHOWN: Final = 60
 # Vietnamese and Hebrew need two or three marks on a letter; a tower of them paints over the lines above.
 _MARKS_IN_A_ROW: Final = 3
 
+_POLICY = (
+    "default-src 'none'; style-src 'self'; img-src 'self' data:; "
+    "form-action 'none'; frame-ancestors 'none'; base-uri 'none'"
+)
 # Nothing may load, frame, post or be posted from these pages but our own stylesheet and icon (RFC 9700 4.2.4, 4.3.1).
 HEADERS: Final = {
-    "Content-Security-Policy": (
-        "default-src 'none'; style-src 'self'; img-src 'self' data:; "
-        "form-action 'none'; frame-ancestors 'none'; base-uri 'none'"
-    ),
+    "Content-Security-Policy": _POLICY,
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
     "X-Content-Type-Options": "nosniff",
@@ -45,6 +46,8 @@ HEADERS: Final = {
         "publickey-credentials-get=(), serial=(), usb=()"
     ),
 }
+# Of the pages at which the owner signs in: our own script, which may ask this origin, port included.
+SCRIPTED: Final = {**HEADERS, "Content-Security-Policy": f"{_POLICY}; script-src 'self'; connect-src 'self'"}
 
 
 # --- the pages --------------------------------------------------------------------------------------------------------
@@ -154,6 +157,16 @@ class DevicePage:
     status: int = 200
 
 
+class Rendered(Protocol):
+    """What :func:`render` draws: a page, or a part of one."""
+
+    template: ClassVar[str]
+
+    @property
+    def status(self) -> int:
+        """The HTTP status."""
+
+
 Page = SuccessPage | FailurePage | RefusalPage | HomePage | DevicePage
 
 _MINUTES = f"{LOGIN_LIFETIME / 60:.0f} minutes"
@@ -183,6 +196,15 @@ OTHER_USER: Final = RefusalPage(
     "decides whose account it is, so only a browser of the same user may.",
     next_step="As Keyfob’s user, log in without a browser of this user’s:",
     command="keyfob login ACCOUNT --provider NAME --flow paste",
+    verdict="Stopped to protect you",
+    status=403,
+)
+WHOSE_BROWSER: Final = RefusalPage(
+    title="Keyfob cannot tell whose browser this is",
+    what_happened="This address signs in a browser of the user whose Keyfob it is, and of nobody else. The kernel does "
+    "not say that this one is.",
+    next_step="Print an address that signs in any browser, and open it here:",
+    command="keyfob ui --no-browser",
     verdict="Stopped to protect you",
     status=403,
 )
@@ -308,11 +330,13 @@ def _asset(filename: str, media_type: str) -> _Asset:
 
 _CSS = _asset("keyfob.css", "text/css")
 _MARK = _asset("keyfob-mark.svg", "image/svg+xml")
-_ASSETS = {asset.name: asset for asset in (_CSS, _MARK)}
+_ANSWERS = _asset("answers.css", "text/css")
+_JS = _asset("keyfob.js", "text/javascript")
+_ASSETS = {asset.name: asset for asset in (_CSS, _ANSWERS, _MARK, _JS)}
 
 
 def static(name: str) -> Response:
-    """The file for ``/ui/static/{name}``: a look-up in a table of two, so no name can reach the disk."""
+    """The file for ``/ui/static/{name}``: a look-up in a table of four, so no name can reach the disk."""
     asset = _ASSETS.get(name)
     if asset is None:
         return render(NOT_FOUND)
@@ -322,6 +346,7 @@ def static(name: str) -> Response:
 
 # --- the answer -------------------------------------------------------------------------------------------------------
 
+_WITH_SCRIPT = ("home.html.j2", "shell.html.j2")
 # The mark lies with the static files, and the layout draws it inline: one drawing, two uses.
 _TEMPLATES = Environment(
     loader=FileSystemLoader([_ROOM / "templates", _ROOM / "static"]),
@@ -332,10 +357,11 @@ _TEMPLATES = Environment(
     lstrip_blocks=True,
 )
 _TEMPLATES.filters |= {"clean": clean, "provider_words": provider_words, "word": word}
-_TEMPLATES.globals |= {"css": _CSS, "mark": _MARK, "SCOPES_SHOWN": SCOPES_SHOWN}
+_TEMPLATES.globals |= {"css": _CSS, "mark": _MARK, "answers": _ANSWERS, "js": _JS, "SCOPES_SHOWN": SCOPES_SHOWN}
 
 
-def render(page: Page) -> HTMLResponse:
+def render(page: Rendered) -> HTMLResponse:
     """The whole answer: the page's own status, its HTML and every header that guards it."""
     html = _TEMPLATES.get_template(page.template).render(page=page)
-    return HTMLResponse(html, status_code=page.status, headers=HEADERS)
+    scripted = page.template in _WITH_SCRIPT
+    return HTMLResponse(html, status_code=page.status, headers=SCRIPTED if scripted else HEADERS)

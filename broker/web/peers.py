@@ -1,11 +1,17 @@
-"""Whose program is at the other end of a loopback connection, as the kernel's own table says.
+"""Whose program is at the other end of a loopback connection, as the kernel's own tables say.
 
-Called by ``callback`` for the browser door: a port is open to every user of the machine, a login is one user's.
+Called by the browser door's handlers: a port is open to every user of the machine, a login is one user's. And by those
+of the app doors, so that the owner sees who asks.
 """
 
 import ipaddress
+import os
 import sys
 from pathlib import Path
+
+from starlette.requests import Request
+
+from broker.core.approval import Asker
 
 # proc_pid_net(5): one line a socket; IPv4 programs are in the first, those that write 127.0.0.1 in IPv6 in the second.
 TABLES = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
@@ -35,6 +41,36 @@ def uid_of(client: Address | None, server: Address | None) -> int | None:
             if (fields[_LOCAL], fields[_REMOTE]) == wanted:
                 return int(fields[_UID])
     return None
+
+
+def asker_of(request: Request) -> Asker:
+    """Return where a request at an app door came from, as far as the kernel tells."""
+    peer = request.scope["state"].get("peer")
+    if peer is None:
+        return Asker("port", uid_of(request.scope["client"], request.scope["server"]))
+    pid, uid = peer
+    return Asker("socket", uid, pid, executable_of(pid))
+
+
+def is_foreign(request: Request) -> bool:
+    """Whether the kernel says that the program at the other end of a port is another user's.
+
+    Root may do everything here anyway; where the kernel does not tell (a container), nobody is foreign.
+    """
+    return uid_of(request.scope["client"], request.scope["server"]) not in (None, 0, os.getuid())
+
+
+def is_own(request: Request) -> bool:
+    """Whether the kernel says that the program at the other end of a port is the owner's own, or root's."""
+    return uid_of(request.scope["client"], request.scope["server"]) in (0, os.getuid())
+
+
+def executable_of(pid: int) -> str:
+    """Return the file that a process runs (proc_pid_exe(5)), empty where the kernel does not tell. Never trusted."""
+    try:
+        return str(Path(f"/proc/{pid}/exe").readlink())
+    except OSError:
+        return ""  # it is gone, it is another user's, or there is no /proc
 
 
 def _written(address: Address, *, long: bool) -> str:

@@ -31,6 +31,8 @@ PROBLEM = "application/problem+json"
 ANSWER_HEADERS = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 # Problem types are names, not pages: they need no server (RFC 9457 3.1.1 allows any URI).
 PROBLEM_TYPE = "urn:keyfob:problem:"
+# What an app is told whose request waits for the owner.
+ASKED = "The owner has been asked, and answers with: keyfob approve {}"
 # The events that tell of trouble, and the state that the account is in from then on.
 STATE_OF: Mapping[Kind, str] = {
     "refresh-failed": "refreshing-failed",
@@ -93,8 +95,10 @@ def token(outcome: Outcome, *, plain: bool = False) -> Response:
 def refusal(outcome: MustLogin | Denied | Unavailable) -> KeyfobError:
     """Return the error that stands for an outcome which is no token."""
     match outcome:
-        case Denied(reason=reason, app=app, account=account, hint=hint):
+        case Denied(reason=reason, app=app, account=account, hint=hint, approval_url=url):
             ask_owner = f"Ask the owner: keyfob app grant {app} --account {account}"
+            if url:
+                return NotGranted(f"No: {reason}.", ASKED.format(url.rpartition("/")[2]), approval_url=url)
             again = f"Only another login can bring that: keyfob login {account} --scope SCOPE"
             return NotGranted(f"No: {reason}.", hint or (ask_owner if app else again))
         case Unavailable(account=account, reason=reason, retry_after=retry_after, own_pause=own_pause):

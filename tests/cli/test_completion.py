@@ -31,7 +31,7 @@ def bash(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
     ("typed", "offered"),
     [
         (["to"], {"token"}),
-        (["a"], {"accounts", "app", "audit"}),
+        (["a"], {"accounts", "app", "approvals", "approve", "audit"}),
         (["token", ""], {"work", "home"}),
         (["token", "h"], {"home"}),
         (["token", "--h"], {"--header", "--help"}),

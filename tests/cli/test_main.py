@@ -38,7 +38,7 @@ def test_overview_fits(capsys: pytest.CaptureFixture[str]) -> None:
 
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 100
-    assert len(lines) <= 45
+    assert len(lines) <= 50
 
 
 def test_nothing_to_do(capsys: pytest.CaptureFixture[str]) -> None:

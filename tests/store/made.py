@@ -30,6 +30,7 @@ TO_0005 = (
     *(f"ALTER TABLE audit DROP COLUMN {column}" for column in ("link", "hash", "late")),
     "DROP TABLE audit_head",
     "DROP TABLE audit_key",
+    "DROP TABLE refusal",
     *(f"ALTER TABLE instance DROP COLUMN {column}" for column in ("kdf", "unlock_failures", "unlock_failed_at")),
     "UPDATE alembic_version SET version_num = '0005'",
 )

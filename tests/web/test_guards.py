@@ -25,6 +25,7 @@ FOR_APPS = {
     ("GET", "/v1/accounts/{account}/token"),
     ("POST", "/v1/accounts/{account}/token/rejected"),
     ("GET", "/v1/apps/{app}"),
+    *((method, "/v1/pairing") for method in ("POST", "GET", "DELETE")),
 }
 FOR_OWNERS = [(method, route) for method, route, _, _ in APP_ROUTES if (method, route) not in FOR_APPS]
 
@@ -333,7 +334,7 @@ def test_browser_port_has_none_of_the_api(house: House, key: str, practice: Prac
 def test_app_doors_have_no_pages(house: House, key: str) -> None:
     """The start page, the callback and the pages are behind the browser port only."""
     with Line(house.app_url) as port, Line(house.socket) as local:
-        for route, _ in BROWSER_ROUTES:
+        for _, route, _, _ in BROWSER_ROUTES:
             assert port.ask("GET", path_of(route), bearer(key)).is_problem(404, "not_found")
             assert local.ask("GET", path_of(route)).is_problem(404, "not_found")
 

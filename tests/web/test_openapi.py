@@ -3,6 +3,7 @@
 import copy
 import functools
 import re
+import secrets
 from collections.abc import Iterator
 from typing import Any
 
@@ -26,7 +27,7 @@ from broker.practice.server import PracticeServer
 from broker.web.asgi import APP_ROUTES
 from tests.web.house import OPERATIONS, REPOSITORY, SPEC, STREAM, House, resolved, running, validator
 
-SECURITY = {"anyone": [], "app": [{"appKey": []}, {}], "owner": [{}]}
+SECURITY = {"anyone": [], "stranger": [{"appKey": []}], "app": [{"appKey": []}, {}], "owner": [{}]}
 # Each example costs a few requests of a millisecond; all of them together stay within some seconds.
 EXAMPLES = 20
 # It would try every key source, and put a key into the keyring of whoever runs the tests; it has a test of its own.
@@ -116,6 +117,7 @@ class Furnished:
         self.house = house
         self.practice = practice
         self.app = house.app("")
+        self.stranger = house.app(f"kf_{secrets.token_urlsafe(32)}")
 
     def names(self) -> dict[str, list[str]]:
         """Bring back what is missing, and return what a parameter or member may be set to, to mean something."""
@@ -161,7 +163,7 @@ def furnished(tmp_path_factory: pytest.TempPathFactory, practice: PracticeServer
     """Run a daemon in which there is something to ask for."""
     with running(tmp_path_factory.mktemp("furnished")) as house:
         found = Furnished(house, practice)
-        with found.app.http:
+        with found.app.http, found.stranger.http:
             yield found
 
 
@@ -207,6 +209,8 @@ def test_whatever_comes_is_answered_as_described(
                         fit = [text for text in names[name] if place is not case.path_parameters or "/" not in text]
                         place[name] = data.draw(st.sampled_from(fit))
         door = furnished.app if data.draw(st.integers(0, 4)) == 0 else furnished.house.owner
+        if path == "/v1/pairing" and data.draw(st.integers(0, 3)):
+            door = furnished.stranger
 
         answer = _sent(case, door.http)
 
@@ -222,5 +226,6 @@ def _sent(case: AnyCase, http: httpx2.Client) -> httpx2.Response:
     ready = requests.Request(**case.as_transport_kwargs(base_url=str(http.base_url))).prepare()
     assert ready.method and ready.url  # noqa: PT018 -- for the type checker
     assert ready.body is None or isinstance(ready.body, str | bytes)
-    headers = {name: str(value) for name, value in ready.headers.items()}
+    # Who asks is the door's part: what is made up for a key here is no key.
+    headers = {name: str(value) for name, value in ready.headers.items() if name.lower() != "authorization"}
     return http.request(ready.method, ready.url, headers=headers, content=ready.body)

@@ -135,7 +135,7 @@ def _walk_apps(house: House, practice: PracticeServer) -> None:
         Door(http).ask("GET", "/v1/apps/{app}", 401, path=job)
     app = house.app(key)
     with app.http:
-        app.ask("GET", "/v1/accounts/{account}/token", 403, path={"account": "work"})
+        code = app.ask("GET", "/v1/accounts/{account}/token", 403, path={"account": "work"})["approval_url"][-9:]
         given = {"scope": ["openid", "profile", "offline_access"], "expires_at": 32_000_000_000}
         ask("PUT", "/v1/apps/{app}/grants/{account}", 200, path=grant, json=given)
         app.ask("GET", "/v1/accounts/{account}/token", 200, path={"account": "work"})
@@ -150,6 +150,8 @@ def _walk_apps(house: House, practice: PracticeServer) -> None:
                     403,
                     path={"account": "work", "id": "x", "provider": "practice", "preset": "practice", "app": "job"},
                 )
+    ask("GET", "/v1/approvals/{id}", 404, path={"id": code})  # the owner has answered it
+    _walk_pairing(house)
     assert ask("GET", "/v1/apps", 200)["apps"][0]["name"] == "job"
     ask("DELETE", "/v1/apps/{app}/grants/{account}", 204, path=grant)
     ask("DELETE", "/v1/apps/{app}/grants/{account}", 404, path=grant)
@@ -159,6 +161,23 @@ def _walk_apps(house: House, practice: PracticeServer) -> None:
     ask("GET", "/v1/apps/{app}", 404, path=job)
 
 
+def _walk_pairing(house: House) -> None:
+    ask, program = house.owner.ask, house.app(f"kf_{'A' * 43}")
+    with program.http:
+        code = {"id": program.ask("POST", "/v1/pairing", 201, json={"name": "mail"})["code"]}
+        program.ask("GET", "/v1/pairing", 200)
+        program.ask("GET", "/v1/accounts/{account}/token", 401, path={"account": "work"})
+        assert {one["kind"] for one in ask("GET", "/v1/approvals", 200)["approvals"]} == {"grant", "pairing"}
+        ask("GET", "/v1/approvals/{id}", 200, path=code)
+        ask("POST", "/v1/approvals/{id}", 400, path=code, json={"decision": "allow", "remember": "once"})
+        ask("POST", "/v1/approvals/{id}", 409, path=code, json={"decision": "allow", "name": "job"})
+        ask("POST", "/v1/approvals/{id}", 200, path=code, json={"decision": "deny"})
+        program.ask("DELETE", "/v1/pairing", 204)
+        program.ask("GET", "/v1/pairing", 404)
+        ask("GET", "/v1/pairing", 400)
+    house.owner.seen |= program.seen
+
+
 def _walk_daemon(owner: Door) -> None:
     assert owner.ask("GET", "/openapi.yaml", 200) == TEXT
     assert owner.ask("GET", "/v1/status", 200)["state"] == "ok"
@@ -166,6 +185,7 @@ def _walk_daemon(owner: Door) -> None:
     owner.ask("GET", "/v1/status", 403, headers={"origin": "http://evil.example"})
     owner.ask("GET", "/healthz", 200)
     owner.ask("GET", "/readyz", 200)
+    owner.ask("POST", "/v1/session", 201, json={})
     owner.ask("POST", "/v1/lock", 200)
     owner.ask("GET", "/readyz", 503)
     owner.ask("POST", "/v1/unlock", 200, json={})

@@ -291,7 +291,7 @@ def test_provider_words_are_of_the_charset_that_the_rfc_allows() -> None:
 
 @pytest.mark.parametrize("page", PLAIN.values(), ids=PLAIN.keys())
 def test_headers_are_exact(page: Page) -> None:
-    """Every page, whatever its status, carries exactly the guarding headers."""
+    """Every page carries exactly the guarding headers; where the owner signs in, our own script may run."""
     headers = dict(render(page).headers)
     headers.pop("content-length")
 
@@ -301,6 +301,7 @@ def test_headers_are_exact(page: Page) -> None:
         "content-security-policy": (
             "default-src 'none'; style-src 'self'; img-src 'self' data:; "
             "form-action 'none'; frame-ancestors 'none'; base-uri 'none'"
+            + ("; script-src 'self'; connect-src 'self'" if isinstance(page, HomePage) else "")
         ),
         "referrer-policy": "no-referrer",
         "cache-control": "no-store",
@@ -335,19 +336,19 @@ def test_pages_can_be_walked_by_a_screen_reader(page: Page) -> None:
     assert seen.tags.count("svg") == seen.attributes.count(("aria-hidden", "true"))
 
 
-def test_the_stylesheet_that_a_page_names_is_served_and_is_the_one_meant() -> None:
-    """The link on the page leads to our CSS, whose hash it carries, cached for ever under a name of its content."""
-    attributes = dict(re.findall(r'(href|integrity)="([^"]*css[^"]*|sha256-[^"]*)"', Seen(HomePage()).html))
-    name = attributes["href"].removeprefix("/ui/static/")
-    answer = pages.static(name)
-    digest = hashlib.sha256(bytes(answer.body))
-
-    assert answer.status_code == 200
-    assert answer.headers["content-type"] == "text/css; charset=utf-8"
-    assert answer.headers["cache-control"] == "public, max-age=31536000, immutable"
-    assert answer.headers["x-content-type-options"] == "nosniff"
-    assert digest.hexdigest()[:12] in name
-    assert attributes["integrity"] == "sha256-" + base64.b64encode(digest.digest()).decode()
+def test_what_a_page_loads_is_served_and_is_what_was_meant() -> None:
+    """Its links lead to our files, whose hashes it carries, cached for ever under a name of their content."""
+    found = re.findall(r'(?:href|src)="/ui/static/([^"]*)" integrity="sha256-([^"]*)"', Seen(HomePage()).html)
+    assert [name.rpartition(".")[2] for name, _ in found] == ["css", "css", "js"]
+    for name, integrity in found:
+        answer = pages.static(name)
+        digest = hashlib.sha256(bytes(answer.body))
+        assert answer.status_code == 200
+        assert answer.headers["content-type"] == f"text/{'css' if 'css' in name else 'javascript'}; charset=utf-8"
+        assert answer.headers["cache-control"] == "public, max-age=31536000, immutable"
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert digest.hexdigest()[:12] in name
+        assert integrity == base64.b64encode(digest.digest()).decode()
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,88 @@
+"""``keyfob pair``: get a program its app key without copy and paste.
+
+Called by ``main``, on the program's side. The key is made here, goes to the daemon as every app key does, and becomes
+an app's when the owner has seen the same code on both sides. It is never shown.
+"""
+
+import argparse
+import os
+import secrets
+import time
+from pathlib import Path
+
+from broker.cli import terminal
+from broker.cli.arguments import name, seconds
+from broker.client import Client, ClientError
+from broker.errors import Conflict, InvalidRequest, NotGranted
+
+# One poll waits for so long at the daemon.
+POLL = 30.0
+BYTES = 32
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    parser.add_argument("name", metavar="NAME", type=name, help="how the program is to be called")
+    parser.add_argument(
+        "--account", metavar="A", type=name, action="append", default=[], help="account that it wants; repeatable"
+    )
+    parser.add_argument(
+        "--scope", metavar="S", nargs="+", action="extend", default=[], help="scopes that it wants (default: all)"
+    )
+    parser.add_argument(
+        "--key-file", metavar="FILE", required=True, help="where the key goes, readable by its owner only"
+    )
+    parser.add_argument("--timeout", metavar="S", type=seconds, default=600.0, help="how long to wait (default: 10m)")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Make a key, ask, and wait for the owner.
+
+    Raises:
+        Conflict: the key file exists already.
+        NotGranted: the owner said no, or nothing in time.
+    """
+    file = Path(args.key_file)
+    if file.exists():
+        raise Conflict(f"{file} exists already.", "Name another file, or remove that one.")
+    if args.scope and not args.account:
+        raise InvalidRequest("Scopes of which account?", "Add --account A.")
+    key = f"kf_{secrets.token_urlsafe(BYTES)}"
+    scope = [scope for text in args.scope for scope in text.split()]
+    grants = [{"account": account, **({"scope": scope} if scope else {})} for account in args.account]
+    with Client(key=key) as client:
+        asked = client.request("POST", "/v1/pairing", {"name": args.name, "grants": grants})
+        terminal.say(f"The owner of Keyfob has to allow this, where the same code is shown: {asked['code']}")
+        terminal.say(f"  In a terminal: keyfob approve {asked['code']}")
+        terminal.say(f"  In a browser:  {asked['approval_url']}")
+        try:
+            answer = _answer(client, time.monotonic() + args.timeout)
+        except BaseException:
+            client.request("DELETE", "/v1/pairing")
+            raise
+    if answer["state"] != "allowed":
+        raise NotGranted("The owner did not allow it.", "Nothing was written.")
+    _write(file, key)
+    terminal.say(f"This program is app '{terminal.clean(answer['app'])}' now. Its key is in {file}:")
+    terminal.say(f"  export KEYFOB_APP_KEY_FILE={file}")
+    return 0
+
+
+def _answer(client: Client, end: float) -> dict[str, str]:
+    while (left := end - time.monotonic()) > 0:
+        wait = min(POLL, left)
+        try:
+            answer: dict[str, str] = client.request("GET", f"/v1/pairing?wait={wait:.0f}", timeout=wait + POLL)
+        except ClientError as exc:
+            if exc.code == "unknown_approval":
+                break
+            raise
+        if answer["state"] != "pending":
+            return answer
+    raise NotGranted("The owner did not answer in time.", "Nothing was written. Try again when somebody is there.")
+
+
+def _write(file: Path, key: str) -> None:
+    # Made anew and readable by nobody else from its first moment.
+    with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "w") as written:
+        written.write(f"{key}\n")

@@ -12,7 +12,8 @@ The map of the house. A floor imports only lower ones; neighbours on a floor do 
     errors                 every breakdown, with its next step
 
 Beside the house: ``settings`` (read by daemon and cli only), ``client`` (the standard library only: what other
-programs import), ``integrations`` (what other programs call) and ``practice`` (a small real OAuth server).
+programs import), ``challenge`` (what client and daemon both compute before a key is sent), ``integrations`` (what other
+programs call) and ``practice`` (a small real OAuth server).
 
 This module imports nothing, so that ``keyfob token`` starts fast.
 """

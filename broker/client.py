@@ -4,7 +4,8 @@ Called by ``cli``, ``integrations`` and foreign programs (``from broker.client i
 
     ClientError                   code, detail, hint, status, login_url, approval_url, retry_after, exit_code
     ├── LoginNeeded               a person has to log in again: see ``login_url``
-    ├── NotAllowed                this caller may not have that, or its key is not known
+    ├── NotAllowed                this caller may not have that, its key is not known, or the server did not prove
+    │                             that it is the daemon (code ``server_not_proven``)
     ├── ProviderUnavailable       no valid token is left and the provider cannot be asked now: see ``retry_after``
     ├── DaemonNotRunning          nothing answers at the socket or the URL
     └── Locked                    the daemon cannot open its secrets
@@ -18,7 +19,17 @@ import threading
 import time
 from collections.abc import Iterable, Mapping
 
-from broker.client_wire import Broken, Peer, Reply, Stale, Wire, peer_of_url, quote
+from broker.client_errors import (
+    ClientError,
+    DaemonNotRunning,
+    Locked,
+    LoginNeeded,
+    NotAllowed,
+    ProviderUnavailable,
+    refusal,
+    text,
+)
+from broker.client_wire import Broken, Foreign, Peer, Reply, Stale, Wire, peer_of_url, quote
 
 TYPE_CHECKING = False  # importing typing for its own constant costs two milliseconds at every start
 if TYPE_CHECKING:
@@ -52,81 +63,6 @@ START_HINT = (
 ABSENT = (404, 405)
 
 
-class ClientError(Exception):
-    """A request that the daemon refused, or that never reached it.
-
-    Attributes:
-        code: stable, as in the problem document (RFC 9457). For what has none: ``daemon_not_running``, ``timeout``,
-            ``connection_lost``, ``bad_answer``, ``invalid_request``.
-        detail: what happened, in words.
-        hint: the next step, or empty.
-        status: the HTTP status, or 0.
-        login_url: where a person can mend it, or None.
-        approval_url: where the owner can allow it, or None.
-        retry_after: seconds to wait before another try, or None.
-        exit_code: what a command should end with.
-        problem: the whole problem document.
-    """
-
-    exit_code = 1
-
-    def __init__(
-        self, detail: str, hint: str = "", *, code: str = "", status: int = 0, problem: Mapping[str, Any] | None = None
-    ) -> None:
-        super().__init__(detail)
-        self.detail, self.hint, self.code, self.status = detail, hint, code, status
-        self.problem = dict(problem or {})
-        self.login_url = _text(self.problem.get("login_url"))
-        self.approval_url = _text(self.problem.get("approval_url"))
-        wait = self.problem.get("retry_after")
-        self.retry_after = float(wait) if isinstance(wait, (int, float)) else None
-        if code == "invalid_request":
-            self.exit_code = 2
-
-    def __str__(self) -> str:
-        return f"{self.detail} {self.hint}".strip()
-
-
-class LoginNeeded(ClientError):
-    """Only a person at a browser can help this account now."""
-
-    exit_code = 3
-
-
-class NotAllowed(ClientError):
-    """The caller is not known, or was not granted that."""
-
-    exit_code = 4
-
-
-class ProviderUnavailable(ClientError):
-    """The provider cannot be asked now and no valid token is left."""
-
-    exit_code = 5
-
-
-class DaemonNotRunning(ClientError):
-    """No daemon answers at the socket or the URL."""
-
-    exit_code = 6
-
-
-class Locked(ClientError):
-    """The daemon runs, but the key to its secrets is not at hand."""
-
-    exit_code = 7
-
-
-_BY_CODE: Mapping[str, type[ClientError]] = {
-    "login_needed": LoginNeeded,
-    "not_granted": NotAllowed,
-    "unauthorized": NotAllowed,
-    "too_many_requests": ProviderUnavailable,
-    "provider_unavailable": ProviderUnavailable,
-    "locked": Locked,
-}
-
-
 class Token:
     """An access token and what is known about it.
 
@@ -146,13 +82,13 @@ class Token:
     def __init__(self, answer: Mapping[str, Any]) -> None:
         self.access_token = _bearer(answer.get("access_token"), "access token", "bad_answer")
         self.token_type = str(answer.get("token_type") or "Bearer")
-        self.expires_at = _text(answer.get("expires_at"))
+        self.expires_at = text(answer.get("expires_at"))
         expires_in = answer.get("expires_in")
         self.expires_in = expires_in if isinstance(expires_in, int) else None
         self.scope = str(answer.get("scope") or "")
         self.account = str(answer.get("account") or "")
-        self.resource = _text(answer.get("resource"))
-        self.audience = _text(answer.get("audience"))
+        self.resource = text(answer.get("resource"))
+        self.audience = text(answer.get("audience"))
 
     def __repr__(self) -> str:
         return f"Token(account={self.account!r}, access_token=‹secret›, expires_at={self.expires_at!r})"
@@ -161,18 +97,31 @@ class Token:
 class Client:
     """One keep-alive connection to the daemon. Threads may share it, a fork does no harm, and it caches nothing.
 
+    To a URL the key is sent only once the server has proved on the same connection that it knows it. A socket that
+    another user serves is sent nothing.
+
     Args:
         socket: path of the app socket. Default: ``KEYFOB_SOCKET``; else, unless ``KEYFOB_URL`` is set,
             :func:`default_socket`.
         url: base URL of the app port, instead of the socket. Default: ``KEYFOB_URL``.
         key: app key. Default: ``KEYFOB_APP_KEY``, else the content of the file ``KEYFOB_APP_KEY_FILE``.
+        new_key: the caller made the key, and it is no app's yet (``keyfob pair``): nothing can be proved by it, and
+            nothing is lost by sending it.
+
+    Attributes:
+        address: with ``new_key``: host and port in numbers that the newest connection leads to; None on the socket.
 
     Raises:
         ClientError: ``invalid_request`` for a URL, a key or a key file that cannot be used.
     """
 
     def __init__(
-        self, socket: str | os.PathLike[str] | None = None, url: str | None = None, key: str | None = None
+        self,
+        socket: str | os.PathLike[str] | None = None,
+        url: str | None = None,
+        key: str | None = None,
+        *,
+        new_key: bool = False,
     ) -> None:
         if socket is not None and url is not None:
             raise ClientError("Give the client a socket or a URL, not both.", code="invalid_request")
@@ -185,11 +134,12 @@ class Client:
             hint = "It looks like http://127.0.0.1:8401; KEYFOB_URL or the argument `url` names it."
             raise ClientError(f"{url!r} is not the URL of an app port.", hint, code="invalid_request") from exc
         key = key or _key_of(os.environ)
+        self._key = _bearer(key, "app key", "invalid_request") if key else ""
         self._headers = f"Host: {self._peer.host}\r\nUser-Agent: keyfob-client\r\nAccept: application/json\r\n"
-        if key:
-            self._headers += f"Authorization: Bearer {_bearer(key, 'app key', 'invalid_request')}\r\n"
         self._wire: Wire | None = None
         self._lock, self._pid = threading.Lock(), os.getpid()
+        self._new_key = new_key
+        self.address: tuple[str, int] | None = None
 
     def token(
         self,
@@ -240,7 +190,7 @@ class Client:
         """
         reply = self.send(method, path, body, timeout)
         if reply.status >= FIRST_ERROR_STATUS:
-            raise self._elsewhere(reply) or _refusal(reply)
+            raise self._elsewhere(reply) or refusal(reply)
         try:
             return json.loads(reply.body) if reply.body else None
         except ValueError as exc:
@@ -254,7 +204,9 @@ class Client:
             self._lock, self._pid = threading.Lock(), os.getpid()
             self._drop()
         content = b"" if body is None else json.dumps(body).encode()
-        headers = self._headers if body is None else f"{self._headers}Content-Type: application/json\r\n"
+        headers = f"{self._headers}Authorization: Bearer {self._key}\r\n" if self._key else self._headers
+        if body is not None:
+            headers += "Content-Type: application/json\r\n"
         if method not in ("GET", "DELETE") or content:
             headers += f"Content-Length: {len(content)}\r\n"
         message = f"{method} {self._peer.base}{path} HTTP/1.1\r\n{headers}\r\n".encode() + content
@@ -294,7 +246,13 @@ class Client:
                 return self._once(self._wire, message, deadline)
             except Stale:
                 pass  # the daemon let the idle connection go: the request was not answered, so it is asked again
-        return self._once(self._connect(deadline), message, deadline)
+        wire = self._connect(deadline)
+        if self._key and not self._peer.path:
+            if self._new_key:
+                self.address = wire.address()
+            else:
+                self._prove(wire, deadline)
+        return self._once(wire, message, deadline)
 
     def _once(self, wire: Wire, message: bytes, deadline: float) -> Reply:
         """Send on this connection and keep it; after any mishap, Ctrl-C included, it is never used again."""
@@ -312,6 +270,10 @@ class Client:
         where = self._peer.path
         try:
             return self._peer.connect(deadline)
+        except Foreign as exc:
+            detail = f"What listens at {where} is a program of user {exc.uid}; nothing was sent."
+            hint = "Ask as the user whose daemon it is, or come in through the app port, with an app key."
+            raise NotAllowed(detail, hint, code="server_not_proven") from exc
         except PermissionError as exc:
             hint = "Programs of other users come in through the app port, with an app key."
             raise NotAllowed(f"This user may not open the socket {where}.", hint, code="unauthorized") from exc
@@ -321,6 +283,25 @@ class Client:
                 raise ClientError(detail, "Name another with KEYFOB_SOCKET.", code="invalid_request") from exc
             detail = f"No daemon answers at {self._peer} ({_why(exc)})."
             raise DaemonNotRunning(detail, START_HINT, code="daemon_not_running") from exc
+
+    def _prove(self, wire: Wire, deadline: float) -> None:
+        """Have the server prove that it knows the key, on the connection that is to carry it; else close that."""
+        from broker.client_proof import Question  # noqa: PLC0415 -- what the socket, guarded by the kernel, need not pay
+
+        proven = False
+        try:
+            question = Question(self._key, wire.address())
+            message = f"GET {self._peer.base}{question.path} HTTP/1.1\r\n{self._headers}\r\n"
+            reply, keep = wire.exchange(message.encode(), deadline)
+            error = self._elsewhere(reply) or question.judge(reply, str(self._peer))
+            if error is not None:
+                raise error
+            if not keep:
+                raise Stale  # what was proved holds for this connection only
+            proven = True
+        finally:
+            if not proven:
+                wire.close()
 
     def _drop(self) -> None:
         wire, self._wire = self._wire, None
@@ -367,29 +348,11 @@ def _key_of(environ: Mapping[str, str]) -> str | None:
         raise ClientError(detail, "Look at KEYFOB_APP_KEY_FILE.", code="invalid_request") from exc
 
 
-def _refusal(reply: Reply) -> ClientError:
-    try:
-        problem = json.loads(reply.body)
-    except ValueError:
-        problem = None  # not a problem document: the status is all there is to say
-    problem = problem if isinstance(problem, dict) else {}
-    if "retry_after" not in problem and reply.headers.get("retry-after", "").isdigit():
-        problem["retry_after"] = int(reply.headers["retry-after"])
-    code = _text(problem.get("code")) or f"http_{reply.status}"
-    detail = _text(problem.get("detail")) or _text(problem.get("title")) or f"The daemon answered {reply.status}."
-    kind = _BY_CODE.get(code, ClientError)
-    return kind(detail, _text(problem.get("hint")) or "", code=code, status=reply.status, problem=problem)
-
-
 def _bearer(value: object, what: str, code: str) -> str:
     """Refuse what would break a header or a terminal (RFC 6750 2.1: printable ASCII without spaces)."""
     if isinstance(value, str) and value and all("!" <= character <= "~" for character in value):
         return value
     raise ClientError(f"There is no usable {what}.", code=code)
-
-
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) and value else None
 
 
 def _why(exc: OSError) -> str:

@@ -6,7 +6,9 @@ so double the time that ``keyfob token`` takes, for answers as plain as the daem
 
 from __future__ import annotations
 
+import os
 import socket
+import sys
 import time
 from collections.abc import Mapping
 
@@ -24,6 +26,14 @@ class Stale(Exception):
 
 class Broken(Exception):
     """The other side does not speak HTTP/1.1 as we know it."""
+
+
+class Foreign(Exception):
+    """Another user's program listens at the socket."""
+
+    def __init__(self, uid: int) -> None:
+        super().__init__(uid)
+        self.uid = uid
 
 
 class Reply:
@@ -49,13 +59,19 @@ class Peer:
         return self.path or f"http://{self.host}{self.base}"
 
     def connect(self, deadline: float) -> Wire:
-        """Open a connection; every failure is an ``OSError``."""
+        """Open a connection; a failure is an ``OSError``.
+
+        Raises:
+            Foreign: the kernel says that neither this user nor root listens at the socket. A daemon answers its own
+                user only, so that is none; root's is a socket that systemd made.
+        """
         if not self.path:
             return Wire(socket.create_connection(self.address, _left(deadline)))
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             connection.settimeout(_left(deadline))
             connection.connect(self.path)
+            _check_owner(connection)
         except BaseException:
             connection.close()
             raise
@@ -83,6 +99,11 @@ class Wire:
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection, self._ahead = connection, b""
+
+    def address(self) -> tuple[str, int]:
+        """Return where a TCP connection leads to, as the kernel says: a number, whatever name it was looked up by."""
+        host, port = self._connection.getpeername()[:2]
+        return host, port
 
     def close(self) -> None:
         """Close the connection."""
@@ -171,6 +192,15 @@ def quote(text: str) -> str:
     if text in (".", ".."):
         return text.replace(".", "%2E")
     return "".join(chr(byte) if byte in PLAIN else f"%{byte:02X}" for byte in text.encode(errors="surrogateescape"))
+
+
+def _check_owner(connection: socket.socket) -> None:
+    """Raise ``Foreign`` for another user's socket, where the system tells whose it is (SO_PEERCRED, unix(7))."""
+    if hasattr(socket, "SO_PEERCRED"):
+        credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)  # struct ucred: pid, uid, gid
+        uid = int.from_bytes(credentials[4:8], sys.byteorder)
+        if uid not in (0, os.geteuid()):
+            raise Foreign(uid)
 
 
 def _read_head(head: bytes) -> tuple[str, int, dict[str, str]]:

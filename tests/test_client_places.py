@@ -37,12 +37,15 @@ def test_app_port(tmp_path: Path) -> None:
         environment.setenv("KEYFOB_URL", daemon.where + "/base/")
         environment.setenv("KEYFOB_APP_KEY_FILE", str(key_file))
         daemon.answers("GET /base/v1/accounts/work/token", TOKEN)
+        daemon.key = "kf_abc"
 
         with Client() as client:
             client.token("work")
 
-        assert daemon.requests[0].headers["authorization"] == "Bearer kf_abc"
-        assert daemon.requests[0].headers["host"] == daemon.where.removeprefix("http://")
+        question, request = daemon.requests
+        assert question.line.startswith("GET /base/healthz?")
+        assert request.headers["authorization"] == "Bearer kf_abc"
+        assert {one.headers["host"] for one in daemon.requests} == {daemon.where.removeprefix("http://")}
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,8 @@ def ask() -> Answers:
         answers.findings.append(Finding("daemon", "trouble", exc.detail, exc.hint))
     except NotAllowed as exc:
         keys = [name for name in ("KEYFOB_APP_KEY", "KEYFOB_APP_KEY_FILE") if os.environ.get(name)]
-        step = f"Unset {keys[0]}: with it you are an app, not the owner." if keys else exc.hint
+        as_app = bool(keys) and exc.code != "server_not_proven"  # else the key was not sent
+        step = f"Unset {keys[0]}: with it you are an app, not the owner." if as_app else exc.hint
         answers.findings.append(Finding("daemon", "trouble", exc.detail, step))
     except ClientError as exc:
         answers.findings.append(Finding("daemon", "trouble", exc.detail, exc.hint or "Look at its log."))

@@ -33,7 +33,7 @@ def report(exc: ClientError, account: str | None) -> int:
         hints.append(f"The owner can allow it at {exc.approval_url}")
     if exc.retry_after:
         hints.append(f"Try again in {terminal.span(exc.retry_after)}.")
-    if isinstance(exc, NotAllowed):
+    if isinstance(exc, NotAllowed) and exc.code != "server_not_proven":  # then nobody was asked anything
         used = [name for name in ("KEYFOB_APP_KEY", "KEYFOB_APP_KEY_FILE") if os.environ.get(name)]
         hints += [f"{used[0]} is set, so this was asked as an app and not as the owner." if used else ""]
     terminal.fail(exc.detail, *hints)

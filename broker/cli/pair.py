@@ -10,6 +10,7 @@ import secrets
 import time
 from pathlib import Path
 
+from broker import challenge
 from broker.cli import terminal
 from broker.cli.arguments import name, seconds
 from broker.client import Client, ClientError
@@ -50,11 +51,14 @@ def run(args: argparse.Namespace) -> int:
     key = f"kf_{secrets.token_urlsafe(BYTES)}"
     scope = [scope for text in args.scope for scope in text.split()]
     grants = [{"account": account, **({"scope": scope} if scope else {})} for account in args.account]
-    with Client(key=key) as client:
-        asked = client.request("POST", "/v1/pairing", {"name": args.name, "grants": grants})
-        terminal.say(f"The owner of Keyfob has to allow this, where the same code is shown: {asked['code']}")
-        terminal.say(f"  In a terminal: keyfob approve {asked['code']}")
-        terminal.say(f"  In a browser:  {asked['approval_url']}")
+    with Client(key=key, new_key=True) as client:
+        client.request("POST", "/v1/pairing", {"name": args.name, "grants": grants})
+        # Computed here, and not taken from the answer: whoever passes this on to the daemon has another code there.
+        address = challenge.SOCKET if client.address is None else challenge.written(*client.address)
+        code = challenge.pairing_code(challenge.hash_key(key), address)
+        terminal.say(f"The owner of Keyfob has to allow this, where the same code is shown: {code}")
+        terminal.say(f"  In a terminal: keyfob approve {code}")
+        terminal.say("  In a browser:  keyfob ui opens the page")
         try:
             answer = _answer(client, time.monotonic() + args.timeout)
         except BaseException:

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, delete, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.engine import RowMapping
 
+from broker import challenge
 from broker.core.policy import App, AppGrant
 from broker.errors import Conflict, StoreUnavailable, UnknownApp
 from broker.store import tables as t
@@ -137,6 +138,23 @@ class Apps(Shelf):
             if (app := self._memory.app(key_hash, now)) is not None:
                 return app
             raise
+
+    async def app_by_key_id(self, key_id: str, now: float) -> App | None:
+        """Return the app whose key has that public name, or None where there is none or its key has expired.
+
+        While nothing can be read, from memory.
+        """
+
+        def work(tx: Connection) -> list[bytes]:
+            return list(tx.execute(select(t.app.c.key_hash)).scalars())
+
+        try:
+            known = await self._db.read(work)
+        except StoreUnavailable:
+            if not (known := [found for found in self._memory.key_hashes() if challenge.key_id(found) == key_id]):
+                raise
+        found = next((key_hash for key_hash in known if challenge.key_id(key_hash) == key_id), None)
+        return None if found is None else await self.app_by_key(found, now)
 
     async def rotate_app(self, name: str, key_hash: bytes) -> None:
         """Give the app another key; the old one stops working at once.

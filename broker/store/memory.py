@@ -53,6 +53,10 @@ class Memory:
         app, expires_at = self._apps.get(key_hash, (None, None))
         return app if expires_at is None or expires_at > now else None
 
+    def key_hashes(self) -> list[bytes]:
+        """Return the hash of each key that was seen."""
+        return list(self._apps)
+
     def saw_account(self, row: Row, epoch: int) -> None:
         """Remember an account's row."""
         if epoch == self.epoch:

@@ -3,10 +3,12 @@
 Called by the web API. ``desk`` keeps the open questions.
 """
 
+import asyncio
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from broker.challenge import pairing_code
 from broker.core.approval import Approval, Asker, Remember, State, Wanted, is_over, merged
 from broker.core.policy import App, AppGrant, Ask, Caller, Denied, Stranger, decide
 from broker.errors import Conflict, InvalidRequest, UnknownApproval
@@ -132,12 +134,23 @@ def url(ctx: Context, approval: Approval) -> str:
     return f"{ctx.browser_url}/ui/approvals/{approval.id}"
 
 
-async def pair(ctx: Context, stranger: Stranger, name: str, wanted: Sequence[Wanted], asker: Asker) -> Approval:
-    """Ask the owner to make an app of a program, by a key that it made for itself.
+async def pair(
+    ctx: Context, stranger: Stranger, address: str, name: str, wanted: Sequence[Wanted], asker: Asker
+) -> Approval:
+    """Ask the owner to make an app of a program, by a key that it made for itself. Once more: the same request.
+
+    Args:
+        ctx: the collaborators.
+        stranger: the program.
+        address: where its connection leads to, see :func:`broker.challenge.pairing_code`.
+        name: how it wants to be called.
+        wanted: what it wants.
+        asker: where from, for the owner to see.
 
     Raises:
         InvalidRequest: the name or what is wanted cannot be.
         TooManyRequests: too many others wait.
+        Conflict: another request has the same code.
     """
     apps.check_name(name)
     if len({one.account for one in wanted}) != len(wanted) or len(wanted) > MOST_WANTED:
@@ -145,10 +158,14 @@ async def pair(ctx: Context, stranger: Stranger, name: str, wanted: Sequence[Wan
     for one in wanted:
         if one.resource is not None:
             check_resource(one.resource)
-    known = ctx.desk.pairing(stranger.key_hash, ctx.steady())
-    waiting = ctx.desk.file_pairing(stranger.key_hash, name, wanted, asker, ctx.clock(), ctx.steady())
-    if known is None:
-        _tell(ctx, waiting)
+    if (known := ctx.desk.pairing(stranger.key_hash, ctx.steady())) is not None:
+        return known.approval
+    ctx.desk.check_room(asker, ctx.steady())
+    code = await asyncio.to_thread(pairing_code, stranger.key_hash, address)
+    if (known := ctx.desk.pairing(stranger.key_hash, ctx.steady())) is not None:
+        return known.approval  # it asked twice at the same time
+    waiting = ctx.desk.file_pairing(stranger.key_hash, code, name, wanted, asker, ctx.clock(), ctx.steady())
+    _tell(ctx, waiting)
     return waiting.approval
 
 

@@ -3,15 +3,15 @@
 Called by the web API, and by the guards of the app doors to name a caller.
 """
 
-import hashlib
 import re
 import secrets
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from broker import challenge
 from broker.core.policy import App, AppGrant, Caller
 from broker.core.secret import Secret
-from broker.errors import Conflict, InvalidRequest, UnknownAccount, UnknownApp
+from broker.errors import Conflict, InvalidRequest, Unauthorized, UnknownAccount, UnknownApp
 from broker.providers.urls import check_resource
 from broker.store.store import AppRow
 from broker.usecases.context import Context
@@ -27,16 +27,29 @@ MODES = ("token", "proxy")
 NO_NAMES = ("owner", "stranger")
 
 
-def hash_key(key: str) -> bytes:
-    """Return what is stored of a key. It has 256 random bits, so a plain hash is enough to hide it."""
-    return hashlib.sha256(key.encode()).digest()
-
-
 async def identify(ctx: Context, key: str) -> App | None:
     """Return the app that this key belongs to, or None."""
     if not key.startswith(KEY_PREFIX):
         return None
-    return await ctx.store.app_by_key(hash_key(key), ctx.clock())
+    return await ctx.store.app_by_key(challenge.hash_key(key), ctx.clock())
+
+
+async def prove(ctx: Context, key_id: str, nonce: bytes, address: str) -> str:
+    """Return what proves to the holder of a key that the daemon which made it is here; nobody else can use it.
+
+    Args:
+        ctx: the collaborators.
+        key_id: which key, see :func:`broker.challenge.key_id`.
+        nonce: the caller's, used once.
+        address: where the caller's connection leads to. The caller of this has compared it with its own.
+
+    Raises:
+        Unauthorized: no key that works has that id.
+    """
+    app = await ctx.store.app_by_key_id(key_id, ctx.clock())
+    if app is None:
+        raise Unauthorized("A key was named that is not known, was replaced, or has expired.", "See: keyfob app list")
+    return challenge.proof(app.key_hash, nonce, address)
 
 
 async def still(ctx: Context, caller: Caller) -> Caller | None:
@@ -55,7 +68,7 @@ async def add(ctx: Context, name: str, grants: Sequence[AppGrant], expires_at: f
         Conflict: the name is taken.
     """
     key = _new_key()
-    await admit(ctx, name, hash_key(key.reveal()), grants, expires_at)
+    await admit(ctx, name, challenge.hash_key(key.reveal()), grants, expires_at)
     return key
 
 
@@ -116,7 +129,7 @@ async def rotate(ctx: Context, name: str) -> Secret:
     """
     await shown(ctx, name)
     key = _new_key()
-    await ctx.store.rotate_app(name, hash_key(key.reveal()))
+    await ctx.store.rotate_app(name, challenge.hash_key(key.reveal()))
     ctx.publish("app-rotated", app=name)
     return key
 

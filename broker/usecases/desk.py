@@ -8,13 +8,11 @@ import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from broker.challenge import CODE_LENGTH, LETTERS, tidy
 from broker.core.approval import Approval, Asker, State, Wanted
 from broker.core.policy import AppGrant
-from broker.errors import TooManyRequests
+from broker.errors import Conflict, TooManyRequests
 
-# Nobody confuses these with each other, and they make no words (RFC 8628 6.1).
-LETTERS = "BCDFGHJKLMNPQRSTVWXZ"
-CODE_LENGTH = 8
 # A request that nobody repeats is forgotten after a day; one to become an app is somebody standing there.
 KEEP = 86_400.0
 KEEP_PAIRING = 600.0
@@ -79,15 +77,27 @@ class Desk:
         return self._put(Waiting(approval, steady + KEEP))
 
     def file_pairing(
-        self, key_hash: bytes, name: str, wanted: Sequence[Wanted], asker: Asker, now: float, steady: float
+        self, key_hash: bytes, code: str, name: str, wanted: Sequence[Wanted], asker: Asker, now: float, steady: float
     ) -> Waiting:
-        """Put a program's wish to become an app on the desk. The same key finds its own request again.
+        """Put a program's wish to become an app on the desk, under the code that the program shows.
 
         Raises:
             TooManyRequests: so many are waiting that the owner could not tell them apart.
+            Conflict: another request has that code.
         """
-        if (known := self.pairing(key_hash, steady)) is not None:
-            return known
+        if self.find(code, steady) is not None:
+            raise Conflict("Another request has the same code by chance.", "Make another key, and ask again.")
+        self.check_room(asker, steady)
+        expires_at = now + KEEP_PAIRING
+        approval = Approval(code, "pairing", name, tuple(wanted), asker, now, now, 1, "pending", expires_at)
+        return self._put(Waiting(approval, steady + KEEP_PAIRING, key_hash))
+
+    def check_room(self, asker: Asker, steady: float) -> None:
+        """Refuse another pairing where so many wait that the owner could not tell them apart.
+
+        Raises:
+            TooManyRequests: with when there is room again.
+        """
         others = [one for one in self.all(steady) if one.approval.kind == "pairing" and one.approval.state == "pending"]
         of_user = [one for one in others if one.approval.asker is not None and one.approval.asker.uid == asker.uid]
         if len(others) >= MOST_PAIRINGS or len(of_user) >= MOST_PAIRINGS_OF_USER:
@@ -95,9 +105,6 @@ class Desk:
             raise TooManyRequests(
                 "Too many programs are waiting to be let in.", "The owner sees them: keyfob approvals", retry_after=wait
             )
-        expires_at = now + KEEP_PAIRING
-        approval = Approval(self._code(), "pairing", name, tuple(wanted), asker, now, now, 1, "pending", expires_at)
-        return self._put(Waiting(approval, steady + KEEP_PAIRING, key_hash))
 
     def pairing(self, key_hash: bytes, steady: float) -> Waiting | None:
         """Return the request of the program that made this key, or None."""
@@ -143,9 +150,3 @@ class Desk:
         while (code := tidy("".join(secrets.choice(LETTERS) for _ in range(CODE_LENGTH)))) in self._waiting:
             pass
         return code
-
-
-def tidy(code: str) -> str:
-    """Return a code as Keyfob writes it: capitals, a dash in the middle."""
-    letters = "".join(letter for letter in code.upper() if letter.isalpha())
-    return f"{letters[: CODE_LENGTH // 2]}-{letters[CODE_LENGTH // 2 :]}"

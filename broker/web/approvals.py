@@ -9,6 +9,7 @@ from typing import Any, cast, get_args
 from starlette.requests import Request
 from starlette.responses import Response
 
+from broker import challenge
 from broker.core.approval import Approval, Remember, Wanted
 from broker.core.policy import App, Stranger
 from broker.errors import Conflict, InvalidRequest, UnknownApproval
@@ -72,7 +73,7 @@ async def ask_pairing(request: Request, ctx: Context) -> Response:
     caller = _stranger(request)
     if isinstance(caller, App):
         raise Conflict(f"This key is app '{caller.name}' already.", "What it has: GET /v1/pairing")
-    approval = await approvals.pair(ctx, caller, name, wanted, peers.asker_of(request))
+    approval = await approvals.pair(ctx, caller, _address(request), name, wanted, peers.asker_of(request))
     return render.answer(_pairing(ctx, approval), 201)
 
 
@@ -148,6 +149,12 @@ def described(ctx: Context, shown: Approval) -> dict[str, Any]:
         "expires_at": render.timestamp(shown.expires_at),
         "approval_url": approvals.url(ctx, shown),
     }
+
+
+def _address(request: Request) -> str:
+    """Return where the program's connection leads to, as the kernel says."""
+    host, port = request.scope["server"]
+    return challenge.SOCKET if port is None else challenge.written(host, port)
 
 
 def _stranger(request: Request) -> Stranger | App:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from broker import challenge
 from broker.core.policy import Caller, Owner, Stranger
 from broker.errors import InvalidRequest, KeyfobError, Locked, NotGranted, Unauthorized
 from broker.usecases import apps, audit
@@ -137,7 +138,7 @@ class AppGuard:
             raise Unauthorized("The Authorization header is not 'Bearer kf_...'.")
         app = await apps.identify(self.ctx, key.strip())
         if app is None and scope["path"] in self.stranger_paths and apps.NEW_KEY.fullmatch(key.strip()):
-            return Stranger(apps.hash_key(key.strip()))
+            return Stranger(challenge.hash_key(key.strip()))
         if app is None:
             raise Unauthorized("This app key is not known, was replaced, or has expired.", "See: keyfob app list")
         return app

@@ -6,6 +6,7 @@ Put behind the app doors by ``asgi``.
 import json
 import os
 import platform
+import re
 from collections.abc import AsyncIterator
 from importlib import resources
 from typing import Any
@@ -13,14 +14,14 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from broker import __version__
+from broker import __version__, challenge
 from broker.core.policy import App, AppGrant
-from broker.errors import InvalidRequest, NotGranted
+from broker.errors import InvalidRequest, KeyfobError, NotGranted, Unauthorized
 from broker.events import Event, Subscription
 from broker.providers import catalog
 from broker.providers.discovery import ENDPOINTS
 from broker.providers.model import Provider
-from broker.usecases import apps, clients, health, login, providers, rediscovery
+from broker.usecases import apps, audit, clients, health, login, providers, rediscovery
 from broker.usecases.context import Context
 from broker.usecases.providers import NewProvider
 from broker.web import keys, render
@@ -29,6 +30,9 @@ from broker.web.body import Fields, Query
 
 # A stream that says nothing for longer is cut by some clients.
 HEARTBEAT = 15.0
+# Of a question for a proof, in hexadecimal.
+KEY_ID = re.compile(f"[0-9a-f]{{{challenge.KEY_ID_DIGITS}}}")
+NONCE = re.compile(f"[0-9a-f]{{{2 * challenge.NONCE_BYTES}}}")
 
 
 async def list_providers(request: Request, ctx: Context) -> Response:
@@ -225,10 +229,31 @@ async def show_status(request: Request, ctx: Context) -> Response:
     )
 
 
-async def healthz(_: Request, ctx: Context) -> Response:
-    """``GET /healthz``: the process answers."""
-    del ctx
-    return render.answer({"state": "ok"})
+async def healthz(request: Request, ctx: Context) -> Response:
+    """``GET /healthz``: the process answers; to who names an app key it proves that it is the daemon that made it."""
+    query = Query(request, "key_id", "nonce", "address")
+    key_id, nonce, address = query.text("key_id"), query.text("nonce"), query.text("address")
+    if key_id is nonce is address is None:
+        return render.answer({"state": "ok"})
+    if not KEY_ID.fullmatch(key_id or "") or not NONCE.fullmatch(nonce or "") or not address:
+        raise InvalidRequest("A proof needs 'key_id', 'nonce' and 'address'.", "See /openapi.yaml for their form.")
+    try:
+        proof = await _prove(request, ctx, key_id or "", bytes.fromhex(nonce or ""), address)
+    except KeyfobError as exc:
+        return render.answer({"state": "ok", "proof": None, "code": exc.code})
+    return render.answer({"state": "ok", "proof": proof})
+
+
+async def _prove(request: Request, ctx: Context, key_id: str, nonce: bytes, address: str) -> str:
+    # Where this very connection arrived, as the kernel says: a program at any other address gets no proof for its own.
+    host, port = request.scope["server"]
+    if port is None or address != challenge.written(host, port):
+        raise InvalidRequest("The app port is not there.")
+    try:
+        return await apps.prove(ctx, key_id, nonce, address)
+    except Unauthorized as exc:
+        audit.unauthorized(ctx, "app port", exc.detail)
+        raise
 
 
 async def readyz(_: Request, ctx: Context) -> Response:

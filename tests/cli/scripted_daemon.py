@@ -14,6 +14,9 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any, ClassVar
+from urllib.parse import parse_qsl
+
+from broker import challenge
 
 
 @dataclass(frozen=True)
@@ -33,11 +36,15 @@ class ScriptedDaemon:
         where: path of the socket, or base URL.
         requests: all that came.
         connections: how many connections were accepted.
+        key: the app key that it can prove to know; without one it answers such questions by script.
+        otherwise: the bytes that answer what is not scripted, None to hang up.
     """
 
     where: str = ""
     requests: list[Request] = field(default_factory=list)
     connections: int = 0
+    key: str = ""
+    otherwise: bytes | None = b"HTTP/1.1 404 Unforeseen\r\nContent-Length: 0\r\n\r\n"
     _replies: dict[str, list[bytes]] = field(default_factory=dict)
     # Set while requests to "/v1/logins/..." hang, as a long poll does.
     hang: threading.Event = field(default_factory=threading.Event)
@@ -69,9 +76,16 @@ class ScriptedDaemon:
 
     def reply_to(self, request: Request) -> bytes:
         """Return what the script says; an unforeseen request is told so."""
+        path, _, query = request.line.partition("?")
+        if self.key and path.endswith("/healthz") and query:
+            asked = dict(parse_qsl(query))
+            nonce = bytes.fromhex(asked["nonce"])
+            proof = challenge.proof(challenge.hash_key(self.key), nonce, asked["address"])
+            content = json.dumps({"state": "ok", "proof": proof}).encode()
+            return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(content) + content
         replies = self._replies.get(request.line, [])
         if not replies:
-            return b"HTTP/1.1 404 Unforeseen\r\nContent-Length: 0\r\n\r\n"
+            return self.otherwise or b""
         return replies.pop(0) if len(replies) > 1 else replies[0]
 
 

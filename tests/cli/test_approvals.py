@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from broker import challenge
 from broker.cli.main import main
 
 from .scripted_daemon import ScriptedDaemon
@@ -99,7 +100,8 @@ def test_a_program_pairs(daemon: ScriptedDaemon, tmp_path: Path, capsys: pytest.
     assert main(["pair", "mail", "--account", "work", "--scope", "mail.read", "--key-file", str(file)]) == 0
 
     said, key = capsys.readouterr(), file.read_text().strip()
-    assert CODE in said.err
+    assert challenge.pairing_code(challenge.hash_key(key), challenge.SOCKET) in said.err
+    assert CODE not in said.err  # what is shown was computed here
     assert "app 'post'" in said.err
     assert key not in said.out + said.err
     assert stat.S_IMODE(file.stat().st_mode) == 0o600

@@ -251,6 +251,24 @@ def test_browser_port_is_no_app_port(monkeypatch: pytest.MonkeyPatch, capsys: py
     assert again == [problem, hint]
 
 
+def test_a_look_alike_at_the_app_port(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Exit 4: what listens there was not shown the key, and the next step is to see who it is, not to drop the key."""
+    with scripted_daemon(None) as other:
+        other.otherwise = b'HTTP/1.1 200 OK\r\nContent-Length: 14\r\n\r\n{"proof": "0"}'
+        monkeypatch.setenv("KEYFOB_URL", other.where)
+        monkeypatch.setenv("KEYFOB_APP_KEY", "kf_x")
+        code, token_said = main(["token", "work"]), capsys.readouterr().err
+        main(["doctor"])
+
+    problem = f"What answers at {other.where} did not prove that it is your Keyfob. The app key was not sent."
+    hint = "Look who listens there. keyfob status, run without KEYFOB_URL, tells where the app port is."
+    assert (code, token_said) == (4, f"keyfob: {problem}\n  {hint}\n")
+    doctor_said = capsys.readouterr().out
+    assert problem in doctor_said
+    assert "Unset" not in doctor_said
+    assert "kf_x" not in f"{other.requests}"
+
+
 def test_one_number_for_two_ports(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """The same number for both ports is a mistake of the person, not another program's."""
     assert main(["serve", "--browser-port", "18000", "--app-port", "18000"]) == 2

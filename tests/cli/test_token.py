@@ -129,6 +129,7 @@ def test_start_is_light(daemon: ScriptedDaemon) -> None:
         "broker.cli.terminal",
         "broker.cli.token",
         "broker.client",
+        "broker.client_errors",
         "broker.client_wire",
     }
 

@@ -184,6 +184,7 @@ def _walk_daemon(owner: Door) -> None:
     owner.ask("GET", "/v1/status", 400, params={"verbose": "1"})
     owner.ask("GET", "/v1/status", 403, headers={"origin": "http://evil.example"})
     owner.ask("GET", "/healthz", 200)
+    owner.ask("GET", "/healthz", 400, params={"nonce": "0" * 64})
     owner.ask("GET", "/readyz", 200)
     owner.ask("POST", "/v1/session", 201, json={})
     owner.ask("POST", "/v1/lock", 200)

@@ -4,9 +4,12 @@ import secrets
 import time
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
+import httpx2
 import pytest
 
+from broker import challenge
 from broker.practice.server import PracticeServer
 from tests.web.house import Door, House, running
 
@@ -93,6 +96,21 @@ def test_a_program_becomes_an_app(meeting: Meeting) -> None:
         assert program.ask("POST", "/v1/pairing", 409, json={"name": "mail"})
         assert program.ask("DELETE", "/v1/pairing", 409)
     assert token["scope"] == "profile"
+
+
+def test_the_code_is_of_the_address(meeting: Meeting) -> None:
+    """Who passes a request on to the daemon shows the owner another code than the program does, which computes it."""
+    port = urlsplit(meeting.house.app_url).netloc
+    hashed = challenge.hash_key(meeting.key)
+    assert meeting.ask()["code"] == challenge.pairing_code(hashed, port)
+
+    codes = {challenge.pairing_code(hashed, address) for address in (port, "socket", "[::1]:8401", "127.0.0.1:8401")}
+    assert len(codes) == 4
+    other = made()
+    with httpx2.Client(transport=httpx2.HTTPTransport(uds=meeting.house.socket), base_url="http://localhost") as http:
+        http.headers["authorization"] = f"Bearer {other}"
+        code = Door(http).ask("POST", "/v1/pairing", 201, json={"name": "mail"})["code"]
+    assert code == challenge.pairing_code(challenge.hash_key(other), challenge.SOCKET)
 
 
 def test_the_owner_names_it_and_chooses_the_accounts(meeting: Meeting) -> None:

@@ -149,6 +149,8 @@ class Daemon:
         ctx.latch.used_at = ctx.steady()
         ctx.publish("started", detail=f"Keyfob {__version__}")
         await backup.recognise_copy(ctx)
+        with contextlib.suppress(StoreUnavailable):  # whoever comes upon it tells of it, too
+            await store.changed_outside()
         if store.locked:
             ctx.publish("locked", detail=store.locked)
             log.warning("locked: %s %s", store.locked, store.locked_hint)

@@ -39,6 +39,7 @@ Kind = Literal[
     "clock-set",
     "unlocked",
     "keys-rotated",
+    "changed-outside",
 ]
 
 # A listener that reads nothing for so many events is told that it missed some; nobody waits for it.

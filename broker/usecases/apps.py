@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 from broker.core.policy import App, AppGrant, Caller
 from broker.core.secret import Secret
-from broker.errors import Conflict, InvalidRequest, UnknownAccount, UnknownApp
+from broker.errors import Conflict, InvalidRequest, Locked, UnknownAccount, UnknownApp
 from broker.providers.urls import check_resource
 from broker.store.store import AppRow
 from broker.usecases.context import Context
@@ -23,20 +23,36 @@ APP_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 MODES = ("token", "proxy")
 
 
+# What an app is told: the owner's own reason names files of the owner's.
+LOCKED = Locked("Keyfob is locked: the key to the stored logins is not at hand.", "The owner sees why: keyfob status")
+
+
 def hash_key(key: str) -> bytes:
     """Return what is stored of a key. It has 256 random bits, so a plain hash is enough to hide it."""
     return hashlib.sha256(key.encode()).digest()
 
 
 async def identify(ctx: Context, key: str) -> App | None:
-    """Return the app that this key belongs to, or None."""
+    """Return the app that this key belongs to, or None.
+
+    Raises:
+        Locked: there is one, and nobody can tell now whether it was changed outside Keyfob.
+        SecretChanged: it was.
+    """
     if not key.startswith(KEY_PREFIX):
         return None
-    return await ctx.store.app_by_key(hash_key(key), ctx.clock())
+    try:
+        return await ctx.store.app_by_key(hash_key(key), ctx.clock())
+    except Locked as exc:
+        raise LOCKED from exc
 
 
 async def still(ctx: Context, caller: Caller) -> Caller | None:
-    """Return what a caller may have now, after a wait; None for an app whose key has ended meanwhile."""
+    """Return what a caller may have now, after a wait; None for an app whose key has ended meanwhile.
+
+    Raises:
+        Locked, SecretChanged: as :func:`identify`.
+    """
     if not isinstance(caller, App) or not caller.key_hash:
         return caller
     return await ctx.store.app_by_key(caller.key_hash, ctx.clock())

@@ -40,6 +40,7 @@ Kind = Literal[
     "unlocked",
     "keys-rotated",
     "changed-outside",
+    "throttled",
 ]
 
 # A listener that reads nothing for so many events is told that it missed some; nobody waits for it.

@@ -21,6 +21,7 @@ from broker.store.keys import KeySource
 from broker.store.store import Store, TakenLogin
 from broker.usecases.flights import Flights
 from broker.usecases.handouts import Handouts
+from broker.usecases.limits import Limits
 from broker.usecases.ration import Ration
 
 
@@ -126,6 +127,7 @@ class Context:
         polls: login id -> how its polling stands, for the device logins under way.
         registering: provider name -> a lock, so that two logins do not register two clients.
         ration: how often Keyfob registers itself, and asks again where it was refused.
+        limits: how fast apps may ask, and who brought wrong keys.
         handouts: what was handed out and is not written down yet.
         schedule: what the scheduler is up to.
         latch: when it locks by itself, and what that waits for.
@@ -153,6 +155,7 @@ class Context:
     polls: dict[str, Poll] = field(default_factory=dict)
     registering: dict[str, asyncio.Lock] = field(default_factory=dict)
     ration: Ration = field(default_factory=Ration)
+    limits: Limits = field(default_factory=Limits)
     handouts: Handouts = field(default_factory=Handouts)
     schedule: Schedule = field(default_factory=Schedule)
     latch: Latch = field(default_factory=Latch)

@@ -100,7 +100,7 @@ class NotAllowed(ClientError):
 
 
 class ProviderUnavailable(ClientError):
-    """The provider cannot be asked now and no valid token is left."""
+    """No valid token is left and the provider cannot be asked now; or this asks too fast (``too_many_requests``)."""
 
     exit_code = 5
 

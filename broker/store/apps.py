@@ -62,25 +62,7 @@ def _grants(rows: Iterable[RowMapping], app: str) -> tuple[AppGrant, ...]:
     )
 
 
-# An app by its key, with its grants: one statement, because all of it is judged together.
-_BY_KEY = (
-    select(
-        *register.SEALED,
-        t.app_grant.c.account,
-        t.app_grant.c.scope,
-        t.app_grant.c.resource,
-        t.app_grant.c.mode,
-        t.app_grant.c.expires_at.label("ends"),
-        t.account.c.name.label("account_name"),
-    )
-    .select_from(
-        register.JOINED.outerjoin(t.app_grant, t.app_grant.c.app == t.app.c.name).outerjoin(
-            t.account, t.account.c.uuid == t.app_grant.c.account
-        )
-    )
-    .where(t.app.c.key_hash == bindparam("key"))
-    .order_by(t.account.c.name)
-)
+_BY_KEY = register.WITH_GRANTS.where(t.app.c.key_hash == bindparam("key"))
 
 
 def _put_grant(tx: Connection, app: str, grant: AppGrant) -> str:
@@ -183,8 +165,7 @@ class Apps(Shelf):
         for row in rows:
             if row["account_name"] is None:
                 continue
-            grant = {**row, "expires_at": row["ends"]}
-            if register.is_listed(grant, row["listed"]):
+            if register.is_listed(row):
                 yield AppGrant(row["account_name"], tuple(row["scope"]), row["resource"], row["mode"], row["ends"])
             else:
                 self._vault.suspect(register.called(row["name"], row["account_name"]))

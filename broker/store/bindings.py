@@ -16,6 +16,8 @@ Outside are columns that only delay, or are for display: times, because a clock 
 locked too (the worst is a token that is handed out dead, or renewed early); the state, which is written while locked
 too, and at worst has a refresh token sent too soon or too late, to where it always goes; the label of a person; which
 browser opened a login. Those of a narrower token are bound already: its wish is part of what its secret is sealed with.
+Outside, too, is what an open refresh had asked for. It is read only after a crash or a lock in the middle of one, and a
+token that says what it carries is measured by that.
 
 An old row of an account that is put back whole does fit. It names the person, the destination and the client of then,
 and its secrets are deleted with every new token; so this can cost the login, as deleting the row would, and no more.

@@ -5,13 +5,14 @@ Part of ``Store``; asked at the start, after an unlock, and by whoever wants to 
 
 from collections.abc import Iterator
 from functools import partial
+from itertools import groupby
+from operator import itemgetter
 
 from sqlalchemy import Connection, select
 
 from broker.store import register
 from broker.store import tables as t
 from broker.store.bindings import living, of_account, of_client, of_login, of_provider
-from broker.store.memory import Row
 from broker.store.shelf import Shelf
 
 
@@ -54,17 +55,12 @@ class Findings(Shelf):
 
     def _listed_apps(self, tx: Connection, told: int) -> Iterator[str]:
         """Yield the apps that do not fit, and of the others the grants that nobody granted."""
-        grants = tx.execute(
-            select(t.app_grant, t.account.c.name).join(t.account, t.account.c.uuid == t.app_grant.c.account)
-        ).mappings()
-        by_app: dict[str, list[Row]] = {}
-        for row in grants:
-            by_app.setdefault(row["app"], []).append(row)
-        query = select(*register.SEALED).select_from(register.JOINED).order_by(t.app.c.name)
-        for row in tx.execute(query).mappings():
-            if not self._vault.fits(partial(register.fits, row, told=told)):
-                yield f"app '{row['name']}'"
+        rows = tx.execute(register.WITH_GRANTS).mappings().all()
+        for name, grants in groupby(rows, key=itemgetter("name")):
+            first, *more = grants
+            if not self._vault.fits(partial(register.fits, first, told=told)):
+                yield f"app '{name}'"
                 continue
-            for grant in by_app.get(row["name"], ()):
-                if not register.is_listed(grant, row["listed"]):
-                    yield register.called(row["name"], grant["name"])
+            for grant in (first, *more):
+                if grant["account_name"] is not None and not register.is_listed(grant):
+                    yield register.called(name, grant["account_name"])

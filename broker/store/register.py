@@ -35,12 +35,30 @@ from broker.store.seal import Sealer
 
 APP = t.app.c
 HEAD = t.app_register.c
+GRANT = t.app_grant.c
 # The columns that judging an app needs, for queries that join the register to it.
 SEALED = (
     *(APP.name, APP.key_hash, APP.expires_at, APP.epoch, APP.listed, APP.seal),
     *(HEAD.epoch.label("head_epoch"), HEAD.apps.label("head_apps"), HEAD.mac.label("head_mac")),
 )
-JOINED = t.app.outerjoin(t.app_register, HEAD.id == 1)
+# Apps with their grants, one row a grant and at least one an app: one statement, because all of it is judged together.
+WITH_GRANTS = (
+    select(
+        *SEALED,
+        GRANT.account,
+        GRANT.scope,
+        GRANT.resource,
+        GRANT.mode,
+        GRANT.expires_at.label("ends"),
+        t.account.c.name.label("account_name"),
+    )
+    .select_from(
+        t.app.outerjoin(t.app_register, HEAD.id == 1)
+        .outerjoin(t.app_grant, GRANT.app == APP.name)
+        .outerjoin(t.account, t.account.c.uuid == GRANT.account)
+    )
+    .order_by(APP.name, t.account.c.name)
+)
 
 
 def of_head(sealer: Sealer, epoch: object, apps: object) -> bytes:
@@ -54,13 +72,14 @@ def of_app(sealer: Sealer, row: Row) -> bytes:
 
 
 def digest(row: Row) -> str:
-    """Return what stands in an app's row for one of its grants."""
-    parts = [row[name] for name in ("account", "scope", "resource", "mode", "expires_at")]
+    """Return what stands in an app's row for one of its grants; its expiry is called ``ends``."""
+    parts = [row[name] for name in ("account", "scope", "resource", "mode", "ends")]
     return hashlib.sha256(_text(parts).encode()).hexdigest()
 
 
-def is_listed(row: Row, listed: object) -> bool:
-    """Whether a grant is one of those that the app's row lists."""
+def is_listed(row: Row) -> bool:
+    """Whether a grant, a row of :data:`WITH_GRANTS`, is one of those that the app's row lists."""
+    listed = row["listed"]
     return isinstance(listed, dict) and listed.get(row["account"]) == digest(row)
 
 
@@ -147,7 +166,9 @@ class Register:
 
     def granted(self, name: str) -> dict[str, str]:
         """Return the digests of all grants that an app has now, by the account's uuid."""
-        grants = self._tx.execute(select(t.app_grant).where(t.app_grant.c.app == name)).mappings()
+        grants = self._tx.execute(
+            select(t.app_grant, GRANT.expires_at.label("ends")).where(GRANT.app == name)
+        ).mappings()
         return {row["account"]: digest(row) for row in grants}
 
     def seal_all(self) -> None:

@@ -318,3 +318,29 @@ def test_the_fence_tells_how_far_the_register_is(tmp_path: Path) -> None:
     at(tmp_path, still_well)
     assert int(fence.read_text().split()[-1]) == 2
     assert json.loads(behind(tmp_path, "SELECT apps FROM app_register")[0][0]) == {"app": 1, "bare": 2}
+
+
+def test_a_look_while_grants_change(tmp_path: Path) -> None:
+    """What changes between two looks at the tables is not taken for the work of a stranger."""
+
+    async def story(store: Store) -> None:
+        await furnish(store)
+        done = asyncio.Event()
+
+        async def look() -> list[str]:
+            found = []
+            while not done.is_set():
+                found += await store.changed_outside()
+                assert await store.app_by_key(KEY, NOW) is not None
+            return found
+
+        looks = [asyncio.create_task(look()) for _ in range(3)]
+        for _ in range(60):
+            await store.put_grant("app", AppGrant("me"))
+            await store.put_grant("app", READ)
+            await store.delete_grant("app", "me")
+        done.set()
+        assert [whose for found in await asyncio.gather(*looks) for whose in found] == []
+        assert store.newly_changed() == []
+
+    at(tmp_path, story)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from broker.usecases.limits import FREE_TRIES
+from broker.web import peers
 from tests.web.house import House, running
 from tests.web.raw import Line, bearer
 
@@ -135,6 +136,18 @@ def test_wrong_keys_wait_and_right_ones_do_not(house: House, clock: Clock) -> No
     for _ in range(FREE_TRIES + 1):
         wrong(401)
     wrong(429)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_whose_wrong_keys(house: House, monkeypatch: pytest.MonkeyPatch, *, known: bool) -> None:
+    """They are one user's at both doors; where the kernel does not tell who it is, they are the door's."""
+    if not known:
+        monkeypatch.setattr(peers, "TABLES", (Path("/nowhere"), Path("/nowhere")))
+    at_port, at_socket = ask(house, "kf_wrong"), ask(house, "kf_wrong", house.socket)
+    for _ in range(FREE_TRIES + 1):
+        at_port(401)
+    at_port(429)
+    at_socket(429 if known else 401)
 
 
 def test_a_setting_of_none(tmp_path: Path) -> None:

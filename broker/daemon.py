@@ -32,6 +32,7 @@ from broker.store.store import Store, database_path
 from broker.usecases import audit, backup, health, locking, refresh
 from broker.usecases.context import Context, Latch
 from broker.usecases.flights import Flights
+from broker.usecases.limits import Limits
 from broker.web.asgi import app_door, browser_door
 from broker.web.doors import LOOPBACK, Door, bind_beside, bind_port, bind_socket
 
@@ -127,6 +128,7 @@ class Daemon:
             ),
             slept=self._slept,
             source=self._source,
+            limits=Limits(settings.app_rate, settings.app_burst),
             flights=Flights(settings.refreshes_per_issuer, settings.refreshes_in_all),
             doors={
                 "socket": str(local.getsockname()),
@@ -149,6 +151,8 @@ class Daemon:
         ctx.latch.used_at = ctx.steady()
         ctx.publish("started", detail=f"Keyfob {__version__}")
         await backup.recognise_copy(ctx)
+        with contextlib.suppress(StoreUnavailable):  # whoever comes upon it tells of it, too
+            await store.changed_outside()
         if store.locked:
             ctx.publish("locked", detail=store.locked)
             log.warning("locked: %s %s", store.locked, store.locked_hint)

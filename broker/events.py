@@ -42,6 +42,8 @@ Kind = Literal[
     "clock-set",
     "unlocked",
     "keys-rotated",
+    "changed-outside",
+    "throttled",
 ]
 
 # A listener that reads nothing for so many events is told that it missed some; nobody waits for it.

@@ -14,7 +14,7 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from broker.core.timing import next_wake
 from broker.errors import KeyfobError
-from broker.usecases import device, locking, login, refresh, registrations, steps
+from broker.usecases import audit, device, locking, login, refresh, registrations, steps
 from broker.usecases.context import Context
 from broker.usecases.handouts import FLUSH_EVERY
 
@@ -95,6 +95,7 @@ class Scheduler:
 
     async def _flush(self) -> None:
         try:
+            audit.tell_changed(self._ctx)
             await self._ctx.handouts.flush(self._ctx.store)
         except KeyfobError as exc:
             log.warning("hand-outs could not be written down yet: %s", exc)

@@ -21,6 +21,8 @@ ON_OFF = ("on", "off")
 MAX_PORT = 65535
 # More refreshes at a time than this are a stampede, whoever wishes for it.
 MAX_PLACES = 100
+# Beyond this no limit is meant.
+MAX_RATE, MAX_BURST = 10_000, 100_000
 # A week of idling; whoever wants longer wants none.
 MAX_IDLE = 7 * 24 * 60
 # Fewer would not tell of a day; more would take longer to verify than a request may.
@@ -62,6 +64,20 @@ def _entries(text: str) -> int:
     if not LEAST_ENTRIES <= entries <= MOST_ENTRIES:
         raise ValueError
     return entries
+
+
+def _rate(text: str) -> int:
+    rate = int(text)
+    if not 0 <= rate <= MAX_RATE:
+        raise ValueError
+    return rate
+
+
+def _burst(text: str) -> int:
+    burst = int(text)
+    if not 1 <= burst <= MAX_BURST:
+        raise ValueError
+    return burst
 
 
 def _command(text: str) -> str:
@@ -119,6 +135,8 @@ class Settings:
     audit_entries: int = setting(
         _entries, "how many entries of the audit are kept; the oldest are pruned", "100 to 1000000"
     )
+    app_rate: int = setting(_rate, "requests of one app in a second; 0: no limit", "0 to 10000")
+    app_burst: int = setting(_burst, "how many requests an app may make at once", "1 to 100000")
     log: str = setting(_one_of(*LOG_LEVELS), "how much is logged", f"one of {', '.join(LOG_LEVELS)}")
     log_format: str = setting(_one_of(*LOG_FORMATS), "how log lines look", f"one of {', '.join(LOG_FORMATS)}")
 
@@ -206,6 +224,9 @@ def _defaults(home: Path, environ: Mapping[str, str], state_dir: Path | None) ->
         # Whoever sits at a desktop wants to know: a login is needed rarely, and without it a program fails later.
         "notify_desktop": "on",
         "audit_entries": 100_000,  # some years of one person's programs, and 20 MB
+        # More than a program needs that asks before each use, and less than would keep others waiting.
+        "app_rate": 50,
+        "app_burst": 200,
         "log": "info",
         "log_format": "text",
     }

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from broker import challenge
-from broker.client import Client, ClientError, NotAllowed
+from broker.client import Client, ClientError, Locked, NotAllowed
 
 from .cli.scripted_daemon import scripted_daemon
 from .web.house import House, running
@@ -183,13 +183,14 @@ def test_without_a_key_nothing_is_asked_first() -> None:
     assert daemon.lines() == ["GET /healthz"]
 
 
-def test_a_locked_daemon_proves_itself_too(tmp_path: Path) -> None:
-    """The proof needs no secret of the store: a locked daemon is told from a look-alike."""
+def test_a_locked_daemon_proves_nothing(tmp_path: Path) -> None:
+    """Nobody can tell now whether its apps are as they were: the key stays here, and the exit code is that of locked."""
     with running(tmp_path) as house:
         key = house.owner.ask("POST", "/v1/apps", 201, json={"name": "job"})["key"]
         house.owner.ask("POST", "/v1/lock", 200)
-        with Client(url=house.app_url, key=key) as client:
-            assert client.request("GET", "/v1/apps/job")["name"] == "job"
+        with Client(url=house.app_url, key=key) as client, pytest.raises(Locked, match="was not sent") as caught:
+            client.request("GET", "/v1/apps/job")
+        assert (caught.value.code, caught.value.exit_code) == ("locked", 7)
 
 
 @needs_ipv6

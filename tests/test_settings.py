@@ -55,6 +55,8 @@ ROWS = [
     texts("notify_command", "", "tell a", "tell b", "tell c"),
     texts("notify_desktop", "on", "off", "on", "off"),
     Row("audit_entries", 100_000, ("100", 100), ("1000000", 1_000_000), ("5000", 5000)),
+    Row("app_rate", 50, ("0", 0), ("10000", 10_000), ("5", 5)),
+    Row("app_burst", 200, ("1", 1), ("100000", 100_000), ("7", 7)),
     texts("log", "info", "debug", "warning", "error"),
     texts("log_format", "text", "json", "text", "json"),
 ]

@@ -4,7 +4,7 @@ Kept by ``store``; changed only by the transitions below; shown by ``web.render`
 """
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from broker.core.token import Token
@@ -189,6 +189,8 @@ class Account:
         token_generation: which generation brought the present access token, or None before the first. It is an older
             one where a refresh since then was for a narrower token.
         renewal: how it gets its next token.
+        proven: whether its row is as Keyfob wrote it, so that its secrets may be used; None where that could not be
+            told, because it was read without the key.
     """
 
     uuid: str
@@ -212,6 +214,7 @@ class Account:
     logged_in_at: float | None = None
     token_generation: int | None = None
     renewal: Renewal = BY_REFRESH_TOKEN
+    proven: bool | None = field(default=None, compare=False)
 
     @property
     def quiet_until(self) -> float:

@@ -85,8 +85,8 @@ def _state(row: Row) -> State:
     return kind(**{name: value for name, value in kept.items() if name in wanted})
 
 
-def account_of(row: Row) -> Account:
-    """Read an account from its row."""
+def account_of(row: Row, *, proven: bool | None) -> Account:
+    """Read an account from its row; ``proven`` is as :class:`Account` has it."""
     known = row["identity_subject"] is not None
     held = row["access_generation"] is not None
     return Account(
@@ -111,4 +111,5 @@ def account_of(row: Row) -> Account:
         logged_in_at=row["logged_in_at"],
         token_generation=row["access_generation"],
         renewal=Renewal(row["renewal"], row["renewal_subject"], row["renewal_audience"]),
+        proven=proven,
     )

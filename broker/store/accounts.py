@@ -16,7 +16,7 @@ from broker.core.account import BY_REFRESH_TOKEN, Account, Destination, Identity
 from broker.core.login import Client
 from broker.core.secret import Secret
 from broker.core.token import Grant
-from broker.errors import Conflict, Misconfigured, StoreUnavailable, UnknownAccount, UnknownProvider
+from broker.errors import Conflict, Locked, Misconfigured, StoreUnavailable, UnknownAccount, UnknownProvider
 from broker.store import tables as t
 from broker.store.account_rows import (
     DATED,
@@ -27,12 +27,12 @@ from broker.store.account_rows import (
     state_columns,
     token_columns,
 )
+from broker.store.bindings import bind, of_account
 from broker.store.engine import after_commit
 from broker.store.memory import Row
 from broker.store.providers import opened_client
-from broker.store.seal import Sealer
 from broker.store.shelf import Shelf
-from broker.store.vault import SEALED, changed
+from broker.store.vault import SEALED
 
 
 def _held(kind: str, generation: Any) -> Any:  # noqa: ANN401 -- a column or a bound value, as SQLAlchemy takes them
@@ -67,15 +67,6 @@ def uuid_of(tx: Connection, name: str) -> str:
     return str(found)
 
 
-def binding(sealer: Sealer, owner: str, client: str, destination: Destination, renewal: Renewal) -> bytes:
-    """Authenticate which client's secret an account may send, where to (RFC 9700 4.4.2), and what it may sign."""
-    there = destination
-    parts = (owner, client, there.issuer, there.token_endpoint, there.client_id)
-    if renewal == BY_REFRESH_TOKEN:  # as it was before schema 0004
-        return sealer.mac("account|v1", *parts)
-    return sealer.mac("account|v2", *parts, renewal.by, renewal.subject, renewal.audience)
-
-
 class Accounts(Shelf):
     """The part of ``Store`` for accounts."""
 
@@ -84,7 +75,7 @@ class Accounts(Shelf):
         found = await self._db.read(
             lambda tx: tx.execute(select(t.account).order_by(t.account.c.name)).mappings().all()
         )
-        return [account_of(row) for row in found]
+        return [self._account(row) for row in found]
 
     async def account(self, name: str) -> Account | None:
         """Return the account called ``name``, or None. Works while locked, and from memory when it has to."""
@@ -105,11 +96,11 @@ class Accounts(Shelf):
         except StoreUnavailable:
             if remembered is None:
                 raise
-            return account_of(remembered)
+            return self._account(remembered)
         if row is None:
             return None
         self._memory.saw_account(row, epoch)
-        return account_of(row)
+        return self._account(row)
 
     async def create_account(  # noqa: PLR0913 -- an account is that much, and each part is named
         self,
@@ -163,7 +154,7 @@ class Accounts(Shelf):
                     issuer=destination.issuer,
                     token_endpoint=destination.token_endpoint,
                     client_id=destination.client_id,
-                    binding=self._binding(owner, client, destination, renewal),
+                    binding=b"",
                     version=1,
                     generation=0 if grant is None else 1,
                     asked_scope=list(asked_scope),
@@ -180,6 +171,7 @@ class Accounts(Shelf):
                     self._count(tx)
                 stowed = self._stow(tx, owner, client, destination, 1, grant)
                 tx.execute(update(t.account).where(t.account.c.uuid == owner).values(**stowed))
+            bind(tx, self._vault.sealer, t.account, owner)
             return self._present(tx, owner)
 
         return await self._db.write(work)
@@ -206,8 +198,8 @@ class Accounts(Shelf):
 
         Raises:
             Misconfigured: the account has none: its token was pasted.
-            StoreUnavailable: the account's client, destination or renewal was changed behind Keyfob's back, so the
-                secret could go to a stranger, or sign for one.
+            StoreUnavailable: what decides about the account was changed behind Keyfob's back, so the secret could go
+                to a stranger (RFC 9700 4.4.2), or sign for one.
             Locked: there is no key.
         """
 
@@ -215,11 +207,9 @@ class Accounts(Shelf):
             row = find(tx, account.uuid)
             if row is None:
                 raise UnknownAccount(f"There is no account '{account.name}'.", "See: keyfob accounts")
-            owner = row["client"] or ""
-            there, renewal = account.destination, account.renewal
-            if not self._vault.proves(row["binding"], lambda key: binding(key, account.uuid, owner, there, renewal)):
-                raise changed(f"account '{account.name}'")
-            if not owner:
+            self._check(account)
+            self._check(self._account(row))
+            if not (owner := row["client"] or ""):
                 raise Misconfigured(f"Account '{account.name}' has no client: its token was pasted.", "Log in again.")
             found = opened_client(tx, self._vault, owner)
             if found is None:
@@ -236,13 +226,20 @@ class Accounts(Shelf):
         Raises:
             Conflict: the name is taken.
             UnknownAccount: the account is gone.
+            Locked: there is no key to authenticate the name with.
+            SecretChanged: the account was changed behind Keyfob's back.
         """
 
         def work(tx: Connection) -> Account:
             taken = tx.execute(select(t.account.c.uuid).where(t.account.c.name == new_name)).scalar_one_or_none()
             if taken not in (None, account.uuid):
                 raise Conflict(f"There is an account '{new_name}' already.", "Choose another name.")
+            row = find(tx, account.uuid)
+            if row is None:
+                return self._present(tx, account.uuid)
+            self._check(self._account(row))
             tx.execute(update(t.account).where(t.account.c.uuid == account.uuid).values(name=new_name))
+            bind(tx, self._vault.sealer, t.account, account.uuid)
             return self._present(tx, account.uuid)
 
         return await self._db.write(work)
@@ -283,7 +280,30 @@ class Accounts(Shelf):
             return None
         return self._memory.secret(account.uuid, kind, row[IN_FORCE[kind].name])
 
+    def _account(self, row: Row) -> Account:
+        """Read an account, and look whether its row is as it was written; without a key nobody can tell."""
+        if not self._vault.holds_key:
+            return account_of(row, proven=None)
+        proven = self._vault.proves(row["binding"], lambda sealer: of_account(sealer, row))
+        if not proven:
+            self._vault.suspect(f"account '{row['name']}'")
+        return account_of(row, proven=proven)
+
+    def _check(self, account: Account) -> None:
+        """Refuse to use the secrets of an account that is not known to be as it was written.
+
+        Raises:
+            Locked: it was read without the key.
+            SecretChanged: it was changed behind Keyfob's back.
+        """
+        if account.proven is None:
+            _ = self._vault.sealer
+            raise Locked("Keyfob was locked when that was looked up.", "Ask again.")
+        if not account.proven:
+            raise self._vault.suspect(f"account '{account.name}'")
+
     def _opened(self, account: Account, row: Row, kind: str, generation: int) -> Secret:
+        self._check(account)
         return self._vault.open(
             row,
             owner=account.uuid,
@@ -294,16 +314,13 @@ class Accounts(Shelf):
             whose=f"account '{account.name}'",
         )
 
-    def _binding(self, owner: str, client: str, destination: Destination, renewal: Renewal) -> bytes:
-        return binding(self._vault.sealer, owner, client, destination, renewal)
-
     def _present(self, tx: Connection, owner: str) -> Account:
         """Return the account as this transaction leaves it."""
         row = find(tx, owner)
         if row is None:
             raise UnknownAccount("The account has been deleted meanwhile.", "See: keyfob accounts")
         after_commit(tx, lambda: self._memory.account_changed(row))
-        return account_of(row)
+        return self._account(row)
 
     def _stow(
         self, tx: Connection, owner: str, client: str, destination: Destination, generation: int, grant: Grant

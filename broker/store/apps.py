@@ -1,21 +1,24 @@
 """Apps: programs with a key of their own, and what each may have.
 
-Part of ``Store``. Of a key only its hash is known here.
+Part of ``Store``. Of a key only its hash is known here. ``register`` tells whether an app is as it was written.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.engine import RowMapping
 
 from broker import challenge
 from broker.core.policy import App, AppGrant
 from broker.errors import Conflict, StoreUnavailable, UnknownApp
+from broker.store import register
 from broker.store import tables as t
 from broker.store.accounts import uuid_of
 from broker.store.engine import after_commit
+from broker.store.memory import Row
+from broker.store.register import Register
 from broker.store.shelf import Shelf
 
 
@@ -60,7 +63,12 @@ def _grants(rows: Iterable[RowMapping], app: str) -> tuple[AppGrant, ...]:
     )
 
 
-def _put_grant(tx: Connection, app: str, grant: AppGrant) -> None:
+_BY_KEY = register.WITH_GRANTS.where(t.app.c.key_hash == bindparam("key"))
+
+
+def _put_grant(tx: Connection, app: str, grant: AppGrant) -> str:
+    """Write a grant; return the uuid of its account."""
+    account = uuid_of(tx, grant.account)
     values = {
         "scope": list(grant.scope),
         "resource": grant.resource,
@@ -69,9 +77,14 @@ def _put_grant(tx: Connection, app: str, grant: AppGrant) -> None:
     }
     tx.execute(
         upsert(t.app_grant)
-        .values(app=app, account=uuid_of(tx, grant.account), **values)
+        .values(app=app, account=account, **values)
         .on_conflict_do_update(index_elements=["app", "account"], set_=values)
     )
+    return account
+
+
+def _again(name: str) -> str:
+    return f"Remove it (keyfob app remove {name}) and add it again, or put back a backup: keyfob restore FILE"
 
 
 def _known(tx: Connection, name: str) -> None:
@@ -97,14 +110,19 @@ class Apps(Shelf):
         Raises:
             Conflict: the name is taken.
             UnknownAccount: a grant names an account that does not exist.
+            Locked: there is no key to authenticate it with.
         """
 
         def work(tx: Connection) -> None:
             if tx.execute(select(t.app.c.name).where(t.app.c.name == name)).first():
                 raise Conflict(f"There is an app '{name}' already.", "Choose another name, or rotate its key.")
+            tx.execute(delete(t.app_grant).where(t.app_grant.c.app == name))  # nobody granted that: there was no app
             tx.execute(insert(t.app).values(name=name, key_hash=key_hash, created_at=now, expires_at=expires_at))
             for grant in grants:
                 _put_grant(tx, name, grant)
+            here = self._register(tx)
+            here.put(name, here.granted(name))
+            self._save(tx, here)
 
         await self._change(work)
 
@@ -119,25 +137,39 @@ class Apps(Shelf):
     async def app_by_key(self, key_hash: bytes, now: float) -> App | None:
         """Return the app whose key has that hash, or None where there is none or its key has expired.
 
-        While nothing can be read, from memory.
+        While nothing can be read, from memory. A grant that was changed behind Keyfob's back is left out.
+
+        Raises:
+            Locked: there is such an app, and no key to tell whether it was changed.
+            SecretChanged: it was changed behind Keyfob's back.
         """
-        epoch = self._memory.epoch
-
-        def work(tx: Connection) -> App | None:
-            row = tx.execute(select(t.app.c.name, t.app.c.expires_at).where(t.app.c.key_hash == key_hash)).one_or_none()
-            if row is None or (row.expires_at is not None and row.expires_at <= now):
-                return None
-            grants = tx.execute(_GRANTS.where(t.app_grant.c.app == row.name)).mappings()
-            app = App(row.name, _grants(grants, row.name), key_hash)
-            self._memory.saw_app(app, row.expires_at, epoch)
-            return app
-
+        epoch, told = self._memory.epoch, self._register_told
         try:
-            return await self._db.read(work)
+            rows = await self._db.read(lambda tx: tx.execute(_BY_KEY, {"key": key_hash}).mappings().all())
         except StoreUnavailable:
             if (app := self._memory.app(key_hash, now)) is not None:
                 return app
             raise
+        if not rows:
+            return None
+        first = rows[0]
+        if not self._vault.fits(lambda sealer: register.fits(first, sealer, told)):
+            raise self._vault.suspect(f"app '{first['name']}'", _again(first["name"]))
+        if first["expires_at"] is not None and first["expires_at"] <= now:
+            return None
+        app = App(first["name"], tuple(self._listed(rows)), key_hash)
+        self._memory.saw_app(app, first["expires_at"], epoch)
+        return app
+
+    def _listed(self, rows: Sequence[RowMapping]) -> Iterator[AppGrant]:
+        """Yield an app's grants, without those that nobody granted."""
+        for row in rows:
+            if row["account_name"] is None:
+                continue
+            if register.is_listed(row):
+                yield AppGrant(row["account_name"], tuple(row["scope"]), row["resource"], row["mode"], row["ends"])
+            else:
+                self._vault.suspect(register.called(row["name"], row["account_name"]))
 
     async def app_by_key_id(self, key_id: str, now: float) -> App | None:
         """Return the app whose key has that public name, or None where there is none or its key has expired.
@@ -161,16 +193,20 @@ class Apps(Shelf):
 
         Raises:
             UnknownApp: there is none of that name.
+            Locked: there is no key to authenticate it with.
+            SecretChanged: it was changed behind Keyfob's back; nobody knows what it may have.
         """
 
         def work(tx: Connection) -> None:
-            _known(tx, name)
+            here, row = self._mine(tx, name)
             tx.execute(update(t.app).where(t.app.c.name == name).values(key_hash=key_hash))
+            here.put(name, row["listed"])
+            self._save(tx, here)
 
         await self._change(work)
 
     async def delete_app(self, name: str) -> None:
-        """Forget an app and its grants.
+        """Forget an app and its grants. Works while locked.
 
         Raises:
             UnknownApp: there is none of that name.
@@ -179,6 +215,9 @@ class Apps(Shelf):
         def work(tx: Connection) -> None:
             _known(tx, name)
             tx.execute(delete(t.app).where(t.app.c.name == name))
+            if self._vault.holds_key and name in (here := self._register(tx)).apps:
+                here.drop(name)
+                self._save(tx, here)
 
         await self._change(work)
 
@@ -188,16 +227,20 @@ class Apps(Shelf):
         Raises:
             UnknownApp: there is no such app.
             UnknownAccount: there is no such account.
+            Locked: there is no key to authenticate it with.
+            SecretChanged: the app was changed behind Keyfob's back.
         """
 
         def work(tx: Connection) -> None:
-            _known(tx, app)
-            _put_grant(tx, app, grant)
+            here, row = self._mine(tx, app)
+            account = _put_grant(tx, app, grant)
+            here.put(app, row["listed"] | {account: here.granted(app)[account]})
+            self._save(tx, here)
 
         await self._change(work)
 
     async def delete_grant(self, app: str, account: str) -> None:
-        """Let the app have nothing of the account any more; no error where it had nothing.
+        """Let the app have nothing of the account any more; no error where it had nothing. Works while locked.
 
         Raises:
             UnknownApp: there is no such app.
@@ -208,8 +251,24 @@ class Apps(Shelf):
             _known(tx, app)
             owner = uuid_of(tx, account)
             tx.execute(delete(t.app_grant).where(t.app_grant.c.app == app, t.app_grant.c.account == owner))
+            if not self._vault.holds_key:
+                return  # struck off as soon as there is one
+            here = self._register(tx)
+            row = here.row(app)
+            if row is not None and here.knows(row) and owner in row["listed"]:
+                here.put(app, {account: known for account, known in row["listed"].items() if account != owner})
+                self._save(tx, here)
 
         await self._change(work)
+
+    def _mine(self, tx: Connection, name: str) -> tuple[Register, Row]:
+        """Return the register and an app's row, which is to be changed: it has to be as it was written."""
+        _known(tx, name)
+        here = self._register(tx)
+        row = here.row(name)
+        if row is None or not here.knows(row):
+            raise self._vault.suspect(f"app '{name}'", _again(name))
+        return here, row
 
     async def _change(self, work: Callable[[Connection], None]) -> None:
         def changing(tx: Connection) -> None:

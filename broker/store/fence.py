@@ -5,7 +5,8 @@ refresh token be used once ends the login when a spent one comes back, so a copy
 
 The database is the truth and the file only an echo: it is written after the commit and not synced, and one that is
 behind means nothing. One that is ahead, is missing, or tells of another line means that the database is not the one
-that was here last. It also tells how far the audit has come, so that one whose end was cut off is seen: see ``chain``.
+that was here last. It also tells how far the audit has come, so that one whose end was cut off is seen: see ``chain``;
+and how far the register of apps, so that a grant that was taken away and is put back is seen: see ``register``.
 """
 
 import ctypes
@@ -23,9 +24,9 @@ from broker.store.files import FILE_MODE, private_file, sync_directory
 log = logging.getLogger(__name__)
 
 # Of fixed width, so that a newer text covers the older one whole. 32 digits of chance, the rest decimal.
-FORM = "keyfob-fence 1 {line} {sequence:020d} {inode:020d} {birth:020d} {audit:020d}\n"
-# Before schema 0006 nothing was told about the audit.
-READ = re.compile(rb"keyfob-fence 1 ([0-9a-f]{32}) (\d{20}) (\d{20}) (\d{20})(?: (\d{20}))?\n")
+FORM = "keyfob-fence 1 {line} {sequence:020d} {inode:020d} {birth:020d} {audit:020d} {apps:020d}\n"
+# Before schema 0006 nothing was told about the audit, and before 0008 nothing about apps.
+READ = re.compile(rb"keyfob-fence 1 ([0-9a-f]{32}) (\d{20}) (\d{20}) (\d{20})(?: (\d{20}))?(?: (\d{20}))?\n")
 LINE_BYTES = 16
 # Longer than the form, so that anything after it is seen and refused.
 MOST_BYTES = 512
@@ -86,14 +87,16 @@ class Fence:
 
     Attributes:
         audit: the number of the newest entry of the audit that it was told of; 0 where there is none.
+        apps: the epoch of the register of apps that it was told of; 0 where there is none.
     """
 
-    def __init__(self, handle: int, line: str, sequence: int, audit: int = 0) -> None:
+    def __init__(self, handle: int, line: str, sequence: int, audit: int = 0, apps: int = 0) -> None:
         self._handle = handle
         self._inode, self._birth = _identity(handle)
         self._line = line
         self._sequence = sequence
         self.audit = audit
+        self.apps = apps
         self._behind = False
 
     @classmethod
@@ -101,12 +104,12 @@ class Fence:
         """Open the fence that belongs to the database (:func:`why_copied` said so) and bring it up to date."""
         handle = os.open(beside(database), os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
         found = READ.fullmatch(os.pread(handle, MOST_BYTES, 0))
-        fence = cls(handle, line, 0, int(found[5] or 0) if found else 0)
+        fence = cls(handle, line, 0, *(int(found[place] or 0) if found else 0 for place in (5, 6)))
         fence.follow(sequence)
         return fence
 
     @classmethod
-    def build(cls, database: Path, sequence: int, *, line: str = "", audit: int = 0) -> Self:
+    def build(cls, database: Path, sequence: int, *, line: str = "", audit: int = 0, apps: int = 0) -> Self:
         """Put a new fence in the place of whatever was there; the database is to learn its :attr:`line`.
 
         Args:
@@ -114,6 +117,7 @@ class Fence:
             sequence: where the database stands.
             line: a fixed one; else one by chance.
             audit: the number of the newest entry of its audit.
+            apps: the epoch of its register of apps.
 
         Raises:
             CannotStart: it cannot be written.
@@ -122,10 +126,10 @@ class Fence:
         draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
         try:
             handle = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, FILE_MODE)
-            fence = cls(handle, line or secrets.token_hex(LINE_BYTES), sequence, audit)
+            fence = cls(handle, line or secrets.token_hex(LINE_BYTES), sequence, audit, apps)
             try:
                 os.fchmod(handle, FILE_MODE)
-                fence._write(sequence, audit)
+                fence._write(sequence, audit, apps)
                 # Synced once: what is written over it later may be lost in a power cut, but not torn from the disk.
                 os.fsync(handle)
                 draft.replace(path)
@@ -146,22 +150,27 @@ class Fence:
     def follow(self, sequence: int) -> None:
         """Write down how far the database has come. A disk that refuses leaves the fence behind, which is harmless."""
         if sequence > self._sequence:
-            self._tell(sequence, self.audit)
+            self._tell(sequence, self.audit, self.apps)
 
     def follow_audit(self, number: int) -> None:
         """Write down how far its audit has come; a disk that refuses as in :meth:`follow`."""
         if number > self.audit:
-            self._tell(self._sequence, number)
+            self._tell(self._sequence, number, self.apps)
 
-    def _tell(self, sequence: int, audit: int) -> None:
+    def follow_apps(self, epoch: int) -> None:
+        """Write down how far its register of apps has come; a disk that refuses as in :meth:`follow`."""
+        if epoch > self.apps:
+            self._tell(self._sequence, self.audit, epoch)
+
+    def _tell(self, sequence: int, audit: int, apps: int) -> None:
         try:
-            self._write(sequence, audit)
+            self._write(sequence, audit, apps)
         except OSError as exc:
             if not self._behind:
                 log.warning("the fence of the database cannot be written: %s; an older copy may go unnoticed", exc)
             self._behind = True
         else:
-            self._sequence, self.audit, self._behind = sequence, audit, False
+            self._sequence, self.audit, self.apps, self._behind = sequence, audit, apps, False
 
     def close(self) -> None:
         """Close the file."""
@@ -169,9 +178,9 @@ class Fence:
             os.close(self._handle)
             self._handle = -1
 
-    def _write(self, sequence: int, audit: int) -> None:
-        text = FORM.format(line=self._line, sequence=sequence, inode=self._inode, birth=self._birth, audit=audit)
-        os.pwrite(self._handle, text.encode(), 0)
+    def _write(self, sequence: int, audit: int, apps: int) -> None:
+        where = {"line": self._line, "inode": self._inode, "birth": self._birth}
+        os.pwrite(self._handle, FORM.format(**where, sequence=sequence, audit=audit, apps=apps).encode(), 0)
 
 
 def distrust(database: Path) -> None:

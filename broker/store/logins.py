@@ -18,6 +18,7 @@ from broker.core.account import Destination
 from broker.core.login import Client, DevicePrompt, Login, LoginState
 from broker.core.secret import Secret
 from broker.store import tables as t
+from broker.store.bindings import bind, of_login
 from broker.store.shelf import Shelf
 from broker.store.vault import SEALED
 
@@ -154,6 +155,7 @@ class Logins(Shelf):
                     expires_at=login.expires_at,
                 )
             )
+            bind(tx, self._vault.sealer, t.login, login.id)
             self._date(tx, login.id, t.login.c.created_at, t.login.c.expires_at)
             for kind, value in sealed.items():
                 self._vault.put(
@@ -340,9 +342,13 @@ class Logins(Shelf):
     def _use_up(self, tx: Connection, ids: Sequence[str], values: dict[str, Any]) -> None:
         for owner in ids:
             self._vault.forget(tx, owner)
-        tx.execute(update(t.login).where(t.login.c.id.in_(ids)).values(state_hash=None, taken=True, **values))
+        tx.execute(
+            update(t.login).where(t.login.c.id.in_(ids)).values(state_hash=None, taken=True, binding=None, **values)
+        )
 
     def _open(self, row: RowMapping, kind: str) -> Secret:
+        if not self._vault.proves(row["binding"], lambda sealer: of_login(sealer, row)):
+            raise self._vault.suspect("a login")
         return self._vault.open(
             row,
             owner=row["id"],

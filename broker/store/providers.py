@@ -5,11 +5,11 @@ Part of ``Store``.
 
 import json
 import uuid
-from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import Connection, delete, select
 from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.engine import RowMapping
 
@@ -19,19 +19,14 @@ from broker.core.secret import Secret
 from broker.errors import Conflict, UnknownProvider
 from broker.providers.model import ProviderConfig
 from broker.store import tables as t
-from broker.store.seal import Sealer
+from broker.store.bindings import bind, config_of, of_client, of_provider, plain
 from broker.store.shelf import Shelf
-from broker.store.vault import SEALED, Vault, changed
+from broker.store.vault import SEALED, Vault
 
 SECRET = "client_secret"  # noqa: S105 -- the name of a kind
 KEY = "client_key"
 REGISTRATION = "registration"
 GENERATION = 1  # a client has one secret at a time; what it replaces is deleted
-
-
-def config_of(row: RowMapping) -> ProviderConfig:
-    """Read a provider from its row."""
-    return ProviderConfig(**{name: value for name, value in row.items() if name != "binding"})
 
 
 def _kind(auth_method: str) -> str:
@@ -61,11 +56,12 @@ def opened_client(tx: Connection, vault: Vault, client: str) -> tuple[Client, Se
 
     Raises:
         Locked: it has a secret and there is no key.
-        StoreUnavailable: its secret, or where that may go, was changed behind Keyfob's back.
+        StoreUnavailable: its row or its secret was changed behind Keyfob's back.
     """
     row = _sealed(tx, client, SECRET, KEY)
     if row is None:
         return None
+    _check(vault, row)
     found = client_of(row)
     if not found.has_secret:
         return found, None
@@ -79,6 +75,16 @@ def opened_client(tx: Connection, vault: Vault, client: str) -> tuple[Client, Se
         whose=f"client '{found.client_id}'",
     )
     return found, secret
+
+
+def _check(vault: Vault, row: RowMapping) -> None:
+    """Refuse a client that is not as it was written; without a key nobody can tell, and nothing is sent.
+
+    Raises:
+        SecretChanged: with which one it is.
+    """
+    if vault.holds_key and not vault.proves(row["binding"], lambda sealer: of_client(sealer, row)):
+        raise vault.suspect(f"client '{row['client_id']}'")
 
 
 def _waits_at(provider: str) -> Any:  # noqa: ANN401 -- SQLAlchemy's own
@@ -102,17 +108,6 @@ def _sealed(tx: Connection, client: str, *kinds: str) -> RowMapping | None:
     )
 
 
-def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Copy a mapping that may be read-only, at every depth, into what JSON knows."""
-    return {key: _plain(value) if isinstance(value, Mapping) else value for key, value in values.items()}
-
-
-def bound(sealer: Sealer, config: ProviderConfig) -> bytes:
-    """Authenticate everything that decides where a provider's secrets go."""
-    tables = json.dumps([_plain(config.overrides), _plain(config.discovered), config.private], sort_keys=True)
-    return sealer.mac("provider|v1", config.name, config.preset, config.base_url, tables)
-
-
 class Providers(Shelf):
     """The part of ``Store`` for providers and clients."""
 
@@ -132,25 +127,9 @@ class Providers(Shelf):
         row = await self._db.read(lambda tx: tx.execute(query).mappings().one_or_none())
         if row is None:
             return None
-        config = config_of(row)
-        known = row["binding"] or b""
-        if self._vault.holds_key and not self._vault.proves(known, lambda sealer: bound(sealer, config)):
-            raise changed(f"provider '{name}'")
-        return config
-
-    async def bind_providers(self) -> None:
-        """Authenticate every provider as it stands: once, for a database from before that was done.
-
-        Raises:
-            Locked: there is no key.
-        """
-
-        def work(tx: Connection) -> None:
-            for row in tx.execute(select(t.provider)).mappings().all():
-                mac = bound(self._vault.sealer, config_of(row))
-                tx.execute(update(t.provider).where(t.provider.c.name == row["name"]).values(binding=mac))
-
-        await self._db.write(work)
+        if self._vault.holds_key and not self._vault.proves(row["binding"], partial(of_provider, row=row)):
+            raise self._vault.suspect(f"provider '{name}'")
+        return config_of(row)
 
     async def put_provider(self, config: ProviderConfig) -> None:
         """Store a provider, or replace the one of the same name, which keeps its ``created_at``.
@@ -162,20 +141,17 @@ class Providers(Shelf):
             "name": config.name,
             "preset": config.preset,
             "base_url": config.base_url,
-            "overrides": _plain(config.overrides),
-            "discovered": _plain(config.discovered),
+            "overrides": plain(config.overrides),
+            "discovered": plain(config.discovered),
             "private": config.private,
             "created_at": config.created_at,
             "discovered_at": config.discovered_at,
         }
 
         def work(tx: Connection) -> None:
-            # Told here, where no rotation can come between.
-            written = values | {"binding": bound(self._vault.sealer, config)}
-            changes = {name: value for name, value in written.items() if name not in ("name", "created_at")}
-            tx.execute(
-                upsert(t.provider).values(**written).on_conflict_do_update(index_elements=["name"], set_=changes)
-            )
+            changes = {name: value for name, value in values.items() if name not in ("name", "created_at")}
+            tx.execute(upsert(t.provider).values(**values).on_conflict_do_update(index_elements=["name"], set_=changes))
+            bind(tx, self._vault.sealer, t.provider, config.name)
 
         await self._db.write(work)
 
@@ -256,14 +232,19 @@ class Providers(Shelf):
         def work(tx: Connection) -> Client:
             if not tx.execute(select(t.provider.c.name).where(t.provider.c.name == provider)).first():
                 raise UnknownProvider(f"There is no provider '{provider}'.", "See: keyfob provider list")
+            same = (t.client.c.provider == provider) & (t.client.c.client_id == client_id)
+            before = tx.execute(select(t.client).where(same)).mappings().one_or_none()
+            kept = {}
+            if before is not None and not self._vault.proves(before["binding"], partial(of_client, row=before)):
+                kept = dict.fromkeys(("redirect_uris", "scope", "registration_uri"))  # nothing of it can be believed
             tx.execute(
                 upsert(t.client)
                 .values(uuid=str(uuid.uuid4()), provider=provider, client_id=client_id, **values)
-                .on_conflict_do_update(index_elements=["provider", "client_id"], set_=values)
+                .on_conflict_do_update(index_elements=["provider", "client_id"], set_=kept | values)
             )
-            same = (t.client.c.provider == provider) & (t.client.c.client_id == client_id)
             if client_id and auth_method == BY_KEY:
                 self._forget_waiting(tx, provider)
+            bind(tx, self._vault.sealer, t.client, str(tx.execute(select(t.client.c.uuid).where(same)).scalar_one()))
             client = client_of(tx.execute(select(t.client).where(same)).mappings().one())
             if client.registration_uri:
                 self._vault.drop(tx, client.uuid, SECRET)
@@ -305,7 +286,7 @@ class Providers(Shelf):
 
     def _keep_management(self, tx: Connection, client: Client, management: Management, there: Destination) -> None:
         """Seal what manages a registration, bound to where that is: a new one takes the old one's place at once."""
-        written = json.dumps({"token": management.token.reveal(), "metadata": _plain(management.metadata)})
+        written = json.dumps({"token": management.token.reveal(), "metadata": plain(management.metadata)})
         self._vault.put(
             tx,
             Secret(written),
@@ -328,6 +309,7 @@ class Providers(Shelf):
             row = _sealed(tx, uuid, REGISTRATION)
             if row is None or not row["registration_uri"]:
                 return None
+            _check(self._vault, row)
             opened = self._vault.open(
                 row,
                 owner=uuid,

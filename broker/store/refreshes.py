@@ -17,8 +17,9 @@ from broker.core.secret import Secret
 from broker.core.token import Grant, Wish
 from broker.errors import StoreUnavailable
 from broker.store import tables as t
-from broker.store.account_rows import DATED, account_of, identity_columns, renewal_columns, state_columns
+from broker.store.account_rows import DATED, identity_columns, renewal_columns, state_columns
 from broker.store.accounts import find
+from broker.store.bindings import ACCOUNT, bind
 from broker.store.derived import DerivedTokens
 from broker.store.shelf import Saved
 from broker.store.vault import SEALED
@@ -249,6 +250,8 @@ class Refreshes(DerivedTokens):
 
         Raises:
             Locked: there is no key to seal with.
+            SecretChanged: the account was changed behind Keyfob's back. A login does not mend that: what was granted of
+                it may have been meant for another account, which was called so.
             StoreUnavailable: nothing was written.
         """
 
@@ -256,6 +259,8 @@ class Refreshes(DerivedTokens):
             row = self._if_version(tx, account)
             if row is None:
                 return None
+            _ = self._vault.sealer
+            self._check(self._account(row))
             generation = row["generation"] + 1
             self._count(tx)
             self._drop_derived(tx, account.uuid)
@@ -267,7 +272,6 @@ class Refreshes(DerivedTokens):
                 "issuer": destination.issuer,
                 "token_endpoint": destination.token_endpoint,
                 "client_id": destination.client_id,
-                "binding": self._binding(account.uuid, client, destination, renewal),
                 "asked_scope": list(asked_scope),
                 "resource": resource,
                 "generation": generation,
@@ -289,7 +293,7 @@ class Refreshes(DerivedTokens):
             exists().where(_answer_of(t.refresh_intent.c.generation)).label("has_answer"),
         ).join(t.refresh_intent, t.refresh_intent.c.account == t.account.c.uuid)
         found = await self._db.read(lambda tx: tx.execute(query).mappings().all())
-        return [(account_of(row), row["started_at"], bool(row["has_answer"])) for row in found]
+        return [(self._account(row), row["started_at"], bool(row["has_answer"])) for row in found]
 
     async def open_wish(self, account: Account) -> Wish | None:
         """Return what the open refresh asked for; None for the account's own token."""
@@ -321,12 +325,19 @@ class Refreshes(DerivedTokens):
         return row if row is not None and row["version"] == account.version else None
 
     def _write(self, tx: Connection, row: RowMapping, values: dict[str, Any]) -> Account:
-        """Set columns of a row that this transaction has read; the version grows."""
+        """Set columns of a row that this transaction has read; the version grows.
+
+        A row that was changed behind Keyfob's back does not become right by that.
+        """
         version = row["version"] + 1
         # A time that is only handed on is still by the clock that it was written by.
         new = (column for column in DATED if values.get(column.name, row[column.name]) != row[column.name])
         self._date(tx, row["uuid"], *new)
+        changes = any(values.get(name, row[name]) != row[name] for name in ACCOUNT)
+        anew = changes and self._account(row).proven is not False
         tx.execute(update(t.account).where(t.account.c.uuid == row["uuid"]).values(version=version, **values))
+        if anew:
+            bind(tx, self._vault.sealer, t.account, row["uuid"])
         return self._present(tx, row["uuid"])
 
     def _close(self, tx: Connection, owner: str) -> None:

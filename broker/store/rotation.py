@@ -13,28 +13,27 @@ from functools import partial
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy import Connection, Table, bindparam, select, update
 from sqlalchemy.engine import RowMapping
 
 from broker.core.account import Destination
 from broker.core.secret import Secret
 from broker.errors import Conflict, Locked, StoreUnavailable
 from broker.store import tables as t
-from broker.store.account_rows import account_of
-from broker.store.accounts import binding
+from broker.store.bindings import MACS, WHERE, living
 from broker.store.chain import Chain
 from broker.store.engine import after_commit
 from broker.store.keys import KeySource, PassphraseKey
 from broker.store.locking import Locking, record_of
 from broker.store.passphrase import Derivation, check_new
-from broker.store.providers import REGISTRATION, bound, config_of
+from broker.store.providers import REGISTRATION
 from broker.store.seal import Binding, Broken, Sealer, is_key_of, new_record, open_record
-from broker.store.vault import changed
 
 log = logging.getLogger(__name__)
 
 # Seconds for which rows that were read before the commit can still be opened: longer than any read takes.
 OVERLAP = 15.0
+AGAIN = "then rotate again."
 # How many owners are sealed anew between two turns of the event loop: some milliseconds' work.
 AT_A_TIME = 32
 
@@ -97,6 +96,7 @@ class Rotation(Locking):
             def work(tx: Connection) -> int:
                 sealed = sum(_reseal(tx, chunk, old, new) for chunk in _chunks(_owners(tx)))
                 _bind(tx, old, new)
+                self._bind_apps(tx, new)
                 Chain(tx, old, self._told).hand_over(new)
                 tx.execute(
                     update(t.instance).values(
@@ -121,6 +121,19 @@ class Rotation(Locking):
                 log.warning("the new keys are in force; what is left to tidy up follows at the next start: %s", exc)
             return Rotated(to.name, not is_key_of(kek, former), record.generation, secrets)
 
+    def _bind_apps(self, tx: Connection, new: Sealer) -> None:
+        """Seal the apps and the register anew. Grants that nobody granted stay what they are: they are on no list."""
+        here = self._register(tx)
+        rows = tx.execute(select(t.app)).mappings().all()
+        for row in rows:
+            if not here.knows(row):
+                raise _stays_broken(f"app '{row['name']}'", f"Remove it (keyfob app remove {row['name']}); {AGAIN}")
+        here.sealer = new
+        for row in rows:
+            here.put(row["name"], row["listed"])
+        if rows or not here.missing:
+            self._save(tx, here)
+
 
 def _next_key(to: KeySource, passphrase: Secret | None) -> tuple[bytes, dict[str, Any] | None]:
     if not isinstance(to, PassphraseKey):
@@ -133,12 +146,12 @@ def _next_key(to: KeySource, passphrase: Secret | None) -> tuple[bytes, dict[str
 def _owners(tx: Connection) -> Iterator[_Owner]:
     """Yield all that own secrets."""
     for row in tx.execute(select(t.account)).mappings().all():
-        there = account_of(row).destination
+        there = Destination(*(row[name] for name in WHERE))
         yield _Owner(row["uuid"], row["client"] or "", f"account '{row['name']}'", partial(_always, there))
     for row in tx.execute(select(t.client)).mappings().all():
         yield _Owner(row["uuid"], row["uuid"], f"client '{row['client_id']}'", partial(_of_client, row))
     for row in tx.execute(select(t.login)).mappings().all():
-        there = Destination(row["issuer"], row["token_endpoint"], row["client_id"])
+        there = Destination(*(row[name] for name in WHERE))
         yield _Owner(row["id"], row["client"] or "", "a login", partial(_always, there))
 
 
@@ -183,25 +196,25 @@ def _reseal(tx: Connection, owners: dict[str, _Owner], old: Sealer, new: Sealer)
 
 def _bind(tx: Connection, old: Sealer, new: Sealer) -> None:
     """Authenticate anew what decides where secrets go. What was changed before must not become right by that."""
-    bound_anew = []
-    for row in tx.execute(select(t.account)).mappings().all():
-        account = account_of(row)
-        parts = (account.uuid, row["client"] or "", account.destination, account.renewal)
-        if binding(old, *parts) != row["binding"]:
-            raise _stays_broken(f"account '{account.name}'")
-        bound_anew.append({"row": account.uuid, "anew": binding(new, *parts)})
-    if bound_anew:
-        one = update(t.account).where(t.account.c.uuid == bindparam("row"))
-        tx.execute(one.values(binding=bindparam("anew")), bound_anew)
-    for row in tx.execute(select(t.provider)).mappings().all():
-        config = config_of(row)
-        if bound(old, config) != (row["binding"] or b""):
-            raise _stays_broken(f"provider '{config.name}'")
-        tx.execute(update(t.provider).where(t.provider.c.name == config.name).values(binding=bound(new, config)))
+    called: dict[Table, Callable[[RowMapping], str]] = {
+        t.account: lambda row: f"account '{row['name']}'",
+        t.client: lambda row: f"client '{row['client_id']}'",
+        t.provider: lambda row: f"provider '{row['name']}'",
+        t.login: lambda _: "a login",
+    }
+    for table, whose in called.items():
+        (primary,), mac = table.primary_key, MACS[table]
+        bound_anew = []
+        for row in tx.execute(select(table).where(living(table))).mappings().all():
+            if mac(old, row) != row["binding"]:
+                raise _stays_broken(whose(row))
+            bound_anew.append({"row": row[primary.name], "anew": mac(new, row)})
+        if bound_anew:
+            one = update(table).where(primary == bindparam("row"))
+            tx.execute(one.values(binding=bindparam("anew")), bound_anew)
 
 
-def _stays_broken(whose: str) -> Conflict:
-    return Conflict(
-        f"{changed(whose).detail} New keys would hide that for ever, so nothing was changed.",
-        "Log in to that account again, or remove it (keyfob logout NAME --local-only); then rotate again.",
-    )
+def _stays_broken(whose: str, hint: str = "") -> Conflict:
+    hint = hint or f"Remove it (an account: keyfob logout NAME --local-only); {AGAIN}"
+    detail = f"What is stored of {whose} was changed outside Keyfob."
+    return Conflict(f"{detail} New keys would hide that for ever, so nothing was changed.", hint)

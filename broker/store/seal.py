@@ -137,12 +137,17 @@ def key_id(kek: bytes, instance_id: str) -> str:
     return _derive(kek, "broker/v1/key-id", instance_id)[:8].hex()
 
 
+# What the wrapped master key is called. The second form says that every row under it has been authenticated from its
+# first day on: see ``bindings``.
+EARLY, WHOLE = "mk", "mk|v2"
+
+
 def new_record(kek: bytes, kdf: dict[str, Any] | None = None, before: Record | None = None) -> Record:
     """Make a fresh master key, wrapped under ``kek``: of a new instance, or the next one of the instance ``before``."""
     instance_id = os.urandom(16).hex() if before is None else before.instance_id
     generation = 1 if before is None else before.generation + 1
     wrapping = _derive(kek, "broker/v1/wrap", instance_id)
-    wrapped = _encrypt(GCM, wrapping, os.urandom(KEY_BYTES), "mk", instance_id, str(generation))
+    wrapped = _encrypt(GCM, wrapping, os.urandom(KEY_BYTES), WHOLE, instance_id, str(generation))
     return Record(instance_id, key_id(kek, instance_id), generation, wrapped, kdf)
 
 
@@ -158,10 +163,11 @@ def open_record(kek: bytes, record: Record) -> "Sealer":
         Broken: ``kek`` is another key, or the record was changed.
     """
     wrapping = _derive(kek, "broker/v1/wrap", record.instance_id)
-    return Sealer(
-        record.instance_id,
-        _decrypt(wrapping, record.master, "mk", record.instance_id, str(record.generation)),
-    )
+    parts = (record.instance_id, str(record.generation))
+    try:
+        return Sealer(record.instance_id, _decrypt(wrapping, record.master, WHOLE, *parts))
+    except Broken:
+        return Sealer(record.instance_id, _decrypt(wrapping, record.master, EARLY, *parts), early=True)
 
 
 class Stamp:
@@ -181,10 +187,16 @@ class Stamp:
 
 
 class Sealer(Stamp):
-    """An opened master key: seals and opens secrets."""
+    """An opened master key: seals and opens secrets.
 
-    def __init__(self, instance_id: str, master: bytes) -> None:
+    Attributes:
+        early: the key is from before schema 0008, and no rotation has made another since: there may have been rows
+            under it that nothing authenticates.
+    """
+
+    def __init__(self, instance_id: str, master: bytes, *, early: bool = False) -> None:
         super().__init__(instance_id, _derive(master, "broker/v1/audit", instance_id))
+        self.early = early
         self._wrapping = _derive(master, "broker/v1/data", instance_id)
         self._mac = _derive(master, "broker/v1/mac", instance_id)
         self._journal = _derive(master, "broker/v1/journal", instance_id)

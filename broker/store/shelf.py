@@ -16,6 +16,7 @@ from broker.store.engine import Database, after_commit
 from broker.store.fence import Fence
 from broker.store.journal import Journal
 from broker.store.memory import Memory
+from broker.store.register import Register
 from broker.store.vault import Vault
 
 
@@ -68,6 +69,8 @@ class Shelf:
     # The newest number in the audit's chain that fence and memory know of, and how many entries are kept.
     _told: int = 0
     _most_entries: int
+    # The newest epoch of the register of apps that fence and memory know of.
+    _register_told: int = 0
     # There may be entries of the audit without a seal: from while there was no key.
     _unsealed: bool = True
     # Column of a time -> keys of the rows in which this start wrote it. What an earlier start wrote may be by another
@@ -80,6 +83,24 @@ class Shelf:
         fence, sequence = self._fence, tx.execute(select(t.instance.c.sequence)).scalar_one_or_none()
         if fence is not None and sequence is not None:
             after_commit(tx, lambda: fence.follow(sequence))
+
+    def _register(self, tx: Connection) -> Register:
+        """Read the register of apps.
+
+        Raises:
+            Locked: there is no key to judge it with.
+        """
+        return Register(tx, self._vault.sealer, self._register_told)
+
+    def _save(self, tx: Connection, here: Register) -> None:
+        """Write the register, and tell the fence once that is durable."""
+        epoch = here.save()
+        after_commit(tx, lambda: self._registered(epoch))
+
+    def _registered(self, epoch: int) -> None:
+        self._register_told = max(self._register_told, epoch)
+        if self._fence is not None:
+            self._fence.follow_apps(epoch)
 
     def _date(self, tx: Connection, key: str, *columns: Column[Any]) -> None:
         """Remember, once this is durable, that these times of the row with that key were written by today's clock."""

@@ -19,8 +19,10 @@ from broker.store import journal
 from broker.store import tables as t
 from broker.store.apps import AppRow, Apps
 from broker.store.audit import MOST_ENTRIES, Audit, AuditEntry
-from broker.store.engine import Database
+from broker.store.bindings import bind_once
+from broker.store.engine import Database, after_commit
 from broker.store.fence import Fence, why_copied
+from broker.store.findings import Findings
 from broker.store.journal import Journal
 from broker.store.keys import KeySource
 from broker.store.locking import begin, open_by, record_of
@@ -60,7 +62,7 @@ def database_path(url: str) -> Path:
     return Path(name)
 
 
-class Store(Refreshes, Providers, Logins, Apps, Refusals, Audit, Times, Rotation):
+class Store(Refreshes, Providers, Logins, Apps, Refusals, Audit, Times, Findings, Rotation):
     """Accounts, providers, clients, logins, apps and the record, in one SQLite file.
 
     Attributes:
@@ -126,8 +128,8 @@ class Store(Refreshes, Providers, Logins, Apps, Refusals, Audit, Times, Rotation
             CannotStart: the fence cannot be written.
             StoreUnavailable: the database cannot.
         """
-        _, sequence, number = await self._db.read(_position)
-        fence = await asyncio.to_thread(partial(Fence.build, self._db.path, sequence, audit=number))
+        _, sequence, number, epoch = await self._db.read(_position)
+        fence = await asyncio.to_thread(partial(Fence.build, self._db.path, sequence, audit=number, apps=epoch))
         try:
             await self._db.write(lambda tx: tx.execute(update(t.instance).values(line=fence.line)))
         except BaseException:
@@ -135,30 +137,65 @@ class Store(Refreshes, Providers, Logins, Apps, Refusals, Audit, Times, Rotation
             raise
         if self._fence is not None:
             self._fence.close()
-        self._fence, self.copied = fence, ""
+        self._fence, self.copied, self._register_told = fence, "", epoch
         await asyncio.to_thread(self._take_journal)
+        await self._settle_seals()
 
     async def _awaken(self) -> None:
         if self._fence is None:
             await self._look_at_fence()
         else:
             await asyncio.to_thread(self._take_journal)
+            await self._settle_seals()
 
     async def _look_at_fence(self) -> None:
-        line, sequence, _ = await self._db.read(_position)
+        line, sequence, *_ = await self._db.read(_position)
         self.copied = await asyncio.to_thread(why_copied, self._db.path, line, sequence)
         if self.copied:
-            return
-        if line is None and not self.locked:
+            await self._settle_seals(providers=line is None)
+        elif line is None and not self.locked:
             # The first look after the first schema: what that did not authenticate is taken as it stands, once.
-            await self.bind_providers()
+            await self._settle_seals(providers=True)
             await self.adopt()
         elif line is None:
             return  # nothing can be sent, so nothing can be spent; whoever unlocks looks again
         else:
             self._fence = await asyncio.to_thread(Fence.take, self._db.path, line, sequence)
-            self._told = self._fence.audit
+            self._told, self._register_told = self._fence.audit, self._fence.apps
             await asyncio.to_thread(self._take_journal)
+            await self._settle_seals()
+
+    async def _settle_seals(self, *, providers: bool = False) -> None:
+        """Authenticate once what is from before schema 0008, or strike off what went while there was no key.
+
+        Once: not where the fence knows of a register already, nor under a master key that was made since. So to take
+        all MACs away, and to call the schema an older one, brings nobody a second time.
+
+        Args:
+            providers: the schema was the first one, which did not authenticate providers either.
+        """
+        if self.locked:
+            return  # whoever unlocks comes here
+        sealer = self._vault.sealer
+        first = sealer.early and (self._fence is None or not self._fence.apps)
+
+        def work(tx: Connection) -> None:
+            here = self._register(tx)
+            if first and here.missing:
+                bind_once(tx, sealer, providers=providers)
+                here.seal_all()
+                here.save()
+            elif here.tidy():
+                here.save()
+            if here.trusted:
+                after_commit(tx, lambda: self._registered(here.epoch))
+
+        try:
+            await self._db.write(work)
+        except StoreUnavailable as exc:
+            if first:
+                raise
+            log.warning("the register of apps could not be tidied up: %s", exc)
 
     def _take_journal(self) -> None:
         """Open the emergency journal and read what is left in it. One that does not open is kept aside, not lost."""
@@ -221,7 +258,9 @@ class Store(Refreshes, Providers, Logins, Apps, Refusals, Audit, Times, Rotation
             await self._db.truncate()
 
 
-def _position(tx: Connection) -> tuple[str | None, int, int]:
-    """Return the database's line, how far it has come, and how far its audit."""
+def _position(tx: Connection) -> tuple[str | None, int, int, int]:
+    """Return the database's line, how far it has come, how far its audit, and how far its register of apps."""
     row = tx.execute(select(t.instance.c.line, t.instance.c.sequence)).one()
-    return row.line, row.sequence, tx.execute(select(t.audit_head.c.last)).scalar_one_or_none() or 0
+    number = tx.execute(select(t.audit_head.c.last)).scalar_one_or_none() or 0
+    epoch = tx.execute(select(t.app_register.c.epoch)).scalar_one_or_none() or 0
+    return row.line, row.sequence, number, epoch

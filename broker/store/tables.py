@@ -20,7 +20,7 @@ from sqlalchemy import (
 
 # The newest migration. Compared with the database's own at every start, so that Alembic is imported only when there is
 # something to do; a test holds it equal to the newest file.
-REVISION = "0008"
+REVISION = "0009"
 
 metadata = MetaData()
 
@@ -76,7 +76,7 @@ provider = Table(
     Column("discovered", JSON, nullable=False),
     Column("private", Boolean, nullable=False),
     Column("created_at", Float, nullable=False),
-    Column("binding", LargeBinary),  # authenticates where it is: see providers.py
+    Column("binding", LargeBinary),  # authenticates where it is: see bindings.py
     Column("discovered_at", Float, nullable=False, server_default="0"),
 )
 
@@ -96,6 +96,7 @@ client = Table(
     Column("scope", JSON),
     Column("secret_expires_at", Float),  # by the provider's clock
     Column("registration_uri", String),  # where its registration is managed; the token for that is sealed
+    Column("binding", LargeBinary),  # authenticates all but its times: see bindings.py
     UniqueConstraint("provider", "client_id"),
 )
 
@@ -109,7 +110,7 @@ account = Table(
     Column("issuer", String, nullable=False),
     Column("token_endpoint", String, nullable=False),
     Column("client_id", String, nullable=False),
-    Column("binding", LargeBinary, nullable=False),  # authenticates client, destination, renewal: see accounts.py
+    Column("binding", LargeBinary, nullable=False),  # authenticates what decides about its secrets: see bindings.py
     Column("version", Integer, nullable=False),
     Column("generation", Integer, nullable=False),
     Column("access_generation", Integer),  # under which generation each secret in force was sealed
@@ -189,6 +190,7 @@ login = Table(
     Column("taken", Boolean, nullable=False),
     Column("created_at", Float, nullable=False),
     Column("expires_at", Float, nullable=False),
+    Column("binding", LargeBinary),  # authenticates whose login it is and where it goes: see bindings.py
 )
 
 app = Table(
@@ -199,6 +201,9 @@ app = Table(
     Column("created_at", Float, nullable=False),
     Column("last_used_at", Float),
     Column("expires_at", Float),
+    Column("epoch", Integer),  # of the register when it was last changed: see register.py
+    Column("listed", JSON),  # uuid of an account -> digest of what was granted of it
+    Column("seal", LargeBinary),  # authenticates all of it but the times of its making and its use
 )
 
 app_grant = Table(
@@ -219,6 +224,16 @@ refusal = Table(
     Column("app", String, ForeignKey("app.name", ondelete="CASCADE"), primary_key=True),
     Column("account", String, primary_key=True),
     Column("at", Float, nullable=False),
+)
+
+# Which apps there are, in which state: see register.py.
+app_register = Table(
+    "app_register",
+    metadata,
+    Column("id", Integer, primary_key=True),  # always 1
+    Column("epoch", Integer, nullable=False),
+    Column("apps", JSON, nullable=False),
+    Column("mac", LargeBinary, nullable=False),
 )
 
 # No foreign keys: the record outlives what it is about.

@@ -19,6 +19,9 @@ from broker.store.memory import Row
 from broker.store.seal import Binding, Broken, Sealer
 
 FIRST_KEY = 1
+REMAKE = "Put back a backup of the database (keyfob restore FILE), or remove it and make it again."
+# Whoever plants rows by the thousand is told of by the first of them.
+MOST_SUSPECTS = 100
 # The columns that opening a sealed row needs, for queries that join them to their own.
 SEALED = (
     t.secret.c.uuid.label("secret_uuid"),
@@ -45,6 +48,20 @@ class Vault:
         self._coming: Sealer | None = None
         self.locked = locked
         self.hint = hint
+        # What was found changed outside Keyfob -> whether somebody has been told.
+        self._suspects: dict[str, bool] = {}
+
+    def suspect(self, whose: str, hint: str = REMAKE) -> SecretChanged:
+        """Remember that what is stored of something was changed outside Keyfob; return what to say to who asked."""
+        if len(self._suspects) < MOST_SUSPECTS:
+            self._suspects.setdefault(whose, False)
+        return SecretChanged(f"What is stored of {whose} was changed outside Keyfob, so it is not used.", hint)
+
+    def newly_suspect(self) -> list[str]:
+        """Return what was found changed outside Keyfob since the last call, as people call it."""
+        found = [whose for whose, told in self._suspects.items() if not told]
+        self._suspects.update(dict.fromkeys(found, True))
+        return found
 
     def lock(self, why: str, hint: str) -> None:
         """Say that nothing may be handed out any more; the key stays until :meth:`drop_key`."""
@@ -70,13 +87,22 @@ class Vault:
         """Forget the master key from before a rotation."""
         self._former = None
 
-    def proves(self, stored: bytes, mac: Callable[[Sealer], bytes]) -> bool:
-        """Whether what ``mac`` authenticates is as it was when ``stored`` was written.
+    def proves(self, stored: object, mac: Callable[[Sealer], bytes]) -> bool:
+        """Whether what ``mac`` authenticates is as it was when ``stored`` was written; not where that is no MAC at all.
 
         Raises:
             Locked: there is no key to tell with.
         """
-        return any(hmac.compare_digest(mac(sealer), stored) for sealer in self._sealers())
+        sealers = self._sealers()
+        return isinstance(stored, bytes) and any(hmac.compare_digest(mac(sealer), stored) for sealer in sealers)
+
+    def fits(self, judge: Callable[[Sealer], bool]) -> bool:
+        """Whether something that has more than one MAC is as it was written, judged with each master key that may be.
+
+        Raises:
+            Locked: there is no key to tell with.
+        """
+        return any(judge(sealer) for sealer in self._sealers())
 
     def _sealers(self) -> list[Sealer]:
         return [self.sealer, *(other for other in (self._former, self._coming) if other is not None)]
@@ -153,6 +179,7 @@ class Vault:
         for sealer in sealers:
             with contextlib.suppress(Broken):
                 return sealer.open(row["sealed"], binding, row["key_generation"], row["wrapped"])
+        self.suspect(whose)
         raise changed(whose)
 
     @staticmethod

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from broker import challenge
 from broker.core.policy import App, AppGrant, Caller
 from broker.core.secret import Secret
-from broker.errors import Conflict, InvalidRequest, Unauthorized, UnknownAccount, UnknownApp
+from broker.errors import Conflict, InvalidRequest, Locked, Unauthorized, UnknownAccount, UnknownApp
 from broker.providers.urls import check_resource
 from broker.store.store import AppRow
 from broker.usecases.context import Context
@@ -26,12 +26,23 @@ MODES = ("token", "proxy")
 # What the record calls those who are no app.
 NO_NAMES = ("owner", "stranger")
 
+# What an app is told: the owner's own reason names files of the owner's.
+LOCKED = Locked("Keyfob is locked: the key to the stored logins is not at hand.", "The owner sees why: keyfob status")
+
 
 async def identify(ctx: Context, key: str) -> App | None:
-    """Return the app that this key belongs to, or None."""
+    """Return the app that this key belongs to, or None.
+
+    Raises:
+        Locked: there is one, and nobody can tell now whether it was changed outside Keyfob.
+        SecretChanged: it was.
+    """
     if not key.startswith(KEY_PREFIX):
         return None
-    return await ctx.store.app_by_key(challenge.hash_key(key), ctx.clock())
+    try:
+        return await ctx.store.app_by_key(challenge.hash_key(key), ctx.clock())
+    except Locked as exc:
+        raise LOCKED from exc
 
 
 async def prove(ctx: Context, key_id: str, nonce: bytes, address: str) -> str:
@@ -53,7 +64,11 @@ async def prove(ctx: Context, key_id: str, nonce: bytes, address: str) -> str:
 
 
 async def still(ctx: Context, caller: Caller) -> Caller | None:
-    """Return what a caller may have now, after a wait; None for an app whose key has ended meanwhile."""
+    """Return what a caller may have now, after a wait; None for an app whose key has ended meanwhile.
+
+    Raises:
+        Locked, SecretChanged: as :func:`identify`.
+    """
     if not isinstance(caller, App) or not caller.key_hash:
         return caller
     return await ctx.store.app_by_key(caller.key_hash, ctx.clock())

@@ -16,7 +16,14 @@ from broker.usecases.context import Context
 log = logging.getLogger(__name__)
 
 # What a person would look for in the log.
-TROUBLE: tuple[Kind, ...] = ("refresh-failed", "needs-login", "misconfigured", "uncertain", "login-failed")
+TROUBLE: tuple[Kind, ...] = (
+    "refresh-failed",
+    "needs-login",
+    "misconfigured",
+    "uncertain",
+    "login-failed",
+    "changed-outside",
+)
 # Those come by the thousand and are counted elsewhere; all others may wait while the disk is slow.
 COUNTED: tuple[Kind, ...] = ("handed-out",)
 BACKLOG = 10_000
@@ -55,6 +62,12 @@ async def _note(ctx: Context, at: float, action: str, detail: str, account: str 
 
 def _detail(event: Event) -> str:
     return f" ({event.detail})" if event.detail else ""
+
+
+def tell_changed(ctx: Context) -> None:
+    """Tell of what was found changed outside Keyfob, each once."""
+    for whose in ctx.store.newly_changed():
+        ctx.publish("changed-outside", detail=f"{whose}: changed outside Keyfob, so it is not used")
 
 
 def refused(ctx: Context, caller: Caller, account: str | None, reason: str) -> None:

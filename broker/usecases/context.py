@@ -22,6 +22,7 @@ from broker.store.store import Store, TakenLogin
 from broker.usecases.desk import Desk
 from broker.usecases.flights import Flights
 from broker.usecases.handouts import Handouts
+from broker.usecases.limits import Limits
 from broker.usecases.ration import Ration
 from broker.usecases.sessions import Sessions
 
@@ -129,6 +130,7 @@ class Context:
         registering: provider name -> a lock, so that two logins do not register two clients.
         ration: how often Keyfob registers itself, and asks again where it was refused.
         desk: what programs ask the owner for.
+        limits: how fast apps may ask, and who brought wrong keys.
         handouts: what was handed out and is not written down yet.
         sessions: who is signed in at the web page.
         schedule: what the scheduler is up to.
@@ -158,6 +160,7 @@ class Context:
     registering: dict[str, asyncio.Lock] = field(default_factory=dict)
     ration: Ration = field(default_factory=Ration)
     desk: Desk = field(default_factory=Desk)
+    limits: Limits = field(default_factory=Limits)
     handouts: Handouts = field(default_factory=Handouts)
     sessions: Sessions = field(default_factory=Sessions)
     schedule: Schedule = field(default_factory=Schedule)

@@ -17,6 +17,8 @@ from broker.usecases.context import Context
 
 # The scheduler looks at least every 37 s; three missed looks mean that it is gone, not late.
 SILENT = 3 * LONGEST_SLEEP
+# How many things that were changed outside Keyfob are named; whoever changes them could make any number.
+MOST_NAMED = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,8 @@ async def report(ctx: Context) -> Report:
             states[account.state.name] += 1
             at = await refresh.next_refresh_at(ctx, account)
             due += at is not None and at <= now
+        if changed := await ctx.store.changed_outside():
+            reasons.append(f"Changed outside Keyfob, so not used: {', '.join(changed[:MOST_NAMED])}{_more(changed)}.")
     except StoreUnavailable as exc:
         if not reasons:
             reasons.append(str(exc))
@@ -63,6 +67,11 @@ async def report(ctx: Context) -> Report:
     if ctx.store.locked:
         return Report("locked", (f"{ctx.store.locked} {ctx.store.locked_hint}", *reasons), dict(states), due)
     return Report("degraded" if reasons else "ok", tuple(reasons), dict(states), due)
+
+
+def _more(changed: list[str]) -> str:
+    left = len(changed) - MOST_NAMED
+    return f" and {left} more" if left > 0 else ""
 
 
 async def is_alive(ctx: Context) -> bool:

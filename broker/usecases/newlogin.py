@@ -97,6 +97,11 @@ async def prepare(
     check(new)
     known = rediscovery.fresh if ask_again else providers.find
     account = await ctx.store.account(new.account) if new.account else None
+    if account is not None and account.proven is False:
+        raise Conflict(
+            f"Account '{account.name}' was changed outside Keyfob. A login would not tell what else it is now.",
+            f"Remove it first: keyfob logout {account.name} --local-only",
+        )
     if account is not None and not new.base_url and not new.parameters:
         provider = await providers.find(ctx, account.provider)
         if new.provider in ("", provider.name, provider.preset):

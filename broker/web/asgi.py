@@ -16,7 +16,7 @@ from starlette.types import ASGIApp
 
 from broker.core.policy import Owner
 from broker.errors import InvalidRequest, KeyfobError, Locked, NotFound, NotGranted, Unauthorized
-from broker.usecases import audit, locking
+from broker.usecases import apps, audit, locking
 from broker.usecases.context import Context
 from broker.web import api, approvals, callback, keys, manage, pages, record, render, signed_in
 from broker.web.guards import AccessLog, AppGuard, BrowserGuard
@@ -32,7 +32,6 @@ Who = Literal["anyone", "stranger", "app", "owner"]
 Kind = Literal["page", "data"]
 BROKEN = KeyfobError("This is a fault of Keyfob; its log says more.")
 NOTHING_HERE = NotFound("There is nothing at this path.", "The owner gets the list: GET /openapi.yaml on the socket.")
-LOCKED = Locked("Keyfob is locked: the key to the stored logins is not at hand.", "The owner sees why: keyfob status")
 
 # fmt: off
 APP_ROUTES: tuple[tuple[str, str, Handler, Who], ...] = (
@@ -146,7 +145,7 @@ def _app_endpoint(ctx: Context, path: str, handler: Handler, who: Who) -> Endpoi
                 return await handler(request, ctx)
         except Locked as exc:
             # The reason names files of the owner's.
-            return render.problem(exc if isinstance(api.caller_of(request), Owner) else LOCKED)
+            return render.problem(exc if isinstance(api.caller_of(request), Owner) else apps.LOCKED)
         except NotGranted as exc:
             audit.refused(ctx, api.caller_of(request), request.path_params.get("account"), exc.detail)
             return render.problem(exc)

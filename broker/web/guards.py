@@ -13,11 +13,11 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from broker import challenge
-from broker.core.policy import Caller, Owner, Stranger
-from broker.errors import InvalidRequest, KeyfobError, Locked, NotGranted, Unauthorized
+from broker.core.policy import App, Caller, Owner, Stranger
+from broker.errors import InvalidRequest, KeyfobError, Locked, NotGranted, TooManyRequests, Unauthorized
 from broker.usecases import apps, audit
 from broker.usecases.context import Context
-from broker.web import render
+from broker.web import peers, render
 
 log = logging.getLogger("broker.access")
 
@@ -96,10 +96,11 @@ class AppGuard:
         try:
             self._check_shape(scope)
             if scope["path"] not in self.open_paths:
-                scope["state"]["caller"] = await self._caller(scope)
+                caller = scope["state"]["caller"] = await self._caller(scope)
+                self._check_rate(caller)
         except KeyfobError as exc:
             if isinstance(exc, Unauthorized | NotGranted):
-                audit.unauthorized(self.ctx, "app socket" if self.hosts is None else "app port", exc.detail)
+                audit.unauthorized(self.ctx, _door(self.hosts), exc.detail)
             await render.problem(exc)(scope, receive, send)
             return
         await self.app(scope, receive, send)
@@ -138,10 +139,43 @@ class AppGuard:
             raise Unauthorized("The Authorization header is not 'Bearer kf_...'.")
         app = await apps.identify(self.ctx, key.strip())
         if app is None and scope["path"] in self.stranger_paths and apps.NEW_KEY.fullmatch(key.strip()):
+            if scope["method"] == "POST" and (wait := self._count_wrong_key(scope)):
+                raise TooManyRequests("Too many new keys came.", "Ask again then, with the same key.", retry_after=wait)
             return Stranger(challenge.hash_key(key.strip()))
         if app is None:
-            raise Unauthorized("This app key is not known, was replaced, or has expired.", "See: keyfob app list")
+            raise self._wrong_key(scope, "This app key is not known, was replaced, or has expired.")
         return app
+
+    def _count_wrong_key(self, scope: Scope) -> float:
+        """Count a wrong key, by the user who brought it where the kernel tells, else by the door; return the wait."""
+        uid = os.getuid() if self.hosts is None else peers.uid_of(scope["client"], scope["server"])
+        return self.ctx.limits.wrong_key(_door(self.hosts) if uid is None else uid, self.ctx.steady())
+
+    def _wrong_key(self, scope: Scope, what: str) -> KeyfobError:
+        if not (wait := self._count_wrong_key(scope)):
+            return Unauthorized(what, "See: keyfob app list")
+        audit.unauthorized(self.ctx, _door(self.hosts), what)
+        hint = "A right key is answered all the same. The owner makes a new one with: keyfob app rotate NAME"
+        return TooManyRequests(f"{what} Too many such keys came.", hint, retry_after=wait)
+
+    def _check_rate(self, caller: Caller | Stranger) -> None:
+        """Refuse an app that asks too fast; the owner is not limited.
+
+        Raises:
+            TooManyRequests: with the seconds to wait.
+        """
+        limits, now = self.ctx.limits, self.ctx.steady()
+        if not isinstance(caller, App) or not (wait := limits.wait_of(caller.name, now)):
+            return
+        too_fast = f"more than {limits.rate} requests a second, after {limits.burst} at once"
+        if limits.is_news(caller.name, now):
+            self.ctx.publish("throttled", app=caller.name, detail=too_fast)
+        hint = "Ask before each use of a token, and not in a loop."
+        raise TooManyRequests(f"App '{caller.name}' asks too fast: {too_fast}.", hint, retry_after=wait)
+
+
+def _door(hosts: frozenset[str] | None) -> str:
+    return "app socket" if hosts is None else "app port"
 
 
 def check_one_host(headers: Mapping[bytes, list[bytes]]) -> None:

@@ -168,6 +168,16 @@ def test_exit_codes(
     assert err.startswith("keyfob: It is so.\n")
 
 
+def test_too_fast_names_the_wait(daemon: ScriptedDaemon, capsys: pytest.CaptureFixture[str]) -> None:
+    """A program that asks too fast is told so, and for how long to wait."""
+    said = "App 'job' asks too fast: more than 50 requests a second, after 200 at once."
+    daemon.refuses("GET /v1/accounts/work/token", 429, "too_many_requests", said, retry_after=1)
+
+    assert main(["token", "work"]) == 5
+
+    assert capsys.readouterr().err == f"keyfob: {said}\n  Try again in 1 s.\n"
+
+
 def test_login_needed_names_the_way(daemon: ScriptedDaemon, capsys: pytest.CaptureFixture[str]) -> None:
     """Exit 3 comes with the command and the address that help."""
     url = "http://127.0.0.1:8400/login/abc"

@@ -11,7 +11,7 @@ from tests.e2e.home import Home
 PROMISED = {
     "serve": "--config --state-dir --runtime-dir --browser-port --app-port --database-url --key-source --key-file "
     "--key-command --lock-after-idle --lock-on-sleep --ca-file --http-proxy "
-    "--notify-command --notify-desktop --audit-entries --log --log-format",
+    "--notify-command --notify-desktop --audit-entries --app-rate --app-burst --log --log-format",
     "demo": "",
     "practice": "--port --ttl --rotation none keep rotate single-use --grace --fault",
     "login": "--provider --base-url --scope --flow browser paste device client-credentials token refresh-token "

@@ -5,16 +5,21 @@ Imported by the tests beside it.
 
 import contextlib
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 from typing import Any
+
+from sqlalchemy import Table, create_engine, select
 
 from broker.core.account import Account, Active, Destination, Identity
 from broker.core.login import Login
 from broker.core.secret import Secret
 from broker.core.token import Grant, Token
 from broker.providers.model import ProviderConfig
+from broker.store import seal
+from broker.store.bindings import bind, of_account_before
 from broker.store.keys import FileKey, KeySource
+from broker.store.seal import Record, open_record
 from broker.store.store import Store
 
 NOW = 1_700_000_000.0
@@ -24,13 +29,21 @@ PROVIDER = ProviderConfig(
     "example", "generic", "", {"scopes": ["read"]}, {"issuer": ISSUER}, private=False, created_at=NOW
 )
 ME = Identity(ISSUER, "sub-1", "Alice")
+# Makes of the present schema what the seventh one was; ``made_older`` does what takes the key.
+TO_0007 = (
+    "DROP TABLE refusal",
+    *(f"ALTER TABLE app DROP COLUMN {column}" for column in ("epoch", "listed", "seal")),
+    *(f"ALTER TABLE {table} DROP COLUMN binding" for table in ("client", "login")),
+    "DROP TABLE app_register",
+    "UPDATE alembic_version SET version_num = '0007'",
+)
 # Makes of the present schema what the fifth one was.
 TO_0005 = (
+    *TO_0007,
     *(f"DROP INDEX audit_{name}" for name in ("account", "link", "unlinked")),
     *(f"ALTER TABLE audit DROP COLUMN {column}" for column in ("link", "hash", "late")),
     "DROP TABLE audit_head",
     "DROP TABLE audit_key",
-    "DROP TABLE refusal",
     *(f"ALTER TABLE instance DROP COLUMN {column}" for column in ("kdf", "unlock_failures", "unlock_failed_at")),
     "UPDATE alembic_version SET version_num = '0005'",
 )
@@ -143,6 +156,42 @@ def behind(place: Path, statement: str, *values: object) -> list[Any]:
     """Run one statement on the database as somebody would who is not Keyfob."""
     with contextlib.closing(sqlite3.connect(database(place), isolation_level=None)) as connection:
         return connection.execute(statement, values).fetchall()
+
+
+def _sealer(place: Path, connection: sqlite3.Connection) -> tuple[seal.Sealer, Record, bytes]:
+    columns = "instance_id, key_id, master_generation, master"
+    record = Record(*connection.execute(f"SELECT {columns} FROM instance").fetchone())  # noqa: S608 -- our own names
+    kek = FileKey(key_file(place)).load()
+    return open_record(kek, record), record, kek
+
+
+def as_keyfob(place: Path, table: Table, statement: str) -> None:
+    """Run one statement on the database, and authenticate what it wrote in a table as Keyfob would."""
+    behind(place, statement)
+    with contextlib.closing(sqlite3.connect(database(place))) as connection:
+        sealer, _, _ = _sealer(place, connection)
+    engine = create_engine(f"sqlite:///{database(place)}")
+    with engine.begin() as tx:
+        for key in tx.execute(select(*table.primary_key)).scalars().all():
+            bind(tx, sealer, table, key)
+    engine.dispose()
+
+
+def made_older(place: Path, statements: Iterable[str], file: Path | None = None) -> None:
+    """Make of a database, or of a copy of it, what an older program would have written; with the key of ``place``."""
+    with contextlib.closing(sqlite3.connect(file or database(place), isolation_level=None)) as connection:
+        sealer, record, kek = _sealer(place, connection)
+        connection.row_factory = sqlite3.Row
+        for row in connection.execute("SELECT * FROM account").fetchall():
+            before = of_account_before(sealer, dict(row))
+            connection.execute("UPDATE account SET binding = ? WHERE uuid = ?", (before, row["uuid"]))
+        wrapping = seal._derive(kek, "broker/v1/wrap", record.instance_id)  # noqa: SLF001 -- as it was wrapped then
+        parts = (record.instance_id, str(record.generation))
+        master = seal._decrypt(wrapping, record.master, seal.WHOLE, *parts)  # noqa: SLF001 -- the same
+        early = seal._encrypt(seal.GCM, wrapping, master, seal.EARLY, *parts)  # noqa: SLF001 -- the same
+        connection.execute("UPDATE instance SET master = ?", (early,))
+        for statement in statements:
+            connection.execute(statement)
 
 
 def stored_bytes(place: Path) -> bytes:

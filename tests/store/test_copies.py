@@ -15,7 +15,7 @@ from broker.store.copies import back_up, put_back
 from broker.store.fence import PUT_BACK
 from broker.store.keys import CommandKey, FileKey
 from broker.store.store import Store
-from tests.store.made import NOW, TO_0001, database, key_file, opened, reveal, with_account
+from tests.store.made import NOW, TO_0001, database, key_file, made_older, opened, reveal, with_account
 from tests.store.test_fence import at, lived, rotated
 
 STAMP = "20231114T221320Z"
@@ -253,10 +253,7 @@ def test_a_raw_copy_with_its_log(tmp_path: Path) -> None:
 def test_the_copy_before_a_migration_is_a_backup_too(tmp_path: Path) -> None:
     """An older schema is put back as it is, and the next start migrates it."""
     file = backup(lived(tmp_path))
-    with closing(sqlite3.connect(file)) as connection:
-        for statement in TO_0001:
-            connection.execute(statement)
-        connection.commit()
+    made_older(tmp_path, TO_0001, file)
     found, _ = put_back(file, database(tmp_path), FileKey(key_file(tmp_path)), NOW)
     assert found.revision == "0001"
     assert at(tmp_path) == PUT_BACK

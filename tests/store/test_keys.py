@@ -25,6 +25,7 @@ KEY = secrets.token_bytes(32)
         base64.urlsafe_b64encode(KEY).decode() + "\n",
         base64.urlsafe_b64encode(KEY).decode().rstrip("="),
     ],
+    ids=["hex", "capitals", "space", "base64", "base64url", "no padding"],
 )
 def test_a_key_has_two_spellings(text: str) -> None:
     """64 hexadecimal digits and base64 of 32 bytes are read, with white space around."""
@@ -32,7 +33,9 @@ def test_a_key_has_two_spellings(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "hello", KEY.hex()[:-1], KEY.hex() + "0", "é" * 32, base64.b64encode(KEY[:31]).decode()]
+    "text",
+    ["", "hello", KEY.hex()[:-1], KEY.hex() + "0", "é" * 32, base64.b64encode(KEY[:31]).decode()],
+    ids=["nothing", "a word", "short", "long", "no digits", "31 bytes"],
 )
 def test_anything_else_is_no_key(text: str) -> None:
     """Other text is refused with the accepted spellings, and is not repeated."""

@@ -54,6 +54,10 @@ def test_the_first_passphrase_is_the_one_that_counts(tmp_path: Path) -> None:
             with pytest.raises(Locked):
                 await store.access_token(again)
             await store.unlock(RIGHT, NOW)
+            with pytest.raises(Locked, match="Ask again"):  # nobody could tell whether it had been changed
+                await store.refresh_token(again)
+            again = await store.account("me")
+            assert again is not None
             assert reveal(await store.refresh_token(again)) == "refresh-1"
         assert b"horse" not in stored_bytes(tmp_path)
 

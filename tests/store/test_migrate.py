@@ -23,7 +23,7 @@ from broker.store.fence import OLDER, Fence, beside
 from broker.store.migrate import prepare, scripts_directory
 from broker.store.store import Verdict, database_path
 from broker.store.tables import REVISION, metadata
-from tests.store.made import NOW, TO_0001, TO_0005, behind, database, opened, reveal, with_account
+from tests.store.made import NOW, TO_0001, TO_0005, behind, database, made_older, opened, reveal, with_account
 from tests.store.record import counted, old_fence, recorded, store_account, summary, write
 
 NEXT = '''"""The next schema."""
@@ -112,8 +112,7 @@ def test_an_older_schema_is_copied_and_migrated(tmp_path: Path) -> None:
 
 def made_0001(place: Path) -> None:
     """Turn the database of ``place`` into what the first schema's program would have written."""
-    for statement in TO_0001:
-        behind(place, statement)
+    made_older(place, TO_0001)
     beside(database(place)).unlink()
 
 
@@ -310,8 +309,7 @@ def test_both_spellings_of_the_url_are_understood() -> None:
 def test_a_record_from_before_there_was_a_chain(tmp_path: Path) -> None:
     """Old entries stay and are shown, none is grown or sealed, and the chain says that it begins after them."""
     recorded(tmp_path)
-    for statement in TO_0005:
-        behind(tmp_path, statement)
+    made_older(tmp_path, TO_0005)
     old_fence(tmp_path)
 
     async def after() -> None:

@@ -9,6 +9,7 @@ from broker.core import timing
 from broker.core.account import RefreshingFailed
 from broker.practice.server import practice_in_thread
 from broker.practice.settings import PracticeSettings
+from broker.store import tables
 from broker.usecases.get_token import Ready
 from tests.store import made
 from tests.usecases.house import DUE, TTL, Clock, opened
@@ -155,7 +156,7 @@ def test_a_client_authentication_that_keyfob_does_not_know_is_said_and_nothing_i
     async def live() -> None:
         async with opened(tmp_path) as house:
             _, refresh_token = await house.secrets_of(await house.log_in())
-            made.behind(tmp_path, "UPDATE client SET auth_method = 'private_key_jwt'")
+            made.as_keyfob(tmp_path, tables.client, "UPDATE client SET auth_method = 'private_key_jwt'")
             house.clock.forward(DUE)
             await house.tick()
             account = await house.account()

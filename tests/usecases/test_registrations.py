@@ -322,9 +322,9 @@ def test_what_manages_a_registration_is_bound_to_its_place(tmp_path: Path) -> No
             client = await the_client(house)
         made.behind(tmp_path, "UPDATE client SET registration_uri = 'https://evil.example/register'")
         async with opened(tmp_path, practice=house.practice, clock=house.clock) as house_again:
-            with pytest.raises(StoreUnavailable, match="does not open"):
+            with pytest.raises(StoreUnavailable, match="changed outside Keyfob"):
                 await house_again.store.management(client.uuid)
-            with pytest.raises(StoreUnavailable, match="does not open"):
+            with pytest.raises(StoreUnavailable, match="changed outside Keyfob"):
                 await providers.remove(house_again.ctx, "theirs")
 
     asyncio.run(story())

@@ -10,6 +10,7 @@ from broker.core import timing
 from broker.core.account import RefreshingFailed, Uncertain
 from broker.core.secret import Secret
 from broker.practice.grants import fingerprint
+from broker.store import tables
 from broker.usecases import refresh
 from broker.usecases.get_token import Ready
 from tests.store import made
@@ -311,7 +312,7 @@ def test_one_account_that_cannot_be_settled_does_not_keep_the_others(world: Worl
             assert config is not None
             await house.store.put_provider(replace(config, name="second"))
             await house.store.put_provider(replace(config, preset="gone"))
-        made.behind(tmp_path, "UPDATE account SET provider = 'second' WHERE name = 'second'")
+        made.as_keyfob(tmp_path, tables.account, "UPDATE account SET provider = 'second' WHERE name = 'second'")
         async with world.opened() as house:
             await refresh.settle(house.ctx)
             assert (await house.account("second")).state.name == "refreshing-failed"

@@ -21,10 +21,12 @@ def test_every_answer_of_a_walk_is_as_described(tmp_path: Path, practice: Practi
         _walk_providers(house.owner, practice)
         _walk_apps(house, practice)
         _walk_daemon(house.owner)
+        late = {"name": "late", "grants": [{"account": "work"}]}
+        key = house.owner.ask("POST", "/v1/apps", 201, json=late)["key"]
         seen = house.owner.seen
 
     with _key_away(tmp_path), running(tmp_path) as house:
-        _walk_locked(house)
+        _walk_locked(house, key)
 
     described = {
         (method, path, int(status))
@@ -202,10 +204,13 @@ def _walk_daemon(owner: Door) -> None:
     owner.ask("GET", "/v1/audit/verify", 400, params={"account": "work"})
 
 
-def _walk_locked(house: House) -> None:
+def _walk_locked(house: House, key: str) -> None:
     owner = house.owner
-    # A new app while locked: its key needs no secret of the store. What it is told names no file of the owner's.
-    app = house.app(owner.ask("POST", "/v1/apps", 201, json={"name": "late", "grants": [{"account": "work"}]})["key"])
+    # Nothing can be authenticated without the key. What an app is told names no file of the owner's.
+    owner.ask("POST", "/v1/apps", 423, json={"name": "later", "grants": [{"account": "work"}]})
+    owner.ask("POST", "/v1/apps/{app}/rotate", 423, path={"app": "late"})
+    owner.ask("PUT", "/v1/apps/{app}/grants/{account}", 423, path={"app": "late", "account": "work"}, json={})
+    app = house.app(key)
     with app.http:
         told = app.ask("GET", "/v1/accounts/{account}/token", 423, path={"account": "work"})["detail"]
     assert "/key" not in told

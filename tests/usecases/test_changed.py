@@ -1,0 +1,79 @@
+"""What was changed outside Keyfob is told of once, stands in the status, and no login or app goes on with it."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from broker.core.policy import AppGrant, Denied
+from broker.errors import Conflict, Locked, SecretChanged
+from broker.usecases import accounts, apps, audit, health, locking
+from broker.usecases.newlogin import NewLogin, prepare
+from tests.store import made
+from tests.usecases.house import opened
+
+WIDENED = "UPDATE app_grant SET resource = NULL, expires_at = NULL"
+EVIL = "UPDATE account SET token_endpoint = 'https://evil.example/token'"
+
+
+def test_it_is_told_of(tmp_path: Path) -> None:
+    """One event for each thing, however often somebody comes upon it; the status names all until they are mended."""
+
+    async def story() -> None:
+        async with opened(tmp_path) as house:
+            await house.log_in()
+            expires = house.clock() + 60
+            key = await apps.add(house.ctx, "app", [AppGrant("me", expires_at=expires)], None)
+            await house.heard()
+            assert (await health.report(house.ctx)).state == "ok"
+            made.behind(tmp_path, WIDENED)
+            for _ in range(3):
+                app = await apps.identify(house.ctx, key.reveal())
+                assert app is not None
+                assert isinstance(await house.token("me", app), Denied)
+            made.behind(tmp_path, EVIL)
+            for _ in range(3):
+                with pytest.raises(SecretChanged):
+                    await house.token("me")
+            audit.tell_changed(house.ctx)
+            audit.tell_changed(house.ctx)
+            told = [event.detail for event in await house.heard() if event.kind == "changed-outside"]
+            after = ": changed outside Keyfob, so it is not used"
+            assert told == [f"a grant of app 'app' (account 'me'){after}", f"account 'me'{after}"]
+            report = await health.report(house.ctx)
+            named = "account 'me', a grant of app 'app' (account 'me')"
+            assert (report.state, report.reasons) == ("degraded", (f"Changed outside Keyfob, so not used: {named}.",))
+            with pytest.raises(Conflict, match="keyfob logout me --local-only"):
+                await prepare(house.ctx, NewLogin(account="me", provider=""))
+            await accounts.log_out(house.ctx, "me", local_only=True)
+            await house.log_in()
+            assert (await health.report(house.ctx)).state == "ok"
+
+    asyncio.run(story())
+
+
+def test_locked_nobody_can_tell(tmp_path: Path) -> None:
+    """An app is told that Keyfob is locked, and no file of the owner's; a stranger is told nothing."""
+
+    async def story() -> None:
+        async with opened(tmp_path) as house:
+            await house.log_in()
+            key = await apps.add(house.ctx, "app", [AppGrant("me")], None)
+            locking.lock(house.ctx)
+            forgetting = house.ctx.latch.forgetting
+            assert forgetting is not None
+            await forgetting
+            with pytest.raises(Locked, match="not at hand"):
+                await apps.identify(house.ctx, key.reveal())
+            assert await apps.identify(house.ctx, "kf_nobody") is None
+            made.behind(tmp_path, WIDENED)
+            await locking.unlock(house.ctx, None)
+            audit.tell_changed(house.ctx)
+            assert "changed-outside" not in [event.kind for event in await house.heard()]
+            made.behind(tmp_path, "UPDATE app_grant SET mode = 'proxy'")
+            locking.lock(house.ctx)
+            await locking.unlock(house.ctx, None)
+            audit.tell_changed(house.ctx)
+            assert "changed-outside" in [event.kind for event in await house.heard()]
+
+    asyncio.run(story())

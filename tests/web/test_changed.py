@@ -1,0 +1,63 @@
+"""What was changed in the database behind the daemon brings an app nothing, and the owner is told of it everywhere."""
+
+import contextlib
+import sqlite3
+import time
+from pathlib import Path
+
+from broker.practice.server import PracticeServer
+from tests.web.house import PATIENCE, House, running
+
+
+def behind(home: Path, statement: str) -> None:
+    """Run one statement on the database as somebody would who has no key."""
+    with contextlib.closing(
+        sqlite3.connect(home / ".local/state/keyfob/keyfob.db", isolation_level=None)
+    ) as connection:
+        connection.execute(statement)
+
+
+def ask(house: House, key: str, status: int) -> str:
+    """Ask for the account's token as an app, expect a status, and return what is said."""
+    door = house.app(key)
+    with door.http:
+        answer = door.ask("GET", "/v1/accounts/{account}/token", status, path={"account": "work"})
+    return str(answer.get("detail", ""))
+
+
+def told(house: House, least: int) -> list[str]:
+    """Return what the audit says was changed, once it has so many; they are written within some seconds."""
+    found: list[str] = []
+    began = time.monotonic()
+    while len(found) < least and time.monotonic() - began < PATIENCE:
+        entries = house.owner.ask("GET", "/v1/audit", 200)["entries"]
+        found = [entry["detail"] for entry in entries if entry["action"] == "changed-outside"]
+    return found
+
+
+def test_a_planted_grant_and_a_planted_key(tmp_path: Path, practice: PracticeServer) -> None:
+    """Neither brings a token: the grant is none, the app is refused; status and audit name them, locked is locked."""
+    with running(tmp_path) as house:
+        house.log_in("work", practice.url)
+        job, has = (house.owner.ask("POST", "/v1/apps", 201, json=body)["key"] for body in ({"name": "job"}, GRANTED))
+        ask(house, has, 200)
+        ask(house, job, 403)
+        columns = "account, scope, resource, mode, expires_at"
+        behind(tmp_path, f"INSERT INTO app_grant (app, {columns}) SELECT 'job', {columns} FROM app_grant")  # noqa: S608 -- ours
+        ask(house, job, 403)
+        behind(tmp_path, "UPDATE app SET expires_at = 9e9 WHERE name = 'has'")
+        assert "app 'has' was changed outside Keyfob" in ask(house, has, 503)
+        status = house.owner.ask("GET", "/v1/status", 200)
+        assert status["state"] == "degraded"
+        assert "app 'has', a grant of app 'job' (account 'work')" in status["reasons"][0]
+        assert {detail.partition(":")[0] for detail in told(house, 2)} == {
+            "app 'has'",
+            "a grant of app 'job' (account 'work')",
+        }
+        house.owner.ask("POST", "/v1/lock", 200)
+        assert any(house.owner.ask("GET", "/v1/status", 200)["key"]["forgotten"] for _ in range(1000))
+        assert "Keyfob is locked" in ask(house, has, 423)
+        assert "Keyfob is locked" in ask(house, job, 423)
+
+
+GRANTED = {"name": "has", "grants": [{"account": "work"}]}

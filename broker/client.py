@@ -44,6 +44,8 @@ DEFAULT_TIMEOUT = 45.0
 IDEMPOTENT = ("GET", "PUT", "DELETE")
 # RFC 9110 15.5: from here on an answer is a refusal.
 FIRST_ERROR_STATUS = 400
+# A century: longer than any wait. Not even the number that is none (NaN) lies below it.
+MOST_SECONDS = 3_153_600_000
 START_HINT = (
     "Start it: keyfob serve  (as a service: keyfob service install; one that is installed: "
     "systemctl --user start keyfob.socket)"
@@ -79,7 +81,7 @@ class ClientError(Exception):
         self.login_url = _text(self.problem.get("login_url"))
         self.approval_url = _text(self.problem.get("approval_url"))
         wait = self.problem.get("retry_after")
-        self.retry_after = float(wait) if isinstance(wait, (int, float)) else None
+        self.retry_after = float(wait) if isinstance(wait, (int, float)) and 0 <= wait <= MOST_SECONDS else None
         if code == "invalid_request":
             self.exit_code = 2
 
@@ -243,7 +245,7 @@ class Client:
             raise self._elsewhere(reply) or _refusal(reply)
         try:
             return json.loads(reply.body) if reply.body else None
-        except ValueError as exc:
+        except (ValueError, RecursionError) as exc:
             raise self._foreign() from exc
 
     def send(self, method: str, path: str, body: object = None, timeout: float = DEFAULT_TIMEOUT) -> Reply:
@@ -370,11 +372,13 @@ def _key_of(environ: Mapping[str, str]) -> str | None:
 def _refusal(reply: Reply) -> ClientError:
     try:
         problem = json.loads(reply.body)
-    except ValueError:
+    except (ValueError, RecursionError):
         problem = None  # not a problem document: the status is all there is to say
     problem = problem if isinstance(problem, dict) else {}
-    if "retry_after" not in problem and reply.headers.get("retry-after", "").isdigit():
-        problem["retry_after"] = int(reply.headers["retry-after"])
+    wait = reply.headers.get("retry-after", "")
+    # Other scripts' digits are digits too, and thousands of them are no number to Python.
+    if "retry_after" not in problem and wait.isascii() and wait.isdigit() and len(wait) <= len(str(MOST_SECONDS)):
+        problem["retry_after"] = int(wait)
     code = _text(problem.get("code")) or f"http_{reply.status}"
     detail = _text(problem.get("detail")) or _text(problem.get("title")) or f"The daemon answered {reply.status}."
     kind = _BY_CODE.get(code, ClientError)

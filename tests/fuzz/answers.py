@@ -6,6 +6,7 @@ Used by ``targets``.
 import json
 from base64 import urlsafe_b64encode
 from typing import Any
+from urllib.parse import urlsplit
 
 from joserfc.jwk import ECKey, OKPKey, RSAKey
 from joserfc.jws import JWSRegistry
@@ -141,7 +142,10 @@ def _retry_after(data: bytes) -> None:
 
 def _challenge(raw: bytes) -> None:
     found = run(protected(Answering(raw), API, private=False))
-    assert found is None or API.startswith(found.resource)
+    if found is not None:
+        said, asked = urlsplit(found.resource), urlsplit(API)
+        assert (said.scheme, said.netloc.lower()) == (asked.scheme, asked.netloc), "it speaks for another one"
+        assert asked.path.startswith(said.path.rstrip("/")), "it speaks for another one"
 
 
 def _located(raw: bytes) -> None:

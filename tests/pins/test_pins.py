@@ -10,15 +10,18 @@ from tests.pins.__main__ import PINS, Verdict, judge, read
 SOUND = {"name": "starlette", "version": "1.0", "vulns": []}
 ADVISORY = {"id": "PYSEC-2026-1", "fix_versions": ["1.1"], "aliases": [], "description": "bad"}
 BROKEN = {"name": "jinja2", "version": "2.10", "vulns": [ADVISORY]}
+CONTROL = {"name": "django", "version": "2.2", "vulns": [ADVISORY]}
+SILENT = {**CONTROL, "vulns": []}
 UNKNOWN = {"name": "anyio", "skip_reason": "Dependency not found on PyPI and could not be audited: anyio (9)"}
 
 
 def said(*listed: dict[str, Any]) -> Verdict | None:
-    """Return what is read of a report on these packages."""
+    """Return what is read of a report on these packages, and on the control, unless that is among them."""
+    listed = listed if SILENT in listed else (*listed, CONTROL)
     return read(json.dumps({"dependencies": listed, "fixes": []}))
 
 
-@pytest.mark.parametrize("first", [None, said(UNKNOWN)])
+@pytest.mark.parametrize("first", [None, said(UNKNOWN, SILENT)])
 def test_a_finding_fails(first: Verdict | None) -> None:
     """A package with an advisory fails, with its name and what mends it, whoever else does not answer."""
     code, line = judge([first, said(SOUND, BROKEN)])
@@ -27,9 +30,11 @@ def test_a_finding_fails(first: Verdict | None) -> None:
     assert "jinja2 2.10: PYSEC-2026-1, mended in 1.1" in line
 
 
-@pytest.mark.parametrize("nobody", [[None, None], [said(UNKNOWN, UNKNOWN), None], [said(UNKNOWN)], [read("<html>")]])
+@pytest.mark.parametrize(
+    "nobody", [[None, None], [said(UNKNOWN, SILENT), None], [said(SOUND, SILENT)], [read("<html>")]]
+)
 def test_nobody_is_not_taken_for_a_good_word(nobody: list[Verdict | None]) -> None:
-    """Where no service answers, or one that knows no package at all, it is said that nobody looked."""
+    """Where no service answers, or one that knows of no vulnerability at all, it is said that nobody looked."""
     code, line = judge(nobody)
 
     assert code == 0

@@ -5,9 +5,11 @@ Used by ``targets``.
 
 import asyncio
 import atexit
+import contextlib
 import functools
 import json
 import os
+import sqlite3
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -25,7 +27,7 @@ from broker.store.keys import FileKey, parse_key
 from broker.store.passphrase import Derivation
 from broker.store.seal import Binding, Broken, Record, new_record, open_record
 from broker.store.store import Store
-from tests.fuzz.target import CANARY, Target, picked, repeated
+from tests.fuzz.target import CANARY, Target, picked, repeated, text_of
 from tests.store import made
 
 LINE = "ab" * 16
@@ -166,13 +168,34 @@ def _backup() -> bytes:
 
 
 def _restored(data: bytes) -> None:
-    """Put back a backup of which some bytes are others: each group of five says where (3) and what (2)."""
+    """Put back a backup of which some bytes are others: each group of five says where (3) and what (2).
+
+    Where the first byte is odd, it is a value of the key's record that is another: which, of what kind, and what.
+    """
+    odd, data = picked(data, (False, True))
+    if odd:
+        _put_back(_with_value(*picked(data, ("instance_id", "key_id", "master_generation", "master"))))
+        return
     changed = bytearray(_backup())
     for at in range(0, min(len(data), 100) - 4, 5):
         place = int.from_bytes(data[at : at + 3]) % len(changed)
         changed[place : place + 2] = data[at + 3 : at + 5]
     kept = len(changed) if len(data) % 5 == 0 else int.from_bytes(data[-3:]) % len(changed)
-    file, database = _private("changed.db", bytes(changed[:kept])), room() / "target.db"
+    _put_back(bytes(changed[:kept]))
+
+
+def _with_value(column: str, data: bytes) -> bytes:
+    """Return the backup with another value in the record of the key; SQLite keeps any kind in any column."""
+    value, data = picked(data, (data[1:], text_of(data[1:]), len(data), len(data) / 7))
+    path = _private("typed.db", _backup())
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute(f"UPDATE instance SET {column} = ?", (value,))  # noqa: S608 -- our own names
+        connection.commit()
+    return path.read_bytes()
+
+
+def _put_back(content: bytes) -> None:
+    file, database = _private("changed.db", content), room() / "target.db"
     try:
         put_back(file, database, FileKey(room() / "key"), made.NOW)
     finally:
@@ -338,7 +361,14 @@ FILES = (
         "a file that is said to be a backup",
         _restored,
         (CannotStart, Locked, InvalidRequest, StoreUnavailable),
-        (b"", b"\0\0\x10\0\0", b"\0\0\x64\x05\x05", b"\0\0\x10", b"\0\0\x12\xff\xff\0\0\x1c\0\x01"),
+        (
+            b"",
+            b"\0\0\0\x10\0\0",
+            b"\0\0\0\x64\x05\x05",
+            b"\0\0\0\x10",
+            b"\0\0\0\x12\xff\xff\0\0\x1c\0\x01",
+            *(bytes([1, column, kind, 0xFF]) for column in range(4) for kind in range(4)),
+        ),
         (),
         (),
         examples=15,

@@ -4,6 +4,7 @@ Used by ``test_api``, and for longer by ``__main__``. The daemon has accounts, l
 that names mean something; it cannot get at the Internet.
 """
 
+import contextlib
 import copy
 import functools
 import random
@@ -57,6 +58,12 @@ class Furnished:
         self.house = house
         self.practice = practice
         self.app = house.app("")
+        self.stranger = house.app("")
+
+    def close(self) -> None:
+        """Let the connections go."""
+        self.app.http.close()
+        self.stranger.http.close()
 
     def names(self) -> dict[str, list[str]]:
         """Bring back what is missing, and return what a parameter or member may be set to, to mean something."""
@@ -108,7 +115,9 @@ def kinds() -> Iterator[Kind]:
 
 
 def explore(furnished: Furnished, kind: Kind, examples: int, seed: int | None = None) -> int:
-    """Send so many requests of a kind, of the owner and of an app, and return how many were answered as described.
+    """Send so many requests of a kind, and return how many were answered as described.
+
+    They come from the owner at the socket, and at the port from an app and from somebody without a key.
 
     Args:
         furnished: the daemon.
@@ -137,8 +146,8 @@ def explore(furnished: Furnished, kind: Kind, examples: int, seed: int | None = 
                         fit = [text for text in names[name] if place is not case.path_parameters or "/" not in text]
                         place[name] = data.draw(st.sampled_from(fit))
         owner = furnished.house.owner
-        # The first is what hypothesis likes best, and an app is refused most of it.
-        door = data.draw(st.sampled_from((owner, owner, furnished.app)))
+        # The first is what hypothesis likes best; an app is refused most of it, and who has no key nearly all.
+        door = data.draw(st.sampled_from((owner, owner, owner, furnished.app, furnished.app, furnished.stranger)))
 
         answer = _sent(case, door.http)
 
@@ -161,7 +170,7 @@ def for_seconds(seconds: int) -> tuple[int, str]:
         running(Path(place)) as house,
     ):
         furnished = Furnished(house, practice)
-        with furnished.app.http:
+        with contextlib.closing(furnished):
             everything = list(kinds())
             while time.monotonic() < ends:
                 kind, seed = everything[rng.randrange(len(everything))], rng.randrange(2**32)

@@ -1,5 +1,6 @@
-"""No request, sound or not, of the owner or of an app, gets an answer that the API's description does not hold."""
+"""No request, of the owner, an app or a stranger, gets an answer that the description of the API does not hold."""
 
+import contextlib
 from collections.abc import Iterator
 
 import pytest
@@ -21,7 +22,7 @@ def furnished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Furnished]:
         running(tmp_path_factory.mktemp("furnished")) as house,
     ):
         found = Furnished(house, practice)
-        with found.app.http:
+        with contextlib.closing(found):
             yield found
 
 

@@ -107,7 +107,8 @@ def _journal(data: bytes) -> None:
     again = Journal.open(path)
     try:
         # What is there stays; an entry whose end was cut off takes in what follows it, and does not open either way.
-        assert again.entries[: len(found) - 1] == found[:-1]
+        assert again.entries[: len(found[:-1])] == found[:-1]
+        assert found or again.entries[0] == b"new"
         again.erase()
     finally:
         again.close()
@@ -331,7 +332,13 @@ FILES = (
         "the emergency journal",
         _journal,
         (),
-        (journal.MAGIC + ENTRY + ENTRY, journal.MAGIC, b"", journal.MAGIC + b"\xff" * 9),
+        (
+            journal.MAGIC + ENTRY + ENTRY,
+            journal.MAGIC,
+            b"",
+            journal.MAGIC + b"\xff" * 9,
+            journal.MAGIC + bytes(8) + b"e",
+        ),
         (repeated(journal.MAGIC, ENTRY), repeated(journal.MAGIC, b"\0\0\0\x01")),
         (ENTRY, b"\0\0\0\x01", b"\xff\xff\xff\xff"),
         examples=25,

@@ -12,6 +12,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -40,15 +41,17 @@ def _guided(target: Target, seconds: int) -> tuple[int, str]:
     """Try a target under atheris; return how many inputs it saw, and what was found, or empty text."""
     command = [sys.executable, "-m", "tests.fuzz.guided", target.name, str(seconds), str(FINDINGS)]
     try:
-        done = subprocess.run(
-            command,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            check=False,
-            timeout=seconds + BESIDE,
-        )
+        with tempfile.TemporaryDirectory(prefix="kf-fuzz-") as place:
+            done = subprocess.run(
+                command,
+                env={**os.environ, "TMPDIR": place},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="replace",
+                check=False,
+                timeout=seconds + BESIDE,
+            )
     except subprocess.TimeoutExpired:
         return 0, "It did not end, and libFuzzer did not notice: something hangs, or the machine is too busy."
     counts = re.findall(r"stat::number_of_executed_units: (\d+)", done.stdout)

@@ -24,19 +24,17 @@ def main(name: str, seconds: str, findings: str) -> None:
     nasty = importlib.import_module("tests.fuzz.target").NASTY
     logging.disable()
     target = next(each for each in targets if each.name == name)
-    with tempfile.TemporaryDirectory(prefix="kf-corpus-") as place:
-        for number, seed in enumerate(target.seeds):
-            (Path(place) / f"seed-{number}").write_bytes(seed)
-        words = Path(place).with_suffix(".words")
-        pieces = [word for word in (*target.words, *nasty) if word]
-        words.write_text("".join(f'"{_escaped(word)}"\n' for word in pieces), encoding="ascii")
-        limits = [f"-max_total_time={seconds}", f"-timeout={HANG}", f"-rss_limit_mb={MEMORY}", f"-max_len={MOST_BYTES}"]
-        kept = [f"-artifact_prefix={findings}/{name}-", f"-dict={words}", "-print_final_stats=1"]
-        atheris.Setup([sys.argv[0], *limits, *kept, place], target.try_it, enable_python_coverage=True)
-        try:
-            atheris.Fuzz()
-        finally:
-            words.unlink()
+    # libFuzzer ends the process without another word, so whoever started it clears the temporary directory.
+    place = Path(tempfile.mkdtemp(prefix="kf-corpus-"))
+    for number, seed in enumerate(target.seeds):
+        (place / f"seed-{number}").write_bytes(seed)
+    words = place.with_suffix(".words")
+    pieces = [word for word in (*target.words, *nasty) if word]
+    words.write_text("".join(f'"{_escaped(word)}"\n' for word in pieces), encoding="ascii")
+    limits = [f"-max_total_time={seconds}", f"-timeout={HANG}", f"-rss_limit_mb={MEMORY}", f"-max_len={MOST_BYTES}"]
+    kept = [f"-artifact_prefix={findings}/{name}-", f"-dict={words}", "-print_final_stats=1"]
+    atheris.Setup([sys.argv[0], *limits, *kept, str(place)], target.try_it, enable_python_coverage=True)
+    atheris.Fuzz()
 
 
 def _escaped(word: bytes) -> str:

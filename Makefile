@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help run dev test test-servers crash race disk wake drain sim mutants lint fmt bench clean
+.PHONY: help run dev test test-servers crash race disk wake drain sim mutants fuzz lint fmt bench clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F'\t' '{printf "make %-14s %s\n", $$1, $$2}'
@@ -55,11 +55,20 @@ sim: $(VENV)/dev ## 1,000 seeds x 72 simulated hours of faults; SEED=123 replays
 mutants: $(VENV)/dev ## break the promise on purpose, one way after the other: a named test notices each (1 minute)
 	$(BIN)/python -m tests.mutants
 
-lint: $(VENV)/dev ## ruff, mypy strict, import floors
+$(VENV)/fuzz: $(VENV)/dev
+	@$(PIP) install -c constraints.txt --only-binary atheris --group fuzz || echo "atheris cannot be installed here; hypothesis takes its place."
+	@touch $@
+
+fuzz: $(VENV)/fuzz ## foreign bytes for every parser, guided by coverage (20 minutes); TARGET=json SECONDS=60
+	$(BIN)/python -m tests.fuzz $(if $(SECONDS),--seconds $(SECONDS)) $(TARGET)
+
+lint: $(VENV)/dev ## ruff, mypy strict, import floors, bandit, known vulnerabilities
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive broker migrations
+	$(BIN)/python -m tests.pins
 
 fmt: $(VENV)/dev ## format the code
 	$(BIN)/ruff format .

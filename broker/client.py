@@ -193,7 +193,7 @@ class Client:
             raise self._elsewhere(reply) or refusal(reply)
         try:
             return json.loads(reply.body) if reply.body else None
-        except ValueError as exc:
+        except (ValueError, RecursionError) as exc:
             raise self._foreign() from exc
 
     def send(self, method: str, path: str, body: object = None, timeout: float = DEFAULT_TIMEOUT) -> Reply:

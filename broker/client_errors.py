@@ -11,6 +11,8 @@ from collections.abc import Mapping
 
 from broker.client_wire import Reply
 
+# A century: longer than any wait. Not even the number that is none (NaN) lies below it.
+MOST_SECONDS = 3_153_600_000
 TYPE_CHECKING = False  # importing typing for its own constant costs two milliseconds at every start
 if TYPE_CHECKING:
     from typing import Any
@@ -43,7 +45,7 @@ class ClientError(Exception):
         self.login_url = text(self.problem.get("login_url"))
         self.approval_url = text(self.problem.get("approval_url"))
         wait = self.problem.get("retry_after")
-        self.retry_after = float(wait) if isinstance(wait, (int, float)) else None
+        self.retry_after = float(wait) if isinstance(wait, (int, float)) and 0 <= wait <= MOST_SECONDS else None
         if code == "invalid_request":
             self.exit_code = 2
 
@@ -64,7 +66,7 @@ class NotAllowed(ClientError):
 
 
 class ProviderUnavailable(ClientError):
-    """The provider cannot be asked now and no valid token is left."""
+    """No valid token is left and the provider cannot be asked now; or this asks too fast (``too_many_requests``)."""
 
     exit_code = 5
 
@@ -96,11 +98,13 @@ def refusal(reply: Reply) -> ClientError:
     """Return the error that an answer of the daemon stands for."""
     try:
         problem = json.loads(reply.body)
-    except ValueError:
+    except (ValueError, RecursionError):
         problem = None  # not a problem document: the status is all there is to say
     problem = problem if isinstance(problem, dict) else {}
-    if "retry_after" not in problem and reply.headers.get("retry-after", "").isdigit():
-        problem["retry_after"] = int(reply.headers["retry-after"])
+    wait = reply.headers.get("retry-after", "")
+    # Other scripts' digits are digits too, and thousands of them are no number to Python.
+    if "retry_after" not in problem and wait.isascii() and wait.isdigit() and len(wait) <= len(str(MOST_SECONDS)):
+        problem["retry_after"] = int(wait)
     code = text(problem.get("code")) or f"http_{reply.status}"
     detail = text(problem.get("detail")) or text(problem.get("title")) or f"The daemon answered {reply.status}."
     kind = BY_CODE.get(code, ClientError)

@@ -5,12 +5,12 @@ Read by ``daemon`` and ``cli`` only; the table below is also what ``docs/configu
 
 import os
 import shlex
-import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from broker.core import toml
 from broker.core.trust import distrust
 from broker.errors import CannotStart
 
@@ -246,7 +246,7 @@ def _read_file(path: Path, *, must_exist: bool) -> dict[str, str]:
             why, mend = distrust(status.st_uid, status.st_mode, os.getuid())
             if why:
                 raise CannotStart(f"The configuration file {path} {why}.", f"{mend} {path}")
-            data = tomllib.load(file)
+            data = toml.loads(file.read(toml.MOST_BYTES + 1).decode())
     except FileNotFoundError:
         if not must_exist:
             return {}
@@ -255,7 +255,7 @@ def _read_file(path: Path, *, must_exist: bool) -> dict[str, str]:
         ) from None
     except OSError as exc:
         raise CannotStart(f"The configuration file {path} cannot be read: {exc.strerror}.") from exc
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+    except (toml.NotToml, UnicodeDecodeError) as exc:
         raise CannotStart(f"The configuration file {path} is not valid TOML: {exc}.") from exc
     known = {spec.name for spec in fields(Settings)} - {"config"}
     for name, value in data.items():

@@ -219,6 +219,26 @@ def test_refusal_without_a_problem_document(daemon: ScriptedDaemon, client: Clie
 
 
 @pytest.mark.parametrize(
+    ("head", "body"),
+    [
+        (b"Retry-After: \xb2\r\n", b""),
+        (b"Retry-After: " + b"9" * 5000 + b"\r\n", b""),
+        (b"", b'{"retry_after": 1' + b"0" * 400 + b"}"),
+        (b"", b'{"retry_after": NaN}'),
+        (b"", b"[" * 100_000),
+    ],
+)
+def test_a_wait_that_is_none_is_left_out(daemon: ScriptedDaemon, client: Client, head: bytes, body: bytes) -> None:
+    """A refusal stays a refusal, whatever it says of when to come again."""
+    daemon.answers_raw(ASK, b"HTTP/1.1 503 X\r\nContent-Length: %d\r\n%b\r\n%b" % (len(body), head, body))
+
+    with pytest.raises(ClientError) as caught:
+        client.token("work")
+
+    assert (caught.value.status, caught.value.retry_after) == (503, None)
+
+
+@pytest.mark.parametrize(
     "raw",
     [
         b"garbage\r\n\r\n",
@@ -230,6 +250,7 @@ def test_refusal_without_a_problem_document(daemon: ScriptedDaemon, client: Clie
         b"HTTP/1.1 200 OK\r\nContent-Length: 20\r\nConnection: close\r\n\r\n{}",
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\nzz\r\n{}\r\n0\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nnot json",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n" + b"[" * 100_000,
         b"HTTP/1.1 200 OK\r\nX: " + b"x" * 70_000,
         b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]",
         b'HTTP/1.1 200 OK\r\nContent-Length: 22\r\n\r\n{"access_token": "a b"}',

@@ -184,7 +184,7 @@ def test_without_a_key_nothing_is_asked_first() -> None:
 
 
 def test_a_locked_daemon_proves_nothing(tmp_path: Path) -> None:
-    """Nobody can tell now whether its apps are as they were: the key stays here, and the exit code is that of locked."""
+    """Nobody can tell now whether its apps are as they were: the key stays here, and the exit code says locked."""
     with running(tmp_path) as house:
         key = house.owner.ask("POST", "/v1/apps", 201, json={"name": "job"})["key"]
         house.owner.ask("POST", "/v1/lock", 200)

@@ -200,6 +200,21 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
         assert str(path) in caught.value.detail
 
 
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (f"log = {'[' * 5000}", "nested too deeply"),
+        (f"app_port = {'1' * 5000}", "a number that is too long"),
+        (f"log = 'info' {'#' * 70_000}", "longer than 64 KiB"),
+        ("log = 'info' " + "#\u00e9" * 30_000, "longer than 64 KiB"),
+    ],
+)
+def test_a_file_that_breaks_the_parser_is_no_toml(tmp_path: Path, text: str, why: str) -> None:
+    """What Python's parser cannot take is told like any other slip, and a file without an end is not read to it."""
+    with pytest.raises(CannotStart, match=f"is not valid TOML: it .*{why}"):
+        settings.read({"HOME": HOME, "KEYFOB_CONFIG": str(written(tmp_path, text))})
+
+
 def test_only_a_named_file_has_to_exist(tmp_path: Path) -> None:
     """Nobody needs a configuration file; but a name that was given is meant."""
     assert settings.read({"HOME": str(tmp_path)}).log == "info"

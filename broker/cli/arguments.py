@@ -186,7 +186,11 @@ def _moment(text: str, direction: int) -> str:
         if len(text) > len("2030-01-31"):
             raise argparse.ArgumentTypeError(f"{text!r} does not name its time zone, such as 2030-01-31T12:00:00Z")
         moment = moment.replace(tzinfo=UTC)
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    try:
+        # Not strftime: its years before 1000 have no zeros in front.
+        return f"{moment.astimezone(UTC).replace(microsecond=0, tzinfo=None).isoformat()}Z"
+    except OverflowError:  # at the edge of the calendar, and beyond it in UTC
+        raise argparse.ArgumentTypeError(f"{text!r} is beyond every calendar") from None
 
 
 def secret_from(path: str, what: str) -> str:

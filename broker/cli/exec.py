@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
         signal.signal(getattr(signal, name), signal.SIG_DFL)
     terminal.flush()
     try:
-        os.execvpe(args.command[0], args.command, environ)  # noqa: S606 -- running the person's command is the purpose
+        os.execvpe(args.command[0], args.command, environ)  # nosec B606 # noqa: S606 -- running the person's command is the purpose
     except FileNotFoundError:
         terminal.fail(f"There is no command {args.command[0]!r}.")
         return NOT_FOUND

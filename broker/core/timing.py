@@ -112,7 +112,7 @@ def due_at(token: Token, policy: Policy, seed: str) -> float | None:
         return None
     margin = LATE_MARGIN if policy.kills_old_access_token else max(LEAST_MARGIN, lifetime * MARGIN_PART)
     margin = min(margin, lifetime * SHORT_PART)
-    jitter = random.Random(seed).random() * min(JITTER_MOST, lifetime * JITTER_PART)  # noqa: S311 -- spread, not secrecy
+    jitter = random.Random(seed).random() * min(JITTER_MOST, lifetime * JITTER_PART)  # nosec B311 # noqa: S311 -- spread, not secrecy
     return max(token.expires_at - margin - jitter, token.issued_at + SHORTEST_LIFE * (1 - SHORT_PART - JITTER_PART))
 
 

@@ -18,8 +18,9 @@ from broker.providers.urls import check_endpoint, check_resource, split
 WELL_KNOWN = "/.well-known/oauth-protected-resource"
 # HTTP statuses (RFC 9110 15).
 _UNAUTHORIZED = 401
-# RFC 9110 11.2: a parameter of a challenge, its value a quoted text or a token.
-_PARAMETER = re.compile(r'([A-Za-z0-9_-]+)\s*=\s*(?:"([^"]*)"|([^\s",]+))')
+# RFC 9110 11.2: a parameter of a challenge, its value a quoted text or a token. A name is looked for where one begins,
+# and nothing of it is given back: trying again from every letter of a long word would take minutes.
+_PARAMETER = re.compile(r'(?<![A-Za-z0-9_-])([A-Za-z0-9_-]++)\s*+=\s*+(?:"([^"]*)"|([^\s",]+))')
 _POINTER = "resource_metadata"  # RFC 9728 5.1
 
 

@@ -3,14 +3,15 @@
 Called by ``catalog``, once per directory and process.
 """
 
+import codecs
 import os
 import re
-import tomllib
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
+from broker.core import toml
 from broker.core.trust import distrust
 from broker.errors import CannotStart, InvalidRequest
 from broker.providers.model import Preset
@@ -45,7 +46,7 @@ def read(directory: Path, *, own: bool = False) -> Mapping[str, Preset]:
             if own:
                 _check_trust(path)
             text = _text(path)
-            data = tomllib.loads(text)
+            data = toml.loads(text)
             if not data:
                 raise CannotStart(f"The preset file {path} is empty.", MEND)
             check_shape(data, file=True)
@@ -55,7 +56,7 @@ def read(directory: Path, *, own: bool = False) -> Mapping[str, Preset]:
             line = line_of(text, exc.table, exc.key)
             where = f"{path}, line {line}," if line else str(path)
             raise CannotStart(f"The preset file {where} cannot be used: {exc}", MEND) from exc
-        except tomllib.TOMLDecodeError as exc:
+        except toml.NotToml as exc:
             raise CannotStart(f"The preset file {path} cannot be used: {exc}{_there(text, exc)}", MEND) from exc
         except OSError as exc:
             why = "it leads to nothing" if path.is_symlink() and not path.exists() else str(exc.strerror).lower()
@@ -89,7 +90,8 @@ def _files(directory: Path) -> Iterator[Path]:
 
 def _text(path: Path) -> str:
     """Return what a file says; some editors put a mark of three bytes before it."""
-    raw = path.read_bytes()
+    with path.open("rb") as file:
+        raw = file.read(len(codecs.BOM_UTF8) + toml.MOST_BYTES + 1)
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as exc:
@@ -99,7 +101,7 @@ def _text(path: Path) -> str:
         ) from exc
 
 
-def _there(text: str, exc: tomllib.TOMLDecodeError) -> str:
+def _there(text: str, exc: toml.NotToml) -> str:
     """Return the line at which the parser stopped: of a key that is there twice, it says the place and not which."""
     place = _PLACE.search(str(exc))
     lines = text.splitlines()

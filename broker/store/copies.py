@@ -106,6 +106,7 @@ def put_back(
         try:
             with contextlib.closing(connect(draft)) as connection:
                 connection.execute("PRAGMA journal_mode = DELETE")  # its log becomes part of it
+                _check_tables(connection)
             found = _examine(draft)
         except sqlite3.DatabaseError as exc:
             raise CannotStart(f"{file} is damaged, or no backup of Keyfob: {exc}.", ANOTHER_BACKUP) from exc
@@ -207,6 +208,16 @@ def _read_into(file: Path, draft: Path, stream: BinaryIO | None) -> None:
         raise CannotStart(f"{file} cannot be read: {exc.strerror or exc}.", "Name the file of a backup.") from exc
 
 
+def _check_tables(connection: sqlite3.Connection) -> None:
+    """Refuse what would act or count without an end as soon as somebody looks into it: Keyfob has tables only.
+
+    Raises:
+        sqlite3.DatabaseError: there is more.
+    """
+    if connection.execute("SELECT 1 FROM sqlite_master WHERE type IN ('view', 'trigger') LIMIT 1").fetchone():
+        raise sqlite3.DatabaseError("it has views or triggers")
+
+
 def _examine(copy: Path) -> Contents:
     """Look whether a copy is sound and Keyfob's own.
 
@@ -233,9 +244,9 @@ def _check_key(file: Path, found: Contents, key: KeySource) -> None:
         kek = key.load()
     except Locked as exc:
         raise Locked(exc.detail, f"{exc.hint} {hint}") from exc
-    if key_id(kek, found.record.instance_id) != found.record.key_id:
-        raise Locked(f"The key at hand is not the one that {file} was sealed with.", hint)
     try:
+        if key_id(kek, found.record.instance_id) != found.record.key_id:
+            raise Locked(f"The key at hand is not the one that {file} was sealed with.", hint)
         open_record(kek, found.record)
     except Broken as exc:
         raise CannotStart(f"The record of the master key in {file} was changed.", ANOTHER_BACKUP) from exc

@@ -175,14 +175,14 @@ class Database:
         try:
             async with self._readers.connect() as connection:
                 return await connection.run_sync(work)
-        except (SQLAlchemyError, JSONDecodeError) as exc:
+        except (SQLAlchemyError, JSONDecodeError, UnicodeDecodeError) as exc:
             raise unavailable(exc) from exc
 
     async def _write(self, work: Callable[[Connection], T]) -> T:
         try:
             async with self._turn, self._writer.connect() as connection:
                 return await connection.run_sync(_transaction, work)
-        except (SQLAlchemyError, JSONDecodeError) as exc:
+        except (SQLAlchemyError, JSONDecodeError, UnicodeDecodeError) as exc:
             raise unavailable(exc) from exc
 
     def _snapshot(self, work: Callable[[sqlite3.Connection], T]) -> T:
@@ -193,7 +193,7 @@ class Database:
                     connection.execute(pragma)
                 connection.execute("BEGIN")
                 return work(connection)
-        except sqlite3.Error as exc:
+        except (sqlite3.Error, UnicodeDecodeError) as exc:
             raise unavailable(exc) from exc
 
     async def _checkpoint(self) -> bool:

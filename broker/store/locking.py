@@ -135,14 +135,14 @@ class Locking(Shelf):
         # Counted before it is tried: whoever kills the daemon in between gains no try.
         failures = await self._count_try(now)
         kek = await asyncio.to_thread(derivation.key, passphrase)
-        if not is_key_of(kek, record):
+        try:
+            sealer = open_record(kek, record) if is_key_of(kek, record) else None
+        except Broken as exc:
+            raise Locked(CHANGED, RESTORE) from exc
+        if sealer is None:
             wait = phrases.delay(failures, now, now)
             hint = "Look at the keyboard's layout and at Caps Lock."
             raise Locked("That is not the passphrase.", hint, retry_after=wait)
-        try:
-            sealer = open_record(kek, record)
-        except Broken as exc:
-            raise Locked(CHANGED, RESTORE) from exc
         await self._db.write(lambda tx: tx.execute(update(t.instance).values(unlock_failures=0, unlock_failed_at=0.0)))
         return sealer
 
@@ -221,6 +221,8 @@ async def open_by(key: KeySource, record: Record) -> Vault:
         return Vault(None, "This database is opened by a passphrase.", ASK_PERSON)
     try:
         kek = await asyncio.to_thread(_fitting, key, record)
+    except Broken:
+        return Vault(None, CHANGED, RESTORE)
     except Locked as exc:
         return Vault(None, exc.detail, exc.hint)
     if kek is None:

@@ -88,6 +88,10 @@ def connect(path: Path) -> sqlite3.Connection:
     except sqlite3.Error:
         connection.close()
         raise
+    except UnicodeDecodeError as exc:
+        # What SQLite says of a schema that is no text repeats its bytes, and so is no text either.
+        connection.close()
+        raise sqlite3.DatabaseError("its schema is damaged") from exc
     return connection
 
 

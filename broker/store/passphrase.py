@@ -63,7 +63,10 @@ class Derivation:
         """
         try:
             found = cls(bytes.fromhex(written["salt"]), written["memory"], written["passes"], written["lanes"])
-            sane = found.memory <= MOST_MEMORY_KIB and found.passes <= MOST_PASSES and 1 <= found.lanes <= MOST_LANES
+            numbers = (found.memory, found.passes, found.lanes)
+            sane = all(type(number) is int and number > 0 for number in numbers) and (
+                found.memory <= MOST_MEMORY_KIB and found.passes <= MOST_PASSES and found.lanes <= MOST_LANES
+            )
         except (KeyError, TypeError, ValueError):
             sane = False
         if not sane:

@@ -88,7 +88,11 @@ def _canonical(*fields: str) -> bytes:
 
 
 def _derive(key: bytes, info: str, instance_id: str) -> bytes:
-    return HKDF(SHA256(), KEY_BYTES, salt=instance_id.encode(), info=info.encode()).derive(key)
+    try:
+        salt = instance_id.encode()
+    except AttributeError as exc:  # SQLite keeps values of any kind in any column
+        raise Broken("the name of the database is no text") from exc
+    return HKDF(SHA256(), KEY_BYTES, salt=salt, info=info.encode()).derive(key)
 
 
 def _algorithm() -> int:
@@ -133,7 +137,11 @@ def _unpadded(body: bytes) -> Secret:
 
 
 def key_id(kek: bytes, instance_id: str) -> str:
-    """Return a fingerprint of the outside key that says nothing about it."""
+    """Return a fingerprint of the outside key that says nothing about it.
+
+    Raises:
+        Broken: the database has no name that is one.
+    """
     return _derive(kek, "broker/v1/key-id", instance_id)[:8].hex()
 
 

@@ -117,6 +117,7 @@ def test_nothing(daemon: ScriptedDaemon, capsys: pytest.CaptureFixture[str]) -> 
         (["--limit", "1001"], "whole number from 1 to 1000"),
         (["--since", "yesterday"], "neither a date"),
         (["--since", "2030-01-31T12:00:00"], "time zone"),
+        (["--since", "0001-01-01T00:00:00+23:59"], "beyond every calendar"),
         (["--verify", "--account", "work"], "--account does not go with it"),
     ],
 )

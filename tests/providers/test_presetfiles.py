@@ -12,6 +12,9 @@ SLIPS = {
     "not UTF-8": (b'title = "x"\n# caf\xe9\n', "line 2, cannot be used: it is not text in UTF-8"),
     "a slip of the pen": (b'titel = "x"', "did you mean 'title'?"),
     "empty": (b"# nothing yet\n", "is empty"),
+    "nested without an end": (b"notes = " + b"[" * 5000, "cannot be used: it is nested too deeply"),
+    "a number without an end": (b"notes = " + b"1" * 5000, "cannot be used: it holds a number that is too long"),
+    "too long": (b"\xef\xbb\xbf# " + b"-" * 64 * 1024, "cannot be used: it is longer than 64 KiB"),
     "not encrypted": (
         b'title = "x"\n[endpoints]\ntoken = "http://id.example/t"',
         "line 3, cannot be used: The endpoints.token 'http://id.example/t' is not encrypted",

@@ -267,6 +267,13 @@ def newer(file: Path) -> None:
         connection.commit()
 
 
+def endless(file: Path) -> None:
+    """Put a view that has no last row in the place of the accounts."""
+    rows = "WITH RECURSIVE rows (uuid) AS (SELECT 1 UNION ALL SELECT uuid + 1 FROM rows) SELECT * FROM rows"
+    with closing(sqlite3.connect(file)) as connection:
+        connection.executescript(f"DROP TABLE account; CREATE VIEW account AS {rows}")
+
+
 def of_another_program(file: Path) -> None:
     """Put another program's database in the backup's place."""
     file.unlink()
@@ -284,10 +291,11 @@ def of_another_program(file: Path) -> None:
         (lambda file: file.write_bytes(b"dear diary"), "no backup of Keyfob"),
         (of_another_program, "no backup of Keyfob"),
         (newer, "newer Keyfob"),
+        (endless, "views or triggers"),
         (Path.unlink, "No such file"),
         (lambda file: (file.unlink(), file.mkdir()), "Is a directory"),
     ],
-    ids=["page", "header", "cut", "empty", "text", "another program's", "newer", "missing", "directory"],
+    ids=["page", "header", "cut", "empty", "text", "another program's", "newer", "endless", "missing", "directory"],
 )
 def test_what_is_no_backup_is_refused(tmp_path: Path, what: Callable[[Path], object], said: str) -> None:
     """Such a file is told from a backup before anything is touched, and the message has a next step."""
@@ -322,14 +330,24 @@ def test_another_key_is_refused(tmp_path: Path) -> None:
     assert secrets_in(tmp_path)[1] == "refresh-lived-1"
 
 
-def test_a_changed_key_record_is_refused(tmp_path: Path) -> None:
-    """A backup whose master key was exchanged is refused though its fingerprint is right."""
+@pytest.mark.parametrize(
+    "change", ["UPDATE instance SET master = randomblob(length(master))", "UPDATE instance SET instance_id = x'ff'"]
+)
+def test_a_changed_key_record_is_refused(tmp_path: Path, change: str) -> None:
+    """A backup whose master key was exchanged, or whose name is no text, is refused; a start with it stays locked."""
     file = backup(lived(tmp_path))
-    with closing(sqlite3.connect(file)) as connection:
-        connection.execute("UPDATE instance SET master = randomblob(length(master))")
-        connection.commit()
+    for changed in (file, database(tmp_path)):
+        with closing(sqlite3.connect(changed)) as connection:
+            connection.execute(change)
+            connection.commit()
     with pytest.raises(CannotStart, match="master key"):
         put_back(file, database(tmp_path), FileKey(key_file(tmp_path)), NOW)
+
+    async def look() -> str:
+        async with opened(tmp_path) as store:
+            return store.locked
+
+    assert "was changed outside Keyfob" in asyncio.run(look())
 
 
 def test_a_backup_without_any_key(tmp_path: Path) -> None:

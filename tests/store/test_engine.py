@@ -151,6 +151,22 @@ def test_a_snapshot_is_of_one_moment(tmp_path: Path) -> None:
     asyncio.run(story())
 
 
+def test_a_schema_that_stops_being_text_is_a_refusal(tmp_path: Path) -> None:
+    """What SQLite says of it is no text either; whoever looks into the database meanwhile is told that it refuses."""
+
+    async def story() -> None:
+        async with opened(tmp_path) as store:
+            await store._db._checkpoint()  # noqa: SLF001 -- so that the file holds the schema now
+            whole = database(tmp_path).read_bytes()
+            with database(tmp_path).open("r+b") as file:
+                file.seek(whole.index(b"TABLE account"))
+                file.write(b"\xe4")
+            with pytest.raises(StoreUnavailable, match="cannot be read"):
+                await store.verify_audit()
+
+    asyncio.run(story())
+
+
 def test_a_store_that_cannot_open_says_so_and_leaves_nothing_running(tmp_path: Path) -> None:
     """A database whose tables are not what its revision says is refused at the start."""
 

@@ -19,6 +19,7 @@ from sqlalchemy import create_engine
 from broker.core.account import BY_REFRESH_TOKEN
 from broker.core.secret import Secret
 from broker.errors import CannotStart, StoreUnavailable
+from broker.store.copies import back_up, put_back
 from broker.store.fence import OLDER, Fence, beside
 from broker.store.migrate import prepare, scripts_directory
 from broker.store.store import Verdict, database_path
@@ -269,6 +270,20 @@ def test_garbage_that_sqlite_does_not_see(tmp_path: Path) -> None:
             assert reveal(await store.refresh_token(account)) == "refresh-1"
 
     asyncio.run(story())
+
+
+def test_a_schema_that_is_no_text(tmp_path: Path) -> None:
+    """What SQLite says of such a schema is no text either: a start, a restore and a backup tell of the damage."""
+    filled(tmp_path)
+    path = database(tmp_path)
+    path.write_bytes(path.read_bytes().replace(b"CREATE TABLE account", b"CREATE \xe4ABLE account"))
+
+    with pytest.raises(CannotStart, match="cannot be used: its schema is damaged"):
+        prepare(path, NOW)
+    with pytest.raises(CannotStart, match="is damaged, or no backup of Keyfob: its schema is damaged"):
+        put_back(path, tmp_path / "other.db", None, NOW)
+    with pytest.raises(StoreUnavailable, match="cannot be copied"):
+        back_up(path, tmp_path / "copy.db")
 
 
 def test_another_programs_database_is_refused(tmp_path: Path) -> None:

@@ -50,6 +50,9 @@ def test_keyboards_and_files_may_differ(spelt: str) -> None:
         {"memory": "much"},
         {"memory": 1},
         {"passes": 0},
+        {"passes": -1},
+        {"memory": 64.5},
+        {"lanes": True},
         {"salt": ""},
     ],
 )

@@ -94,12 +94,13 @@ class Door:
         self.seen.add((method, route, answer.status_code))
         documented = OPERATIONS[method, route]["responses"]
         assert str(answer.status_code) in documented, f"{method} {route}: {answer.status_code} {answer.text}"
-        found = _valid(method, route, resolved(documented[str(answer.status_code)]), answer)
+        found = as_described(method, route, resolved(documented[str(answer.status_code)]), answer)
         assert answer.status_code == status, answer.text
         return found
 
 
-def _valid(method: str, route: str, documented: dict[str, Any], answer: httpx2.Response) -> Any:  # noqa: ANN401 -- as above
+def as_described(method: str, route: str, documented: dict[str, Any], answer: httpx2.Response) -> Any:  # noqa: ANN401 -- as above
+    """Hold an answer against its part of the document, and return its JSON, or its text."""
     assert answer.headers["cache-control"] == "no-store"
     kind = answer.headers.get("content-type", "").partition(";")[0]
     if "content" not in documented:

@@ -28,7 +28,7 @@ run: $(VENV)/run ## first login and live events, in a temporary place
 dev: $(VENV)/dev ## make the development environment
 
 test: $(VENV)/dev ## the whole test suite but the foreign servers
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 test-servers: $(VENV)/dev ## walk the real authorization servers (needs npm)
 	tests/servers/run

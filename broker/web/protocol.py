@@ -20,6 +20,7 @@ MOST_HEAD_BYTES = 32 * 1024
 MOST_HEADER_LINES = 64
 # Of a whole request as it comes over the wire: the largest body that anybody reads (128 KiB) in very small chunks.
 MOST_REQUEST_BYTES = 1024 * 1024
+SPOKEN = ("1.1", "1.0")
 # What every answer carries, the parser's own refusals too.
 REFUSAL_HEADERS = b"cache-control: no-store\r\nx-content-type-options: nosniff\r\nconnection: close\r\n"
 # struct ucred: pid, uid, gid (unix(7)).
@@ -121,8 +122,10 @@ class GuardedProtocol(HttpToolsProtocol):
 
         Raises:
             ValueError: the target is not a path. One with a host in it would overrule the Host that the guards look
-                at (RFC 9112 3.2.2).
+                at (RFC 9112 3.2.2). Or it is another HTTP, which the parser would read as this one.
         """
+        if self.parser.get_http_version() not in SPOKEN:
+            raise ValueError("another version of HTTP")
         if not self.url.startswith(b"/"):
             raise ValueError("the target is not in origin form")
         self._in_head = False

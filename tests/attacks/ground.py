@@ -28,7 +28,7 @@ NOBODY = 65534
 DOORS = ("app", "browser", "browser6", "socket")
 PORTS = ("app", "browser", "browser6")
 # A door that has said nothing for so long says nothing more.
-SILENCE = 0.5
+SILENCE = 0.3
 TOKEN = "/v1/accounts/me/token"
 
 as_another_user = pytest.mark.skipif(os.getuid() != 0, reason="only root can act as another user")

@@ -71,17 +71,17 @@ def test_a_laid_cookie_owns_nothing(ground: Ground, laid: str) -> None:
     begun = ground.begin("")
     line = f"{name_of(begun['id'])}={laid}".encode()
 
-    first = httpx2.get(begun["start_url"], headers={"Cookie": line}, trust_env=False)
+    first = httpx2.get(begun["start_url"], headers={b"Cookie": line}, trust_env=False)
 
     assert first.status_code == 302
     assert first.cookies[name_of(begun["id"])] != laid
     # With the laid one nobody gets on: not by the start page, the result page or the callback.
     state = parse_qs(urlsplit(first.headers["location"]).query)["state"][0]
     for path in (f"/login/{begun['id']}", f"/ui/logins/{begun['id']}"):
-        again = httpx2.get(ground.browser_url + path, headers={"Cookie": line}, trust_env=False)
+        again = httpx2.get(ground.browser_url + path, headers={b"Cookie": line}, trust_env=False)
         assert again.status_code in (403, 404)
     url = f"{ground.browser_url}/callback/{begun['provider']}?code=x&state={state}"
-    httpx2.get(url, headers={"Cookie": line}, trust_env=False)
+    httpx2.get(url, headers={b"Cookie": line}, trust_env=False)
     assert "in another browser than" in ground.login(begun["id"])["reason"]
 
 

@@ -243,7 +243,7 @@ class Client:
             raise self._elsewhere(reply) or _refusal(reply)
         try:
             return json.loads(reply.body) if reply.body else None
-        except ValueError as exc:
+        except (ValueError, RecursionError) as exc:
             raise self._foreign() from exc
 
     def send(self, method: str, path: str, body: object = None, timeout: float = DEFAULT_TIMEOUT) -> Reply:
@@ -370,7 +370,7 @@ def _key_of(environ: Mapping[str, str]) -> str | None:
 def _refusal(reply: Reply) -> ClientError:
     try:
         problem = json.loads(reply.body)
-    except ValueError:
+    except (ValueError, RecursionError):
         problem = None  # not a problem document: the status is all there is to say
     problem = problem if isinstance(problem, dict) else {}
     if "retry_after" not in problem and reply.headers.get("retry-after", "").isdigit():

@@ -89,6 +89,8 @@ def _files(directory: Path) -> Iterator[Path]:
 
 def _text(path: Path) -> str:
     """Return what a file says; some editors put a mark of three bytes before it."""
+    if path.exists() and not (path.is_file() or path.is_dir()):  # a pipe must not hold the start for ever
+        raise CannotStart(f"The preset file {path} is not a regular file.", "Name another, or remove it.")
     raw = path.read_bytes()
     try:
         return raw.decode("utf-8-sig")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.attacks.ground import TOKEN, Ground
+from tests.attacks.ground import PORTS, TOKEN, Ground
 from tests.web.raw import Line, bearer, head
 
 CROWD = 600
@@ -42,11 +42,11 @@ def _many_files() -> Iterator[None]:
 
 @pytest.fixture(autouse=True, scope="module")
 def slow(ground: Ground) -> Iterator[list[Line]]:
-    """Begin to be slow while the other tests go on, at a door that no crowd is at."""
+    """Begin to be slow while the other tests go on, at a door that no crowd is at where there is IPv6."""
     with contextlib.ExitStack() as stack:
-        lines = [stack.enter_context(Line(ground.where("browser6"))) for _ in range(3)]
+        lines = [stack.enter_context(Line(ground.where(PORTS[-1]))) for _ in range(3)]
         for line, name in zip(lines, ("says nothing", "half a line", "half a head"), strict=True):
-            line.send(said(ground, "browser6", name))
+            line.send(said(ground, PORTS[-1], name))
             line.timeout(DEADLINE + 5)
         yield lines
 

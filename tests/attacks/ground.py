@@ -9,8 +9,9 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import httpx2
@@ -163,7 +164,9 @@ def new_home() -> Iterator[Home]:
 
 
 @contextlib.contextmanager
-def new_ground(*flags: str, settings: PracticeSettings | None = None, **environ: str) -> Iterator[Ground]:
+def new_ground(
+    *flags: str, settings: PracticeSettings | None = None, environ: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[Ground]:
     """Run a daemon with an account of a practice provider that says yes at once."""
     with practice_in_thread(settings or PracticeSettings(auto_approve=True)) as practice, new_home() as home:
         daemon = home.serve(*flags, **environ)

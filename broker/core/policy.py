@@ -3,10 +3,14 @@
 Called by the use cases before anything is handed out or changed. An empty list of grants denies.
 """
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from broker.core.token import Wish
+
+# No part of a scope that any preset knows is as long; every part of a token is.
+_OPAQUE = re.compile(r"[\w~+=-]{33,}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +138,7 @@ def decide(
         if reason:
             return Denied(reason, caller.name, ask.account)
     if granted_scope and not set(ask.scope) <= set(granted_scope):
-        missing = " ".join(sorted(set(ask.scope) - set(granted_scope)))
+        missing = _named(set(ask.scope) - set(granted_scope))
         return Denied(
             f"account '{ask.account}' was not granted the scope '{missing}' at login",
             "",
@@ -200,9 +204,14 @@ def _beyond_grant(app: App, grant: AppGrant | None, ask: Ask, resource: str | No
         own = f"resource '{grant.resource}' only" if grant.resource else "no resource but the account's own"
         return f"app '{app.name}' was granted {own}"
     if grant.scope and not set(ask.scope) <= set(grant.scope):
-        missing = " ".join(sorted(set(ask.scope) - set(grant.scope)))
+        missing = _named(set(ask.scope) - set(grant.scope))
         return f"app '{app.name}' was not granted the scope '{missing}'"
     return ""
+
+
+def _named(scope: Iterable[str]) -> str:
+    """Name scopes in a reason, which is recorded; a word without end or sense may be a token that came by mistake."""
+    return " ".join(_OPAQUE.sub("…", word) for word in sorted(scope))
 
 
 def _unfit(caller: Caller, ask: Ask, carried: Sequence[str], limit: Sequence[str], other: str) -> str:

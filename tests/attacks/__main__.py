@@ -9,7 +9,9 @@ from tests.mutants.bench import attempt
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Try every build without a guard and print what came of it; 1 where an attack on one was not noticed."""
-    return attempt(UNGUARDED, arguments, prog="python -m tests.attacks", about=str(__doc__), column="without this guard")
+    return attempt(
+        UNGUARDED, arguments, prog="python -m tests.attacks", about=str(__doc__), column="without this guard"
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Every guard that is taken away still stands in the code, and what has to notice is there; ``make attacks`` runs them."""
+"""Every guard that is taken away still stands in the code, and what has to notice is there; see ``__main__``."""
 
 import re
 from pathlib import Path

@@ -85,8 +85,8 @@ UNGUARDED = (
     Mutant(
         "another user's file is not taken",
         "broker/store/files.py",
-        '        if found.st_uid != os.geteuid():\n            raise CannotStart(\n                f"{path} belongs to user',
-        '        if found.st_uid < 0:\n            raise CannotStart(\n                f"{path} belongs to user',
+        '        if found.st_uid != os.geteuid():\n            raise CannotStart(\n                f"{path} bel',
+        '        if found.st_uid < 0:\n            raise CannotStart(\n                f"{path} bel',
         f"{HERE}/test_other_users.py::test_a_planted_file_is_not_taken",
     ),
     Mutant(
@@ -277,8 +277,8 @@ UNGUARDED = (
     Mutant(
         "an app gets what it was granted",
         "broker/core/policy.py",
-        "        if reason:\n            return Denied(reason, caller.name, ask.account)\n    if granted_scope",
-        "        if reason is None:\n            return Denied(reason, caller.name, ask.account)\n    if granted_scope",
+        "        if reason:\n            return Denied(reason, caller.name, named(",
+        "        if reason is None:\n            return Denied(reason, caller.name, named(",
         f"{HERE}/test_keys.py::test_what_was_not_granted",
         (f"{HERE}/test_keys.py::test_it_ends_at_once[the grant is revoked]",),
     ),

@@ -78,13 +78,12 @@ def attempt(mutants: Sequence[Mutant], arguments: Sequence[str] | None, *, prog:
     if not chosen:
         say(f"None has '{words}' in its name; there are:\n" + "\n".join(f"  {each.name}" for each in mutants))
         return 2
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        without = pool.submit(_tested, sorted({test for mutant in chosen for test in mutant.tests}), None)
-        outcomes = list(pool.map(_outcome, chosen))
-    code, said = without.result()
+    code, said = _tested(sorted({test for mutant in chosen for test in mutant.tests}), None)
     if code != PASSED:
         say(f"Without a change the tests do not pass, so nothing is shown: {said[0]}")
         return 1
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        outcomes = list(pool.map(_outcome, chosen))
     rows = [
         (each.name, "caught" if caught else "NOT CAUGHT", said)
         for each, (caught, said) in zip(chosen, outcomes, strict=True)

@@ -87,7 +87,9 @@ def test_a_laid_cookie_owns_nothing(ground: Ground, laid: str) -> None:
 
 def test_one_logins_cookie_is_not_anothers(ground: Ground, stolen: tuple[str, str]) -> None:
     """A cookie opens the page of its own login only, under whatever name it is shown."""
-    other = ground.begin("")["id"]
+    begun = ground.begin("")
+    other = begun["id"]
+    httpx2.get(begun["start_url"], trust_env=False)  # another browser has opened it
     for name in (name_of(other), name_of(stolen[0])):
         assert get(ground, f"/ui/logins/{other}", f"{name}={stolen[1]}").status_code == 404
 

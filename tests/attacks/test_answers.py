@@ -6,23 +6,19 @@ each case is one request: nothing of the answer may become an account, and no ot
 
 import gzip
 import json
-import secrets
 import socket
-import time
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 
-import httpx2
 import pytest
 
 from broker.practice.settings import PracticeSettings
 from tests.attacks.ground import Ground, new_ground, trap, visited
-from tests.e2e.home import PATIENCE
+from tests.attacks.hostile import Hostile
 from tests.oauth.loopback import Loopback, http
 
-# A whole exchange may take 20 s; a little more is a slow machine.
-DEADLINE = 20.0
 KIB = 1024
+# Another answer drips meanwhile; how that ends is seen by `test_slow`, much later.
+pytestmark = pytest.mark.usefixtures("drip")
 GOOD = {"access_token": "evil-token", "token_type": "Bearer", "expires_in": 600}
 
 
@@ -84,28 +80,6 @@ ANSWERS = {
 }
 
 
-class Hostile:
-    """A provider that says what it is told, and what came of a login there."""
-
-    def __init__(self, ground: Ground, server: Loopback) -> None:
-        self.ground, self.server = ground, server
-        self.name = f"hostile-{secrets.token_hex(4)}"
-        added = {
-            "name": self.name,
-            "token_endpoint": f"{server.url}/token",
-            "authorization_endpoint": f"{server.url}/authorize",
-            "client_id": "x",
-        }
-        answer = ground.post("/v1/providers", json=added)
-        assert answer.status_code == 201, answer.text
-
-    def bring(self) -> httpx2.Response:
-        """Bring a refresh token along, which goes to the token endpoint at once."""
-        login = {"provider": self.name, "flow": "refresh-token", "refresh_token": "canary-of-a-refresh-token"}
-        with self.ground.home.door() as owner:
-            return owner.post("/v1/logins", json=login | {"account": self.name, "client_id": "x"}, timeout=PATIENCE * 2)
-
-
 @pytest.fixture(scope="module")
 def ground() -> Iterator[Ground]:
     """Run a daemon whose provider never changes a refresh token: what is lost here, Keyfob has lost."""
@@ -118,24 +92,6 @@ def hostile(ground: Ground) -> Iterator[Hostile]:
     """Run the raw server."""
     with Loopback() as server:
         yield Hostile(ground, server)
-
-
-@pytest.fixture(autouse=True, scope="module")
-def drip(ground: Ground) -> Iterator[Future[tuple[float, int]]]:
-    """Have another server drip its answer while the other tests go on; how long that is waited for, and its status."""
-    with Loopback() as server, ThreadPoolExecutor() as pool:
-        server.default = server.drip(
-            b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 100000\r\n\r\n"
-        )
-        slow = Hostile(ground, server)
-
-        def wait() -> tuple[float, int]:
-            began = time.monotonic()
-            status = slow.bring().status_code
-            return time.monotonic() - began, status
-
-        yield pool.submit(wait)
-        server.close()
 
 
 @pytest.mark.parametrize("name", ANSWERS)
@@ -293,11 +249,3 @@ def test_a_document_is_not_fetched_elsewhere(ground: Ground, status: str) -> Non
 
         assert ground.post("/v1/providers", json={"name": "nowhere", "issuer": server.url}).status_code >= 400
         assert not visited(elsewhere)
-
-
-def test_an_answer_that_drips(drip: Future[tuple[float, int]]) -> None:
-    """A byte now and then buys no time: after twenty seconds in all it is given up, and not believed."""
-    seconds, status = drip.result(DEADLINE * 2)
-
-    assert DEADLINE * 0.9 < seconds < DEADLINE * 1.5
-    assert status >= 400

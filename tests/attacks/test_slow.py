@@ -8,11 +8,13 @@ import resource
 import socket
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
 
 from tests.attacks.ground import PORTS, TOKEN, Ground
+from tests.attacks.hostile import EXCHANGE
 from tests.web.raw import Line, bearer, head
 
 CROWD = 600
@@ -158,6 +160,14 @@ def resident(ground: Ground) -> int:
     """Return the daemon's memory in KiB."""
     told = Path(f"/proc/{ground.daemon.pid}/status").read_text()
     return int(told.partition("VmRSS:")[2].split()[0])
+
+
+def test_an_answer_that_drips(drip: Future[tuple[float, int]]) -> None:
+    """A provider's byte now and then buys no time: after twenty seconds in all it is given up, and not believed."""
+    seconds, status = drip.result(EXCHANGE * 2)
+
+    assert EXCHANGE * 0.9 < seconds < EXCHANGE * 1.5
+    assert status >= 400
 
 
 def test_the_slow_are_hung_up_on(slow: list[Line]) -> None:

@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help run dev test test-servers crash race disk wake drain sim mutants fuzz lint fmt bench clean
+.PHONY: help run dev test test-servers crash race disk wake drain sim mutants attacks fuzz lint fmt bench clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F'\t' '{printf "make %-14s %s\n", $$1, $$2}'
@@ -54,6 +54,9 @@ sim: $(VENV)/dev ## 1,000 seeds x 72 simulated hours of faults; SEED=123 replays
 
 mutants: $(VENV)/dev ## break the promise on purpose, one way after the other: a named test notices each (1 minute)
 	$(BIN)/python -m tests.mutants
+
+attacks: $(VENV)/dev ## take one guard away after the other: an attack from outside succeeds and is noticed (5 minutes)
+	$(BIN)/python -m tests.attacks
 
 $(VENV)/fuzz: $(VENV)/dev
 	@$(PIP) install -c constraints.txt --only-binary atheris --group fuzz || echo "atheris cannot be installed here; hypothesis takes its place."

@@ -82,7 +82,8 @@ def peer_of_url(url: str) -> Peer:
     """Read the base URL of an app port.
 
     Raises:
-        ValueError: for anything but ``http://HOST[:PORT][/BASE]``. ``https`` is none: the app port does not speak it.
+        ValueError: for anything but ``http://HOST[:PORT][/BASE]`` on this machine. ``https`` is none: the app port does
+            not speak it, and so a key does not leave the machine in clear.
     """
     from urllib.parse import urlsplit  # noqa: PLC0415 -- three milliseconds that the socket need not pay
 
@@ -91,7 +92,11 @@ def peer_of_url(url: str) -> Peer:
         raise ValueError(url)  # it goes into the request line and the Host header
     if parts.scheme != "http" or not parts.hostname or "@" in parts.netloc or parts.query or parts.fragment:
         raise ValueError(url)
-    return Peer(address=(parts.hostname, parts.port or 80), host=parts.netloc, base=parts.path.rstrip("/"))
+    # The app port is never on ::1, where ``localhost`` may lead first: another program may be there.
+    host = "127.0.0.1" if parts.hostname == "localhost" else parts.hostname
+    if host != "::1" and not (host.startswith("127.") and host.replace(".", "").isdecimal()):
+        raise ValueError(url)
+    return Peer(address=(host, parts.port or 80), host=parts.netloc, base=parts.path.rstrip("/"))
 
 
 class Wire:

@@ -26,7 +26,7 @@ from broker.oauth.idtoken import Jwks
 from broker.providers import catalog
 from broker.scheduler import Scheduler
 from broker.settings import Settings
-from broker.store.files import lock_state_directory, private_directory
+from broker.store.files import lock_database, lock_state_directory, private_directory
 from broker.store.keys import KeySource, key_source
 from broker.store.store import Store, database_path
 from broker.usecases import audit, backup, health, locking, refresh
@@ -98,6 +98,7 @@ class Daemon:
         settings, undo = self._settings, self._undo
         # The lock comes first: whoever holds it may replace a dead socket and open the database.
         undo.enter_context(lock_state_directory(settings.state_dir))
+        undo.enter_context(lock_database(database_path(settings.database_url)))
         given = sdnotify.listen_fds(self._environ, os.getpid())
         browser = undo.enter_context(given.get("browser") or bind_port(settings.browser_port, "browser-port"))
         app = undo.enter_context(given.get("app-port") or bind_port(settings.app_port, "app-port"))

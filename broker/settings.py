@@ -5,6 +5,7 @@ Read by ``daemon`` and ``cli`` only; the table below is also what ``docs/configu
 
 import os
 import shlex
+import stat
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -241,8 +242,11 @@ def _parse(metadata: Mapping[str, Any], text: str, where: str) -> Any:  # noqa: 
 
 def _read_file(path: Path, *, must_exist: bool) -> dict[str, str]:
     try:
-        with path.open("rb") as file:
+        # Not waiting: a pipe in its place must not hold the start for ever.
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
             status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise CannotStart(f"The configuration file {path} is not a regular file.", "Name another.")
             why, mend = distrust(status.st_uid, status.st_mode, os.getuid())
             if why:
                 raise CannotStart(f"The configuration file {path} {why}.", f"{mend} {path}")

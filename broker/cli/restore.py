@@ -6,6 +6,7 @@ Called by ``main``. The daemon must not run: it would go on with the file that i
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
 import time
@@ -45,18 +46,19 @@ def run(args: argparse.Namespace) -> int:
     read = settings.read(os.environ)
 
     from broker.store.copies import put_back
-    from broker.store.files import Held, lock_state_directory, private_directory
+    from broker.store.files import Held, lock_database, lock_state_directory, private_directory
     from broker.store.store import database_path
 
     private_directory(read.state_dir)
     database = database_path(read.database_url)
     if not database.parent.exists():
         private_directory(database.parent)
-    try:
-        lock = lock_state_directory(read.state_dir)
-    except Held as exc:
-        raise Conflict(exc.detail, STOP) from exc
-    with lock:
+    with contextlib.ExitStack() as locks:
+        try:
+            locks.enter_context(lock_state_directory(read.state_dir))
+            locks.enter_context(lock_database(database))
+        except Held as exc:
+            raise Conflict(exc.detail, STOP) from exc
         stream, file = (sys.stdin.buffer, Path("stdin")) if args.file == STDIN else (None, Path(args.file))
         key = None if args.without_key else _key(read)
         found, aside = put_back(file, database, key, time.time(), stream)

@@ -3,10 +3,14 @@
 Called by the use cases before anything is handed out or changed. An empty list of grants denies.
 """
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from broker.core.token import Wish
+
+# No part of a scope that any preset knows is as long; every part of a token is.
+_OPAQUE = re.compile(r"[\w~+=-]{33,}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,9 +150,9 @@ def decide(
             caller, grant, ask, resource, audience
         )
         if reason:
-            return Denied(reason, caller.name, ask.account)
+            return Denied(reason, caller.name, named([ask.account]) if grant is None else ask.account)
     if granted_scope and not set(ask.scope) <= set(granted_scope):
-        missing = " ".join(sorted(set(ask.scope) - set(granted_scope)))
+        missing = named(set(ask.scope) - set(granted_scope))
         return Denied(
             f"account '{ask.account}' was not granted the scope '{missing}' at login",
             "",
@@ -204,7 +208,7 @@ def _beyond_target(app: App, grant: AppGrant | None, ask: Ask, resource: str | N
 def _beyond_grant(app: App, grant: AppGrant | None, ask: Ask, resource: str | None, now: float) -> str:
     """Return what of ``ask`` the owner did not grant to ``app``; empty where that is nothing."""
     if grant is None:
-        return f"app '{app.name}' was not granted account '{ask.account}'"
+        return f"app '{app.name}' was not granted account '{named([ask.account])}'"
     if grant.expires_at is not None and grant.expires_at <= now:
         return f"the grant of account '{ask.account}' to app '{app.name}' has expired"
     if grant.mode != "token":
@@ -214,9 +218,19 @@ def _beyond_grant(app: App, grant: AppGrant | None, ask: Ask, resource: str | No
         own = f"resource '{grant.resource}' only" if grant.resource else "no resource but the account's own"
         return f"app '{app.name}' was granted {own}"
     if grant.scope and not set(ask.scope) <= set(grant.scope):
-        missing = " ".join(sorted(set(ask.scope) - set(grant.scope)))
+        missing = named(set(ask.scope) - set(grant.scope))
         return f"app '{app.name}' was not granted the scope '{missing}'"
     return ""
+
+
+def is_opaque(asked: Iterable[str]) -> bool:
+    """Whether one of these names holds a word without end or sense, which may be a token that came by mistake."""
+    return any(_OPAQUE.search(word) for word in asked)
+
+
+def named(asked: Iterable[str]) -> str:
+    """Name what was asked for, to be recorded; a word without end or sense may be a token that came by mistake."""
+    return " ".join(_OPAQUE.sub("…", word) for word in sorted(asked))
 
 
 def _unfit(caller: Caller, ask: Ask, carried: Sequence[str], limit: Sequence[str], other: str) -> str:

@@ -90,6 +90,8 @@ def _files(directory: Path) -> Iterator[Path]:
 
 def _text(path: Path) -> str:
     """Return what a file says; some editors put a mark of three bytes before it."""
+    if path.exists() and not (path.is_file() or path.is_dir()):  # a pipe must not hold the start for ever
+        raise CannotStart(f"The preset file {path} is not a regular file.", "Name another, or remove it.")
     with path.open("rb") as file:
         raw = file.read(len(codecs.BOM_UTF8) + toml.MOST_BYTES + 1)
     try:

@@ -121,11 +121,11 @@ def sync_directory(path: Path) -> None:
 
 
 class Held(CannotStart):
-    """Another process holds the lock of the state directory."""
+    """Another process holds the lock of the state directory or of the database."""
 
 
 class StateLock:
-    """A held lock of a state directory; leaving the ``with`` block or the process releases it."""
+    """A held lock of a state directory or a database; leaving the ``with`` block or the process releases it."""
 
     def __init__(self, handle: int) -> None:
         self._handle = handle
@@ -152,7 +152,21 @@ def lock_state_directory(path: Path) -> StateLock:
         Held: another process holds it.
         CannotStart: the lock file cannot be used.
     """
-    file = path / "lock"
+    return _locked(path / "lock", path)
+
+
+def lock_database(database: Path) -> StateLock:
+    """Take the lock that keeps away whoever has another state directory and yet uses this database.
+
+    Raises:
+        as ``lock_state_directory``.
+    """
+    if not database.parent.exists():
+        private_directory(database.parent)
+    return _locked(database.with_name(f"{database.name}.lock"), database)
+
+
+def _locked(file: Path, path: Path) -> StateLock:
     private_file(file, create=True)
     handle = os.open(file, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:

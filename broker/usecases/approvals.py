@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from broker.challenge import pairing_code
 from broker.core.approval import Approval, Asker, Remember, State, Wanted, is_over, merged
-from broker.core.policy import App, AppGrant, Ask, Caller, Denied, Stranger, decide
+from broker.core.policy import App, AppGrant, Ask, Caller, Denied, Stranger, decide, is_opaque
 from broker.errors import Conflict, InvalidRequest, UnknownApproval
 from broker.events import Kind
 from broker.providers.urls import check_resource
@@ -112,8 +112,8 @@ async def _asked(ctx: Context, caller: App, ask: Ask, asker: Asker, denied: Deni
     wanted = Wanted(ask.account, ask.scope, ask.resource)
     more = merged(old, wanted, ctx.clock(), mode="token", expires_at=None)
     gains = old is None or is_over(old, ctx.clock()) or replace(more, expires_at=old.expires_at) != old
-    if ask.audience is not None or not gains:
-        return denied  # no grant can say that, or the app has all of it already
+    if ask.audience is not None or not gains or is_opaque([ask.account, *ask.scope]):
+        return denied  # no grant can say that, or the app has all of it already; or it is a token that came by mistake
     if await ctx.store.is_refused(caller.name, ask.account):
         return replace(denied, reason=f"the owner refused account '{ask.account}' to app '{caller.name}'", hint=LATER)
     now = ctx.clock()
@@ -156,6 +156,8 @@ async def pair(
     if len({one.account for one in wanted}) != len(wanted) or len(wanted) > MOST_WANTED:
         raise InvalidRequest(f"Name each account once, {MOST_WANTED} at the most.")
     for one in wanted:
+        if is_opaque([one.account, *one.scope]):
+            raise InvalidRequest("What is wanted looks like a token, and not like an account or a scope.")
         if one.resource is not None:
             check_resource(one.resource)
     if (known := ctx.desk.pairing(stranger.key_hash, ctx.steady())) is not None:

@@ -8,7 +8,7 @@ from collections.abc import Coroutine
 from contextlib import ExitStack
 from typing import Any
 
-from broker.core.policy import Caller
+from broker.core.policy import App, Caller, named
 from broker.errors import StoreUnavailable
 from broker.events import Event, Kind, Subscription
 from broker.usecases.context import Context
@@ -79,6 +79,8 @@ def refused(ctx: Context, caller: Caller, account: str | None, reason: str) -> N
         account: the name that was asked for, if any.
         reason: why.
     """
+    if account is not None and isinstance(caller, App) and account not in {grant.account for grant in caller.grants}:
+        account = named([account])
     ctx.handouts.refuse("refused", account, caller.name, ctx.clock(), reason)
 
 

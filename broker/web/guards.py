@@ -119,6 +119,7 @@ class AppGuard:
                 raise NotGranted("Web pages have no business at this door.", f"Leave the header '{name.decode()}' out.")
         if len(scope["query_string"]) > MOST_QUERY:
             raise InvalidRequest("The query is too long.")
+        check_path(scope)
 
     async def _caller(self, scope: Scope) -> Caller | Stranger:
         headers = headers_of(scope)
@@ -190,6 +191,16 @@ def check_one_host(headers: Mapping[bytes, list[bytes]]) -> None:
         raise InvalidRequest("Content-Length and Transfer-Encoding together are refused.")
 
 
+def check_path(scope: Scope) -> None:
+    """Refuse an encoded slash: routes are found after decoding, so that a name with one would be another path.
+
+    Raises:
+        InvalidRequest: there is one.
+    """
+    if b"%2f" in scope["raw_path"].lower():
+        raise InvalidRequest("The path holds an encoded slash.", "No name of anything holds a slash.")
+
+
 def _is_local_name(host: str) -> bool:
     """Whether a Host can only mean this machine: one label, or a loopback literal. A rebound name has a dot."""
     name = host.rsplit(":", 1)[0] if host.rsplit(":", 1)[-1].isdigit() else host
@@ -221,6 +232,7 @@ class BrowserGuard:
         headers = headers_of(scope)
         try:
             check_one_host(headers)
+            check_path(scope)
         except InvalidRequest as exc:
             return _plain(exc.detail, 400)
         if headers[b"host"][0].decode("latin-1").lower() not in self.hosts:

@@ -20,6 +20,7 @@ MOST_HEAD_BYTES = 32 * 1024
 MOST_HEADER_LINES = 64
 # Of a whole request as it comes over the wire: the largest body that anybody reads (128 KiB) in very small chunks.
 MOST_REQUEST_BYTES = 1024 * 1024
+SPOKEN = ("1.1", "1.0")
 # What every answer carries, the parser's own refusals too.
 REFUSAL_HEADERS = b"cache-control: no-store\r\nx-content-type-options: nosniff\r\nconnection: close\r\n"
 # struct ucred: pid, uid, gid (unix(7)).
@@ -29,7 +30,8 @@ _UCRED = struct.Struct("3i")
 class GuardedProtocol(HttpToolsProtocol):
     """One connection. ``scope["state"]["peer"]`` is (pid, uid) on a Unix socket and None on TCP."""
 
-    # More than a desktop's programs ever hold; one more is hung up on, which is better than running out of descriptors.
+    # More than a desktop's programs ever hold. For one more, the one that says nothing for longest is hung up on: then
+    # whoever holds many shuts nobody out, and descriptors do not run out.
     most_connections = 512
 
     def __init__(
@@ -44,6 +46,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._deadline: asyncio.TimerHandle | None = None
         self._receiving = True
         self._in_head = True
+        self.since = 0.0
         # Counted as it is read, for a line that never ends, and as it is parsed, for many requests in one read.
         self._read_bytes = 0
         self._head_bytes = 0
@@ -51,9 +54,9 @@ class GuardedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Note who is there, and expect a first request soon."""
         super().connection_made(transport)  # type: ignore[arg-type]  # uvicorn narrows it to Transport
+        self.since = self.loop.time()
         if len(self.connections) > self.most_connections:
-            self.transport.abort()
-            return
+            self._make_room()
         self._peer = _peer(transport)
         self._deadline = self.loop.call_later(RECEIVE_DEADLINE, self._too_slow)
 
@@ -69,7 +72,10 @@ class GuardedProtocol(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         if self._receiving and self._read_bytes > (MOST_HEAD_BYTES if self._in_head else MOST_REQUEST_BYTES):
-            self.send_400_response("The request is too large.")
+            if not self._in_head and not self._answering():
+                self.transport.close()  # it has its answer; another one would be taken for that to the next request
+            else:
+                self.send_400_response("The request is too large.")
         elif not self._receiving and self._answering():
             self._disarm()
         elif self._deadline is None:
@@ -95,6 +101,7 @@ class GuardedProtocol(HttpToolsProtocol):
         super().on_message_begin()
         self.scope["state"]["peer"] = self._peer
         self._receiving = self._in_head = True
+        self.since = self.loop.time()
         self._read_bytes = self._head_bytes = 0
 
     def on_url(self, url: bytes) -> None:
@@ -121,8 +128,10 @@ class GuardedProtocol(HttpToolsProtocol):
 
         Raises:
             ValueError: the target is not a path. One with a host in it would overrule the Host that the guards look
-                at (RFC 9112 3.2.2).
+                at (RFC 9112 3.2.2). Or it is another HTTP, which the parser would read as this one.
         """
+        if self.parser.get_http_version() not in SPOKEN:
+            raise ValueError("another version of HTTP")
         if not self.url.startswith(b"/"):
             raise ValueError("the target is not in origin form")
         self._in_head = False
@@ -146,6 +155,15 @@ class GuardedProtocol(HttpToolsProtocol):
         # uvicorn's hints say that there is always a cycle; before the first request there is none.
         cycle: RequestResponseCycle | None = self.cycle
         return cycle is not None and not cycle.response_complete
+
+    def _make_room(self) -> None:
+        """Hang up on whoever is not being answered for longest; this connection, the newest, comes last."""
+        idle = (one for one in self.connections if isinstance(one, GuardedProtocol) and one.is_idle())
+        min(idle, key=lambda one: one.since).transport.abort()
+
+    def is_idle(self) -> bool:
+        """Whether nothing is being answered here: the request is not there yet, or its answer is over."""
+        return (self._receiving or not self._answering()) and not self.transport.is_closing()
 
     def _too_slow(self) -> None:
         self._deadline = None

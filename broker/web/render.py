@@ -52,7 +52,8 @@ def answer(body: Mapping[str, Any], status: int = 200, headers: Mapping[str, str
 def problem(error: KeyfobError, status: int | None = None) -> Response:
     """Return an error as a problem document (RFC 9457); ``status`` where the error's own is not precise enough."""
     status = error.status if status is None else status
-    detail = f"{error.detail} {error.hint}".strip()
+    # It repeats what was asked, and ends in somebody's terminal or log.
+    detail = "".join(c if c.isprintable() else "?" for c in f"{error.detail} {error.hint}".strip())
     body: dict[str, Any] = {
         "type": PROBLEM_TYPE + error.code,
         "title": error.title,

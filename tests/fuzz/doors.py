@@ -210,7 +210,10 @@ def scope_of(headers: list[tuple[bytes, bytes]], query: bytes = b"") -> Scope:
         "type": "http",
         "method": "GET",
         "path": "/v1/accounts",
+        "raw_path": b"/v1/accounts",
         "query_string": query,
+        "client": None,
+        "server": None,
         "headers": headers,
         "state": {},
     }

@@ -228,7 +228,7 @@ TOML = (
     repeated(b"a='''", b"'"),
 )
 TOML_WORDS = (b"[a]\n", b"[[a]]\n", b'"""', b"'''", b"0x", b"1979-05-27", b"inf", b"nan", b" = ", b"\n")
-FENCE = fence.FORM.format(line=LINE, sequence=5, inode=1, birth=1, audit=3).encode()
+FENCE = fence.FORM.format(line=LINE, sequence=5, inode=1, birth=1, audit=3, apps=2).encode()
 SETTINGS_WORDS = tuple(f"\n{name} = ".encode() for name in settings.Settings.__dataclass_fields__)
 ENTRY = (5).to_bytes(4) + b"hello"
 KDF: dict[str, Any] = {"salt": "00" * 16, "memory": 32, "passes": 1, "lanes": 4}

@@ -17,6 +17,7 @@ class Mutant:
         old: the text that is replaced; it stands there exactly once.
         new: what comes in its place.
         caught_by: the test that has to fail.
+        more: further tests that have to.
     """
 
     name: str
@@ -24,6 +25,12 @@ class Mutant:
     old: str
     new: str
     caught_by: str
+    more: tuple[str, ...] = ()
+
+    @property
+    def tests(self) -> tuple[str, ...]:
+        """All tests that have to fail."""
+        return (self.caught_by, *self.more)
 
     def applied(self, checkout: Path) -> str:
         """Return the file's text with the breakage in it.
@@ -35,6 +42,19 @@ class Mutant:
         if text.count(self.old) != 1:
             raise ValueError(f"'{self.name}' does not fit {self.file} any more: {text.count(self.old)} places")
         return text.replace(self.old, self.new)
+
+    def check(self, checkout: Path) -> None:
+        """See that it still fits.
+
+        Raises:
+            ValueError: what it replaces does not stand there once, or a test that has to notice is not there.
+            SyntaxError: what comes of it is not Python.
+        """
+        compile(self.applied(checkout), self.file, "exec")
+        for test in self.tests:
+            path, _, name = test.partition("::")
+            if f"def {name.partition('[')[0]}" not in (checkout / path).read_text():
+                raise ValueError(f"'{self.name}' is to be caught by {test}, which is not there")
 
 
 MUTANTS = (

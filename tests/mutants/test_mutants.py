@@ -12,16 +12,13 @@ CHECKOUT = Path(__file__).parents[2]
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
 def test_a_mutant_fits(mutant: Mutant) -> None:
     """What it replaces stands in the code once, what comes of it is Python, and who has to notice exists."""
-    compile(mutant.applied(CHECKOUT), mutant.file, "exec")
-    path, _, name = mutant.caught_by.partition("::")
-    assert (CHECKOUT / path).exists()
-    assert f"def {name}(" in (CHECKOUT / path).read_text() if name else True
+    mutant.check(CHECKOUT)
 
 
 def test_a_mutant_that_does_not_fit_is_told() -> None:
     """Code that has changed under a mutant is an error, not a mutant that does nothing."""
     with pytest.raises(ValueError, match="does not fit"):
-        Mutant("gone", "README.md", "no such words stand there", "", "tests").applied(CHECKOUT)
+        Mutant("gone", "README.md", "no such words stand there", "", "tests").check(CHECKOUT)
 
 
 def test_names_are_unique() -> None:

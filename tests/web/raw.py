@@ -3,6 +3,7 @@
 Used by the tests of this room that try the doors.
 """
 
+import contextlib
 import json
 import socket
 from collections.abc import Mapping
@@ -41,13 +42,14 @@ class Line:
     """One connection to a door.
 
     Args:
-        where: ``http://127.0.0.1:PORT``, or the path of a socket.
+        where: ``http://127.0.0.1:PORT``, the same on ``[::1]``, or the path of a socket.
     """
 
     def __init__(self, where: str) -> None:
         if where.startswith("http"):
             self.host = urlsplit(where).netloc
-            self._socket = socket.create_connection(("127.0.0.1", urlsplit(where).port or 0), PATIENCE)
+            there = (urlsplit(where).hostname or "", urlsplit(where).port or 0)
+            self._socket = socket.create_connection(there, PATIENCE)
         else:
             self.host = "localhost"
             self._socket = socket.socket(socket.AF_UNIX)
@@ -99,6 +101,13 @@ class Line:
                 self._come += data
         except ConnectionResetError:
             pass
+        return self._come
+
+    def all_within(self, seconds: float) -> bytes:
+        """Return all that comes until the door hangs up, or says nothing for so long."""
+        self.timeout(seconds)
+        with contextlib.suppress(TimeoutError):
+            self.end()
         return self._come
 
     def timeout(self, seconds: float) -> None:

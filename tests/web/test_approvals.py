@@ -292,6 +292,13 @@ def test_a_program_cannot_flood_the_owner(base: Base, room: Room) -> None:
     assert room.listed() == []
 
 
+def test_a_token_in_the_place_of_a_name_is_no_question(room: Room) -> None:
+    """A program's mistake must not put a secret before the owner, or into the record."""
+    for wrong in ({"account": "x" * 40}, {"scope": f"read {'y' * 40}"}):
+        assert "approval_url" not in room.asked(**wrong)
+    assert room.listed() == []
+
+
 @pytest.mark.parametrize(
     "said",
     [

@@ -203,7 +203,7 @@ def test_refused_start_changes_nothing(tmp_path: Path, flag: str) -> None:
     with bind_port(0, flag) as other, pytest.raises(CannotStart, match=f"--{flag}"):
         start(tmp_path, **{flag.replace("-", "_"): str(other.getsockname()[1])})
 
-    assert {path.name for path in tmp_path.rglob("*") if not path.is_dir()} <= {"keyfob.lock", "lock"}
+    assert {path.name for path in tmp_path.rglob("*") if not path.is_dir()} <= {"keyfob.lock", "keyfob.db.lock", "lock"}
     with running(tmp_path) as house:
         house.owner.ask("GET", "/healthz", 200)
 
@@ -227,14 +227,16 @@ def test_second_daemon(tmp_path: Path) -> None:
 
 
 def test_crowd_at_one_door_does_not_close_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Beyond so many connections at the app port one more is hung up on; the owner's socket still answers."""
+    """Beyond so many connections at the app port the idlest is hung up on; one more, and the socket, are answered."""
     monkeypatch.setattr(GuardedProtocol, "most_connections", 5)
     with running(tmp_path) as house:
         with contextlib.ExitStack() as crowd:
-            for _ in range(5):
-                crowd.enter_context(Line(house.app_url)).send(b"GET /hea")
+            slow = [crowd.enter_context(Line(house.app_url)) for _ in range(5)]
+            for line in slow:
+                line.send(b"GET /hea")
             with Line(house.app_url) as line:
-                assert line.gone()
+                assert line.ask("GET", "/healthz").status == 200
+            assert slow[0].gone()
             with Line(house.socket) as line:
                 assert line.ask("GET", "/v1/status").status == 200
 

@@ -187,7 +187,8 @@ def test_the_address_of_a_question_opens_nothing(ground: Ground, code: str) -> N
 )
 def test_an_app_answers_no_question(ground: Ground, code: str, door: str, method: str, path: str) -> None:
     """Least of all its own; nor does it open the owner's page."""
-    there, more = path.format(code=code), {"json": YES} if method == "POST" else {}
+    there = path.format(code=code)
+    more: dict[str, Any] = {"json": YES} if method == "POST" else {}
     if door == "app":
         answer = ground.app(ground.key, there, method, **more)
     else:

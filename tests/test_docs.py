@@ -361,3 +361,18 @@ def test_pictures_are_small() -> None:
     pictures = [path for path in (DOCS / "images").iterdir() if path.suffix in (".png", ".svg")]
     assert len(pictures) == 2
     assert all(path.stat().st_size < 150_000 for path in pictures)
+
+
+def test_claims_of_security_name_tests_that_there_are() -> None:
+    """Each claim has a test, each named test is there, and every class of attacks stands for some claim."""
+    claims = rows(section("security.md", "What holds, and the test that says so"))
+    named = [test for _, tests in claims for test in re.findall(r"tests/[\w/]+\.py(?:::\w+)?", tests)]
+
+    assert [claim for claim, tests in claims if "tests/" not in tests and "](#" not in tests] == []
+    for test in named:
+        path, _, function = test.partition("::")
+        assert (
+            f"\ndef {function}(" in (ROOT / path).read_text(encoding="utf-8") if function else (ROOT / path).exists()
+        ), test
+    classes = {path.relative_to(ROOT).as_posix() for path in (ROOT / "tests/attacks").glob("test_*.py")}
+    assert classes - {test.partition("::")[0] for test in named} == {"tests/attacks/test_unguarded.py"}

@@ -137,6 +137,7 @@ class FileKey:
         """Write a new key beside the file, and return it."""
         beside = FileKey(self._next)
         try:
+            self._sweep()
             self._next.unlink(missing_ok=True)
         except OSError as exc:
             raise beside.unwritable(exc) from exc
@@ -150,9 +151,17 @@ class FileKey:
                 self._next.replace(self.path)
             else:
                 self._next.unlink(missing_ok=True)
+            self._sweep()
             sync_directory(self.path.parent)
         except OSError as exc:
             raise self.unwritable(exc) from exc
+
+    def _sweep(self) -> None:
+        """Remove the drafts that a kill left: each may hold a key. Whoever has the database is alone here."""
+        draft = re.compile(rf"\.{re.escape(self.path.name)}(\.next)?\.[0-9a-f]{{16}}")
+        for path in self.path.parent.iterdir():
+            if draft.fullmatch(path.name):
+                path.unlink(missing_ok=True)
 
     def load(self) -> bytes:
         """Read the file, and refuse one that others could have read or written."""

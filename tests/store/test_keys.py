@@ -176,3 +176,21 @@ def test_the_source_is_the_configured_one(tmp_path: Path) -> None:
         )
     with pytest.raises(CannotStart, match="file, systemd, secret-service, command or passphrase"):
         key_source("magic", file=tmp_path / "key", command="x", credentials_dir=None, database=tmp_path)
+
+
+def test_drafts_that_a_kill_left_are_removed(tmp_path: Path) -> None:
+    """Each may hold a key. What only looks like one stays."""
+    key = FileKey(tmp_path / "key")
+    key.create()
+    left = [tmp_path / f".key{middle}.0123456789abcdef" for middle in ("", ".next")]
+    other = [tmp_path / name for name in (".key.old", "key.next.0123456789abcdef", ".other.0123456789abcdef")]
+    for path in left + other:
+        path.write_text("x")
+
+    key.settle(key.load())
+
+    assert [path for path in left if path.exists()] == []
+    assert [path for path in other if not path.exists()] == []
+    left[1].write_text("x")
+    key.stage()
+    assert not left[1].exists()

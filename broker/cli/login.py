@@ -25,6 +25,7 @@ from broker.cli.connect import connect
 from broker.cli.providers import tell_hosts
 from broker.cli.spinner import Spinner
 from broker.client import Client, ClientError, quote
+from broker.core import advice
 from broker.errors import InvalidRequest, LoginFailed
 
 FLOWS = ("browser", "paste", "device", "client-credentials", "jwt-bearer", "token-exchange", "token", "refresh-token")
@@ -253,12 +254,12 @@ def _again(args: argparse.Namespace, login: dict[str, Any], flow: str | None) ->
     if args.resource:
         words += ["--resource", args.resource]
     if args.client_id:
-        words += ["--client-id", args.client_id]
+        words += advice.option("--client-id", args.client_id)
     if args.client_secret_file:
         words += ["--client-secret-file", args.client_secret_file]
     for option in ("token_endpoint_auth_method", "subject", "audience"):
         if value := getattr(args, option):
-            words += [f"--{option.replace('_', '-')}", value]
+            words += advice.option(f"--{option.replace('_', '-')}", value)
     if args.source:
         words += ["--from", args.source]
     if flow not in (None, "browser"):

@@ -118,3 +118,8 @@ def _reminder(account: Account, now: float) -> Need | None:
 
 def _has_ended(account: Account, now: float) -> bool:
     return not account.renewable and account.token is not None and is_expired(account.token, now)
+
+
+def option(name: str, value: str) -> list[str]:
+    """Return an option with its value: in one word where that begins with a dash, as an option does."""
+    return [f"{name}={value}"] if value.startswith("-") else [name, value]

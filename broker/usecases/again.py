@@ -5,6 +5,7 @@ Called by ``accounts`` and ``get_token`` for a login under way, and by the page 
 
 import shlex
 
+from broker.core import advice
 from broker.core.login import Login
 from broker.providers import words
 from broker.providers.model import Provider
@@ -34,7 +35,7 @@ def describe(begun: Login, provider: Provider) -> str:
     if begun.resource:
         line += ["--resource", begun.resource]
     if not begun.client and begun.destination.client_id:
-        line += ["--client-id", begun.destination.client_id]
+        line += advice.option("--client-id", begun.destination.client_id)
         if words.client_secret(provider) == "needed":
             line += ["--client-secret-file", "FILE"]
     if begun.flow != "browser":

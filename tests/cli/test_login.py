@@ -208,6 +208,7 @@ def test_login_fails(logins: ScriptedDaemon, capsys: pytest.CaptureFixture[str])
             "keyfob login work --scope a --only-scope --resource https://r/",
         ),
         (["work", "--client-id", "C D"], "keyfob login work --client-id 'C D'"),
+        (["work", "--client-id=-C"], "keyfob login work --client-id=-C"),
         (
             ["ci", "--flow", "jwt-bearer", "--subject", "bot", "--token-endpoint-auth-method", "private_key_jwt"],
             "keyfob login ci --token-endpoint-auth-method private_key_jwt --subject bot --flow jwt-bearer",

@@ -68,6 +68,8 @@ def test_an_unfinished_login_is_begun_anew_as_it_was(tmp_path: Path) -> None:
             strict = await house.add_provider("strict", auth_methods=["client_secret_basic"])
             begun = await house.begin("safe", provider="strict", base_url="", client_id="x", client_secret=Secret("s"))
             assert again.describe(begun, strict).endswith(" --client-id x --client-secret-file FILE")
+            begun = await house.begin("dash", provider="strict", base_url="", client_id="-x", client_secret=Secret("s"))
+            assert again.describe(begun, strict).endswith(" --client-id=-x --client-secret-file FILE")
 
     asyncio.run(story())
 

@@ -157,12 +157,13 @@ def asked(home: Home, server: Loopback) -> Done:
     return home.run("token", "me", KEYFOB_URL=server.url, KEYFOB_APP_KEY=KEY)
 
 
+@pytest.mark.parametrize("proves", [True, False], ids=["proof", "no proof"])
 @pytest.mark.parametrize("name", LOOK_ALIKES)
-def test_a_look_alike_is_not_believed(name: str) -> None:
-    """Whatever it answers, a program gets an error of ours, soon, and no token; the key is not in it."""
+def test_a_look_alike_is_not_believed(name: str, *, proves: bool) -> None:
+    """Whatever it answers, a program gets an error of ours, soon, and no token; also where no proof stands before."""
     with Loopback() as server:
         server.default = LOOK_ALIKES[name]
-        with Client(url=server.url, key=KEY) as client, pytest.raises(ClientError) as refused:
+        with Client(url=server.url, key=KEY, new_key=not proves) as client, pytest.raises(ClientError) as refused:
             client.token("me")
 
     assert MARKER not in str(refused.value)

@@ -51,8 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--hours", type=float, default=HOURS, help="simulated hours of faults (default %(default)s)")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes")
     chosen = parser.parse_args(arguments)
-    # A process that is killed in the story leaves its connections to the collector; that is what it does.
-    warnings.filterwarnings("ignore", "The garbage collector is trying to clean up", SAWarning)
+    _prepare()
     begun = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="keyfob-sim-", dir=in_memory()) as directory:
         base = Path(directory)
@@ -68,9 +67,7 @@ def main(arguments: list[str] | None = None) -> int:
         seeds = range(chosen.first, chosen.first + chosen.seeds)
         failed, counts = 0, Counter[str]()
         spawn = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(
-            chosen.jobs, mp_context=spawn, initializer=gc.set_threshold, initargs=(GARBAGE_EVERY,)
-        ) as pool:
+        with ProcessPoolExecutor(chosen.jobs, mp_context=spawn, initializer=_prepare) as pool:
             for result in pool.map(play, seeds, chunksize=4):
                 counts.update(result.counts)
                 if result.failed:
@@ -81,6 +78,13 @@ def main(arguments: list[str] | None = None) -> int:
     spent = time.monotonic() - begun
     sys.stdout.write(f"{len(seeds)} seeds x {chosen.hours:g} h in {spent:.0f} s, {failed} failed ({figures})\n")
     return int(failed > 0)
+
+
+def _prepare() -> None:
+    """Make ready a process that plays seeds."""
+    gc.set_threshold(GARBAGE_EVERY)
+    # A process that is killed in the story leaves its connections to the collector; that is what it does.
+    warnings.filterwarnings("ignore", "The garbage collector is trying to clean up", SAWarning)
 
 
 def _told(result: Result) -> str:

@@ -5,28 +5,22 @@ Called by ``make sim``.
 
 import argparse
 import functools
-import gc
 import multiprocessing
 import os
 import sys
 import tempfile
 import time
-import warnings
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-from sqlalchemy.exc import SAWarning
-
+from tests.sim.loop import prepare
 from tests.sim.world import Result, make_template, play_one
 
 SEEDS = 1000
 HOURS = 72.0
 # Lines of the story that a failing seed prints; a replay prints all of it.
 LINES = 40
-# Every life of the engine leaves thousands of objects that are no garbage: to look through them as often as Python does
-# by itself takes a twelfth of the time.
-GARBAGE_EVERY = 50_000
 
 
 def in_memory() -> str | None:
@@ -51,7 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--hours", type=float, default=HOURS, help="simulated hours of faults (default %(default)s)")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes")
     chosen = parser.parse_args(arguments)
-    _prepare()
+    prepare()
     begun = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="keyfob-sim-", dir=in_memory()) as directory:
         base = Path(directory)
@@ -67,7 +61,7 @@ def main(arguments: list[str] | None = None) -> int:
         seeds = range(chosen.first, chosen.first + chosen.seeds)
         failed, counts = 0, Counter[str]()
         spawn = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(chosen.jobs, mp_context=spawn, initializer=_prepare) as pool:
+        with ProcessPoolExecutor(chosen.jobs, mp_context=spawn, initializer=prepare) as pool:
             for result in pool.map(play, seeds, chunksize=4):
                 counts.update(result.counts)
                 if result.failed:
@@ -78,13 +72,6 @@ def main(arguments: list[str] | None = None) -> int:
     spent = time.monotonic() - begun
     sys.stdout.write(f"{len(seeds)} seeds x {chosen.hours:g} h in {spent:.0f} s, {failed} failed ({figures})\n")
     return int(failed > 0)
-
-
-def _prepare() -> None:
-    """Make ready a process that plays seeds."""
-    gc.set_threshold(GARBAGE_EVERY)
-    # A process that is killed in the story leaves its connections to the collector; that is what it does.
-    warnings.filterwarnings("ignore", "The garbage collector is trying to clean up", SAWarning)
 
 
 def _told(result: Result) -> str:

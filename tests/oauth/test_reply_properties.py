@@ -17,28 +17,9 @@ from broker.oauth.http import Reply
 from broker.practice.shape import put
 from broker.providers.model import Provider
 from broker.providers.rules import IdentityRules, ReplyRules
+from tests.fuzz.replies import RULES, WHOSE
 
 PLAIN = Provider(name="p", title="P", preset="generic")
-RULES = (
-    ReplyRules(),
-    ReplyRules(codec="form", expires_in="expires", scope_separator=","),
-    ReplyRules(path="body", expires_unit="ms", error="status", success_field="status", success_value=0),
-    ReplyRules(path="authed.users.0", bearer_names=("user",), success_field="ok", zero_is_endless=True),
-    ReplyRules(
-        error="errors.0.type",
-        description="errors.0.message",
-        assumed_lifetime_s=60.0,
-        error_codes={"old": "invalid_grant"},
-        status_errors={"403": "invalid_grant"},
-    ),
-)
-WHOSE = IdentityRules(
-    url="https://api.example/me",
-    subject="data.0.id",
-    label=("data.0.name", "name"),
-    reply_subject="users.0.id",
-    reply_label=("users.0.name",),
-)
 providers = st.sampled_from(RULES).map(lambda rules: replace(PLAIN, reply=rules, identity=WHOSE))
 # Names that mean something to a parser come up often; so do values at the edge.
 names = st.sampled_from(

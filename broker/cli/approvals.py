@@ -12,14 +12,7 @@ from typing import Any
 from broker.cli import terminal
 from broker.cli.arguments import json_flag
 from broker.cli.connect import connect
-
-STATES = {
-    "pending": "waits for you",
-    "once": "allowed once, not used yet",
-    "allowed": "allowed",
-    "denied": "not allowed",
-    "never": "never allowed",
-}
+from broker.core.approval import STATE_WORDS
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -41,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
     rows = [
         (
             one["id"],
-            STATES.get(one["state"], one["state"]),
+            STATE_WORDS.get(one["state"], one["state"]),
             one["app"],
             what(one),
             terminal.when(one["last_asked_at"], now),

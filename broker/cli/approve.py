@@ -10,10 +10,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from broker.cli import terminal
-from broker.cli.approvals import STATES, describe
+from broker.cli.approvals import describe
 from broker.cli.arguments import json_flag, name, span
 from broker.cli.connect import connect
 from broker.client import quote
+from broker.core.approval import STATE_WORDS
 from broker.errors import InvalidRequest
 
 CHOICES = {
@@ -74,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
 def tell(answered: dict[str, Any]) -> int:
     """Say how a request stands now, and what undoes that."""
     app, state = terminal.clean(answered["app"]), answered["state"]
-    terminal.say(f"{terminal.clean(answered['id'])}: {STATES.get(state, state)}.")
+    terminal.say(f"{terminal.clean(answered['id'])}: {STATE_WORDS.get(state, state)}.")
     if state == "allowed":
         terminal.say(f"  To see or undo it: keyfob app show {app}")
     elif state == "never":

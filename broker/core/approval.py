@@ -3,8 +3,9 @@
 Used by ``usecases.desk`` and ``usecases.approvals``.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Final, Literal
 
 from broker.core.policy import AppGrant
 
@@ -13,6 +14,14 @@ Kind = Literal["grant", "pairing"]
 # once: a yes that is good for one token and is not used yet. denied: a no that is still fresh.
 # never: a no that is remembered.
 State = Literal["pending", "once", "denied", "allowed", "never"]
+# How a request stands, for people.
+STATE_WORDS: Final[Mapping[State, str]] = {
+    "pending": "waits for you",
+    "once": "allowed once, not used yet",
+    "allowed": "allowed",
+    "denied": "not allowed",
+    "never": "never allowed",
+}
 # How long an answer counts: for one token, until a time that is named, or for good.
 Remember = Literal["once", "until", "always"]
 

@@ -5,19 +5,10 @@ Filled by ``signed_in``, drawn by ``pages.render``. Whatever a program said of i
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Final
+from typing import ClassVar
 
 from broker.core.account import Account
-from broker.core.approval import Approval, State, Wanted
-
-# How a request stands, for people.
-STATE_WORDS: Final[Mapping[State, str]] = {
-    "pending": "waits for you",
-    "once": "allowed once, not used yet",
-    "allowed": "allowed",
-    "denied": "not allowed",
-    "never": "never allowed",
-}
+from broker.core.approval import STATE_WORDS, Approval, State, Wanted
 
 
 @dataclass(frozen=True, slots=True)

@@ -174,11 +174,12 @@ MUTANTS = (
         "tests/usecases/test_machine.py::test_an_outage_passes",
     ),
     Mutant(
-        "a private key opens as a client secret, which is sent as it is",
+        # That a private key does not open as a secret is bound to its kind as well: two walls, of which one is enough.
+        "a client's row that somebody changed is taken as it stands",
         "broker/store/providers.py",
-        "    return KEY if auth_method == BY_KEY else SECRET\n",
-        "    return SECRET\n",
-        "tests/store/test_client_keys.py::test_a_key_opens_for_its_own_purpose_only",
+        "    _check(vault, row)\n    found = client_of(row)\n",
+        "    found = client_of(row)\n",
+        "tests/store/test_bindings.py::test_a_changed_client_is_not_used",
     ),
     Mutant(
         "an assertion for whoever gets it: its audience is a list",

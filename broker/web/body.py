@@ -4,6 +4,7 @@ Called by the API handlers. Every complaint names the field and what it should h
 """
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -100,7 +101,8 @@ class Fields:
             return default
         if not isinstance(value, str):
             raise InvalidRequest(f"'{name}' must be text.")
-        if any(ord(c) < 32 or ord(c) == 127 for c in value):  # noqa: PLR2004 -- ASCII control characters
+        # Those of ISO 6429 too: U+009B begins what ESC [ begins.
+        if any(unicodedata.category(c) == "Cc" for c in value):
             raise InvalidRequest(f"'{name}' holds a control character.")
         return value
 

@@ -69,7 +69,7 @@ def test_fields_take(take: Read, value: object, taken: object) -> None:
 @pytest.mark.parametrize(
     ("take", "values"),
     [
-        (lambda body: body.text("the-field"), [1, True, ["a"], {}, "a\nb", "a\u0000", "\u007f", "\u001b[31m"]),
+        (lambda body: body.text("the-field"), [1, True, ["a"], "a\nb", "a\u0000", "\u007f", "\u001b[31m", "\u009b31m"]),
         (lambda body: body.secret("the-field"), [1, True, ["a"], {}]),
         (
             lambda body: body.words("the-field"),

@@ -106,15 +106,15 @@ class Announcer:
 
     async def _run(self) -> None:
         with self._ctx.events.listen() as news:
+            asked: Event | None = None
             while not news.closed:
                 try:
-                    await self.look()
+                    await (self.look() if asked is None else self.tell_asked(asked))
                 except KeyfobError as exc:
                     log.warning("whether an account waits for a person could not be seen: %s", exc)
                 except Exception:
                     log.exception("a notice broke; the next look comes")
-                while (asked := await _wait(news)) is not None:
-                    await self.tell_asked(asked)
+                asked = await _wait(news)
 
     async def tell_asked(self, event: Event) -> None:
         """Tell at once that a program asks for what it was not granted; of each request once."""
@@ -122,9 +122,8 @@ class Announcer:
             "event": event.kind,
             "account": event.account,
             "app": event.app,
-            "reason": f"App '{event.app}' asks for account '{event.account}'."
-            if event.account
-            else f"A program asks to become app '{event.app}'.",
+            "reason": f"'{event.app}' asks "
+            + (f"for account '{event.account}'." if event.account else "to become an app."),
             "since": _utc(event.at),
             "next_step": event.next_step,
         }

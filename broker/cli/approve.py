@@ -5,13 +5,11 @@ Called by ``main``. On a terminal it shows who asks and lets the person choose.
 
 import argparse
 import sys
-import time
-from datetime import UTC, datetime
 from typing import Any
 
 from broker.cli import terminal
 from broker.cli.approvals import describe
-from broker.cli.arguments import json_flag, name, span
+from broker.cli.arguments import json_flag, lasting, name
 from broker.cli.connect import connect
 from broker.client import quote
 from broker.core.approval import STATE_WORDS
@@ -31,7 +29,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     choice = parser.add_mutually_exclusive_group()
     choice.add_argument("--once", action="store_true", help="for one token")
     choice.add_argument("--always", action="store_true", help="from now on, until you revoke it")
-    choice.add_argument("--for", dest="span", metavar="30d", type=span, help="for so long: 1h, 30d, 2w")
+    choice.add_argument("--for", dest="until", metavar="30d", type=lasting, help="for so long: 1h, 30d, 2w")
     parser.add_argument(
         "--scope",
         metavar="S",
@@ -84,9 +82,8 @@ def tell(answered: dict[str, Any]) -> int:
 
 
 def _chosen(args: argparse.Namespace) -> dict[str, Any]:
-    if args.span is not None:
-        moment = datetime.fromtimestamp(time.time() + args.span, UTC)
-        return {"decision": "allow", "remember": "until", "expires_at": f"{moment:%Y-%m-%dT%H:%M:%SZ}"}
+    if args.until is not None:
+        return {"decision": "allow", "remember": "until", "expires_at": args.until}
     if args.once or args.always:
         return {"decision": "allow", "remember": "once" if args.once else "always"}
     return {}

@@ -5,11 +5,10 @@ Called by ``main``.
 
 import argparse
 import time
-from datetime import UTC, datetime
 from typing import Any
 
 from broker.cli import terminal
-from broker.cli.arguments import json_flag, name, span, subverbs
+from broker.cli.arguments import json_flag, lasting, name, subverbs
 from broker.cli.connect import connect
 from broker.cli.show import show
 from broker.client import Client, quote
@@ -67,7 +66,7 @@ def _grant_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--resource", metavar="R", help="the only resource it may have tokens for (RFC 8707)")
     parser.add_argument("--proxy-only", action="store_true", help="it may use the proxy, but never sees a token")
-    parser.add_argument("--expires", metavar="30d", type=span, help="until when, from now on: 12h, 30d, 2w")
+    parser.add_argument("--expires", metavar="30d", type=lasting, help="until when, from now on: 12h, 30d, 2w")
 
 
 def _add(args: argparse.Namespace) -> int:
@@ -136,8 +135,7 @@ def _grant(args: argparse.Namespace) -> dict[str, Any]:
     if args.resource:
         grant["resource"] = args.resource
     if args.expires is not None:
-        moment = datetime.fromtimestamp(time.time() + args.expires, UTC)
-        grant["expires_at"] = f"{moment:%Y-%m-%dT%H:%M:%SZ}"
+        grant["expires_at"] = args.expires
     return grant
 
 

@@ -163,19 +163,26 @@ def end(text: str) -> str:
     return _moment(text, 1)
 
 
+def lasting(text: str) -> str:
+    """Read how long something lasts from now on, with its unit; when it ends comes out, as an RFC 3339 time."""
+    span(text)
+    return _moment(text, 1)
+
+
 def begin(text: str) -> str:
     """Read when something began: a date, a time with its zone, or how long ago; an RFC 3339 time comes out."""
     return _moment(text, -1)
 
 
 def _moment(text: str, direction: int) -> str:
+    import time
     from datetime import UTC, datetime, timedelta
 
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
         try:
-            moment = datetime.now(UTC) + direction * timedelta(seconds=span(text))
+            moment = datetime.fromtimestamp(time.time(), UTC) + direction * timedelta(seconds=span(text))
         except (argparse.ArgumentTypeError, OverflowError):
             if text.isdigit():
                 span(text)  # it says what is missing

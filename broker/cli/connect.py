@@ -8,8 +8,11 @@ import os
 from broker.client import Client
 
 
-def connect() -> Client:
+def connect(new_key: str | None = None) -> Client:
     """Return a client of the daemon of this user, or of the one that the environment names.
+
+    Args:
+        new_key: a key that no app has yet, to ask with in the place of the environment's; see ``Client``.
 
     Raises:
         CannotStart: the configuration file names the place and cannot be read.
@@ -19,7 +22,8 @@ def connect() -> Client:
     config = os.environ.get("KEYFOB_CONFIG")
     # The file is read only where there is one: it may move the socket, and reading it costs what a token costs.
     if named or not (config or os.path.exists(os.path.expanduser("~/.config/keyfob/config.toml"))):  # noqa: PTH110, PTH111 -- pathlib costs two milliseconds
-        return Client()
+        return Client(key=new_key, new_key=new_key is not None)
     from broker import settings
 
-    return Client(socket=settings.read(os.environ).socket)
+    socket = settings.read(os.environ).socket
+    return Client(socket=socket, key=new_key, new_key=new_key is not None)

@@ -4,7 +4,6 @@ Called by the web API. ``desk`` keeps the open questions.
 """
 
 import asyncio
-import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -19,10 +18,6 @@ from broker.usecases.context import Context
 from broker.usecases.desk import REST, Waiting
 from broker.usecases.get_token import Outcome, Ready, get_token
 
-GONE = UnknownApproval(
-    "Nothing with that code waits for an answer.",
-    "It may be answered already, or too old; then the program has to ask again. See: keyfob approvals",
-)
 LATER = "The owner sees and undoes that: keyfob approvals"
 # More accounts than a person grants at one look.
 MOST_WANTED = 10
@@ -192,27 +187,38 @@ def end_pairing(ctx: Context, stranger: Stranger) -> None:
 async def listed(ctx: Context) -> list[Approval]:
     """Return what waits for the owner, oldest first, then what was answered a short while ago or refused for good."""
     found = [waiting.approval for waiting in ctx.desk.all(ctx.steady())]
-    never = [
+    return [*sorted(found, key=lambda one: one.state != "pending"), *await _never(ctx)]
+
+
+async def _never(ctx: Context) -> list[Approval]:
+    """Return what was refused for good. Nobody waits for it, so it has a name and no code."""
+    return [
         Approval(
             f"{one.app}:{one.account}", "grant", one.app, (Wanted(one.account),), None, one.at, one.at, 0, "never", None
         )
         for one in await ctx.store.refusals()
     ]
-    return sorted(found, key=lambda one: one.state != "pending") + never
 
 
 async def shown(ctx: Context, code: str) -> Approval:
-    """Return one by its code.
+    """Return one by its code, or by its name.
 
     Raises:
         UnknownApproval: there is none.
     """
-    for one in await listed(ctx):
-        if secrets.compare_digest(one.id.encode(), code.encode()):
-            return one
     if (waiting := ctx.desk.find(code, ctx.steady())) is not None:
         return waiting.approval
-    raise GONE
+    for one in await _never(ctx):
+        if one.id == code:
+            return one
+    raise _gone()
+
+
+def _gone() -> UnknownApproval:
+    return UnknownApproval(
+        "Nothing with that code waits for an answer.",
+        "It may be answered already, or too old; then the program has to ask again. See: keyfob approvals",
+    )
 
 
 async def answer(ctx: Context, code: str, said: Answer) -> Approval:
@@ -225,56 +231,56 @@ async def answer(ctx: Context, code: str, said: Answer) -> Approval:
         UnknownAccount: the account does not exist, so that nothing can be granted of it.
         UnknownApp: the app is gone.
     """
-    _check(said, ctx.clock())
     approval = await shown(ctx, code)
-    if approval.state == "never":
-        return await _reconsider(ctx, approval, said)
+    _check(approval, said, ctx.clock())
     waiting = ctx.desk.find(approval.id, ctx.steady())
     if waiting is None:
-        raise GONE
-    if approval.state not in ("pending", "once", "denied"):
+        state = await _reconsider(ctx, approval, said)
+    elif approval.state == "allowed":
         raise Conflict("That was answered already.", "See: keyfob approvals")
-    state = await (_pairing if approval.kind == "pairing" else _grant)(ctx, waiting, said)
+    else:
+        state = await (_pairing if approval.kind == "pairing" else _grant)(ctx, waiting, said)
     word: Kind = "approval-denied" if state in ("denied", "never") else "approval-allowed"
     for one in approval.wanted or (Wanted(""),):
         ctx.publish(word, one.account, app=said.name or approval.app, detail=_words(approval, said))
-    if state == "once":
-        return approval_of(ctx, approval)
+    if waiting is None:
+        return replace(approval, state=state)
     if state == "never" or (state == "allowed" and approval.kind == "grant"):
         ctx.desk.drop(waiting)  # the store remembers it
-    else:
+    elif state != "once":
         waiting = ctx.desk.settle(waiting, state, ctx.clock(), ctx.steady())
+    else:
+        waiting = ctx.desk.find(approval.id, ctx.steady()) or waiting
     return replace(waiting.approval, state=state)
 
 
-def approval_of(ctx: Context, approval: Approval) -> Approval:
-    """Return a request as it is now."""
-    waiting = ctx.desk.find(approval.id, ctx.steady())
-    return approval if waiting is None else waiting.approval
-
-
 async def _grant(ctx: Context, waiting: Waiting, said: Answer) -> State:
-    approval, now = waiting.approval, ctx.clock()
-    row, wanted = await apps.shown(ctx, approval.app), approval.wanted[0]
+    approval, wanted = waiting.approval, waiting.approval.wanted[0]
     if not said.allow:
         if said.remember != "always":
             return "denied"
-        await ctx.store.put_refusal(approval.app, wanted.account, now)
+        await ctx.store.put_refusal(approval.app, wanted.account, ctx.clock())
         return "never"
     wanted = wanted if said.scope is None else replace(wanted, scope=said.scope)
+    if said.remember != "once":
+        return await _allow(ctx, approval.app, wanted, said)
+    once = merged(None, wanted, ctx.clock(), mode=said.mode, expires_at=None)
+    await apps.shown(ctx, approval.app)
+    await apps.check_grant(ctx, once)
+    ctx.desk.once(waiting, once, ctx.clock(), ctx.steady())
+    return "once"
+
+
+async def _allow(ctx: Context, app: str, wanted: Wanted, said: Answer) -> State:
+    """Grant it, in addition to what the app has."""
+    row = await apps.shown(ctx, app)
     old = next((grant for grant in row.grants if grant.account == wanted.account), None)
-    if said.remember == "once":
-        if said.mode != "token":
-            raise InvalidRequest("Once is for one token.", "Through the proxy: allow it always, or until a time.")
-        await apps.check_grant(ctx, once := merged(None, wanted, now, mode="token", expires_at=None))
-        ctx.desk.once(waiting, once, now, ctx.steady())
-        return "once"
-    if said.remember == "until" and old is not None and not is_over(old, now):
+    if said.remember == "until" and old is not None and not is_over(old, ctx.clock()):
         raise InvalidRequest(
-            f"App '{approval.app}' has a grant of account '{wanted.account}' already, which would end then too.",
-            f"Allow it once or always, or replace that grant: keyfob app grant {approval.app} --help",
+            f"App '{app}' has a grant of account '{wanted.account}' already, which would end then too.",
+            f"Allow it once or always, or replace that grant: keyfob app grant {app} --help",
         )
-    await apps.grant(ctx, approval.app, merged(old, wanted, now, mode=said.mode, expires_at=said.expires_at))
+    await apps.grant(ctx, app, merged(old, wanted, ctx.clock(), mode=said.mode, expires_at=said.expires_at))
     return "allowed"
 
 
@@ -283,9 +289,7 @@ async def _pairing(ctx: Context, waiting: Waiting, said: Answer) -> State:
     if not said.allow:
         return "denied"
     if approval.state != "pending":
-        raise GONE  # the program was told no, and its key may be anywhere
-    if said.remember == "once":
-        raise InvalidRequest("A program becomes an app for good, or until a time.", "Use 'always' or 'until'.")
+        raise _gone()  # the program was told no, and its key may be anywhere
     wanted = tuple(Wanted(name) for name in said.accounts) or approval.wanted
     grants = [
         AppGrant(one.account, one.scope if said.scope is None else said.scope, one.resource, said.mode, said.expires_at)
@@ -295,32 +299,48 @@ async def _pairing(ctx: Context, waiting: Waiting, said: Answer) -> State:
     return "allowed"
 
 
-async def _reconsider(ctx: Context, approval: Approval, said: Answer) -> Approval:
+async def _reconsider(ctx: Context, approval: Approval, said: Answer) -> State:
     """Take a remembered no back: by a yes, or by any answer that is not for good."""
     wanted = approval.wanted[0]
-    if said.allow and said.remember == "once":
+    if said.allow:
+        return await _allow(ctx, approval.app, replace(wanted, scope=said.scope or ()), said)
+    if said.remember == "always":
+        return "never"
+    await ctx.store.delete_refusal(approval.app, wanted.account)
+    return "denied"
+
+
+def _check(approval: Approval, said: Answer, now: float) -> None:
+    """Refuse an answer that does not fit, or of which a part would go unheard.
+
+    Raises:
+        InvalidRequest: with what would.
+    """
+    if (said.remember == "until") != (said.expires_at is not None):
+        raise InvalidRequest("'until' and a time go together.", "Give both 'remember': 'until' and 'expires_at'.")
+    if said.expires_at is not None and said.expires_at <= now:
+        raise InvalidRequest("That time has passed already.", "Give a time that is still to come.")
+    if not said.allow:
+        if said.remember == "until":
+            raise InvalidRequest("A no counts once or always.", "Use 'once' or 'always'.")
+        if said.scope or said.mode != "token" or said.name or said.accounts:
+            raise InvalidRequest("Scopes, a mode, a name and accounts go with a yes.", "Leave them out.")
+        return
+    if approval.kind == "grant" and (said.name or said.accounts):
+        raise InvalidRequest(
+            "A name and accounts go with a program that wants to become an app; this is one already.",
+            f"To let it use more: keyfob app grant {approval.app} --account ACCOUNT",
+        )
+    if said.remember != "once":
+        return
+    if approval.kind == "pairing":
+        raise InvalidRequest("A program becomes an app for good, or until a time.", "Use 'always' or 'until'.")
+    if approval.state == "never":
         raise InvalidRequest(
             "Nobody asks at the moment, so there is nothing to allow once.", "Deny it once: then the app can ask again."
         )
-    if said.allow:
-        wanted = Wanted(wanted.account, said.scope or ())
-        await apps.grant(
-            ctx, approval.app, merged(None, wanted, ctx.clock(), mode=said.mode, expires_at=said.expires_at)
-        )
-        return replace(approval, state="allowed")
-    if said.remember != "always":
-        await ctx.store.delete_refusal(approval.app, wanted.account)
-        return replace(approval, state="denied")
-    return approval
-
-
-def _check(said: Answer, now: float) -> None:
-    if (said.remember == "until") != (said.expires_at is not None):
-        raise InvalidRequest("'until' and a time go together.", "Give both 'remember': 'until' and 'expires_at'.")
-    if not said.allow and said.remember == "until":
-        raise InvalidRequest("A no counts once or always.", "Use 'once' or 'always'.")
-    if said.expires_at is not None and said.expires_at <= now:
-        raise InvalidRequest("That time has passed already.", "Give a time that is still to come.")
+    if said.mode != "token":
+        raise InvalidRequest("Once is for one token.", "Through the proxy: allow it always, or until a time.")
 
 
 def _tell(ctx: Context, waiting: Waiting) -> None:

@@ -4,7 +4,6 @@ Called by the web API, and by the guards of the app doors to name a caller.
 """
 
 import re
-import secrets
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -16,9 +15,6 @@ from broker.providers.urls import check_resource
 from broker.store.store import AppRow
 from broker.usecases.context import Context
 
-# The prefix lets secret scanners find a leaked key.
-KEY_PREFIX = "kf_"
-KEY_BYTES = 32
 # What a key looks like that a program makes for itself: 256 bits as base64url (RFC 4648 5).
 NEW_KEY = re.compile(r"kf_[A-Za-z0-9_-]{43}")
 APP_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -26,8 +22,10 @@ MODES = ("token", "proxy")
 # What the record calls those who are no app.
 NO_NAMES = ("owner", "stranger")
 
-# What an app is told: the owner's own reason names files of the owner's.
-LOCKED = Locked("Keyfob is locked: the key to the stored logins is not at hand.", "The owner sees why: keyfob status")
+
+def locked() -> Locked:
+    """Return what an app is told while Keyfob is locked: the owner's own reason names files of the owner's."""
+    return Locked("Keyfob is locked: the key to the stored logins is not at hand.", "The owner sees why: keyfob status")
 
 
 async def identify(ctx: Context, key: str) -> App | None:
@@ -37,12 +35,12 @@ async def identify(ctx: Context, key: str) -> App | None:
         Locked: there is one, and nobody can tell now whether it was changed outside Keyfob.
         SecretChanged: it was.
     """
-    if not key.startswith(KEY_PREFIX):
+    if not key.startswith(challenge.KEY_PREFIX):
         return None
     try:
         return await ctx.store.app_by_key(challenge.hash_key(key), ctx.clock())
     except Locked as exc:
-        raise LOCKED from exc
+        raise locked() from exc
 
 
 async def prove(ctx: Context, key_id: str, nonce: bytes, address: str) -> str:
@@ -216,4 +214,4 @@ async def check_grant(ctx: Context, given: AppGrant) -> None:
 
 
 def _new_key() -> Secret:
-    return Secret(KEY_PREFIX + secrets.token_urlsafe(KEY_BYTES))
+    return Secret(challenge.new_key())

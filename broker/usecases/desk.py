@@ -46,7 +46,7 @@ class Waiting:
 class Desk:
     """Requests by their code.
 
-    Every method takes the moment twice: by the wall clock, for people, and in steady seconds, for waits.
+    Moments come by the wall clock (``now``), for people, and in steady seconds (``steady``), for waits.
     """
 
     def __init__(self) -> None:
@@ -136,10 +136,10 @@ class Desk:
         self._waiting.pop(waiting.approval.id, None)
 
     def forget_app(self, app: str, account: str = "") -> None:
-        """Forget what an app asked for, of one account or at all: that was answered otherwise, or the app is gone."""
+        """Forget what an app asked for: all of it, or of one account what was not allowed once, which stays so."""
         for code, one in list(self._waiting.items()):
             of_app = one.approval.kind == "grant" and one.approval.app == app
-            if of_app and account in ("", one.approval.wanted[0].account):
+            if of_app and (not account or (one.approval.wanted[0].account == account and one.grant is None)):
                 del self._waiting[code]
 
     def _put(self, waiting: Waiting) -> Waiting:

@@ -145,7 +145,7 @@ def _app_endpoint(ctx: Context, path: str, handler: Handler, who: Who) -> Endpoi
                 return await handler(request, ctx)
         except Locked as exc:
             # The reason names files of the owner's.
-            return render.problem(exc if isinstance(api.caller_of(request), Owner) else apps.LOCKED)
+            return render.problem(exc if isinstance(api.caller_of(request), Owner) else apps.locked())
         except NotGranted as exc:
             audit.refused(ctx, api.caller_of(request), request.path_params.get("account"), exc.detail)
             return render.problem(exc)

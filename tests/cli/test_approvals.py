@@ -110,6 +110,59 @@ def test_a_program_pairs(daemon: ScriptedDaemon, tmp_path: Path, capsys: pytest.
     assert bodies(daemon, "POST /v1/pairing") == [wanted]
 
 
+@pytest.mark.parametrize("words", [["approve", CODE, "--for"], ["app", "add", "x", "--account", "work", "--expires"]])
+def test_a_time_beyond_the_calendar_is_a_usage_error(
+    daemon: ScriptedDaemon, capsys: pytest.CaptureFixture[str], words: list[str]
+) -> None:
+    """And no bug of ours; nothing is sent."""
+    assert main([*words, "999999999w"]) == 2
+
+    assert "'999999999w'" in capsys.readouterr().err
+    assert daemon.requests == []
+
+
+@pytest.mark.parametrize("where", ["no/such/place/key", "", "link"])
+def test_who_has_no_place_for_the_key_asks_nobody(
+    daemon: ScriptedDaemon, tmp_path: Path, capsys: pytest.CaptureFixture[str], where: str
+) -> None:
+    """A yes would be lost: the place is there before the owner is asked, or nobody is."""
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+
+    assert main(["pair", "mail", "--key-file", str(tmp_path / where)]) in (1, 2)
+
+    assert "bug" not in capsys.readouterr().err
+    assert daemon.requests == []
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_yes_at_the_last_moment_counts(daemon: ScriptedDaemon, tmp_path: Path) -> None:
+    """Whoever takes the request back and hears that it was allowed has an app, and keeps its key."""
+    daemon.answers("POST /v1/pairing", {"state": "pending", "code": CODE, "app": "mail", "approval_url": ""})
+    daemon.refuses("DELETE /v1/pairing", 409, "conflict")
+    daemon.answers("GET /v1/pairing", {"state": "allowed", "app": "mail"})
+    file = tmp_path / "mail.key"
+
+    assert main(["pair", "mail", "--timeout", "0", "--key-file", str(file)]) == 0
+
+    assert file.read_text().startswith("kf_")
+
+
+def test_the_configuration_tells_a_program_where_to_pair(
+    daemon: ScriptedDaemon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As every command does, where no variable names the socket."""
+    monkeypatch.delenv("KEYFOB_SOCKET")
+    config, run = tmp_path / ".config/keyfob/config.toml", tmp_path / "run"
+    config.parent.mkdir(parents=True)
+    config.write_text(f'runtime_dir = "{run}"\n')
+    run.mkdir()
+    (run / "keyfob.sock").symlink_to(daemon.where)
+    daemon.answers("POST /v1/pairing", {"state": "pending", "code": CODE, "app": "mail", "approval_url": ""})
+    daemon.answers("GET /v1/pairing?wait=30", {"state": "allowed", "app": "mail"})
+
+    assert main(["pair", "mail", "--key-file", str(tmp_path / "mail.key")]) == 0
+
+
 def test_a_key_file_is_not_overwritten(daemon: ScriptedDaemon, tmp_path: Path) -> None:
     """Nobody is asked either."""
     file = tmp_path / "mail.key"

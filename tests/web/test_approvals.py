@@ -269,6 +269,33 @@ def test_never(tmp_path: Path, practice: PracticeServer) -> None:
         assert room.listed() == []
 
 
+def test_a_never_that_is_taken_back_takes_nothing_away(base: Base, room: Room) -> None:
+    """A yes after all widens what the app has, with the rules of every other yes, and stands in the record."""
+    room.grant(scope=["openid"], resource="https://api.example.org/")
+    room.answer(code_of(room.asked(scope="profile")), decision="deny")
+    (kept,) = room.listed()
+    said: dict[str, Any] = {"decision": "allow", "scope": "profile"}
+    assert (
+        "would end then too"
+        in room.answer(kept["id"], 400, **said, remember="until", expires_at=base.now + HOUR)["detail"]
+    )
+
+    room.answer(kept["id"], **said)
+
+    (grant,) = room.grants()
+    assert (grant["scope"], grant["resource"]) == ("openid profile", "https://api.example.org/")
+    wait_for_record(room, {"approval-denied", "approval-allowed"})
+
+
+def test_a_yes_for_one_token_outlasts_another_yes(room: Room) -> None:
+    """What was allowed once stays so, whatever else of that account is granted meanwhile."""
+    room.answer(code_of(room.asked(scope="profile")), decision="allow", remember="once")
+
+    room.answer(code_of(room.asked(scope="openid")), decision="allow")
+
+    assert room.gets(scope="profile")
+
+
 def test_a_grant_of_the_owners_own_accord_answers(room: Room) -> None:
     """Who grants it otherwise has answered the question, and taken an earlier no back."""
     room.answer(code_of(room.asked()), decision="deny")
@@ -312,6 +339,11 @@ def test_a_token_in_the_place_of_a_name_is_no_question(room: Room) -> None:
         {"decision": "allow", "mode": "all"},
         {"decision": "allow", "remember": "once", "mode": "proxy"},
         {"decision": "allow", "more": 1},
+        {"decision": "allow", "name": "other"},
+        {"decision": "allow", "accounts": ["work"]},
+        {"decision": "deny", "scope": "openid"},
+        {"decision": "deny", "mode": "proxy"},
+        {"decision": "deny", "name": "other"},
     ],
 )
 def test_a_wrong_answer_changes_nothing(room: Room, said: dict[str, Any]) -> None:

@@ -39,46 +39,16 @@ def _path(text: str) -> Path:
         raise ValueError from exc
 
 
-def _port(text: str) -> int:
-    port = int(text)
-    if not 0 <= port <= MAX_PORT:
-        raise ValueError
-    return port
+def _whole(least: int, most: int) -> Callable[[str], int]:
+    """Return what reads a whole number between two."""
 
+    def read(text: str) -> int:
+        number = int(text)
+        if not least <= number <= most:
+            raise ValueError
+        return number
 
-def _places(text: str) -> int:
-    places = int(text)
-    if not 1 <= places <= MAX_PLACES:
-        raise ValueError
-    return places
-
-
-def _idle(text: str) -> int:
-    minutes = int(text)
-    if not 0 <= minutes <= MAX_IDLE:
-        raise ValueError
-    return minutes
-
-
-def _entries(text: str) -> int:
-    entries = int(text)
-    if not LEAST_ENTRIES <= entries <= MOST_ENTRIES:
-        raise ValueError
-    return entries
-
-
-def _rate(text: str) -> int:
-    rate = int(text)
-    if not 0 <= rate <= MAX_RATE:
-        raise ValueError
-    return rate
-
-
-def _burst(text: str) -> int:
-    burst = int(text)
-    if not 1 <= burst <= MAX_BURST:
-        raise ValueError
-    return burst
+    return read
 
 
 def _command(text: str) -> str:
@@ -107,8 +77,12 @@ class Settings:
     config: Path = setting(_path, "the TOML file with these settings", "a path")
     state_dir: Path = setting(_path, "database and lock file; made 0700", "a path")
     runtime_dir: Path = setting(_path, "the app socket keyfob.sock; made 0700", "a path")
-    browser_port: int = setting(_port, "port of the browser door on 127.0.0.1; 0 means any free one", "0 to 65535")
-    app_port: int = setting(_port, "port of the app door on 127.0.0.1; 0 means any free one", "0 to 65535")
+    browser_port: int = setting(
+        _whole(0, MAX_PORT), "port of the browser door on 127.0.0.1; 0 means any free one", "0 to 65535"
+    )
+    app_port: int = setting(
+        _whole(0, MAX_PORT), "port of the app door on 127.0.0.1; 0 means any free one", "0 to 65535"
+    )
     database_url: str = setting(str, "SQLAlchemy URL of the SQLite database", "sqlite+aiosqlite:///path")
     key_source: str = setting(
         _one_of(*KEY_SOURCES), "where the key that seals the secrets comes from", f"one of {', '.join(KEY_SOURCES)}"
@@ -116,7 +90,7 @@ class Settings:
     key_file: Path = setting(_path, "the key file, for key_source = file; made 0600 on the first start", "a path")
     key_command: str = setting(str, "a command that prints the key, for key_source = command; no shell", "a command")
     lock_after_idle: int = setting(
-        _idle,
+        _whole(0, MAX_IDLE),
         "lock after so many minutes in which no program got a token and nobody did anything; 0: never",
         "0 to 10080",
     )
@@ -124,9 +98,11 @@ class Settings:
     ca_file: Path | None = setting(_path, "extra CA certificates (PEM) for outgoing TLS", "a path")
     http_proxy: str = setting(str, "proxy for outgoing requests; no proxy variable is read", "http://HOST:PORT")
     refreshes_per_issuer: int = setting(
-        _places, "how many refreshes may be under way at one provider; one where a lost answer ends a login", "1 to 100"
+        _whole(1, MAX_PLACES),
+        "how many refreshes may be under way at one provider; one where a lost answer ends a login",
+        "1 to 100",
     )
-    refreshes_in_all: int = setting(_places, "how many refreshes may be under way in all", "1 to 100")
+    refreshes_in_all: int = setting(_whole(1, MAX_PLACES), "how many refreshes may be under way in all", "1 to 100")
     notify_command: str = setting(
         _command, "a command that is run when an account needs a person, such as another login; no shell", "a command"
     )
@@ -134,10 +110,12 @@ class Settings:
         _one_of(*ON_OFF), "tell it on the desktop too, where there is one", f"one of {', '.join(ON_OFF)}"
     )
     audit_entries: int = setting(
-        _entries, "how many entries of the audit are kept; the oldest are pruned", "100 to 1000000"
+        _whole(LEAST_ENTRIES, MOST_ENTRIES),
+        "how many entries of the audit are kept; the oldest are pruned",
+        "100 to 1000000",
     )
-    app_rate: int = setting(_rate, "requests of one app in a second; 0: no limit", "0 to 10000")
-    app_burst: int = setting(_burst, "how many requests an app may make at once", "1 to 100000")
+    app_rate: int = setting(_whole(0, MAX_RATE), "requests of one app in a second; 0: no limit", "0 to 10000")
+    app_burst: int = setting(_whole(1, MAX_BURST), "how many requests an app may make at once", "1 to 100000")
     log: str = setting(_one_of(*LOG_LEVELS), "how much is logged", f"one of {', '.join(LOG_LEVELS)}")
     log_format: str = setting(_one_of(*LOG_FORMATS), "how log lines look", f"one of {', '.join(LOG_FORMATS)}")
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from broker.cli import terminal
 from broker.cli.approvals import describe
-from broker.cli.arguments import json_flag, lasting, name
+from broker.cli.arguments import each_word, json_flag, lasting, name, scope_flag
 from broker.cli.connect import connect
 from broker.client import quote
 from broker.core.approval import STATE_WORDS
@@ -30,14 +30,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     choice.add_argument("--once", action="store_true", help="for one token")
     choice.add_argument("--always", action="store_true", help="from now on, until you revoke it")
     choice.add_argument("--for", dest="until", metavar="30d", type=lasting, help="for so long: 1h, 30d, 2w")
-    parser.add_argument(
-        "--scope",
-        metavar="S",
-        nargs="+",
-        action="extend",
-        default=[],
-        help="these scopes, in the place of those asked for",
-    )
+    scope_flag(parser, "these scopes, in the place of those asked for")
     parser.add_argument("--proxy-only", action="store_true", help="it may use the proxy, but never sees a token")
     parser.add_argument("--name", metavar="NAME", type=name, help="of a program that wants to become an app: its name")
     parser.add_argument(
@@ -91,7 +84,7 @@ def _chosen(args: argparse.Namespace) -> dict[str, Any]:
 
 def _limits(args: argparse.Namespace) -> dict[str, Any]:
     given = {
-        "scope": [scope for text in args.scope for scope in text.split()],
+        "scope": each_word(args.scope),
         "name": args.name,
         "accounts": args.account,
         "mode": "proxy" if args.proxy_only else None,

@@ -8,7 +8,7 @@ import time
 from typing import Any
 
 from broker.cli import terminal
-from broker.cli.arguments import json_flag, lasting, name, subverbs
+from broker.cli.arguments import each_word, json_flag, lasting, name, scope_flag, subverbs
 from broker.cli.connect import connect
 from broker.cli.show import show
 from broker.client import Client, quote
@@ -56,14 +56,7 @@ def _app(parser: argparse.ArgumentParser) -> None:
 
 
 def _grant_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--scope",
-        metavar="S",
-        nargs="+",
-        action="extend",
-        default=[],
-        help="scopes it may have (default: the account's)",
-    )
+    scope_flag(parser, "scopes it may have (default: the account's)")
     parser.add_argument("--resource", metavar="R", help="the only resource it may have tokens for (RFC 8707)")
     parser.add_argument("--proxy-only", action="store_true", help="it may use the proxy, but never sees a token")
     parser.add_argument("--expires", metavar="30d", type=lasting, help="until when, from now on: 12h, 30d, 2w")
@@ -131,7 +124,7 @@ def _grant(args: argparse.Namespace) -> dict[str, Any]:
     """Return one grant as the API takes it; what the person left out stays out."""
     grant: dict[str, Any] = {"mode": "proxy" if args.proxy_only else "token"}
     if args.scope:
-        grant["scope"] = [scope for text in args.scope for scope in text.split()]
+        grant["scope"] = each_word(args.scope)
     if args.resource:
         grant["resource"] = args.resource
     if args.expires is not None:

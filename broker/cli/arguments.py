@@ -102,6 +102,16 @@ def account_name(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("account", metavar="ACCOUNT", type=name, help="name of the account (see: keyfob accounts)")
 
 
+def scope_flag(parser: argparse.ArgumentParser, text: str) -> None:
+    """Add ``--scope``, which takes several and may come several times; :func:`each_word` takes them apart."""
+    parser.add_argument("--scope", metavar="S", nargs="+", action="extend", default=[], help=text)
+
+
+def each_word(given: Iterable[str]) -> list[str]:
+    """Return the words of an option, however they were put together."""
+    return [word for text in given for word in text.split()]
+
+
 def param_flag(parser: argparse.ArgumentParser) -> None:
     """Add ``--param``, which may come several times."""
     parser.add_argument(

@@ -19,7 +19,18 @@ from typing import Any
 
 from broker.cli import device, paste, terminal, ways
 from broker.cli.accounts import identity
-from broker.cli.arguments import STDIN, auth_method_flag, end, json_flag, name, param_flag, seconds, secret_from
+from broker.cli.arguments import (
+    STDIN,
+    auth_method_flag,
+    each_word,
+    end,
+    json_flag,
+    name,
+    param_flag,
+    scope_flag,
+    seconds,
+    secret_from,
+)
 from broker.cli.browser import open_in_browser
 from broker.cli.connect import connect
 from broker.cli.providers import tell_hosts
@@ -63,7 +74,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--base-url", metavar="URL", help="the instance, for providers that are run by many")
     param_flag(parser)
-    parser.add_argument("--scope", metavar="S", nargs="+", action="extend", default=[], help=SCOPE_HELP)
+    scope_flag(parser, SCOPE_HELP)
     parser.add_argument("--only-scope", action="store_true", help="ask for nothing but --scope")
     parser.add_argument("--flow", choices=FLOWS, help=FLOW_HELP)
     parser.add_argument("--client-id", metavar="ID", help="OAuth client to use instead of the provider's own")
@@ -184,7 +195,7 @@ def _body(args: argparse.Namespace) -> dict[str, Any]:
         "base_url": args.base_url,
         "parameters": dict(args.params) or None,
         "private": args.private or None,
-        "scope": [scope for text in args.scope for scope in text.split()],
+        "scope": each_word(args.scope),
         "only_scope": args.only_scope or None,
         "resource": args.resource,
         "flow": args.flow or ways.flows(os.environ, no_browser=args.no_browser, can_paste=_can_paste(args)),
@@ -248,7 +259,7 @@ def _again(args: argparse.Namespace, login: dict[str, Any], flow: str | None) ->
     if args.provider:
         words += ["--provider", login.get("provider") or args.provider]
     if args.scope:
-        words += ["--scope", *(scope for text in args.scope for scope in text.split())]
+        words += ["--scope", *each_word(args.scope)]
     if args.only_scope:
         words += ["--only-scope"]
     if args.resource:

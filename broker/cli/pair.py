@@ -13,7 +13,7 @@ from pathlib import Path
 
 from broker import challenge
 from broker.cli import terminal
-from broker.cli.arguments import name, seconds
+from broker.cli.arguments import each_word, name, scope_flag, seconds
 from broker.cli.connect import connect
 from broker.client import Client, ClientError
 from broker.errors import Conflict, InvalidRequest, NotGranted
@@ -28,9 +28,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--account", metavar="A", type=name, action="append", default=[], help="account that it wants; repeatable"
     )
-    parser.add_argument(
-        "--scope", metavar="S", nargs="+", action="extend", default=[], help="scopes that it wants (default: all)"
-    )
+    scope_flag(parser, "scopes that it wants (default: all)")
     parser.add_argument(
         "--key-file", metavar="FILE", required=True, help="where the key goes, readable by its owner only"
     )
@@ -61,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _ask(args: argparse.Namespace, key: str) -> dict[str, str]:
     """Ask with a key, and return the answer, which is a yes."""
-    scope = [scope for text in args.scope for scope in text.split()]
+    scope = each_word(args.scope)
     grants = [{"account": account, **({"scope": scope} if scope else {})} for account in args.account]
     with connect(key) as client:
         client.request("POST", "/v1/pairing", {"name": args.name, "grants": grants})

@@ -12,7 +12,17 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from broker.cli import provider_show, terminal
-from broker.cli.arguments import auth_method_flag, json_flag, name, nearest, param_flag, secret_from, subverbs
+from broker.cli.arguments import (
+    auth_method_flag,
+    each_word,
+    json_flag,
+    name,
+    nearest,
+    param_flag,
+    scope_flag,
+    secret_from,
+    subverbs,
+)
 from broker.cli.connect import connect
 from broker.client import quote
 
@@ -58,9 +68,7 @@ def _configure_add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--client-id", metavar="ID", help="the OAuth client that was registered by hand")
     parser.add_argument("--client-secret-file", metavar="FILE|-", help="file with its secret; - is stdin")
     auth_method_flag(parser)
-    parser.add_argument(
-        "--scope", metavar="S", nargs="+", action="extend", default=[], help="scopes that logins ask for"
-    )
+    scope_flag(parser, "scopes that logins ask for")
     parser.add_argument(
         "--grants", metavar="G", nargs="+", action="extend", default=[], help="grant types that the server announces"
     )
@@ -130,8 +138,8 @@ def _body(args: argparse.Namespace) -> dict[str, Any]:
     """Return what ``POST /v1/providers`` takes; what the person left out stays out."""
     keys = ("preset", "issuer", "base_url", *ENDPOINTS, "client_id", "token_endpoint_auth_method")
     body = {"name": args.provider} | {key: getattr(args, key) for key in keys}
-    body["scope"] = [scope for text in args.scope for scope in text.split()]
-    body["grants"] = [grant for text in args.grants for grant in text.split()]
+    body["scope"] = each_word(args.scope)
+    body["grants"] = each_word(args.grants)
     body["private"] = args.private or None
     body["parameters"] = dict(args.params) or None
     if args.client_secret_file:

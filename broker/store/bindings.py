@@ -89,8 +89,17 @@ def plain(values: Mapping[str, Any]) -> dict[str, Any]:
 MACS: dict[Table, Callable[[Sealer, Row], bytes]] = {
     t.account: of_account,
     t.client: of_client,
-    t.login: of_login,
     t.provider: of_provider,
+    t.login: of_login,
+}
+
+
+# What a row is called in a message.
+CALLED: dict[Table, Callable[[Row], str]] = {
+    t.account: lambda row: f"account '{row['name']}'",
+    t.client: lambda row: f"client '{row['client_id']}'",
+    t.login: lambda _: "a login",
+    t.provider: lambda row: f"provider '{row['name']}'",
 }
 
 

@@ -8,11 +8,11 @@ from functools import partial
 from itertools import groupby
 from operator import itemgetter
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, Table, select
+from sqlalchemy.engine import RowMapping
 
 from broker.store import register
-from broker.store import tables as t
-from broker.store.bindings import living, of_account, of_client, of_login, of_provider
+from broker.store.bindings import CALLED, MACS, living
 from broker.store.shelf import Shelf
 
 
@@ -39,19 +39,12 @@ class Findings(Shelf):
 
     def _bound(self, tx: Connection) -> Iterator[str]:
         """Yield the accounts, clients, providers and living logins whose MAC does not fit."""
-        proves = self._vault.proves
-        for row in tx.execute(select(t.account).order_by(t.account.c.name)).mappings():
-            if not proves(row["binding"], partial(of_account, row=row)):
-                yield f"account '{row['name']}'"
-        for row in tx.execute(select(t.client).order_by(t.client.c.client_id)).mappings():
-            if not proves(row["binding"], partial(of_client, row=row)):
-                yield f"client '{row['client_id']}'"
-        for row in tx.execute(select(t.provider).order_by(t.provider.c.name)).mappings():
-            if not proves(row["binding"], partial(of_provider, row=row)):
-                yield f"provider '{row['name']}'"
-        for row in tx.execute(select(t.login).where(living(t.login))).mappings():
-            if not proves(row["binding"], partial(of_login, row=row)):
-                yield "a login"
+        for table in MACS:
+            rows = tx.execute(select(table).where(living(table))).mappings()
+            yield from sorted(CALLED[table](row) for row in rows if not self._is_bound(table, row))
+
+    def _is_bound(self, table: Table, row: RowMapping) -> bool:
+        return self._vault.proves(row["binding"], lambda sealer: MACS[table](sealer, row))
 
     def _listed_apps(self, tx: Connection, told: int) -> Iterator[str]:
         """Yield the apps that do not fit, and of the others the grants that nobody granted."""

@@ -13,14 +13,14 @@ from functools import partial
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import Connection, Table, bindparam, select, update
+from sqlalchemy import Connection, bindparam, select, update
 from sqlalchemy.engine import RowMapping
 
 from broker.core.account import Destination
 from broker.core.secret import Secret
 from broker.errors import Conflict, Locked, StoreUnavailable
 from broker.store import tables as t
-from broker.store.bindings import MACS, WHERE, living
+from broker.store.bindings import CALLED, MACS, WHERE, living
 from broker.store.chain import Chain
 from broker.store.engine import after_commit
 from broker.store.keys import KeySource, PassphraseKey
@@ -196,18 +196,12 @@ def _reseal(tx: Connection, owners: dict[str, _Owner], old: Sealer, new: Sealer)
 
 def _bind(tx: Connection, old: Sealer, new: Sealer) -> None:
     """Authenticate anew what decides where secrets go. What was changed before must not become right by that."""
-    called: dict[Table, Callable[[RowMapping], str]] = {
-        t.account: lambda row: f"account '{row['name']}'",
-        t.client: lambda row: f"client '{row['client_id']}'",
-        t.provider: lambda row: f"provider '{row['name']}'",
-        t.login: lambda _: "a login",
-    }
-    for table, whose in called.items():
-        (primary,), mac = table.primary_key, MACS[table]
+    for table, mac in MACS.items():
+        (primary,) = table.primary_key
         bound_anew = []
         for row in tx.execute(select(table).where(living(table))).mappings().all():
             if mac(old, row) != row["binding"]:
-                raise _stays_broken(whose(row))
+                raise _stays_broken(CALLED[table](row))
             bound_anew.append({"row": row[primary.name], "anew": mac(new, row)})
         if bound_anew:
             one = update(table).where(primary == bindparam("row"))

@@ -7,7 +7,6 @@ another, keeps that for itself, and sends it with each request as a bearer token
 
 import hashlib
 import secrets
-from dataclasses import dataclass
 
 from broker.core.secret import Secret
 from broker.errors import Unauthorized
@@ -21,18 +20,14 @@ MOST_SESSIONS = 16
 MOST_TICKETS = 16
 
 
-@dataclass(slots=True)
-class _Session:
-    used_at: float
-
-
 class Sessions:
     """Tickets and sessions, by the hash of their secret. All moments are steady seconds."""
 
     def __init__(self) -> None:
         self._tickets: dict[bytes, float] = {}
         self._entries: dict[str, tuple[Secret, float]] = {}
-        self._sessions: dict[bytes, _Session] = {}
+        # When each was last used.
+        self._sessions: dict[bytes, float] = {}
 
     def ticket(self, now: float) -> Secret:
         """Make a secret that signs one tab in, once and soon."""
@@ -71,9 +66,9 @@ class Sessions:
         if ends is None or ends <= now:
             raise _used_up()
         while len(self._sessions) >= MOST_SESSIONS:
-            del self._sessions[min(self._sessions, key=lambda held: self._sessions[held].used_at)]
+            del self._sessions[min(self._sessions, key=self._sessions.__getitem__)]
         secret = Secret(secrets.token_urlsafe(32))
-        self._sessions[_hash(secret)] = _Session(now)
+        self._sessions[_hash(secret)] = now
         return secret
 
     def check(self, session: Secret, now: float) -> None:
@@ -83,15 +78,19 @@ class Sessions:
             Unauthorized: it has ended, or is none.
         """
         held = _hash(session)
-        found = self._sessions.get(held)
-        if found is None or now - found.used_at > IDLE:
-            self._sessions.pop(held, None)
-            raise Unauthorized("This page is not signed in.", "Sign in from a terminal: keyfob ui")
-        found.used_at = now
+        used_at = self._sessions.pop(held, None)
+        if used_at is None or now - used_at > IDLE:
+            raise not_signed_in()
+        self._sessions[held] = now
 
     def sign_out(self, session: Secret) -> None:
         """End a session; no error where there is none."""
         self._sessions.pop(_hash(session), None)
+
+
+def not_signed_in() -> Unauthorized:
+    """Return what is told to whoever shows no session that is one."""
+    return Unauthorized("This page is not signed in.", "Sign in from a terminal: keyfob ui")
 
 
 def _used_up() -> Unauthorized:

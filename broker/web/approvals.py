@@ -9,7 +9,6 @@ from typing import Any, cast, get_args
 from starlette.requests import Request
 from starlette.responses import Response
 
-from broker import challenge
 from broker.core.approval import Approval, Remember, Wanted
 from broker.core.policy import App, Stranger
 from broker.errors import Conflict, InvalidRequest, UnknownApproval
@@ -18,10 +17,9 @@ from broker.usecases.approvals import Answer
 from broker.usecases.context import Context
 from broker.usecases.sessions import TICKET_LIFE
 from broker.web import peers, render
+from broker.web.api import MOST_WAIT
 from broker.web.body import Fields, Query
 
-# A waiting poll answers before proxies and clients grow impatient.
-MOST_WAIT = 60.0
 # How often a program asks how its request stands, seconds, where it does not wait for the answer (RFC 8628 3.2).
 INTERVAL = 5
 DECISIONS = ("allow", "deny")
@@ -73,7 +71,7 @@ async def ask_pairing(request: Request, ctx: Context) -> Response:
     caller = _stranger(request)
     if isinstance(caller, App):
         raise Conflict(f"This key is app '{caller.name}' already.", "What it has: GET /v1/pairing")
-    approval = await approvals.pair(ctx, caller, _address(request), name, wanted, peers.asker_of(request))
+    approval = await approvals.pair(ctx, caller, peers.address_of(request), name, wanted, peers.asker_of(request))
     return render.answer(_pairing(ctx, approval), 201)
 
 
@@ -149,12 +147,6 @@ def described(ctx: Context, shown: Approval) -> dict[str, Any]:
         "expires_at": render.timestamp(shown.expires_at),
         "approval_url": approvals.url(ctx, shown),
     }
-
-
-def _address(request: Request) -> str:
-    """Return where the program's connection leads to, as the kernel says."""
-    host, port = request.scope["server"]
-    return challenge.SOCKET if port is None else challenge.written(host, port)
 
 
 def _stranger(request: Request) -> Stranger | App:

@@ -24,26 +24,29 @@ KEEP_ALIVE = 75
 CLOSING = 2
 
 
+def configured(app: ASGIApp) -> Config:
+    """Return how every door is served: nothing that uvicorn would add by itself, and our own protocol."""
+    return Config(
+        app,
+        http=GuardedProtocol,
+        ws="none",
+        lifespan="off",
+        proxy_headers=False,
+        server_header=False,
+        date_header=False,
+        access_log=False,
+        log_config=None,
+        timeout_keep_alive=KEEP_ALIVE,
+        timeout_graceful_shutdown=CLOSING,
+        backlog=BACKLOG,
+    )
+
+
 class Door(Server):
     """One uvicorn server without its own signals, lifespan and main loop: it only listens and answers."""
 
     def __init__(self, app: ASGIApp, sock: socket.socket) -> None:
-        super().__init__(
-            Config(
-                app,
-                http=GuardedProtocol,
-                ws="none",
-                lifespan="off",
-                proxy_headers=False,
-                server_header=False,
-                date_header=False,
-                access_log=False,
-                log_config=None,
-                timeout_keep_alive=KEEP_ALIVE,
-                timeout_graceful_shutdown=CLOSING,
-                backlog=BACKLOG,
-            )
-        )
+        super().__init__(configured(app))
         self._socket = sock
 
     async def open(self) -> None:

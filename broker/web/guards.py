@@ -138,11 +138,12 @@ class AppGuard:
         scheme, _, key = given[0].decode("latin-1").partition(" ")
         if len(given) != 1 or scheme.lower() != "bearer":
             raise Unauthorized("The Authorization header is not 'Bearer kf_...'.")
-        app = await apps.identify(self.ctx, key.strip())
-        if app is None and scope["path"] in self.stranger_paths and apps.NEW_KEY.fullmatch(key.strip()):
+        key = key.strip()
+        app = await apps.identify(self.ctx, key)
+        if app is None and scope["path"] in self.stranger_paths and apps.NEW_KEY.fullmatch(key):
             if scope["method"] == "POST" and (wait := self._count_wrong_key(scope)):
                 raise TooManyRequests("Too many new keys came.", "Ask again then, with the same key.", retry_after=wait)
-            return Stranger(challenge.hash_key(key.strip()))
+            return Stranger(challenge.hash_key(key))
         if app is None:
             raise self._wrong_key(scope, "This app key is not known, was replaced, or has expired.")
         return app

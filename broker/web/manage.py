@@ -24,7 +24,7 @@ from broker.providers.model import Provider
 from broker.usecases import apps, audit, clients, health, login, providers, rediscovery
 from broker.usecases.context import Context
 from broker.usecases.providers import NewProvider
-from broker.web import keys, render
+from broker.web import keys, peers, render
 from broker.web.api import caller_of
 from broker.web.body import Fields, Query
 
@@ -245,9 +245,8 @@ async def healthz(request: Request, ctx: Context) -> Response:
 
 
 async def _prove(request: Request, ctx: Context, key_id: str, nonce: bytes, address: str) -> str:
-    # Where this very connection arrived, as the kernel says: a program at any other address gets no proof for its own.
-    host, port = request.scope["server"]
-    if port is None or address != challenge.written(host, port):
+    # A program at any other address gets no proof for its own; and at the socket the kernel is proof enough.
+    if address != peers.address_of(request) or address == challenge.SOCKET:
         raise InvalidRequest("The app port is not there.")
     try:
         return await apps.prove(ctx, key_id, nonce, address)

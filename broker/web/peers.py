@@ -11,6 +11,7 @@ from pathlib import Path
 
 from starlette.requests import Request
 
+from broker import challenge
 from broker.core.approval import Asker
 
 # proc_pid_net(5): one line a socket; IPv4 programs are in the first, those that write 127.0.0.1 in IPv6 in the second.
@@ -50,6 +51,12 @@ def asker_of(request: Request) -> Asker:
         return Asker("port", uid_of(request.scope["client"], request.scope["server"]))
     pid, uid = peer
     return Asker("socket", uid, pid, executable_of(pid))
+
+
+def address_of(request: Request) -> str:
+    """Return where this very connection arrived, as the kernel says and both sides write it."""
+    host, port = request.scope["server"]
+    return challenge.SOCKET if port is None else challenge.written(host, port)
 
 
 def is_foreign(request: Request) -> bool:

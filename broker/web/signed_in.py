@@ -12,9 +12,10 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from broker.core.secret import Secret
-from broker.errors import NotGranted, Unauthorized
+from broker.errors import NotGranted
 from broker.usecases import approvals
 from broker.usecases.context import Context
+from broker.usecases.sessions import not_signed_in
 from broker.web import pages, parts, peers, render
 from broker.web.approvals import answer_of, described
 from broker.web.body import Fields
@@ -108,7 +109,7 @@ def _check_user(request: Request) -> None:
 def _session(request: Request) -> Secret:
     scheme, _, secret = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer":
-        raise Unauthorized("This page is not signed in.", "Sign in from a terminal: keyfob ui")
+        raise not_signed_in()
     return Secret(secret.strip())
 
 

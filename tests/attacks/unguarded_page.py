@@ -11,8 +11,8 @@ OWNERS_PAGE = (
     Mutant(
         "the owner's page wants a session",
         "broker/usecases/sessions.py",
-        "        if found is None or now - found.used_at > IDLE:\n",
-        "        if found is None:\n            return\n        if now - found.used_at > IDLE:\n",
+        "        if used_at is None or now - used_at > IDLE:\n",
+        "        if used_at is None:\n            return\n        if now - used_at > IDLE:\n",
         f"{HERE}/test_owners_page.py::test_who_is_not_signed_in_neither_reads_nor_acts[an answer-a made-up session]",
     ),
     Mutant(

@@ -31,6 +31,7 @@ from broker.usecases.providers import NewProvider
 from broker.web import render
 from broker.web.asgi import app_door, browser_door
 from broker.web.body import Fields, Query
+from broker.web.doors import configured
 from broker.web.guards import AppGuard
 from broker.web.protocol import GuardedProtocol
 from tests.fuzz.canned import NOW, Answering, answer
@@ -46,20 +47,8 @@ class House:
     def __init__(self, ctx: Context, key: str, begun: str, pasted: str) -> None:
         self.ctx, self.key, self.begun, self.pasted = ctx, key, begun, pasted
         echo = AppGuard(cast("Any", _echo), ctx, None, frozenset())
-        self.doors = tuple(
-            Config(
-                cast("Any", app),
-                http=GuardedProtocol,
-                ws="none",
-                lifespan="off",
-                proxy_headers=False,
-                server_header=False,
-                date_header=False,
-                access_log=False,
-                log_config=None,
-            )
-            for app in (echo, app_door(ctx, "app", HOSTS), browser_door(ctx, HOSTS))
-        )
+        apps = (cast("Any", echo), app_door(ctx, "app", HOSTS), browser_door(ctx, HOSTS))
+        self.doors = tuple(configured(app) for app in apps)
         for door in self.doors:
             door.load()
 

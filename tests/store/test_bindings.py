@@ -87,6 +87,21 @@ async def only(store: Store) -> Account:
     return account
 
 
+async def again(store: Store, account: Account, number: str) -> Account | None:
+    """Log in once more."""
+    return await store.replace_login(
+        account,
+        client="",
+        destination=DESTINATION,
+        identity=ME,
+        asked_scope=(),
+        resource=None,
+        state=Active(NOW),
+        grant=grant(number),
+        now=NOW,
+    )
+
+
 @pytest.mark.parametrize("how", ACCOUNT_CHANGED)
 def test_a_changed_account_opens_nothing(tmp_path: Path, how: str) -> None:
     """None of its secrets is used, its client's neither; it is shown, told of once, and can be deleted."""
@@ -104,17 +119,7 @@ def test_a_changed_account_opens_nothing(tmp_path: Path, how: str) -> None:
             store.derived_token(changed, WISH),
             store.client_of(changed),
             store.rename_account(changed, "new"),
-            store.replace_login(
-                changed,
-                client="",
-                destination=DESTINATION,
-                identity=ME,
-                asked_scope=(),
-                resource=None,
-                state=Active(NOW),
-                grant=grant("2"),
-                now=NOW,
-            ),
+            again(store, changed, "2"),
         ):
             with pytest.raises(SecretChanged, match=f"account '{changed.name}' was changed outside Keyfob"):
                 await secret
@@ -168,17 +173,7 @@ def test_what_keyfob_writes_fits(tmp_path: Path) -> None:
         await store.move_times(60.0, lambda: None)
         account = await store.rename_account(await only(store), "new")
         assert account.proven
-        account = await store.replace_login(
-            account,
-            client="",
-            destination=DESTINATION,
-            identity=ME,
-            asked_scope=(),
-            resource=None,
-            state=Active(NOW),
-            grant=grant("3"),
-            now=NOW,
-        )
+        account = await again(store, account, "3")
         assert account is not None
         await store.rotate(store.key, None)
         assert reveal(await store.access_token(await only(store))) == "access-3"

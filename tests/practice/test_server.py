@@ -26,15 +26,16 @@ if TYPE_CHECKING:
 
 def test_start_and_stop_are_fast_even_with_an_idle_connection() -> None:
     """Tests can afford a provider each: up and down again in under 100 ms."""
-    with practice_in_thread():
-        pass  # what only the first start pays is not the question
-    begin = time.perf_counter()
-    with practice_in_thread() as server, httpx2.Client(trust_env=False) as http:
-        assert http.get(f"{server.url}/jwks").status_code == 200
-        started = time.perf_counter() - begin
+    starts, stops = [], []
+    for _ in range(5):  # the least counts: other work of the machine, and what only the first start pays, do not
         begin = time.perf_counter()
-    assert started < 0.1 + (0.1 if sys.gettrace() else 0)
-    assert time.perf_counter() - begin < 0.1
+        with practice_in_thread() as server, httpx2.Client(trust_env=False) as http:
+            assert http.get(f"{server.url}/jwks").status_code == 200
+            starts.append(time.perf_counter() - begin)
+            begin = time.perf_counter()
+        stops.append(time.perf_counter() - begin)
+    assert min(starts) < 0.1 + (0.1 if sys.gettrace() else 0)
+    assert min(stops) < 0.1
 
 
 def test_stop_does_not_wait_for_a_held_answer(start: Callable[..., Walk]) -> None:

@@ -119,6 +119,10 @@ class Subscription:
                 return None
         return self._queue.popleft()
 
+    def ready(self) -> Event | None:
+        """Return the next event if it is there already, or None."""
+        return self._queue.popleft() if self._queue else None
+
     @property
     def closed(self) -> bool:
         """Whether nothing more will come."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, func, or_, select
+from sqlalchemy import ColumnElement, Connection, func, or_, select
 
 from broker.store import tables as t
 from broker.store import tally, verify
@@ -19,6 +19,8 @@ from broker.store.verify import Verdict
 
 # How many entries are kept where nobody says anything.
 MOST_ENTRIES = 100_000
+# Among so many of the newest counts of an account is the one that grew last: no more apps use one at a time.
+RECENT = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,16 +142,45 @@ class Audit(Shelf):
         row = await self._db.read(lambda tx: tx.execute(query).one_or_none())
         return None if row is None else (row.at, row.detail)
 
+    async def last_uses(self, account_uuids: Sequence[str]) -> dict[str, str]:
+        """Return account uuid -> the app, or ``owner``, to which a token of it was handed out last, as recorded."""
+        a = t.audit.c
+
+        def work(tx: Connection) -> dict[str, str]:
+            found = {}
+            for uuid in account_uuids:
+                query = select(a.at, a.app).where(a.account_uuid == uuid, a.action == tally.HANDOUT)
+                # Counts grow where they stand, so that the newest row need not be the one that grew last.
+                rows = tx.execute(query.order_by(a.id.desc()).limit(RECENT)).all()
+                if rows:
+                    found[uuid] = max(rows, key=lambda row: row.at).app or ""
+            return found
+
+        return await self._db.read(work)
+
     async def audit(
-        self, *, account: str | None = None, app: str | None = None, since: float | None = None, limit: int = 100
+        self,
+        *,
+        account: str | None = None,
+        account_uuid: str | None = None,
+        app: str | None = None,
+        actions: Sequence[str] = (),
+        words: Sequence[str] = (),
+        since: float | None = None,
+        limit: int = 100,
+        skip: int = 0,
     ) -> list[AuditEntry]:
         """Return the record, newest first.
 
         Args:
             account: only of the account that has or had this name.
+            account_uuid: only of this account, whatever its name was.
             app: only of this app.
+            actions: only these; empty for all.
+            words: only what holds each of them somewhere, in capital letters or small ones.
             since: only from this time on, epoch seconds.
             limit: at most so many.
+            skip: leave out so many of the newest.
         """
         name = func.coalesce(t.account.c.name, t.audit.c.account)
         query = (
@@ -157,7 +188,14 @@ class Audit(Shelf):
             .outerjoin(t.account, t.account.c.uuid == t.audit.c.account_uuid)
             .order_by(t.audit.c.at.desc(), t.audit.c.id.desc())
             .limit(limit)
+            .offset(skip)
         )
+        for word in words:
+            query = query.where(or_(*(held.icontains(word, autoescape=True) for held in _texts(name))))
+        if actions:
+            query = query.where(t.audit.c.action.in_(actions))
+        if account_uuid is not None:
+            query = query.where(t.audit.c.account_uuid == account_uuid)
         if account is not None:
             query = query.where(or_(t.audit.c.account == account, t.account.c.name == account))
         if app is not None:
@@ -180,3 +218,9 @@ class Audit(Shelf):
             )
             for row in rows
         ]
+
+
+def _texts(name: ColumnElement[str]) -> tuple[ColumnElement[str], ...]:
+    """Return what of an entry is searched."""
+    a = t.audit.c
+    return (a.action, a.detail, func.coalesce(name, ""), func.coalesce(a.app, ""))

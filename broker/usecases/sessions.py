@@ -83,6 +83,11 @@ class Sessions:
             raise not_signed_in()
         self._sessions[held] = now
 
+    def lasts(self, session: Secret, now: float) -> bool:
+        """Whether a session is still one; that is no use of it."""
+        used_at = self._sessions.get(_hash(session))
+        return used_at is not None and now - used_at <= IDLE
+
     def sign_out(self, session: Secret) -> None:
         """End a session; no error where there is none."""
         self._sessions.pop(_hash(session), None)

@@ -20,6 +20,9 @@ from broker.usecases import apps, audit, locking
 from broker.usecases.context import Context
 from broker.web import api, approvals, callback, keys, manage, pages, record, render, signed_in
 from broker.web.guards import AccessLog, AppGuard, BrowserGuard
+from broker.web.parts import approvals as part_approvals
+from broker.web.parts import overview
+from broker.web.signed_in import act, part
 
 log = logging.getLogger(__name__)
 
@@ -80,24 +83,37 @@ APP_ROUTES: tuple[tuple[str, str, Handler, Who], ...] = (
     ("POST",   "/v1/key/rotate",                        keys.rotate,            "owner"),
 )
 BROWSER_ROUTES: tuple[tuple[str, str, Handler, Kind], ...] = (
-    ("GET",    "/login/{id}",              callback.start,           "page"),
-    ("GET",    "/callback/{provider}",     callback.callback,        "page"),
-    ("GET",    "/ui/logins/{id}",          callback.result,          "page"),
-    ("GET",    "/ui/static/{name}",        callback.static,          "page"),
-    ("GET",    "/ui/enter/{id}",           signed_in.enter,          "page"),
-    ("POST",   "/ui/session",              signed_in.sign_in,        "data"),
-    ("DELETE", "/ui/session",              signed_in.sign_out,       "data"),
-    ("GET",    "/ui/parts/approvals",      signed_in.approvals_part, "data"),
-    ("GET",    "/ui/parts/approvals/{id}", signed_in.approval_part,  "data"),
-    ("GET",    "/ui/approvals/{id}",       signed_in.approval_page,  "page"),
-    ("POST",   "/ui/approvals/{id}",       signed_in.answer_approval, "data"),
-    ("GET",    "/ui/",                     callback.home,            "page"),
-    ("GET",    "/ui",                      callback.home,            "page"),
-    ("GET",    "/",                        callback.home,            "page"),
+    ("GET",    "/login/{id}",                        callback.start,                  "page"),
+    ("GET",    "/callback/{provider}",               callback.callback,               "page"),
+    ("GET",    "/ui/logins/{id}",                    callback.result,                 "page"),
+    ("GET",    "/ui/static/{name}",                  callback.static,                 "page"),
+    ("GET",    "/ui/enter/{id}",                     signed_in.enter,                 "page"),
+    ("POST",   "/ui/session",                        signed_in.sign_in,               "data"),
+    ("DELETE", "/ui/session",                        signed_in.sign_out,              "data"),
+    ("GET",    "/ui/events",                         signed_in.news,                  "data"),
+    ("GET",    "/ui/",                               callback.home,                   "page"),
+    ("GET",    "/ui",                                callback.home,                   "page"),
+    ("GET",    "/",                                  callback.home,                   "page"),
+    ("GET",    "/ui/approvals/{id}",                 signed_in.approval,              "page"),
+    ("GET",    "/ui/parts/overview",                 part(overview.show),             "data"),
+    ("GET",    "/ui/parts/approvals/{id}",           part(part_approvals.show),       "data"),
+    ("POST",   "/ui/v1/approvals/{id}",              act(approvals.answer_approval),  "data"),
+    ("POST",   "/ui/v1/accounts/{account}/refresh",  act(api.refresh_account),        "data"),
+    ("DELETE", "/ui/v1/accounts/{account}",          act(api.delete_account),         "data"),
+    ("POST",   "/ui/v1/logins",                      act(api.start_login),            "data"),
+    ("POST",   "/ui/v1/logins/{id}/finish",          act(api.finish_login),           "data"),
+    ("DELETE", "/ui/v1/logins/{id}",                 act(api.cancel_login),           "data"),
+    ("POST",   "/ui/v1/apps",                        act(manage.add_app),             "data"),
+    ("DELETE", "/ui/v1/apps/{app}",                  act(manage.delete_app),          "data"),
+    ("POST",   "/ui/v1/apps/{app}/rotate",           act(manage.rotate_app),          "data"),
+    ("PUT",    "/ui/v1/apps/{app}/grants/{account}", act(manage.put_grant),           "data"),
+    ("DELETE", "/ui/v1/apps/{app}/grants/{account}", act(manage.delete_grant),        "data"),
+    ("POST",   "/ui/v1/lock",                        act(keys.lock),                  "data"),
+    ("POST",   "/ui/v1/unlock",                      act(keys.unlock),                "data"),
 )
 # fmt: on
 # They do not count as use or as work that a lock would wait for.
-KEY_PATHS = ("/v1/lock", "/v1/unlock")
+KEY_PATHS = ("/v1/lock", "/v1/unlock", "/ui/v1/lock", "/ui/v1/unlock")
 OPEN_PATHS = frozenset(path for _, path, _, who in APP_ROUTES if who == "anyone")
 WRITTEN = tuple({path.partition("{")[0] for method, path, _, _ in BROWSER_ROUTES if method != "GET"})
 STRANGER_PATHS = frozenset(path for _, path, _, who in APP_ROUTES if who == "stranger")
@@ -133,9 +149,7 @@ def _app_endpoint(ctx: Context, path: str, handler: Handler, who: Who) -> Endpoi
     async def endpoint(request: Request) -> Response:
         request.scope["state"]["route"] = path
         try:
-            # Names come back in messages, which end in somebody's terminal. No name of anything holds the mark "?".
-            for name, value in request.path_params.items():
-                request.path_params[name] = "".join(c if c.isprintable() else "?" for c in value)
+            _clean_names(request)
             _check_may(request, who)
             locking.watch(ctx)
             if request.method == "GET" or path in KEY_PATHS:
@@ -156,6 +170,15 @@ def _app_endpoint(ctx: Context, path: str, handler: Handler, who: Who) -> Endpoi
             return render.problem(BROKEN)
 
     return endpoint
+
+
+def _clean_names(request: Request) -> None:
+    """Put marks for what cannot be printed: names come back in messages, which end in somebody's terminal.
+
+    No name of anything holds the mark "?".
+    """
+    for name, value in request.path_params.items():
+        request.path_params[name] = "".join(c if c.isprintable() else "?" for c in value)
 
 
 def _check_may(request: Request, who: Who) -> None:
@@ -188,7 +211,9 @@ def _page_endpoint(ctx: Context, path: str, handler: Handler, kind: Kind) -> End
     async def endpoint(request: Request) -> Response:
         request.scope["state"]["route"] = path
         try:
-            if request.method == "GET":
+            _clean_names(request)
+            locking.watch(ctx)
+            if request.method == "GET" or path in KEY_PATHS:
                 return await handler(request, ctx)
             with locking.working(ctx):
                 return await handler(request, ctx)

@@ -25,7 +25,7 @@ log = logging.getLogger("broker.access")
 BROWSER_HEADERS = (b"origin", b"referer", b"cookie", b"sec-fetch-site", b"sec-fetch-mode", b"sec-fetch-dest")
 MOST_QUERY = 16 * 1024
 # What a page's script may do beside reading.
-WRITES = ("POST", "DELETE")
+WRITES = ("POST", "PUT", "PATCH", "DELETE")
 
 
 def headers_of(scope: Scope) -> dict[bytes, list[bytes]]:

@@ -3,33 +3,28 @@
 Put behind the app doors by ``asgi``.
 """
 
-import json
 import os
 import platform
 import re
-from collections.abc import AsyncIterator
 from importlib import resources
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
 from broker import __version__, challenge
 from broker.core.policy import App, AppGrant
 from broker.errors import InvalidRequest, KeyfobError, NotGranted, Unauthorized
-from broker.events import Event, Subscription
 from broker.providers import catalog
 from broker.providers.discovery import ENDPOINTS
 from broker.providers.model import Provider
 from broker.usecases import apps, audit, clients, health, login, providers, rediscovery
 from broker.usecases.context import Context
 from broker.usecases.providers import NewProvider
-from broker.web import keys, peers, render
+from broker.web import keys, peers, render, stream
 from broker.web.api import caller_of
 from broker.web.body import Fields, Query
 
-# A stream that says nothing for longer is cut by some clients.
-HEARTBEAT = 15.0
 # Of a question for a proof, in hexadecimal.
 KEY_ID = re.compile(f"[0-9a-f]{{{challenge.KEY_ID_DIGITS}}}")
 NONCE = re.compile(f"[0-9a-f]{{{2 * challenge.NONCE_BYTES}}}")
@@ -185,29 +180,7 @@ async def delete_grant(request: Request, ctx: Context) -> Response:
 async def stream_events(request: Request, ctx: Context) -> Response:
     """``GET /v1/events``: server-sent events, from now on."""
     Query(request)
-
-    async def lines() -> AsyncIterator[str]:
-        with ctx.events.listen() as listener:
-            yield ": listening\n\n"
-            while not listener.closed:
-                yield await _next_line(listener)
-
-    headers = {**render.ANSWER_HEADERS, "x-accel-buffering": "no"}
-    return StreamingResponse(lines(), headers=headers, media_type="text/event-stream")
-
-
-async def _next_line(listener: Subscription) -> str:
-    event = await listener.next(HEARTBEAT)
-    if event is None:
-        return ": still here\n\n"
-    if listener.missed:
-        missed, listener.missed = listener.missed, 0
-        return f"event: missed\ndata: {json.dumps({'count': missed})}\n\n" + _as_line(event)
-    return _as_line(event)
-
-
-def _as_line(event: Event) -> str:
-    return f"event: {event.kind}\ndata: {json.dumps(render.event(event), ensure_ascii=False)}\n\n"
+    return stream.answer(stream.told(ctx))
 
 
 async def show_status(request: Request, ctx: Context) -> Response:

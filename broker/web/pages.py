@@ -6,28 +6,24 @@ one is escaped, cleaned and cut in the template, whatever the caller did to it b
 
 import base64
 import hashlib
-import shlex
-import unicodedata
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
+from functools import partial
 from pathlib import Path
 from typing import ClassVar, Final, Protocol
+from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.responses import HTMLResponse, Response
 
 from broker.core.login import LOGIN_LIFETIME
 from broker.errors import KeyfobError, LoginFailed
+from broker.web import text
+from broker.web.render import timestamp
 
 _ROOM = Path(__file__).parent / "ui"
 
-# security.md R51: more than this of a foreign text helps nobody.
-TEXT_SHOWN: Final = 512
 # Enough for the longest list that a provider of ours grants; a hostile one must not make a page of megabytes.
 SCOPES_SHOWN: Final = 60
-# Vietnamese and Hebrew need two or three marks on a letter; a tower of them paints over the lines above.
-_MARKS_IN_A_ROW: Final = 3
 
 _POLICY = (
     "default-src 'none'; style-src 'self'; img-src 'self' data:; "
@@ -138,6 +134,20 @@ class HomePage:
 
 
 @dataclass(frozen=True, slots=True)
+class ShellPage:
+    """Any page that is the owner's: it shows nothing before it is signed in, and then the part that its address names.
+
+    Attributes:
+        code: of the request that it is about, or empty.
+        status: the HTTP status.
+    """
+
+    template: ClassVar[str] = "shell.html.j2"
+    code: str = ""
+    status: int = 200
+
+
+@dataclass(frozen=True, slots=True)
 class DevicePage:
     """``/login/{id}`` of a device login: nothing is opened and nothing redirects, the person goes on by hand.
 
@@ -167,7 +177,7 @@ class Rendered(Protocol):
         """The HTTP status."""
 
 
-Page = SuccessPage | FailurePage | RefusalPage | HomePage | DevicePage
+Page = SuccessPage | FailurePage | RefusalPage | HomePage | ShellPage | DevicePage
 
 _MINUTES = f"{LOGIN_LIFETIME / 60:.0f} minutes"
 _LOGIN_AGAIN = "keyfob login ACCOUNT --provider NAME"
@@ -254,53 +264,6 @@ def page_of(error: KeyfobError) -> FailurePage | RefusalPage:
     return RefusalPage(error.title, error.detail, error.hint, verdict="Not done", status=error.status)
 
 
-# --- foreign text -----------------------------------------------------------------------------------------------------
-
-
-def clean(text: str) -> str:
-    """One line of text that cannot act: no control, direction or invisible characters, at most 512 characters."""
-    return _cut(_visible(text))
-
-
-def provider_words(text: str) -> str:
-    """A provider's ``error`` and ``error_description``: NQSCHAR only (RFC 6749 appendix A), at most 512 characters."""
-    return _cut(_nqschar(character) for character in _visible(text))
-
-
-def word(text: str) -> str:
-    """One word of a command line that is shown for pasting: quoted wherever a shell would make more of it."""
-    return shlex.quote(clean(text))
-
-
-def _visible(text: str) -> Iterator[str]:
-    marks = 0
-    last = " "
-    for character in text:
-        category = unicodedata.category(character)
-        if character.isspace() or category in {"Zl", "Zp"}:
-            shown = " "
-        elif category in {"Cc", "Cf", "Cs", "Co"}:  # control, format (bidi, zero width), lone surrogate, private use
-            continue
-        else:
-            shown = character
-        marks = marks + 1 if category in {"Mn", "Me"} else 0
-        if marks > _MARKS_IN_A_ROW or (shown == " " and last == " "):
-            continue
-        last = shown
-        yield shown
-
-
-def _nqschar(character: str) -> str:
-    if character == '"':  # the commonest stray in the field, and readable
-        return "'"
-    return character if " " <= character <= "~" and character != "\\" else "?"
-
-
-def _cut(characters: Iterable[str]) -> str:
-    kept = "".join(islice(characters, TEXT_SHOWN + 1)).rstrip()
-    return kept if len(kept) <= TEXT_SHOWN else kept[: TEXT_SHOWN - 1].rstrip() + "…"
-
-
 # --- the files that the pages load ------------------------------------------------------------------------------------
 
 
@@ -330,9 +293,9 @@ def _asset(filename: str, media_type: str) -> _Asset:
 
 _CSS = _asset("keyfob.css", "text/css")
 _MARK = _asset("keyfob-mark.svg", "image/svg+xml")
-_ANSWERS = _asset("answers.css", "text/css")
+_DESK = _asset("desk.css", "text/css")
 _JS = _asset("keyfob.js", "text/javascript")
-_ASSETS = {asset.name: asset for asset in (_CSS, _ANSWERS, _MARK, _JS)}
+_ASSETS = {asset.name: asset for asset in (_CSS, _DESK, _MARK, _JS)}
 
 
 def static(name: str) -> Response:
@@ -356,8 +319,15 @@ _TEMPLATES = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_TEMPLATES.filters |= {"clean": clean, "provider_words": provider_words, "word": word}
-_TEMPLATES.globals |= {"css": _CSS, "mark": _MARK, "answers": _ANSWERS, "js": _JS, "SCOPES_SHOWN": SCOPES_SHOWN}
+_TEMPLATES.filters |= {
+    "clean": text.clean,
+    "provider_words": text.provider_words,
+    "word": text.word,
+    "iso": timestamp,
+    "utc": text.utc,
+    "slug": partial(quote, safe=""),
+}
+_TEMPLATES.globals |= {"css": _CSS, "mark": _MARK, "desk": _DESK, "js": _JS, "SCOPES_SHOWN": SCOPES_SHOWN}
 
 
 def render(page: Rendered) -> HTMLResponse:

@@ -1,24 +1,23 @@
-"""The browser door's handlers for the owner: sign in, see what waits, answer it.
+"""The browser door's handlers for the owner: sign in and out, the page around every part, the news, and the API.
 
-Put behind the browser door by ``asgi``. Each wants the session's secret in the Authorization header, which no browser
-sends by itself, and a browser of the daemon's own user.
+Put behind the browser door by ``asgi``. Each part and each act wants the session's secret in the Authorization header,
+which no browser sends by itself, and a browser of the daemon's own user.
 """
 
-import os
-import pwd
-from datetime import UTC, datetime
+from collections.abc import Awaitable, Callable
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from broker.core.policy import Owner
 from broker.core.secret import Secret
 from broker.errors import NotGranted
-from broker.usecases import approvals
 from broker.usecases.context import Context
 from broker.usecases.sessions import not_signed_in
-from broker.web import pages, parts, peers, render
-from broker.web.approvals import answer_of, described
+from broker.web import pages, peers, render, stream
 from broker.web.body import Fields
+
+Handler = Callable[[Request, Context], Awaitable[Response]]
 
 
 async def enter(request: Request, ctx: Context) -> Response:
@@ -38,65 +37,77 @@ async def sign_in(request: Request, ctx: Context) -> Response:
     body = await Fields.read(request)
     ticket = body.secret("ticket") or Secret("")
     body.end()
-    return _answer({"session": ctx.sessions.sign_in(ticket, ctx.steady()).reveal()}, 201)
+    return _guarded(render.answer({"session": ctx.sessions.sign_in(ticket, ctx.steady()).reveal()}, 201))
 
 
 async def sign_out(request: Request, ctx: Context) -> Response:
     """``DELETE /ui/session``."""
-    ctx.sessions.sign_out(_session(request))
+    ctx.sessions.sign_out(session_of(request))
     return Response(status_code=204, headers=render.ANSWER_HEADERS)
 
 
-async def approval_page(request: Request, ctx: Context) -> Response:
-    """``GET /ui/approvals/{id}``: the same for everybody, whether there is such a request or not."""
+async def shell(request: Request, ctx: Context) -> Response:
+    """Any page but the first: the same for everybody, whether there is what its address names or not."""
+    del request, ctx
+    return pages.render(pages.ShellPage())
+
+
+async def approval(request: Request, ctx: Context) -> Response:
+    """``GET /ui/approvals/{id}``: the same, with the command that answers the request where nobody is signed in."""
     del ctx
-    code = request.path_params["id"]
-    return pages.render(parts.ShellPage(f"/ui/parts/approvals/{code}", code))
+    return pages.render(pages.ShellPage(request.path_params["id"]))
 
 
-async def approvals_part(request: Request, ctx: Context) -> Response:
-    """``GET /ui/parts/approvals``."""
-    _check(request, ctx)
-    found = await approvals.listed(ctx)
-    waiting = tuple(one for one in found if one.state == "pending")
-    return pages.render(parts.ApprovalsPart(waiting, tuple(one for one in found if one.state != "pending")))
+async def news(request: Request, ctx: Context) -> Response:
+    """``GET /ui/events``: server-sent events for the page, until it is signed out."""
+    check(request, ctx)
+    session = session_of(request)
+    return _guarded(stream.answer(stream.changed(ctx, lambda: ctx.sessions.lasts(session, ctx.steady()))))
 
 
-async def approval_part(request: Request, ctx: Context) -> Response:
-    """``GET /ui/parts/approvals/{id}``."""
-    _check(request, ctx)
-    shown = await approvals.shown(ctx, request.path_params["id"])
-    known = {account.name: account for account in await ctx.store.accounts()}
-    asked = f"{datetime.fromtimestamp(shown.last_asked_at, UTC):%Y-%m-%d %H:%M} UTC"
-    asked += (
-        f", {shown.count} times since {datetime.fromtimestamp(shown.asked_at, UTC):%H:%M}" if shown.count > 1 else ""
-    )
-    part = parts.ApprovalPart(
-        approval=shown,
-        user=_user(shown.asker.uid if shown.asker is not None else None),
-        asked=asked,
-        accounts=tuple((one, known.get(one.account)) for one in shown.wanted),
-        names=tuple(sorted(known)),
-    )
-    return pages.render(part)
+def part(handler: Handler) -> Handler:
+    """Return a handler that draws a part, for the owner alone."""
+
+    async def checked(request: Request, ctx: Context) -> Response:
+        check(request, ctx)
+        return await handler(request, ctx)
+
+    return checked
 
 
-async def answer_approval(request: Request, ctx: Context) -> Response:
-    """``POST /ui/approvals/{id}``: the same as at the app door."""
-    _check(request, ctx)
-    said = answer_of(await Fields.read(request))
-    return _answer(described(ctx, await approvals.answer(ctx, request.path_params["id"], said)))
+def act(handler: Handler) -> Handler:
+    """Return a handler of the API's for the owner's page: what is done there is the same, and so is the answer."""
+
+    async def checked(request: Request, ctx: Context) -> Response:
+        check(request, ctx)
+        ctx.latch.used_at = ctx.steady()
+        request.scope["state"]["caller"] = Owner()
+        return _guarded(await handler(request, ctx))
+
+    return checked
 
 
-def _answer(body: dict[str, object], status: int = 200) -> Response:
-    response = render.answer(body, status)
-    response.headers.update(pages.HEADERS)
-    return response
+def check(request: Request, ctx: Context) -> None:
+    """Let the owner pass, and nobody else.
 
-
-def _check(request: Request, ctx: Context) -> None:
+    Raises:
+        Unauthorized: there is no session.
+        NotGranted: the browser is another user's.
+    """
     _check_user(request)
-    ctx.sessions.check(_session(request), ctx.steady())
+    ctx.sessions.check(session_of(request), ctx.steady())
+
+
+def session_of(request: Request) -> Secret:
+    """Return the session's secret.
+
+    Raises:
+        Unauthorized: there is none.
+    """
+    scheme, _, secret = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer":
+        raise not_signed_in()
+    return Secret(secret.strip())
 
 
 def _check_user(request: Request) -> None:
@@ -106,19 +117,6 @@ def _check_user(request: Request) -> None:
         )
 
 
-def _session(request: Request) -> Secret:
-    scheme, _, secret = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() != "bearer":
-        raise not_signed_in()
-    return Secret(secret.strip())
-
-
-def _user(uid: int | None) -> str:
-    if uid is None:
-        return "The kernel does not say"
-    try:
-        name = pwd.getpwuid(uid).pw_name
-    except KeyError:
-        name = ""
-    whose = "you" if uid == os.getuid() else "another user"
-    return f"{name or 'no name'} ({uid}, {whose})"
+def _guarded(response: Response) -> Response:
+    response.headers.update(pages.HEADERS)
+    return response

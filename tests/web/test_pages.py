@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from broker.errors import KeyfobError, LoginFailed, UnknownLogin
-from broker.web import pages
+from broker.web import pages, text
 from broker.web.pages import FailurePage, HomePage, Page, RefusalPage, SuccessPage, render
 
 REPOSITORY = Path(__file__).parents[2]
@@ -247,7 +247,7 @@ def test_hostile_text_cannot_hide_reorder_or_flood(text: str) -> None:
         seen = Seen(page)
         assert not _unseen(seen.html.replace("\n", ""))
         assert re.search("\u0301{4}", seen.html) is None
-        assert len(seen.text) < 8 * pages.TEXT_SHOWN + 1000
+        assert len(seen.text) < 8 * text.TEXT_SHOWN + 1000
 
 
 def test_a_hostile_account_name_cannot_make_a_harmful_command() -> None:
@@ -260,11 +260,11 @@ def test_a_hostile_account_name_cannot_make_a_harmful_command() -> None:
 @pytest.mark.parametrize("start", range(0, sys.maxunicode, 0x8000))
 def test_clean_text_is_short_visible_and_stays_itself(start: int) -> None:
     """Text of every kind of character becomes short, visible and sendable, and cleaning it again changes nothing."""
-    cleaned = pages.clean("".join(map(chr, range(start, start + 0x8000, 17))))
+    cleaned = text.clean("".join(map(chr, range(start, start + 0x8000, 17))))
 
-    assert len(cleaned) <= pages.TEXT_SHOWN
+    assert len(cleaned) <= text.TEXT_SHOWN
     assert not _unseen(cleaned)
-    assert pages.clean(cleaned.encode().decode()) == cleaned
+    assert text.clean(cleaned.encode().decode()) == cleaned
 
 
 def test_honest_text_is_not_changed_until_it_is_too_long() -> None:
@@ -277,13 +277,13 @@ def test_honest_text_is_not_changed_until_it_is_too_long() -> None:
         "O’Brien & Söhne <x@y.example>",
         "x" * 512,
     ):
-        assert pages.clean(name) == name
-    assert pages.clean("x" * 513) == "x" * 511 + "…"
+        assert text.clean(name) == name
+    assert text.clean("x" * 513) == "x" * 511 + "…"
 
 
 def test_provider_words_are_of_the_charset_that_the_rfc_allows() -> None:
     """An error text is limited to NQSCHAR: other characters are replaced, so that they cannot pose as ours."""
-    assert pages.provider_words('bad "code" \\ \u202eсекрет\n next') == "bad 'code' ? ?????? next"
+    assert text.provider_words('bad "code" \\ \u202eсекрет\n next') == "bad 'code' ? ?????? next"
 
 
 # --- how the pages are served -----------------------------------------------------------------------------------------

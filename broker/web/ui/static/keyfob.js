@@ -1,34 +1,46 @@
-/* Signs this browser in, shows what waits for the owner, and sends the answer.
+/* Signs this browser in, shows the part that the address names, keeps it true, and sends what its forms say.
    The sign-in is a secret of this page's own origin, port included, sent by this script only: never a cookie, which
-   would reach every port of 127.0.0.1 (RFC 6265 8.5). */
+   would reach every port of 127.0.0.1 (RFC 6265 8.5). Nothing here builds HTML: that comes escaped from Keyfob. */
 "use strict";
 
 const KEPT = "keyfob-session";
 // A page that has just come up under the pointer must not take the click that was meant for another.
 const SETTLE = 700;
-const AGAIN = 4000;
-const DONE = { allowed: "allowed", once: "allowed once", denied: "not allowed", never: "never allowed" };
+// The least time between two looks at what is new, and the waits before asking again where nobody answers.
+const BREATH = 1000, AGAIN = [1000, 2000, 5000, 10000];
+const OURS = /^\/ui\/($|accounts\/|add|apps|approvals\/|activity$|settings$|progress\/)/;
+// The first word of an address -> the place in the navigation; all others are with the accounts.
+const SECTIONS = { apps: "/ui/apps", approvals: "/ui/apps", activity: "/ui/activity", settings: "/ui/settings" };
+const GONE = "Keyfob does not answer. Is it running? In a terminal: keyfob status";
 
-const place = document.querySelector("[data-part]");
-const status = document.querySelector("[role=status]");
+const root = document.documentElement;
+const signedIn = () => Boolean(localStorage.getItem(KEPT));
+let main, status, shown = "", looked = 0, waits = 0;
 
-function say(text) {
+// Before anything is drawn: who is signed in does not see how one signs in.
+if (signedIn() || location.hash.startsWith("#s=")) root.dataset.signed = "";
+
+function say(text, bad = false) {
   status.textContent = text;
   status.hidden = !text;
+  status.classList.toggle("bad", bad);
 }
 
-async function ask(method, path, body) {
+async function ask(method, path, body, more = {}) {
   const headers = { Authorization: `Bearer ${localStorage.getItem(KEPT) || ""}` };
   if (body !== undefined) headers["Content-Type"] = "application/json";
   const answer = await fetch(path, {
     method, headers, body: body === undefined ? undefined : JSON.stringify(body),
-    cache: "no-store", credentials: "omit", redirect: "error", referrerPolicy: "no-referrer",
+    cache: "no-store", credentials: "omit", redirect: "error", referrerPolicy: "no-referrer", ...more,
   });
-  if (answer.status === 401) localStorage.removeItem(KEPT);
+  if (answer.status === 401) {
+    localStorage.removeItem(KEPT);
+    delete root.dataset.signed;
+  }
   return answer;
 }
 
-async function said(answer) {
+async function told(answer) {
   try {
     return (await answer.json()).detail;
   } catch {
@@ -42,50 +54,331 @@ async function signIn() {
   history.replaceState(null, "", location.pathname);
   const answer = await ask("POST", "/ui/session", { ticket });
   if (answer.ok) localStorage.setItem(KEPT, (await answer.json()).session);
-  else say(await said(answer));
+  else say(await told(answer), true);
 }
 
-let shown = "";
+/* --- times and bars: relative, the exact time on hover -------------------------------------------------------------- */
 
-async function load() {
-  if (!localStorage.getItem(KEPT)) return;
-  const answer = await ask("GET", place.dataset.part);
+const UNITS = [["year", 31536000], ["month", 2592000], ["day", 86400], ["hour", 3600], ["minute", 60], ["second", 1]];
+const RELATIVE = new Intl.RelativeTimeFormat("en", { numeric: "always", style: "short" });
+const EXACT = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
+
+function relative(moment) {
+  const seconds = (moment - Date.now()) / 1000, size = Math.abs(seconds);
+  if (size < 5) return "now";
+  const [unit, length] = UNITS.find(([, least]) => size >= least);
+  return RELATIVE.format(Math.trunc(seconds / length), unit);
+}
+
+function tell(within) {
+  for (const time of within.querySelectorAll("time")) {
+    const moment = Date.parse(time.dateTime);
+    const text = time.dataset.exact === undefined ? relative(moment) : EXACT.format(moment);
+    if (time.textContent !== text) time.textContent = text;
+    time.title = EXACT.format(moment);
+  }
+  for (const bar of within.querySelectorAll(".life")) {
+    const from = Number(bar.dataset.from), to = Number(bar.dataset.to);
+    const past = Math.min(Math.max((Date.now() / 1000 - from) / Math.max(to - from, 1), 0), 1) * 100;
+    bar.querySelector(".past").setAttribute("width", past.toFixed(2));
+  }
+}
+
+/* --- without flicker: what has not changed stays the same node, with its focus and what was typed into it ------------ */
+
+const keyOf = (node) => node.id || node.dataset?.key || "";
+// What the person or this script set, and the server does not know of.
+const KEPT_ATTRIBUTES = { DETAILS: ["open"], DIALOG: ["open"], BUTTON: ["disabled"], INPUT: ["disabled"] };
+
+function morph(old, next) {
+  if (old.nodeType !== next.nodeType || old.nodeName !== next.nodeName || keyOf(old) !== keyOf(next)) {
+    old.replaceWith(next);
+    return;
+  }
+  if (old.nodeType !== Node.ELEMENT_NODE) {
+    if (old.data !== next.data) old.data = next.data;
+    return;
+  }
+  const kept = KEPT_ATTRIBUTES[old.nodeName] || [];
+  for (const { name } of [...old.attributes]) {
+    if (!next.hasAttribute(name) && !kept.includes(name)) old.removeAttribute(name);
+  }
+  for (const { name, value } of next.attributes) {
+    if (old.getAttribute(name) !== value && !kept.includes(name)) old.setAttribute(name, value);
+  }
+  morphChildren(old, next);
+}
+
+function morphChildren(old, next) {
+  const keyed = new Map([...old.childNodes].filter(keyOf).map((node) => [keyOf(node), node]));
+  let at = old.firstChild;
+  for (const child of [...next.childNodes]) {
+    const key = keyOf(child), same = key ? keyed.get(key) : at;
+    if (!same || (!key && at && keyOf(at))) {
+      old.insertBefore(child, at);
+      continue;
+    }
+    if (same === at) at = at.nextSibling;
+    else old.insertBefore(same, at);
+    morph(same, child);
+  }
+  while (at) {
+    const after = at.nextSibling;
+    at.remove();
+    at = after;
+  }
+}
+
+/* --- the part that the address names --------------------------------------------------------------------------------- */
+
+function partOf(address) {
+  const url = new URL(address, location.origin);
+  return `/ui/parts/${url.pathname.replace(/^\/(ui\/?)?/, "") || "overview"}${url.search}`;
+}
+
+async function load(fresh) {
+  if (!signedIn()) return;
+  const path = partOf(location.href);
+  looked = Date.now();
+  const answer = await ask("GET", path);
   if (answer.status === 401) return location.reload();
-  if (!answer.ok) return say(await said(answer));
+  if (path !== partOf(location.href)) return; // the person has gone on meanwhile
+  if (!answer.ok) return say(await told(answer), true);
   const html = await answer.text();
-  if (html === shown || place.contains(document.activeElement?.closest("form"))) return;
+  if (html === shown && !fresh) return tell(main);
   shown = html;
-  place.innerHTML = html; // from this origin, and escaped there; the policy lets nothing in it run
-  place.closest(".tag").className = `tag ${place.firstElementChild.dataset.tone}`;
-  for (const button of place.querySelectorAll("button")) {
+  const drawn = document.createElement("template");
+  drawn.innerHTML = html; // from this origin, and escaped there; the policy lets nothing in it run
+  if (fresh) main.replaceChildren(drawn.content);
+  else morphChildren(main, drawn.content);
+  tell(main);
+  dressed(fresh);
+}
+
+function dressed(fresh) {
+  const page = main.firstElementChild, { title, waiting } = page.dataset;
+  if (title) document.title = `${title} · Keyfob`;
+  const badge = document.querySelector(".badge");
+  if (waiting !== undefined) {
+    badge.hidden = waiting === "0";
+    badge.textContent = waiting;
+  }
+  const here = SECTIONS[location.pathname.split("/")[2]] || "/ui/";
+  for (const link of document.querySelectorAll("header nav a")) {
+    if (link.getAttribute("href") === here) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
+  }
+  if (!fresh) return;
+  for (const button of main.querySelectorAll("[data-arm] button")) {
     button.disabled = true;
     setTimeout(() => { button.disabled = false; }, SETTLE);
   }
+  const asked = location.hash && document.getElementById(location.hash.slice(1));
+  if (asked) asked.scrollIntoView();
+  else if (fresh === "gone to") {
+    scrollTo(0, 0);
+    main.querySelector("h1")?.focus({ preventScroll: true });
+  }
 }
 
-place.addEventListener("submit", async (event) => {
+async function go(address, replace = false) {
+  const url = new URL(address, location.origin);
+  if (url.origin !== location.origin || !OURS.test(url.pathname)) return location.assign(url);
+  history[replace ? "replaceState" : "pushState"](null, "", url);
+  say("");
+  await load("gone to");
+}
+
+/* --- forms ------------------------------------------------------------------------------------------------------------ */
+
+function read(form, button) {
+  const body = {};
+  for (const field of form.elements) {
+    if (!field.name || field.disabled || field.nodeName === "BUTTON") continue;
+    if (["checkbox", "radio"].includes(field.type) && !field.checked) continue;
+    const kind = field.dataset.kind, raw = field.type === "password" ? field.value : field.value.trim();
+    if (raw === "") continue;
+    let value = raw;
+    if (kind === "flag") value = true;
+    else if (kind === "words") value = raw.split(/[\s,]+/);
+    else if (kind === "from-now") value = Math.floor(Date.now() / 1000) + Number(raw);
+    else if (kind === "list") value = [...(body[field.name] || []), raw];
+    const [name, member] = field.name.split(".");
+    if (member) (body[name] ||= {})[member] = value;
+    else body[name] = value;
+  }
+  if (button?.name) body[button.name] = button.value;
+  for (const pair of (button?.dataset.also || "").split(" ").filter(Boolean)) {
+    const [name, value] = pair.split("=");
+    body[name] = value;
+  }
+  for (const name of (button?.dataset.drop || "").split(" ")) delete body[name];
+  return body;
+}
+
+function filled(pattern, values, taken = {}) {
+  return pattern.replace(/\{(\w+)\}/g, (_, name) => {
+    taken[name] = true;
+    return encodeURIComponent(values[name] ?? "");
+  });
+}
+
+function complain(form, text) {
+  let place = form.querySelector(":scope > .problem");
+  if (!place) {
+    place = document.createElement("p");
+    place.className = "problem";
+    place.setAttribute("role", "alert");
+    form.append(place);
+  }
+  place.textContent = text;
+  place.hidden = !text;
+}
+
+async function submit(form, button) {
+  const { method, then, done, confirm } = form.dataset, body = read(form, button), taken = {};
+  if (method === "GET") return go(`${form.getAttribute("action")}?${new URLSearchParams(body)}`.replace(/\?$/, ""));
+  if (confirm && !(await sure(confirm, form.dataset.yes))) return;
+  const path = filled(form.getAttribute("action"), body, taken);
+  for (const name of Object.keys(taken)) delete body[name];
+  const bare = method === "DELETE";
+  const query = bare && Object.keys(body).length ? `?${new URLSearchParams(body)}` : "";
+  complain(form, "");
+  form.setAttribute("aria-busy", "true");
+  const answer = await ask(method, path + query, bare ? undefined : body).finally(() => form.removeAttribute("aria-busy"));
+  if (!answer.ok) return complain(form, await told(answer));
+  const now = answer.status === 204 ? {} : await answer.json();
+  form.reset();
+  await after(then || "", now);
+  if (done) say(done);
+}
+
+async function after(then, now) {
+  if (then === "key") await handOver(now);
+  if (then === "login") {
+    if (now.state === "done") return go(`/ui/accounts/${encodeURIComponent(now.account)}`);
+    if (now.flow === "browser") return location.assign(now.start_url);
+    return go(`/ui/progress/${encodeURIComponent(now.id)}`);
+  }
+  return then.startsWith("/") ? go(filled(then, now), true) : load();
+}
+
+function answered(dialog) {
+  dialog.showModal();
+  return new Promise((resolve) => {
+    dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes"), { once: true });
+  });
+}
+
+function sure(question, yes) {
+  const dialog = document.getElementById("sure");
+  dialog.returnValue = "";
+  dialog.querySelector("p").textContent = question;
+  dialog.querySelector("[value=yes]").textContent = yes;
+  return answered(dialog);
+}
+
+async function handOver({ name, key }) {
+  const dialog = document.getElementById("key"), field = dialog.querySelector("input");
+  dialog.querySelector("strong").textContent = name;
+  field.value = dialog.querySelector("[data-copy]").dataset.copy = key;
+  await answered(dialog);
+  field.value = dialog.querySelector("[data-copy]").dataset.copy = "";
+}
+
+async function copy(button) {
+  const before = button.textContent;
+  await navigator.clipboard.writeText(button.dataset.copy);
+  button.textContent = "Copied";
+  setTimeout(() => { button.textContent = before; }, 2 * SETTLE);
+}
+
+/* --- what is new ------------------------------------------------------------------------------------------------------ */
+
+let due = 0, listening = null;
+
+function look() {
+  if (due || document.hidden) return;
+  due = setTimeout(() => {
+    due = 0;
+    load().catch(() => say(GONE, true));
+  }, Math.max(0, looked + BREATH - Date.now()));
+}
+
+async function listen(signal) {
+  const answer = await ask("GET", "/ui/events", undefined, { signal });
+  if (!answer.ok) return answer.status === 401 ? location.reload() : undefined;
+  waits = 0;
+  if (status.textContent === GONE) say("");
+  look(); // at what happened before somebody listened
+  const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+  for (let text = ""; ;) {
+    const { done, value } = await reader.read();
+    if (done) return;
+    const lines = (text + value).split("\n");
+    text = lines.pop();
+    if (lines.some((line) => line.startsWith("event:"))) look();
+  }
+}
+
+// A browser holds six connections to a host, over all its tabs: only one that is looked at keeps one for the news.
+async function live() {
+  while (signedIn()) {
+    await seen();
+    listening = new AbortController();
+    await listen(listening.signal).catch(() => { if (!document.hidden) say(GONE, true); });
+    if (document.hidden) continue;
+    await new Promise((resolve) => { setTimeout(resolve, AGAIN[Math.min(waits++, AGAIN.length - 1)]); });
+  }
+}
+
+function seen() {
+  return new Promise((resolve) => {
+    if (!document.hidden) return resolve();
+    document.addEventListener("visibilitychange", resolve, { once: true });
+  });
+}
+
+/* --- the beginning ---------------------------------------------------------------------------------------------------- */
+
+function guarded(work, form) {
+  Promise.resolve(work).catch(() => (form ? complain(form, GONE) : say(GONE, true)));
+}
+
+document.addEventListener("submit", (event) => {
+  const form = event.target;
+  if (form.method === "dialog") return;
   event.preventDefault();
-  const form = event.target, button = event.submitter, fields = new FormData(form);
-  const body = { decision: button.value, remember: button.dataset.remember };
-  if (body.remember === "until") body.expires_at = Math.floor(Date.now() / 1000) + Number(fields.get("seconds"));
-  if (fields.get("name")) body.name = fields.get("name");
-  if (fields.getAll("account").length) body.accounts = fields.getAll("account");
-  const answer = await ask("POST", form.getAttribute("action"), body);
-  if (!answer.ok) return say(await said(answer));
-  const now = await answer.json();
-  say(`${now.app}: ${DONE[now.state]}.`);
-  history.replaceState(null, "", "/ui/");
-  place.dataset.part = "/ui/parts/approvals";
-  document.activeElement.blur();
-  await load();
+  guarded(submit(form, event.submitter), form);
 });
 
-(async () => {
+document.addEventListener("click", (event) => {
+  const button = event.target.closest("[data-copy]");
+  if (button) return guarded(copy(button));
+  const link = event.target.closest("a");
+  const plain = event.button === 0 && !(event.ctrlKey || event.metaKey || event.shiftKey || event.altKey);
+  if (!link || !plain || !signedIn() || link.target || link.origin !== location.origin) return;
+  if (link.hash && link.pathname === location.pathname) return;
+  if (!OURS.test(link.pathname)) return;
+  event.preventDefault();
+  guarded(go(link.href));
+});
+
+addEventListener("popstate", () => guarded(load("gone to")));
+document.addEventListener("visibilitychange", () => {
+  if (document.hidden) listening?.abort();
+});
+
+document.addEventListener("DOMContentLoaded", async () => {
+  main = document.getElementById("main");
+  status = document.querySelector("[role=status]");
   try {
     await signIn();
-    await load();
-    if (place.dataset.live !== undefined) setInterval(() => { if (!document.hidden) load().catch(() => {}); }, AGAIN);
+    if (!signedIn()) return delete root.dataset.signed;
+    await load("opened");
+    setInterval(() => { if (!document.hidden) tell(main); }, 1000);
+    live();
   } catch {
-    say("Keyfob does not answer. Is it running? In a terminal: keyfob status");
+    say(GONE, true);
   }
-})();
+});

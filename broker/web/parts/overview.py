@@ -1,0 +1,109 @@
+"""The first page: every account, what needs a person first.
+
+Put behind the browser door by ``asgi``.
+"""
+
+from dataclasses import dataclass
+from operator import itemgetter
+from typing import ClassVar, Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from broker.core.account import Account
+from broker.core.approval import Approval
+from broker.core.login import Login
+from broker.usecases import approvals, newlogin
+from broker.usecases.context import Context
+from broker.web import pages
+from broker.web.body import Query
+from broker.web.parts import lines
+from broker.web.parts.lines import Line
+from broker.web.parts.locked import Lock
+
+# So many on a page: more than anybody reads, and still drawn in milliseconds.
+PER_PAGE: Final = 50
+# With so many there is a field to search in.
+SEARCHED_FROM: Final = 8
+MOST_PAGES: Final = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class OverviewPart:
+    """Accounts, and what waits.
+
+    Attributes:
+        lines: of this page.
+        found: how many accounts fit what was searched.
+        total: how many there are.
+        needy: how many of them need a person.
+        query: what was searched.
+        page: which page, from 1.
+        pages: how many there are.
+        waiting: requests of programs that wait for the owner, oldest first.
+        lock: whether Keyfob is locked, and how it opens.
+        status: the HTTP status.
+    """
+
+    template: ClassVar[str] = "parts/overview.html.j2"
+    lines: tuple[Line, ...]
+    found: int
+    total: int
+    needy: int
+    query: str
+    page: int
+    pages: int
+    waiting: tuple[Approval, ...]
+    lock: Lock
+    status: int = 200
+
+    @property
+    def searchable(self) -> bool:
+        """Whether there is so much that one searches."""
+        return self.total >= SEARCHED_FROM or bool(self.query)
+
+
+async def show(request: Request, ctx: Context) -> Response:
+    """``GET /ui/parts/overview``."""
+    query = Query(request, "q", "page")
+    wanted, page = (query.text("q") or "").strip(), query.count("page", 1, MOST_PAGES)
+    now = ctx.clock()
+    accounts = await ctx.store.accounts()
+    logins = await newlogin.first_logins(ctx)
+    ranks = {account.uuid: lines.rank(account, now) for account in accounts}
+    entries: list[tuple[int, str, Account | Login]] = [(ranks[one.uuid], one.name, one) for one in accounts]
+    entries += [(lines.BEGUN, one.account, one) for one in logins]
+    entries = sorted((entry for entry in entries if _fits(entry[2], wanted)), key=itemgetter(0, 1))
+    pages_ = max(1, -(-len(entries) // PER_PAGE))
+    page = min(page, pages_)
+    shown = [one for _, _, one in entries[(page - 1) * PER_PAGE : page * PER_PAGE]]
+    part = OverviewPart(
+        lines=tuple(await _lines(ctx, shown)),
+        found=len(entries),
+        total=len(accounts) + len(logins),
+        needy=sum(rank == 0 for rank in ranks.values()),
+        query=wanted,
+        page=page,
+        pages=pages_,
+        waiting=await waiting(ctx),
+        lock=Lock.of(ctx),
+    )
+    return pages.render(part)
+
+
+async def waiting(ctx: Context) -> tuple[Approval, ...]:
+    """Return the requests of programs that wait for the owner, oldest first."""
+    return tuple(one for one in await approvals.listed(ctx) if one.state == "pending")
+
+
+async def _lines(ctx: Context, shown: list[Account | Login]) -> list[Line]:
+    titles = await lines.titles_of(ctx, {one.provider for one in shown if isinstance(one, Login)})
+    drawn = iter(await lines.drawn(ctx, [one for one in shown if isinstance(one, Account)]))
+    return [lines.begun(one, titles[one.provider]) if isinstance(one, Login) else next(drawn) for one in shown]
+
+
+def _fits(one: Account | Login, wanted: str) -> bool:
+    if not wanted:
+        return True
+    texts = (one.name, one.provider, one.label) if isinstance(one, Account) else (one.account, one.provider)
+    return all(any(word in text.casefold() for text in texts) for word in wanted.casefold().split())

@@ -60,7 +60,7 @@ async function signIn() {
 /* --- times and bars: relative, the exact time on hover -------------------------------------------------------------- */
 
 const UNITS = [["year", 31536000], ["month", 2592000], ["day", 86400], ["hour", 3600], ["minute", 60], ["second", 1]];
-const RELATIVE = new Intl.RelativeTimeFormat("en", { numeric: "always", style: "short" });
+const RELATIVE = new Intl.RelativeTimeFormat("en", { numeric: "always", style: "long" });
 const EXACT = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
 
 function relative(moment) {
@@ -201,6 +201,7 @@ function read(form, button) {
     let value = raw;
     if (kind === "flag") value = true;
     else if (kind === "words") value = raw.split(/[\s,]+/);
+    else if (kind === "date") value = new Date(`${raw}T23:59:59`).getTime() / 1000;
     else if (kind === "from-now") value = Math.floor(Date.now() / 1000) + Number(raw);
     else if (kind === "list") value = [...(body[field.name] || []), raw];
     const [name, member] = field.name.split(".");
@@ -250,7 +251,7 @@ async function submit(form, button) {
   const now = answer.status === 204 ? {} : await answer.json();
   form.reset();
   await after(then || "", now);
-  if (done) say(done);
+  if (now.detail || done) say(now.detail || done);
 }
 
 async function after(then, now) {

@@ -9,6 +9,7 @@ import httpx2
 import pytest
 
 from broker import challenge
+from broker.web.asgi import BROWSER_ROUTES
 from tests.attacks.ground import TOKEN, Ground, as_another_user, as_nobody
 from tests.attacks.test_other_users import PORT_CALL
 
@@ -54,11 +55,9 @@ def waits(ground: Ground, code: str) -> bool:
     return bool(ground.owner.get(f"/v1/approvals/{code}").json()["state"] == "pending")
 
 
-ROUTES = {
-    "the list": ("GET", "/ui/parts/approvals"),
-    "one": ("GET", "/ui/parts/approvals/{code}"),
-    "an answer": ("POST", "/ui/approvals/{code}"),
-}
+# All that wants a session; the sign-in itself does not, and to end a session that is none is no error.
+WANTED = [(method, path) for method, path, _, kind in BROWSER_ROUTES if kind == "data" and path != "/ui/session"]
+ROUTES = {f"{method} {path}": (method, path) for method, path in WANTED}
 SHOWN = {
     "nothing": "",
     "an app's key": "Bearer {key}",
@@ -76,13 +75,14 @@ def test_who_is_not_signed_in_neither_reads_nor_acts(
 ) -> None:
     """Whatever a program of this machine can have stands for no sign-in."""
     method, path = ROUTES[route]
+    named = path.format(id=code, account="me", app="cron", preset="practice")
     said = SHOWN[shown].format(key=ground.key, ticket=ticket(ground), code=code)
 
     answer = page.request(
         method,
-        path.format(code=code),
+        named,
         headers={"Authorization": said} if said else {},
-        json=YES if method == "POST" else None,
+        json=YES if method != "GET" else None,
     )
 
     assert answer.status_code == 401
@@ -96,8 +96,8 @@ def test_a_cookie_signs_nobody_in(ground: Ground, page: httpx2.Client, code: str
     secret = session(ground, page)["Authorization"].removeprefix("Bearer ")
     page.cookies.set(name, secret, domain="127.0.0.1")
 
-    assert page.get("/ui/parts/approvals").status_code == 401
-    assert page.post(f"/ui/approvals/{code}", json=YES).status_code == 401
+    assert page.get("/ui/parts/overview").status_code == 401
+    assert page.post(f"/ui/v1/approvals/{code}", json=YES).status_code == 401
     assert waits(ground, code)
 
 
@@ -121,7 +121,7 @@ def test_another_page_answers_nothing(ground: Ground, page: httpx2.Client, code:
     """Not even with the session's secret: what changes something comes from a script of this very origin."""
     headers = {"Content-Type": "application/json", **session(ground, page), **FOREIGN[name]}
 
-    answer = page.post(f"/ui/approvals/{code}", content=b'{"decision":"allow"}', headers=headers)
+    answer = page.post(f"/ui/v1/approvals/{code}", content=b'{"decision":"allow"}', headers=headers)
 
     assert answer.status_code == 403
     assert waits(ground, code)
@@ -138,7 +138,7 @@ def test_a_ticket_is_good_once(ground: Ground, page: httpx2.Client) -> None:
 def test_a_ticket_is_taken_in_no_address(ground: Ground, page: httpx2.Client) -> None:
     """A query stands in logs and histories: the fragment alone brings it, and a script that reads that."""
     used = ticket(ground)
-    for path in (f"/ui/session?ticket={used}", f"/ui/?s={used}", f"/ui/parts/approvals?session={used}"):
+    for path in (f"/ui/session?ticket={used}", f"/ui/?s={used}", f"/ui/parts/overview?session={used}"):
         answer = page.get(path)
         assert answer.status_code in (200, 401, 405)
         assert "session" not in answer.cookies

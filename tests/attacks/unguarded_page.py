@@ -13,7 +13,8 @@ OWNERS_PAGE = (
         "broker/usecases/sessions.py",
         "        if used_at is None or now - used_at > IDLE:\n",
         "        if used_at is None:\n            return\n        if now - used_at > IDLE:\n",
-        f"{HERE}/test_owners_page.py::test_who_is_not_signed_in_neither_reads_nor_acts[an answer-a made-up session]",
+        f"{HERE}/test_owners_page.py::test_who_is_not_signed_in_neither_reads_nor_acts"
+        "[POST /ui/v1/approvals/{id}-a made-up session]",
     ),
     Mutant(
         "a sign-in is read from the Authorization header alone",

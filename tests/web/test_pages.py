@@ -3,8 +3,6 @@
 import base64
 import hashlib
 import re
-import sys
-import unicodedata
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
@@ -12,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from broker.errors import KeyfobError, LoginFailed, UnknownLogin
-from broker.web import pages, text
-from broker.web.pages import FailurePage, HomePage, Page, RefusalPage, SuccessPage, render
+from broker.web import pages
+from broker.web.pages import FailurePage, HomePage, Page, RefusalPage, ShellPage, SuccessPage, render
+from broker.web.text import TEXT_SHOWN
+from tests.web.test_text import unseen
 
 REPOSITORY = Path(__file__).parents[2]
 CSS = (REPOSITORY / "broker/web/ui/static/keyfob.css").read_text(encoding="utf-8")
@@ -35,6 +35,8 @@ PLAIN: dict[str, Page] = {
     "failure without anything": FailurePage("It failed", "Something happened.", ""),
     "home": HomePage(),
     "locked": HomePage(locked=True),
+    "shell": ShellPage(),
+    "shell of a request": ShellPage("BCDF-GHJK"),
     "login gone": pages.LOGIN_GONE,
     "other browser": pages.OTHER_BROWSER,
     "no live login": pages.NO_LIVE_LOGIN,
@@ -193,7 +195,7 @@ def test_home_says_how_to_log_in() -> None:
     seen = Seen(HomePage())
 
     assert "Keyfob is running" in seen.text
-    assert seen.commands == ["keyfob login work --provider NAME", "keyfob token work"]
+    assert seen.commands == ["keyfob ui", "keyfob login work --provider NAME", "keyfob token work"]
 
 
 def test_home_of_a_locked_keyfob_does_not_claim_to_be_ready() -> None:
@@ -202,7 +204,7 @@ def test_home_of_a_locked_keyfob_does_not_claim_to_be_ready() -> None:
 
     assert "Keyfob is locked" in seen.text
     assert "Ready" not in seen.text
-    assert seen.commands == ["keyfob status"]
+    assert seen.commands == ["keyfob status", "keyfob ui"]
 
 
 @pytest.mark.parametrize(
@@ -245,9 +247,9 @@ def test_hostile_text_cannot_hide_reorder_or_flood(text: str) -> None:
     """No control, direction or invisible character reaches a page, and no field makes it large."""
     for page in _hostile_pages(text):
         seen = Seen(page)
-        assert not _unseen(seen.html.replace("\n", ""))
+        assert not unseen(seen.html.replace("\n", ""))
         assert re.search("\u0301{4}", seen.html) is None
-        assert len(seen.text) < 8 * text.TEXT_SHOWN + 1000
+        assert len(seen.text) < 8 * TEXT_SHOWN + 1000
 
 
 def test_a_hostile_account_name_cannot_make_a_harmful_command() -> None:
@@ -255,35 +257,6 @@ def test_a_hostile_account_name_cannot_make_a_harmful_command() -> None:
     seen = Seen(SuccessPage("x; rm -rf ~ $(id)", "Example", "mara", ()))
 
     assert seen.commands[0] == "keyfob token 'x; rm -rf ~ $(id)'"
-
-
-@pytest.mark.parametrize("start", range(0, sys.maxunicode, 0x8000))
-def test_clean_text_is_short_visible_and_stays_itself(start: int) -> None:
-    """Text of every kind of character becomes short, visible and sendable, and cleaning it again changes nothing."""
-    cleaned = text.clean("".join(map(chr, range(start, start + 0x8000, 17))))
-
-    assert len(cleaned) <= text.TEXT_SHOWN
-    assert not _unseen(cleaned)
-    assert text.clean(cleaned.encode().decode()) == cleaned
-
-
-def test_honest_text_is_not_changed_until_it_is_too_long() -> None:
-    """Names in other scripts, with marks and signs, stay as they are; what is cut ends in an ellipsis."""
-    for name in (
-        "Nguyễn Thị Minh",
-        "Nguye\u0302\u0303n",
-        "משה בן־דוד",
-        "張偉",
-        "O’Brien & Söhne <x@y.example>",
-        "x" * 512,
-    ):
-        assert text.clean(name) == name
-    assert text.clean("x" * 513) == "x" * 511 + "…"
-
-
-def test_provider_words_are_of_the_charset_that_the_rfc_allows() -> None:
-    """An error text is limited to NQSCHAR: other characters are replaced, so that they cannot pose as ours."""
-    assert text.provider_words('bad "code" \\ \u202eсекрет\n next') == "bad 'code' ? ?????? next"
 
 
 # --- how the pages are served -----------------------------------------------------------------------------------------
@@ -301,7 +274,7 @@ def test_headers_are_exact(page: Page) -> None:
         "content-security-policy": (
             "default-src 'none'; style-src 'self'; img-src 'self' data:; "
             "form-action 'none'; frame-ancestors 'none'; base-uri 'none'"
-            + ("; script-src 'self'; connect-src 'self'" if isinstance(page, HomePage) else "")
+            + ("; script-src 'self'; connect-src 'self'" if isinstance(page, HomePage | ShellPage) else "")
         ),
         "referrer-policy": "no-referrer",
         "cache-control": "no-store",
@@ -387,10 +360,6 @@ def test_the_mark_in_the_docs_is_the_mark_on_the_pages() -> None:
     on_pages, in_docs = (REPOSITORY / room / "keyfob-mark.svg" for room in ("broker/web/ui/static", "docs"))
 
     assert in_docs.read_bytes() == on_pages.read_bytes()
-
-
-def _unseen(text: str) -> list[str]:
-    return [character for character in text if unicodedata.category(character) in {"Cc", "Cf", "Cs", "Co", "Zl", "Zp"}]
 
 
 def _luminance(colour: str) -> float:

@@ -11,7 +11,11 @@ import pytest
 
 from broker.core.approval import Approval, Asker, Wanted
 from broker.practice.server import PracticeServer
-from broker.web import pages, parts, peers
+from broker.web import pages, peers
+from broker.web.parts.approvals import ApprovalPart
+from broker.web.parts.lines import Line
+from broker.web.parts.locked import Lock
+from broker.web.parts.overview import OverviewPart
 from tests.web.house import House, running
 from tests.web.walk import new_browser
 
@@ -82,9 +86,9 @@ def test_the_owner_signs_in_and_answers(desktop: Desktop) -> None:
     """The page lists what waits, shows who asks and for what, and its answer counts."""
     code, session = desktop.question(), desktop.session()
 
-    listed = desktop.send("GET", "/ui/parts/approvals", session)
+    listed = desktop.send("GET", "/ui/parts/overview", session)
     shown = desktop.send("GET", f"/ui/parts/approvals/{code}", session)
-    answered = desktop.send("POST", f"/ui/approvals/{code}", session, json={"decision": "allow"})
+    answered = desktop.send("POST", f"/ui/v1/approvals/{code}", session, json={"decision": "allow"})
 
     assert f"/ui/approvals/{code}" in listed.text
     for words in ("asks for account", "work", "Allow once", "Never", "you)"):
@@ -111,9 +115,9 @@ def test_a_ticket_signs_in_once_and_soon(desktop: Desktop) -> None:
 @pytest.mark.parametrize(
     ("method", "path"),
     [
-        ("GET", "/ui/parts/approvals"),
+        ("GET", "/ui/parts/overview"),
         ("GET", "/ui/parts/approvals/{code}"),
-        ("POST", "/ui/approvals/{code}"),
+        ("POST", "/ui/v1/approvals/{code}"),
         ("DELETE", "/ui/session"),
     ],
 )
@@ -148,7 +152,7 @@ def test_nothing_a_browser_sends_by_itself_counts(desktop: Desktop, method: str,
 def test_another_page_cannot_act_even_with_the_secret(desktop: Desktop, headers: dict[str, str]) -> None:
     """Another origin, another port of this one, or a form: the guard refuses it before it is read."""
     code, session = desktop.question(), desktop.session()
-    url = f"{desktop.house.browser_url}/ui/approvals/{code}"
+    url = f"{desktop.house.browser_url}/ui/v1/approvals/{code}"
     own = {
         "Origin": desktop.house.browser_url,
         "Content-Type": "application/json",
@@ -178,12 +182,12 @@ def test_a_session_ends(desktop: Desktop) -> None:
     """By signing out, and after eight hours without use."""
     one, other = desktop.session(), desktop.session()
     assert desktop.send("DELETE", "/ui/session", one).status_code == 204
-    assert desktop.send("GET", "/ui/parts/approvals", one).status_code == 401
+    assert desktop.send("GET", "/ui/parts/overview", one).status_code == 401
 
     desktop.now += 7 * 3600
-    assert desktop.send("GET", "/ui/parts/approvals", other).status_code == 200
+    assert desktop.send("GET", "/ui/parts/overview", other).status_code == 200
     desktop.now += 8 * 3600 + 1
-    assert desktop.send("GET", "/ui/parts/approvals", other).status_code == 401
+    assert desktop.send("GET", "/ui/parts/overview", other).status_code == 401
 
 
 def test_many_tabs_push_out_the_oldest(desktop: Desktop) -> None:
@@ -193,7 +197,7 @@ def test_many_tabs_push_out_the_oldest(desktop: Desktop) -> None:
         desktop.now += 1
         desktop.session()
 
-    assert desktop.send("GET", "/ui/parts/approvals", oldest).status_code == 401
+    assert desktop.send("GET", "/ui/parts/overview", oldest).status_code == 401
 
 
 def test_a_browser_of_the_owner_enters_by_an_address_without_a_secret(desktop: Desktop) -> None:
@@ -235,8 +239,11 @@ def test_what_a_program_says_of_itself_is_inert() -> None:
     asker = Asker("socket", 1, 2, HOSTILE)
     for kind in ("grant", "pairing"):
         approval = Approval("BCDF-GHJK", kind, HOSTILE, (wanted,), asker, 0.0, 0.0, 2, "pending", None)
-        one = parts.ApprovalPart(approval, HOSTILE, HOSTILE, ((wanted, None),), (HOSTILE,))
-        for part in (one, parts.ApprovalsPart((approval,), (approval,))):
+        line = Line(
+            HOSTILE, HOSTILE, HOSTILE, "active", "Fresh", "careful", HOSTILE, 0.0, "login", last_used_by=HOSTILE
+        )
+        first = OverviewPart((line,), 1, 1, 0, HOSTILE, 1, 1, (approval,), Lock("", "", "file", passphrase=False))
+        for part in (ApprovalPart(approval, HOSTILE, ((wanted, None),), (HOSTILE,)), first):
             html = bytes(pages.render(part).body).decode()
             assert "<img" not in html
             assert "&lt;img src=x onerror=alert(1)&gt;" in html

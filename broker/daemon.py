@@ -18,6 +18,7 @@ from socket import socket as Socket  # noqa: N812 -- a type, named as one
 
 from broker import __version__, logs, sdnotify
 from broker.clock import SteadyClock, boottime, slept
+from broker.core.finding import Finding
 from broker.errors import CannotStart, KeyfobError, StoreUnavailable
 from broker.events import Events
 from broker.notify import Announcer
@@ -30,6 +31,7 @@ from broker.store.files import lock_database, lock_state_directory, private_dire
 from broker.store.keys import KeySource, key_source
 from broker.store.store import Store, database_path
 from broker.usecases import audit, backup, health, locking, refresh
+from broker.usecases.checkup import Checkup
 from broker.usecases.context import Context, Latch
 from broker.usecases.flights import Flights
 from broker.usecases.limits import Limits
@@ -53,6 +55,7 @@ class Daemon:
         wall: the machine's wall clock, epoch seconds.
         boot: seconds that pass while the machine sleeps, too, and that nobody can set.
         slept: for how many seconds the machine has slept, all in all.
+        examine: looks at the machine, for the owner's page.
     """
 
     def __init__(
@@ -62,10 +65,12 @@ class Daemon:
         wall: Callable[[], float] = time.time,
         boot: Callable[[], float] = boottime,
         slept: Callable[[], float] = slept,
+        examine: Callable[[], Sequence[Finding]] = tuple,
     ) -> None:
         self._settings = settings
         self._environ = environ
         self._wall, self._boot, self._slept = wall, boot, slept
+        self._examine = examine
         self._ctx: Context | None = None
         # What is to be undone, last things first. Each step is taken, whatever became of those before it: a store that
         # stays open keeps its threads, and they keep the process.
@@ -129,6 +134,7 @@ class Daemon:
             ),
             slept=self._slept,
             source=self._source,
+            checkup=Checkup(self._examine),
             limits=Limits(settings.app_rate, settings.app_burst),
             flights=Flights(settings.refreshes_per_issuer, settings.refreshes_in_all),
             doors={
@@ -261,8 +267,15 @@ def on_stop(stop: Callable[[], None]) -> None:
             asyncio.get_running_loop().add_signal_handler(signum, stop)
 
 
-async def serve(settings: Settings, environ: MutableMapping[str, str]) -> None:
+async def serve(
+    settings: Settings, environ: MutableMapping[str, str], examine: Callable[[], Sequence[Finding]] = tuple
+) -> None:
     """Run until it is told to stop.
+
+    Args:
+        settings: where and how.
+        environ: as :class:`Daemon` takes it.
+        examine: looks at the machine, for the owner's page.
 
     Raises:
         CannotStart: something is in the way; nothing was changed.
@@ -276,7 +289,7 @@ async def serve(settings: Settings, environ: MutableMapping[str, str]) -> None:
     on_stop(stopping.set)
     # First of all: no child that the start may run (a key command) shall speak for the daemon.
     notify = sdnotify.Notifier(environ)
-    daemon = Daemon(settings, environ)
+    daemon = Daemon(settings, environ, examine=examine)
     try:
         await daemon.start()
     except KeyfobError as exc:

@@ -11,7 +11,7 @@ from dataclasses import asdict
 from broker import __version__
 from broker.cli import doctor_daemon, doctor_places, terminal
 from broker.cli.arguments import json_flag
-from broker.cli.findings import Finding, worst
+from broker.core.finding import Finding, worst
 
 WIDTH = max(len(level) for level in ("ok", "warning", "trouble"))
 

@@ -14,8 +14,8 @@ from broker import __version__
 from broker.cli import terminal
 from broker.cli.accounts import standing
 from broker.cli.connect import connect
-from broker.cli.findings import Finding, Level
 from broker.client import ClientError, DaemonNotRunning, NotAllowed
+from broker.core.finding import Finding, Level
 from broker.errors import CannotStart
 
 # A daemon that is well answers in milliseconds; one that needs longer than this is what the doctor looks for.

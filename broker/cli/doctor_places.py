@@ -15,8 +15,8 @@ from pathlib import Path
 
 from broker.cli import systemctl
 from broker.cli.doctor_daemon import SLACK, listens
-from broker.cli.findings import Finding
 from broker.cli.service_units import SERVICE
+from broker.core.finding import Finding
 from broker.errors import CannotStart, KeyfobError, Locked
 from broker.settings import Settings
 from broker.store.keys import FileKey

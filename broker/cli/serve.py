@@ -5,9 +5,11 @@ Called by ``cli.main``, and by the systemd units.
 
 import argparse
 import os
+import time
 from dataclasses import fields
 
 from broker import settings
+from broker.core.finding import Finding
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -35,5 +37,12 @@ def run(args: argparse.Namespace) -> int:
     from broker import daemon
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(daemon.serve(read, os.environ))
+        runner.run(daemon.serve(read, os.environ, lambda: _examine(read)))
     return 0
+
+
+def _examine(read: settings.Settings) -> list[Finding]:
+    """Look at the machine as ``keyfob doctor`` does; what a daemon says of itself is not asked of it by itself."""
+    from broker.cli import doctor_places
+
+    return list(doctor_places.look(read, time.time(), absent=False))

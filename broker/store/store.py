@@ -20,8 +20,10 @@ from broker.store import tables as t
 from broker.store.apps import AppRow, Apps
 from broker.store.audit import MOST_ENTRIES, Audit, AuditEntry
 from broker.store.bindings import bind_once
+from broker.store.copies import back_up
 from broker.store.engine import Database, after_commit
 from broker.store.fence import Fence, why_copied
+from broker.store.files import private_directory
 from broker.store.findings import Findings
 from broker.store.journal import Journal
 from broker.store.keys import KeySource
@@ -43,6 +45,10 @@ from broker.store.verify import Break, Verdict
 log = logging.getLogger(__name__)
 
 __all__ = ["AppRow", "AuditEntry", "Break", "Count", "Refusal", "Rotated", "Store", "TakenLogin", "Verdict"]
+
+
+# Where copies are that the owner makes on the web page.
+BACKUPS = "backups"
 
 
 def database_path(url: str) -> Path:
@@ -232,6 +238,21 @@ class Store(Refreshes, Providers, Logins, Apps, Refusals, Audit, Times, Findings
                 self._fence.close()
             if self._journal is not None:
                 self._journal.close()
+
+    async def back_up(self, name: str) -> Path:
+        """Copy the whole database, while it is in use, into the folder for that beside it; return where the copy is.
+
+        Raises:
+            InvalidRequest: there is a file of that name.
+            CannotStart, StoreUnavailable: the folder or the disk is not well.
+        """
+
+        def work() -> Path:
+            file = private_directory(self._db.path.parent / BACKUPS) / name
+            back_up(self._db.path, file)
+            return file
+
+        return await asyncio.to_thread(work)
 
     async def last_seen(self) -> float:
         """Return when the daemon last ran, as far as it wrote that down; epoch seconds, 0 where it never did."""

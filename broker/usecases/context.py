@@ -19,6 +19,7 @@ from broker.oauth.idtoken import Jwks
 from broker.oauth.wire import Answered
 from broker.store.keys import KeySource
 from broker.store.store import Store, TakenLogin
+from broker.usecases.checkup import Checkup
 from broker.usecases.desk import Desk
 from broker.usecases.flights import Flights
 from broker.usecases.handouts import Handouts
@@ -133,6 +134,7 @@ class Context:
         limits: how fast apps may ask, and who brought wrong keys.
         handouts: what was handed out and is not written down yet.
         sessions: who is signed in at the web page.
+        checkup: what the doctor says of the machine.
         schedule: what the scheduler is up to.
         latch: when it locks by itself, and what that waits for.
         source: makes a key source of its kind, as the settings describe it.
@@ -163,6 +165,7 @@ class Context:
     limits: Limits = field(default_factory=Limits)
     handouts: Handouts = field(default_factory=Handouts)
     sessions: Sessions = field(default_factory=Sessions)
+    checkup: Checkup = field(default_factory=Checkup)
     schedule: Schedule = field(default_factory=Schedule)
     latch: Latch = field(default_factory=Latch)
     source: Callable[[str], KeySource] = _no_source

@@ -20,7 +20,7 @@ from broker.usecases import apps, audit, locking
 from broker.usecases.context import Context
 from broker.web import api, approvals, callback, keys, manage, pages, record, render, signed_in
 from broker.web.guards import AccessLog, AppGuard, BrowserGuard
-from broker.web.parts import account, overview
+from broker.web.parts import account, overview, settings
 from broker.web.parts import approvals as part_approvals
 from broker.web.signed_in import act, part
 
@@ -110,6 +110,9 @@ BROWSER_ROUTES: tuple[tuple[str, str, Handler, Kind], ...] = (
     ("POST",   "/ui/v1/apps/{app}/rotate",           act(manage.rotate_app),          "data"),
     ("PUT",    "/ui/v1/apps/{app}/grants/{account}", act(manage.put_grant),           "data"),
     ("DELETE", "/ui/v1/apps/{app}/grants/{account}", act(manage.delete_grant),        "data"),
+    ("GET",    "/ui/settings",                       signed_in.shell,                 "page"),
+    ("GET",    "/ui/parts/settings",                 part(settings.show),             "data"),
+    ("POST",   "/ui/v1/backup",                      act(settings.back_up),           "data"),
     ("POST",   "/ui/v1/lock",                        act(keys.lock),                  "data"),
     ("POST",   "/ui/v1/unlock",                      act(keys.unlock),                "data"),
 )

@@ -256,6 +256,10 @@ async function submit(form, button) {
 
 async function after(then, now) {
   if (then === "key") await handOver(now);
+  if (then === "out") {
+    localStorage.removeItem(KEPT);
+    return location.assign("/ui/");
+  }
   if (then === "login") {
     if (now.state === "done") return go(`/ui/accounts/${encodeURIComponent(now.account)}`);
     if (now.flow === "browser") return location.assign(now.start_url);

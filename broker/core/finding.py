@@ -1,6 +1,6 @@
 """What a look at one part of Keyfob came to.
 
-Made by ``doctor_daemon`` and ``doctor_places``, shown by ``doctor``.
+Made by the doctor of the command line, which shows it; the owner's page shows what it says of the machine.
 """
 
 from dataclasses import dataclass

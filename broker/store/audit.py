@@ -6,8 +6,9 @@ Part of ``Store``. Entries keep the account's name, because the record outlives 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Label, func, or_, select
 
 from broker.store import tables as t
 from broker.store import tally, verify
@@ -21,6 +22,25 @@ from broker.store.verify import Verdict
 MOST_ENTRIES = 100_000
 # Among so many of the newest counts of an account is the one that grew last: no more apps use one at a time.
 RECENT = 20
+
+
+def _last_use() -> Label[Any]:
+    """Build the query for the app that an account's token was handed out to last."""
+    a = t.audit.c
+    # Counts grow where they stand, so that the newest row need not be the one that grew last.
+    newest = (
+        select(a.at, a.app)
+        .where(a.account_uuid == t.account.c.uuid, a.action == tally.HANDOUT)
+        .order_by(a.id.desc())
+        .limit(RECENT)
+        .correlate(t.account)
+        .subquery()
+    )
+    last = select(newest.c.app).order_by(newest.c.at.desc()).limit(1)
+    return last.scalar_subquery().correlate(t.account).label("app")
+
+
+_LAST_USE = _last_use()
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,19 +164,9 @@ class Audit(Shelf):
 
     async def last_uses(self, account_uuids: Sequence[str]) -> dict[str, str]:
         """Return account uuid -> the app, or ``owner``, to which a token of it was handed out last, as recorded."""
-        a = t.audit.c
-
-        def work(tx: Connection) -> dict[str, str]:
-            found = {}
-            for uuid in account_uuids:
-                query = select(a.at, a.app).where(a.account_uuid == uuid, a.action == tally.HANDOUT)
-                # Counts grow where they stand, so that the newest row need not be the one that grew last.
-                rows = tx.execute(query.order_by(a.id.desc()).limit(RECENT)).all()
-                if rows:
-                    found[uuid] = max(rows, key=lambda row: row.at).app or ""
-            return found
-
-        return await self._db.read(work)
+        query = select(t.account.c.uuid, _LAST_USE).where(t.account.c.uuid.in_(account_uuids))
+        rows = await self._db.read(lambda tx: tx.execute(query).all())
+        return {row.uuid: row.app for row in rows if row.app is not None}
 
     async def audit(
         self,

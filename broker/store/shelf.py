@@ -10,6 +10,7 @@ from typing import Any, Self
 
 from sqlalchemy import Column, Connection, select, update
 
+from broker.core.account import Account
 from broker.core.secret import Secret
 from broker.store import tables as t
 from broker.store.engine import Database, after_commit
@@ -73,6 +74,8 @@ class Shelf:
     _register_told: int = 0
     # There may be entries of the audit without a seal: from while there was no key.
     _unsealed: bool = True
+    # uuid -> the rows of accounts that were proven when all were read last, and what they say.
+    _proven: dict[str, tuple[tuple[Any, ...], Account]]
     # Column of a time -> keys of the rows in which this start wrote it. What an earlier start wrote may be by another
     # clock, and by its value alone the two cannot be told apart.
     _dated: dict[Column[Any], set[str]]

@@ -81,6 +81,7 @@ class Store(Refreshes, Providers, Logins, Apps, Refusals, Audit, Times, Findings
         self._vault = vault
         self._memory = Memory()
         self._dated = {}
+        self._proven = {}
         self._saved = []
         self._most_entries = MOST_ENTRIES
         self._at_journal = asyncio.Lock()

@@ -48,6 +48,8 @@ class Vault:
         self._coming: Sealer | None = None
         self.locked = locked
         self.hint = hint
+        # Grows with each other key, and when there is none any more.
+        self.turn = 0
         # What was found changed outside Keyfob -> whether somebody has been told.
         self._suspects: dict[str, bool] = {}
 
@@ -70,10 +72,12 @@ class Vault:
     def unlock(self, sealer: Sealer) -> None:
         """Take the opened master key."""
         self._sealer, self.locked, self.hint = sealer, "", ""
+        self.turn += 1
 
     def drop_key(self) -> None:
         """Forget the opened master key. Python cannot wipe memory: it is gone once that is used again."""
         self._sealer = self._former = self._coming = None
+        self.turn += 1
 
     def expect(self, sealer: Sealer | None) -> None:
         """Be ready to open what a rotation seals, from before its commit on; None where that has ended."""
@@ -82,6 +86,7 @@ class Vault:
     def rotate(self, sealer: Sealer) -> None:
         """Take the new master key; the one before opens what was read already, until :meth:`drop_former`."""
         self._sealer, self._former = sealer, self._sealer
+        self.turn += 1
 
     def drop_former(self) -> None:
         """Forget the master key from before a rotation."""

@@ -15,7 +15,7 @@ from broker.core.policy import Ask, Caller, Denied, Owner, decide
 from broker.core.secret import Secret
 from broker.errors import ConfirmNeeded, Conflict, ProviderUnavailable, TooManyRequests, UnknownAccount
 from broker.oauth import identity
-from broker.usecases import again, derived, get_token, login, newlogin, refresh, revoke
+from broker.usecases import again, derived, due, get_token, login, newlogin, refresh, revoke
 from broker.usecases.context import Context
 from broker.usecases.get_token import MustLogin, Unavailable
 from broker.usecases.providers import find
@@ -56,8 +56,10 @@ async def listed(ctx: Context) -> list[View | PendingView]:
     views: dict[str, View | PendingView] = {}
     for pending in await newlogin.first_logins(ctx):
         views[pending.account] = await _pending(ctx, pending)
-    for account in await ctx.store.accounts():
-        views[account.name] = await _view(ctx, account)
+    known = await ctx.store.accounts()
+    dues = await due.next_refreshes(ctx, known)
+    for account in known:
+        views[account.name] = await _view(ctx, account, dues[account.uuid])
     return [views[name] for name in sorted(views)]
 
 
@@ -73,15 +75,15 @@ async def shown(ctx: Context, name: str) -> View | PendingView:
             if pending.account == name:
                 return await _pending(ctx, pending)
         raise unknown(name)
-    return await _view(ctx, account)
+    return await _view(ctx, account, await due.next_refresh_at(ctx, account))
 
 
-async def _view(ctx: Context, account: Account) -> View:
+async def _view(ctx: Context, account: Account, next_refresh_at: float | None) -> View:
     url = await login.offer(ctx, account) if isinstance(account.state, NeedsLogin) else ""
     step = await derived.next_step(ctx, account)
     parent = await derived.parent_of(ctx, account)
     came_from = parent.name if parent is not None else ""
-    return View(account, await refresh.next_refresh_at(ctx, account), url, step, came_from)
+    return View(account, next_refresh_at, url, step, came_from)
 
 
 def unknown(name: str) -> UnknownAccount:
@@ -121,7 +123,7 @@ async def refresh_now(ctx: Context, name: str, *, confirm: bool = False) -> Acco
             f"Log in again: keyfob login {name}",
             account=name,
         )
-    if wait := await refresh.quota_wait(ctx, account):
+    if wait := await due.quota_wait(ctx, account):
         return Unavailable(name, "The provider rations its access tokens; another one now could end one in use.", wait)
     ctx.publish("refresh-forced", name, app=Owner.name, detail="even if that ends the login" if confirm else "")
     await asyncio.shield(refresh.join(ctx, account))
@@ -169,7 +171,7 @@ async def rejected(ctx: Context, caller: Caller, name: str, token: Secret) -> De
             "If the new one is refused too, it is not a matter of its age: look at its scope.",
             retry_after=round(wait, 1),
         )
-    if wait := await refresh.quota_wait(ctx, account):
+    if wait := await due.quota_wait(ctx, account):
         raise TooManyRequests(
             f"The provider of account '{name}' rations its access tokens; another one now could end one in use.",
             "Ask again then. If the new token is refused too, it is not a matter of its age: look at its scope.",

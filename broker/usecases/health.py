@@ -12,7 +12,7 @@ from typing import Literal
 from broker.core.account import Pending
 from broker.core.timing import LONGEST_SLEEP
 from broker.errors import StoreUnavailable
-from broker.usecases import newlogin, refresh
+from broker.usecases import due, newlogin
 from broker.usecases.context import Context
 
 # The scheduler looks at least every 37 s; three missed looks mean that it is gone, not late.
@@ -43,7 +43,7 @@ async def report(ctx: Context) -> Report:
     now = ctx.clock()
     reasons: list[str] = []
     states: Counter[str] = Counter()
-    due = 0
+    overdue = 0
     try:
         await ctx.store.ping(now)
     except StoreUnavailable as exc:
@@ -51,10 +51,9 @@ async def report(ctx: Context) -> Report:
     try:
         if begun := len(await newlogin.first_logins(ctx)):
             states[Pending.name] = begun
-        for account in await ctx.store.accounts():
-            states[account.state.name] += 1
-            at = await refresh.next_refresh_at(ctx, account)
-            due += at is not None and at <= now
+        accounts = await ctx.store.accounts()
+        states.update(account.state.name for account in accounts)
+        overdue = sum(at is not None and at <= now for at in (await due.next_refreshes(ctx, accounts)).values())
         if changed := await ctx.store.changed_outside():
             reasons.append(f"Changed outside Keyfob, so not used: {', '.join(changed[:MOST_NAMED])}{_more(changed)}.")
     except StoreUnavailable as exc:
@@ -65,8 +64,8 @@ async def report(ctx: Context) -> Report:
     if _is_silent(ctx):
         reasons.append("The scheduler has not run for a while.")
     if ctx.store.locked:
-        return Report("locked", (f"{ctx.store.locked} {ctx.store.locked_hint}", *reasons), dict(states), due)
-    return Report("degraded" if reasons else "ok", tuple(reasons), dict(states), due)
+        return Report("locked", (f"{ctx.store.locked} {ctx.store.locked_hint}", *reasons), dict(states), overdue)
+    return Report("degraded" if reasons else "ok", tuple(reasons), dict(states), overdue)
 
 
 def _more(changed: list[str]) -> str:

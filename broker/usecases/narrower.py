@@ -15,7 +15,7 @@ from broker.errors import KeyfobError, ProviderUnavailable
 from broker.oauth import wire
 from broker.oauth.grant import BadReply
 from broker.providers.model import Provider
-from broker.usecases import exchange, refresh, setbacks
+from broker.usecases import due, exchange, refresh, setbacks
 from broker.usecases.context import Context
 from broker.usecases.providers import find
 
@@ -72,7 +72,7 @@ async def bring(ctx: Context, account: Account, wish: Wish) -> No | None:
     """
     provider = await find(ctx, account.provider)
     if _by_refresh(account, provider, wish):
-        if wait := await refresh.quota_wait(ctx, account):
+        if wait := await due.quota_wait(ctx, account):
             raise ProviderUnavailable(f"{provider.title} rations its access tokens.", retry_after=wait)
         why = await asyncio.shield(refresh.join(ctx, account, wish=wish))
         if not why or not await _is_well(ctx, account):

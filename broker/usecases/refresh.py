@@ -15,13 +15,13 @@ from broker.core.account import Account, Active, Misconfigured, NeedsLogin, Refr
 from broker.core.login import Client
 from broker.core.secret import Secret
 from broker.core.token import Wish
-from broker.errors import InvalidRequest, KeyfobError, Locked, StoreUnavailable, UnknownProvider
+from broker.errors import KeyfobError, Locked
 from broker.oauth import wire
 from broker.providers.model import Provider
-from broker.usecases import derived, judging, keeping, registrations, renewal, setbacks
+from broker.usecases import derived, due, judging, keeping, registrations, renewal, setbacks
 from broker.usecases.context import Context
 from broker.usecases.login import redirect_uri
-from broker.usecases.providers import find, timing_policy
+from broker.usecases.providers import find
 
 log = logging.getLogger(__name__)
 
@@ -78,54 +78,25 @@ async def refresh_due(ctx: Context) -> float | None:
     now = ctx.clock()
     coming: float | None = None
     overdue: list[tuple[float, Account]] = []
-    policies: dict[str, timing.Policy | None] = {}
-    for account in await ctx.store.accounts():
-        if account.provider not in policies:
-            policies[account.provider] = await _policy(ctx, account)
+    accounts = await ctx.store.accounts()
+    policies = await due.policies_of(ctx, accounts)
+    for account in accounts:
         policy = policies[account.provider]
-        due = None if policy is None else _next_refresh_at(ctx, account, policy)
+        at = due.due_at(ctx, account, policies)
         if await derived.stirs(ctx, account):
-            due = max(now, ctx.flights.resting.get(account.uuid, 0.0))
-        if policy is None or due is None or account.uuid in ctx.flights.tasks:
+            at = max(now, ctx.flights.resting.get(account.uuid, 0.0))
+        if policy is None or at is None or account.uuid in ctx.flights.tasks:
             continue
-        if due <= now:
+        if at <= now:
             death = timing.dies_at(account, policy)
             overdue.append((math.inf if death is None else death, account))
-        elif coming is None or due < coming:
-            coming = due
+        elif coming is None or at < coming:
+            coming = at
     # After a holiday many are due at once: whoever dies first goes first.
     for _, account in sorted(overdue, key=lambda entry: entry[0]):
         if not _barred(ctx, account.uuid):  # what cannot be begun calls for no look at once
             join(ctx, account, awaited=False)
     return coming
-
-
-async def next_refresh_at(ctx: Context, account: Account) -> float | None:
-    """When Keyfob will next ask for this account by itself, or None where it will not."""
-    policy = await _policy(ctx, account)
-    return None if policy is None else _next_refresh_at(ctx, account, policy)
-
-
-async def quota_wait(ctx: Context, account: Account) -> float:
-    """Seconds until the provider's quota allows another refresh; 0 where it does now."""
-    policy = await _policy(ctx, account)
-    return 0.0 if policy is None else max(0.0, timing.allowed_at(account, policy) - ctx.clock())
-
-
-async def _policy(ctx: Context, account: Account) -> timing.Policy | None:
-    try:
-        return timing_policy(await find(ctx, account.provider))
-    except (UnknownProvider, InvalidRequest, StoreUnavailable):
-        # Its preset was taken away, or its row changed: nobody can be asked. One such account must not stop the others.
-        return None
-
-
-def _next_refresh_at(ctx: Context, account: Account, policy: timing.Policy) -> float | None:
-    due = timing.next_refresh_at(account, policy)
-    if due is None:
-        return None
-    silence = ctx.flights.throttled.get(setbacks.issuer_of(account), 0.0)
-    return max(due, ctx.flights.resting.get(account.uuid, 0.0), silence)
 
 
 async def settle(ctx: Context) -> None:
@@ -243,7 +214,7 @@ async def _just_renewed(ctx: Context, account: Account) -> bool:
     token = account.token
     if token is not None and 0 <= ctx.clock() - token.issued_at < timing.LEAST_BETWEEN_REFRESHES:
         return True
-    return await quota_wait(ctx, account) > 0
+    return await due.quota_wait(ctx, account) > 0
 
 
 async def _source_lives(ctx: Context, account: Account, provider: Provider) -> bool:
@@ -346,7 +317,7 @@ async def renewed(ctx: Context, account: Account) -> Account | None:
     if not account.renewable:
         return account
     try:
-        if not _is_over(account, now) and await quota_wait(ctx, account):
+        if not _is_over(account, now) and await due.quota_wait(ctx, account):
             return account  # another one would end a token that somebody uses
         async with asyncio.timeout(PATIENCE):
             await asyncio.shield(join(ctx, account))

@@ -10,7 +10,7 @@ from broker.core.account import RefreshingFailed, Renewal
 from broker.core.policy import Ask, Owner
 from broker.core.secret import Secret
 from broker.errors import Conflict, InvalidRequest, KeyfobError, LoginFailed, LoginNeeded, ProviderUnavailable
-from broker.usecases import accounts, derive, get_token, machine, refresh
+from broker.usecases import accounts, derive, due, get_token, machine
 from broker.usecases.newlogin import NewLogin
 from tests.usecases.house import DUE, TTL, opened, ready
 from tests.usecases.kin import KIND, SCOPES, begin, derived_from, worth
@@ -41,9 +41,9 @@ def test_a_login_is_done_at_once(tmp_path: Path) -> None:
             access = await worth(house)
             assert (access.scopes, access.resource, access.audience) == (("read",), RESOURCE, AUDIENCE)
             assert [event.kind for event in await house.heard()][:1] == ["logged-in"]
-            due = await refresh.next_refresh_at(house.ctx, bill)
-            assert due is not None
-            assert DUE - 30 <= due - house.clock() <= DUE
+            at = await due.next_refresh_at(house.ctx, bill)
+            assert at is not None
+            assert DUE - 30 <= at - house.clock() <= DUE
             assert (house.asked(KIND), house.asked()) == (1, 0)
             assert await house.store.client_of(bill) == await house.store.client_of(me)
 

@@ -10,7 +10,7 @@ from broker.core.account import RefreshingFailed, Renewal
 from broker.core.policy import Owner
 from broker.core.secret import Secret
 from broker.errors import Conflict, InvalidRequest, KeyfobError, LoginFailed, ProviderUnavailable
-from broker.usecases import accounts, get_token, login, machine, refresh
+from broker.usecases import accounts, due, get_token, login, machine
 from broker.usecases.get_token import MustLogin, Unavailable
 from tests.usecases.house import DUE, TTL, opened, ready
 from tests.usecases.programs import MACHINE, again, log_in, secret_changed
@@ -31,9 +31,9 @@ def test_a_login_is_done_at_once(tmp_path: Path) -> None:
             assert house.asked(KIND) == 1
             told = [(event.kind, event.detail) for event in await house.heard()]
             assert told == [("provider-added", account.provider), ("logged-in", MACHINE)]
-            due = await refresh.next_refresh_at(house.ctx, account)
-            assert due is not None
-            assert DUE - 30 <= due - house.clock() <= DUE
+            at = await due.next_refresh_at(house.ctx, account)
+            assert at is not None
+            assert DUE - 30 <= at - house.clock() <= DUE
             assert (await log_in(house, "")).name == f"{account.name}-{MACHINE}"
             kept = await house.store.clients(account.provider)
             assert [(client.client_id, client.has_secret) for client in kept] == [(MACHINE, True)]

@@ -14,7 +14,7 @@ from broker.core.account import Account, Misconfigured, NeedsLogin, RefreshingFa
 from broker.core.policy import AppGrant
 from broker.errors import InvalidRequest, KeyfobError
 from broker.providers.model import Provider
-from broker.usecases import accounts, apps, derived, providers, refresh
+from broker.usecases import accounts, apps, derived, due, providers
 from broker.usecases.context import Context
 from broker.web import pages
 from broker.web.body import Query
@@ -148,7 +148,7 @@ async def _limits(ctx: Context, account: Account, provider: Provider | None) -> 
     if provider is None:
         return found
     if many := provider.refresh.refreshes_per_10_min:
-        wait = await refresh.quota_wait(ctx, account)
+        wait = await due.quota_wait(ctx, account)
         found.append(Limit(f"The provider allows {many} refreshes in 10 minutes; another one is allowed", now + wait))
     if account.forced_at is not None and (left := account.forced_at + timing.LEAST_BETWEEN_REFRESHES - now) > 0:
         found.append(Limit("A program reported the token as refused; it is renewed for that again", now + left))

@@ -11,7 +11,7 @@ from broker.core import advice
 from broker.core.account import Account
 from broker.core.login import Login
 from broker.errors import KeyfobError
-from broker.usecases import providers, refresh
+from broker.usecases import due, providers
 from broker.usecases.context import Context
 
 Tone = Literal["good", "careful", "bad"]
@@ -137,10 +137,11 @@ async def drawn(ctx: Context, accounts: Sequence[Account]) -> list[Line]:
     """Return accounts as lines, in their order."""
     used = await ctx.store.last_uses([account.uuid for account in accounts])
     titles = await titles_of(ctx, {account.provider for account in accounts})
+    dues = await due.next_refreshes(ctx, accounts)
     now = ctx.clock()
     found = []
     for account in accounts:
-        due = await refresh.next_refresh_at(ctx, account)
+        at = dues[account.uuid]
         label, tone = standing(account, now)
         need = advice.need(account, now)
         token = account.token
@@ -156,8 +157,8 @@ async def drawn(ctx: Context, accounts: Sequence[Account]) -> list[Line]:
                 reason=account.state.reason or (need.reason if need is not None else ""),
                 since=account.state.since,
                 help=helps(account, now),
-                life=None if token is None or ends is None else Life(token.issued_at, ends, due, now),
-                next_refresh_at=due,
+                life=None if token is None or ends is None else Life(token.issued_at, ends, at, now),
+                next_refresh_at=at,
                 last_used_at=account.last_used_at,
                 last_used_by=used.get(account.uuid, ""),
             )

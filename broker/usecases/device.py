@@ -23,7 +23,7 @@ from broker.usecases.activate import give_back, read_answer
 from broker.usecases.context import Context, Moment, Poll
 from broker.usecases.identify import identify
 from broker.usecases.login import redirect_uri
-from broker.usecases.newlogin import NewLogin, prepare, wanted
+from broker.usecases.newlogin import NewLogin, holds_name, prepare, wanted
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +33,7 @@ SLOWER = 5.0
 LONGEST_WAIT = 60.0
 
 
+@holds_name
 async def begin(ctx: Context, new: NewLogin) -> Login:
     """Ask for the codes and keep them: the device code sealed, the user code for the person.
 

@@ -41,6 +41,7 @@ APP_ROUTES: tuple[tuple[str, str, Handler, Who], ...] = (
     ("GET",    "/v1/status",                            manage.show_status,     "owner"),
     ("GET",    "/v1/accounts",                          api.list_accounts,      "owner"),
     ("GET",    "/v1/accounts/{account}",                api.show_account,       "owner"),
+    ("PATCH",  "/v1/accounts/{account}",                api.rename_account,     "owner"),
     ("DELETE", "/v1/accounts/{account}",                api.delete_account,     "owner"),
     ("GET",    "/v1/accounts/{account}/token",          api.get_token,          "app"),
     ("POST",   "/v1/accounts/{account}/token/rejected", api.report_rejected,    "app"),

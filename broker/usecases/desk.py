@@ -150,13 +150,15 @@ class Desk:
         """
         for code, one in list(self._waiting.items()):
             names = {wanted.account for wanted in one.approval.wanted}
-            of_it = one.grant is not None and one.grant.uuid == uuid
-            if new in names and one.approval.state in ("pending", "once") and not of_it:
+            if one.grant is not None and one.grant.uuid == uuid:
+                (wanted,) = one.approval.wanted
+                approval = replace(one.approval, wanted=(replace(wanted, account=new),))
+                self._put(replace(one, approval=approval, grant=replace(one.grant, account=new)))
+            elif new in names and one.approval.state in ("pending", "once"):
                 del self._waiting[code]
-            elif old in names:
-                wanted = tuple(replace(w, account=new) if w.account == old else w for w in one.approval.wanted)
-                grant = replace(one.grant, account=new) if one.grant is not None else None
-                self._put(replace(one, approval=replace(one.approval, wanted=wanted), grant=grant))
+            elif one.grant is None and old in names:
+                its = tuple(replace(w, account=new) if w.account == old else w for w in one.approval.wanted)
+                self._put(replace(one, approval=replace(one.approval, wanted=its)))
 
     def _put(self, waiting: Waiting) -> Waiting:
         self._waiting[waiting.approval.id] = waiting

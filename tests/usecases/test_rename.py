@@ -245,7 +245,10 @@ def test_a_yes_that_is_in_use_comes_back_to_its_account_only(tmp_path: Path) -> 
             await rename.rename(house.ctx, old, new)
         house.ctx.desk.put_back(taken)
         assert await refused(house, key, "me")
-        assert ready(await asks(house, key, "spare")) == ready(await house.token("spare"))
+        for old, new in (("me", "other"), ("spare", "me")):
+            await rename.rename(house.ctx, old, new)
+        assert (await waiting(house))[taken.approval.id] == ("me", "once")
+        assert ready(await asks(house, key, "me")) == ready(await house.token("me"))
 
     told(tmp_path, story)
 
@@ -299,19 +302,25 @@ def test_a_pairing_goes_with_the_account_and_not_with_the_name(tmp_path: Path) -
 
 
 def test_an_answer_and_a_rename_do_not_overtake_each_other(tmp_path: Path) -> None:
-    """Given at the same moment, a yes to a name that was nobody's opens nothing, whichever comes first."""
+    """One waits for the other: a yes to a name that was nobody's opens nothing, however near they come."""
 
     async def story(house: House) -> None:
         key = await apps.add(house.ctx, "mail", [], None)
         code = await refused(house, key, "new")
-        said = await asyncio.gather(
-            approvals.answer(house.ctx, code, ONCE),
-            rename.rename(house.ctx, "me", "new"),
-            return_exceptions=True,
-        )
-        assert isinstance(said[0], UnknownAccount | UnknownApproval)
-        assert not isinstance(said[1], BaseException)
+        async with house.ctx.names.changing:  # as a rename holds it
+            answering = asyncio.create_task(approvals.answer(house.ctx, code, ONCE))
+            await house.store.accounts()  # the answer would have looked by now
+            account = await house.store.rename_account(await house.account(), "new")
+            house.ctx.desk.rename(account.uuid, "me", "new")
+        with pytest.raises(UnknownApproval):
+            await answering
         assert await refused(house, key, "new")
+        async with house.ctx.names.changing:  # as an answer holds it, and a login that begins
+            renaming = asyncio.create_task(rename.rename(house.ctx, "new", "newer"))
+            await house.store.accounts()
+            house.ctx.names.held["newer"] += 1
+        with pytest.raises(Conflict):
+            await renaming
 
     told(tmp_path, story)
 

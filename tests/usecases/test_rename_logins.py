@@ -108,12 +108,12 @@ def test_a_login_that_was_prepared_before_has_the_new_name(tmp_path: Path) -> No
 
 
 def test_a_login_that_was_changed_outside_is_not_made_right_by_a_new_name(tmp_path: Path) -> None:
-    """A rename authenticates no destination that somebody else has written into a login's row."""
+    """A rename authenticates nothing that somebody else has written into a login's row."""
 
     async def story(house: House) -> None:
         await house.log_in()
         begun = await house.begin()
-        made.behind(house.place, "UPDATE login SET token_endpoint = 'https://evil.example/token' WHERE taken = 0")
+        made.behind(house.place, """UPDATE login SET scope = '["admin"]'""")
         await house.store.rename_account(await house.account(), "mail")
         with pytest.raises(SecretChanged):
             await house.store.take_login(id=begun.id, now=house.clock())
@@ -131,6 +131,43 @@ def test_the_login_that_callers_are_pointed_to_stays_the_same(tmp_path: Path) ->
         await rename.rename(house.ctx, "me", "mail")
         after = await accounts.shown(house.ctx, "mail")
         assert before.login_url == after.login_url != ""
+
+    told(tmp_path, story)
+
+
+def test_a_login_is_offered_to_whoever_asked_by_the_old_name(tmp_path: Path) -> None:
+    """It is for the account that was refused, also where that was renamed while another caller was offered one."""
+
+    async def story(house: House) -> None:
+        account = await house.log_in()
+        await house.store.swap(replace(account, state=NeedsLogin(house.clock(), "ended")))
+        async with house.ctx.offering.setdefault(account.uuid, asyncio.Lock()):
+            asking = asyncio.create_task(accounts.shown(house.ctx, "me"))
+            await house.store.accounts()
+            await rename.rename(house.ctx, "me", "mail")
+        assert (await asking).login_url
+        (offered,) = await house.store.logins_pending()
+        assert (offered.account, offered.replaces) == ("mail", account.uuid)
+
+    told(tmp_path, story)
+
+
+@pytest.mark.parametrize(("flow", "endpoint"), [("browser", "register"), ("device", "device_authorization")])
+def test_a_login_that_begins_holds_the_name(tmp_path: Path, flow: str, endpoint: str) -> None:
+    """From its first look on: what the provider is asked before the person is takes a while, too."""
+
+    async def story(house: House) -> None:
+        issuer: dict[str, Any] = {"provider": house.practice.url, "base_url": ""}  # where it registers itself
+        begin = codes.start(house, "new") if flow == "device" else house.begin("new", **issuer)
+        await programs.log_in(house)
+        house.practice.set_faults([f"{endpoint}:hold"])
+        under_way = asyncio.create_task(begin)
+        await house.until_asked(endpoint)
+        with pytest.raises(Conflict, match="under way"):
+            await rename.rename(house.ctx, "ci", "new")
+        house.practice.set_faults([])
+        assert (await under_way).account == "new"
+        assert not house.ctx.names.held
 
     told(tmp_path, story)
 

@@ -12,7 +12,7 @@ from broker.core.account import Account, NeedsLogin
 from broker.core.login import Login
 from broker.core.secret import Secret
 from broker.errors import Conflict, InvalidRequest, SecretChanged
-from broker.usecases import accounts, device, login, rename
+from broker.usecases import accounts, device, login, refresh, rename
 from tests.store import made
 from tests.usecases import codes, kin, programs
 from tests.usecases.house import House, opened
@@ -320,6 +320,25 @@ def test_a_device_that_was_allowed_in_time_holds_the_name(tmp_path: Path, came: 
         house.practice.set_faults([])
         await codes.tick(house, 60.0)
         assert set(await names(house)) == {"mine", "new"}
+
+    told(tmp_path, story)
+
+
+def test_a_log_out_tells_the_name_that_the_account_has(tmp_path: Path) -> None:
+    """It waited for a refresh, and the account got another name meanwhile."""
+
+    async def story(house: House) -> None:
+        account = await house.log_in()
+        house.practice.set_faults(["refresh:hold"])
+        refresh.join(house.ctx, account)
+        await house.until_asked()
+        leaving = asyncio.create_task(accounts.log_out(house.ctx, "me"))
+        await house.store.accounts()
+        await rename.rename(house.ctx, "me", "mail")
+        house.practice.set_faults([])
+        await leaving
+        assert [event.account for event in await house.heard() if event.kind == "logged-out"] == ["mail"]
+        assert await names(house) == {}
 
     told(tmp_path, story)
 

@@ -23,6 +23,7 @@ Kind = Literal[
     "handed-out",
     "rejected",
     "logged-out",
+    "renamed",
     "app-added",
     "app-removed",
     "app-rotated",

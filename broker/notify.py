@@ -193,7 +193,9 @@ class Announcer:
         told.failures, told.shown = 0, False
         log.info("%s: a person was told (%s)", name, told.about)
         try:
-            await self._ctx.store.note(at=now, action=NOTIFIED, account=name, app=None, detail=told.about)
+            # It may have got another name while the command ran.
+            account = await self._ctx.store.account_by_uuid(notice.account.uuid) or notice.account
+            await self._ctx.store.note(at=now, action=NOTIFIED, account=account.name, app=None, detail=told.about)
         except KeyfobError as exc:
             log.warning("%s: that a person was told is not in the audit: %s", name, exc)
 

@@ -40,6 +40,7 @@ WORDS = {
     "handed-out": "handed out",
     "rejected": "reported as rejected",
     "logged-out": "logged out",
+    "renamed": "has this name now",
 }
 
 

@@ -27,6 +27,7 @@ VERBS = {
     "accounts": ("accounts", "list the accounts"),
     "show": ("show", "show one account"),
     "refresh": ("refresh", "renew an account's token now"),
+    "rename": ("rename", "give an account another name"),
     "logout": ("logout", "revoke and forget an account"),
     "provider": ("providers", "the providers that accounts log in at"),
     "app": ("apps", "the programs that have a key of their own"),
@@ -67,6 +68,7 @@ Accounts
   accounts                 list them
   show ACCOUNT             state, identity, scope, times
   refresh ACCOUNT          renew the token now
+  rename ACCOUNT NEW       give it another name; its programs keep what they may have
   logout ACCOUNT           revoke and forget the login
 
 Providers and programs

@@ -35,6 +35,7 @@ class AppGrant:
         resource: the only RFC 8707 resource it may ask for, or None for the account's own.
         mode: ``token``, or ``proxy`` for an app that never sees the token.
         expires_at: epoch seconds, or None.
+        uuid: the account's uuid, by which it is known whatever its name is by now; empty of a grant that is not made.
     """
 
     account: str
@@ -42,6 +43,7 @@ class AppGrant:
     resource: str | None = None
     mode: str = "token"
     expires_at: float | None = None
+    uuid: str = field(default="", repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +133,8 @@ def decide(
     resource: str | None,
     now: float,
     audience: str | None = None,
+    *,
+    uuid: str = "",
 ) -> Allowed | Narrow | Denied:
     """Decide whether ``caller`` may have the token that ``ask`` describes.
 
@@ -141,11 +145,12 @@ def decide(
         resource: the resource that the account's token is for; None where it is for no particular one.
         now: epoch seconds.
         audience: whom the account's token is for; None where it is for nobody in particular.
+        uuid: the account's; empty where there is no such account, or none has a uuid here.
     """
     grant = None
     if isinstance(caller, App):
         # First of all: what a stranger may not have, it may not ask about either.
-        grant = next((grant for grant in caller.grants if grant.account == ask.account), None)
+        grant = next((grant for grant in caller.grants if _is_of(grant, ask.account, uuid)), None)
         reason = _beyond_grant(caller, grant, ask, resource, now) or _beyond_target(
             caller, grant, ask, resource, audience
         )
@@ -174,6 +179,11 @@ def decide(
         # For another audience a provider may give other scopes; an app was granted no more than the account has.
         scope = scope or tuple(granted_scope)
     return Narrow(Wish(tuple(sorted(scope)), wanted, whom), own_will_do=not reason, reason=reason)
+
+
+def _is_of(grant: AppGrant, account: str, uuid: str) -> bool:
+    """Whether a grant is of that account: after a rename the name may be another one's."""
+    return grant.uuid == uuid if grant.uuid and uuid else grant.account == account
 
 
 def _target(

@@ -17,6 +17,7 @@ from broker.core.login import Client
 from broker.core.secret import Secret
 from broker.core.token import Grant
 from broker.errors import Conflict, Locked, Misconfigured, StoreUnavailable, UnknownAccount, UnknownProvider
+from broker.store import naming
 from broker.store import tables as t
 from broker.store.account_rows import (
     DATED,
@@ -230,7 +231,7 @@ class Accounts(Shelf):
         return await self._db.read(work)
 
     async def rename_account(self, account: Account, new_name: str) -> Account:
-        """Give the account another name; grants of apps go with it.
+        """Give the account another name; grants of apps, logins under way and remembered refusals go with it.
 
         The version stays: a refresh under way must still find its account when the rotated token arrives.
 
@@ -251,6 +252,8 @@ class Accounts(Shelf):
             self._check(self._account(row))
             tx.execute(update(t.account).where(t.account.c.uuid == account.uuid).values(name=new_name))
             bind(tx, self._vault.sealer, t.account, account.uuid)
+            naming.follow(tx, self._vault, row, new_name)
+            after_commit(tx, self._memory.apps_changed)  # their grants tell accounts by name
             return self._present(tx, account.uuid)
 
         return await self._db.write(work)

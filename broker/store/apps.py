@@ -44,6 +44,7 @@ class AppRow:
 _GRANTS = (
     select(
         t.app_grant.c.app,
+        t.account.c.uuid,
         t.account.c.name,
         t.app_grant.c.scope,
         t.app_grant.c.resource,
@@ -57,7 +58,7 @@ _GRANTS = (
 
 def _grants(rows: Iterable[RowMapping], app: str) -> tuple[AppGrant, ...]:
     return tuple(
-        AppGrant(row["name"], tuple(row["scope"]), row["resource"], row["mode"], row["expires_at"])
+        AppGrant(row["name"], tuple(row["scope"]), row["resource"], row["mode"], row["expires_at"], row["uuid"])
         for row in rows
         if row["app"] == app
     )
@@ -167,7 +168,8 @@ class Apps(Shelf):
             if row["account_name"] is None:
                 continue
             if register.is_listed(row):
-                yield AppGrant(row["account_name"], tuple(row["scope"]), row["resource"], row["mode"], row["ends"])
+                scope, uuid = tuple(row["scope"]), row["account"]
+                yield AppGrant(row["account_name"], scope, row["resource"], row["mode"], row["ends"], uuid)
             else:
                 self._vault.suspect(register.called(row["name"], row["account_name"]))
 

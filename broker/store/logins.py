@@ -132,10 +132,12 @@ class Logins(Shelf):
 
         def work(tx: Connection) -> None:
             there = login.destination
+            # It may have got another name since the login was prepared.
+            known = select(t.account.c.name).where(t.account.c.uuid == login.replaces)
             tx.execute(
                 insert(t.login).values(
                     id=login.id,
-                    account=login.account,
+                    account=tx.execute(known).scalar_one_or_none() or login.account,
                     replaces=login.replaces,
                     provider=login.provider,
                     client=login.client or None,

@@ -83,7 +83,6 @@ class Memory:
         before = self._accounts.get(row["uuid"])
         if before is not None and before["name"] != row["name"]:
             del self._names[before["name"]]
-            self._apps.clear()  # their grants tell accounts by name
         self._put(row)
 
     def secret_changed(self, uuid: str, kind: str, row: Row) -> None:

@@ -151,7 +151,7 @@ async def rejected(ctx: Context, caller: Caller, name: str, token: Secret) -> De
         if isinstance(decision, Denied):
             return decision
         raise unknown(name)
-    decision = decide(caller, Ask(name), account.scope, account.resource, now, account.audience)
+    decision = decide(caller, Ask(name), account.scope, account.resource, now, account.audience, uuid=account.uuid)
     if isinstance(decision, Denied):
         return decision
     stored = await ctx.store.access_token(account)
@@ -250,7 +250,7 @@ async def log_out(ctx: Context, name: str, *, local_only: bool = False) -> Logge
         ctx.flights.leaving.discard(account.uuid)
     ctx.offers.pop(account.uuid, None)
     ctx.offering.pop(account.uuid, None)
-    ctx.publish("logged-out", name, detail=result.detail)
+    ctx.publish("logged-out", account.name, detail=result.detail)
     await derived.orphaned(ctx, account, children)
     return replace(result, derived=tuple(child.name for child in children))
 

@@ -72,8 +72,8 @@ async def ask_token(
 
         def fits(grant: AppGrant) -> bool:
             asking = replace(caller, grants=(grant,))
-            judged = decide(asking, ask, granted.scope, granted.resource, ctx.clock(), granted.audience)
-            return not isinstance(judged, Denied)
+            known = (granted.scope, granted.resource, ctx.clock(), granted.audience)
+            return not isinstance(decide(asking, ask, *known, uuid=granted.uuid), Denied)
 
         permit = ctx.desk.take(caller.name, fits, ctx.steady())
         if permit is not None and permit.grant is not None:
@@ -231,6 +231,11 @@ async def answer(ctx: Context, code: str, said: Answer) -> Approval:
         UnknownAccount: the account does not exist, so that nothing can be granted of it.
         UnknownApp: the app is gone.
     """
+    async with ctx.names.changing:  # the names that the owner saw are to mean the same accounts to the end of it
+        return await _answer(ctx, code, said)
+
+
+async def _answer(ctx: Context, code: str, said: Answer) -> Approval:
     approval = await shown(ctx, code)
     _check(approval, said, ctx.clock())
     waiting = ctx.desk.find(approval.id, ctx.steady())
@@ -266,8 +271,8 @@ async def _grant(ctx: Context, waiting: Waiting, said: Answer) -> State:
         return await _allow(ctx, approval.app, wanted, said)
     once = merged(None, wanted, ctx.clock(), mode=said.mode, expires_at=None)
     await apps.shown(ctx, approval.app)
-    await apps.check_grant(ctx, once)
-    ctx.desk.once(waiting, once, ctx.clock(), ctx.steady())
+    account = await apps.check_grant(ctx, once)
+    ctx.desk.once(waiting, replace(once, uuid=account.uuid), ctx.clock(), ctx.steady())
     return "once"
 
 

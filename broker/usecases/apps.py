@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from broker import challenge
+from broker.core.account import Account
 from broker.core.policy import App, AppGrant, Caller
 from broker.core.secret import Secret
 from broker.errors import Conflict, InvalidRequest, Locked, Unauthorized, UnknownAccount, UnknownApp
@@ -195,8 +196,8 @@ def _tell_granted(ctx: Context, name: str, given: AppGrant) -> None:
     ctx.publish("granted", given.account, app=name, detail=", ".join(parts))
 
 
-async def check_grant(ctx: Context, given: AppGrant) -> None:
-    """Refuse a grant that cannot be.
+async def check_grant(ctx: Context, given: AppGrant) -> Account:
+    """Refuse a grant that cannot be; return the account that it is of.
 
     Raises:
         InvalidRequest: its mode, time or resource cannot be.
@@ -211,6 +212,7 @@ async def check_grant(ctx: Context, given: AppGrant) -> None:
     account = await ctx.store.account(given.account)
     if account is None:
         raise UnknownAccount(f"No account is called '{given.account}'.", "See: keyfob accounts")
+    return account
 
 
 def _new_key() -> Secret:

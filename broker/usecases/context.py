@@ -6,6 +6,7 @@ Built by ``daemon``; passed to each use case as its first argument.
 import asyncio
 import contextlib
 import random
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -81,6 +82,20 @@ class Poll:
     answer: tuple[TakenLogin, Answered, Moment] | None = None
 
 
+@dataclass(slots=True)
+class Names:
+    """Which names of accounts are spoken for, beside those in the store.
+
+    Attributes:
+        changing: held while an account gets another name, and while something is done by a name that must not become
+            another account's meanwhile.
+        held: name -> how many logins on their way use it.
+    """
+
+    changing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    held: Counter[str] = field(default_factory=Counter)
+
+
 def _no_source(kind: str) -> KeySource:
     raise InvalidRequest(f"There is no key source '{kind[:50]}' here.")
 
@@ -128,6 +143,7 @@ class Context:
         offering: account uuid -> a lock, so that callers who are refused together are pointed to one login.
         finishing: ids of logins whose code is being exchanged; the task is kept so that it is not collected.
         polls: login id -> how its polling stands, for the device logins under way.
+        names: which names of accounts are spoken for.
         registering: provider name -> a lock, so that two logins do not register two clients.
         ration: how often Keyfob registers itself, and asks again where it was refused.
         desk: what programs ask the owner for.
@@ -159,6 +175,7 @@ class Context:
     offering: dict[str, asyncio.Lock] = field(default_factory=dict)
     finishing: set[asyncio.Task[Any]] = field(default_factory=set)
     polls: dict[str, Poll] = field(default_factory=dict)
+    names: Names = field(default_factory=Names)
     registering: dict[str, asyncio.Lock] = field(default_factory=dict)
     ration: Ration = field(default_factory=Ration)
     desk: Desk = field(default_factory=Desk)

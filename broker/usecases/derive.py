@@ -17,11 +17,12 @@ from broker.providers.model import Provider
 from broker.usecases import activate, derived, exchange, given, judging, login, newlogin, providers, refresh, renewal
 from broker.usecases.context import Context
 from broker.usecases.login import Finished
-from broker.usecases.newlogin import NewLogin
+from broker.usecases.newlogin import NewLogin, holds_name
 
 FLOW: Flow = "token-exchange"
 
 
+@holds_name
 async def log_in(ctx: Context, new: NewLogin) -> Finished:
     """Exchange the living token of another account for a first one, and keep the account once there is one.
 
@@ -45,7 +46,7 @@ async def log_in(ctx: Context, new: NewLogin) -> Finished:
     outcome = await _exchanged(ctx, parent, provider, client, proof, wish)
     async with ctx.landing():
         grant = await _read(ctx, parent, provider, outcome, ctx.when(sent), wish)
-        described = given.described(ctx, new, provider, FLOW, client)
+        described = given.described(ctx, new, provider, FLOW, before, client)
         begun = replace(described, destination=parent.destination, scope=wish.scope, resource=wish.resource)
         how = Renewal("token_exchange", parent.uuid, wish.audience or "")
         return await given.finish(ctx, begun, provider, grant, parent.identity, Active(ctx.clock()), how)

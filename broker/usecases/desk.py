@@ -142,6 +142,24 @@ class Desk:
             if of_app and (not account or (one.approval.wanted[0].account == account and one.grant is None)):
                 del self._waiting[code]
 
+    def rename(self, uuid: str, old: str, new: str) -> None:
+        """An account got another name: what was asked and said of it stays with it.
+
+        What waits under the new name is forgotten. It was asked for when that was nobody's, so no answer to it may
+        open this account; the program asks again.
+        """
+        for code, one in list(self._waiting.items()):
+            names = {wanted.account for wanted in one.approval.wanted}
+            if one.grant is not None and one.grant.uuid == uuid:
+                (wanted,) = one.approval.wanted
+                approval = replace(one.approval, wanted=(replace(wanted, account=new),))
+                self._put(replace(one, approval=approval, grant=replace(one.grant, account=new)))
+            elif new in names and one.approval.state in ("pending", "once"):
+                del self._waiting[code]
+            elif one.grant is None and old in names:
+                its = tuple(replace(w, account=new) if w.account == old else w for w in one.approval.wanted)
+                self._put(replace(one, approval=replace(one.approval, wanted=its)))
+
     def _put(self, waiting: Waiting) -> Waiting:
         self._waiting[waiting.approval.id] = waiting
         return waiting

@@ -23,7 +23,7 @@ from broker.usecases.activate import give_back, read_answer
 from broker.usecases.context import Context, Moment, Poll
 from broker.usecases.identify import identify
 from broker.usecases.login import redirect_uri
-from broker.usecases.newlogin import NewLogin, prepare, wanted
+from broker.usecases.newlogin import NewLogin, holding, holds_name, prepare, wanted
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +33,7 @@ SLOWER = 5.0
 LONGEST_WAIT = 60.0
 
 
+@holds_name
 async def begin(ctx: Context, new: NewLogin) -> Login:
     """Ask for the codes and keep them: the device code sealed, the user code for the person.
 
@@ -140,12 +141,13 @@ def _codes(provider: Provider, answer: device.Codes | wire.NoToken) -> device.Co
 async def _poll(ctx: Context, begun: Login, prompt: DevicePrompt, poll: Poll) -> None:
     """Ask once, and do what the answer says; whatever breaks, the next poll comes later."""
     try:
-        if poll.answer is not None:
-            await _take(ctx, await providers.find(ctx, begun.provider), poll, *poll.answer)
-            return
-        waiting = await ctx.store.waiting_login(id=begun.id, now=ctx.clock())
-        if waiting is not None:  # else it was cancelled, or its time is over
-            await _ask(ctx, waiting, prompt, poll)
+        async with holding(ctx, begun.account):  # its time may run out meanwhile
+            if poll.answer is not None:
+                await _take(ctx, await providers.find(ctx, begun.provider), poll, *poll.answer)
+                return
+            waiting = await ctx.store.waiting_login(id=begun.id, now=ctx.clock())
+            if waiting is not None:  # else it was cancelled, or its time is over
+                await _ask(ctx, waiting, prompt, poll)
     except UnknownProvider as exc:
         log.warning("a device login is given up: %s", exc)
         poll.answer = None

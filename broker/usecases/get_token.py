@@ -306,7 +306,7 @@ async def _answer(
 
 
 def _decide(caller: Caller, ask: Ask, account: Account, now: float) -> policy.Allowed | Narrow | Denied:
-    return policy.decide(caller, ask, account.scope, account.resource, now, account.audience)
+    return policy.decide(caller, ask, account.scope, account.resource, now, account.audience, uuid=account.uuid)
 
 
 def _handed_out(

@@ -19,7 +19,7 @@ from broker.usecases.activate import activate, read_answer
 from broker.usecases.context import Context
 from broker.usecases.identify import checked, told
 from broker.usecases.login import Finished, redirect_uri
-from broker.usecases.newlogin import NewLogin, prepare
+from broker.usecases.newlogin import NewLogin, holds_name, prepare
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 LONGEST_TOKEN = 65536
 
 
+@holds_name
 async def bring_token(ctx: Context, new: NewLogin, access_token: Secret, expires_at: float | None) -> Finished:
     """Keep a token that a person made at the provider. Nothing can refresh it, and it is tried once before it is kept.
 
@@ -43,14 +44,15 @@ async def bring_token(ctx: Context, new: NewLogin, access_token: Secret, expires
     _check(access_token)
     if expires_at is not None and expires_at <= ctx.clock():
         raise InvalidRequest("That token has expired already.", "Make a new one.")
-    provider, _, resource = await prepare(ctx, new)
+    provider, account, resource = await prepare(ctx, new)
     new = replace(new, resource=resource)
-    login = described(ctx, new, provider, "token")
+    login = described(ctx, new, provider, "token", account)
     who = await _whose(ctx, provider, access_token)
     token = Token("Bearer", new.scope, issued_at=ctx.clock(), expires_at=expires_at)
     return await finish(ctx, login, provider, Grant(token, access_token), who, Static(ctx.clock()))
 
 
+@holds_name
 async def bring_refresh_token(ctx: Context, new: NewLogin, refresh_token: Secret) -> Finished:
     """Take over a refresh token from another program; it is used at once, so from now on only Keyfob may use it.
 
@@ -88,7 +90,7 @@ async def bring_refresh_token(ctx: Context, new: NewLogin, refresh_token: Secret
             grant = replace(grant, refresh_token=refresh_token)
         if brought is not None:
             client = await clients.keep(ctx, provider, *brought)
-        login = described(ctx, new, provider, "refresh-token", client)
+        login = described(ctx, new, provider, "refresh-token", account, client)
         # The token that was brought is spent by now: whatever comes, its successor must not be lost.
         grant, claims = await checked(ctx, provider, grant, client.client_id)
         who = Identity(claims.issuer, claims.subject, claims.label) if claims is not None else told(provider, grant)
@@ -124,13 +126,20 @@ async def _whose(ctx: Context, provider: Provider, access_token: Secret) -> Iden
         raise LoginFailed(f"{provider.title} does not accept this token: {exc}.", where.strip()) from exc
 
 
-def described(ctx: Context, new: NewLogin, provider: Provider, flow: Flow, client: Client | None = None) -> Login:
-    """Return a login that is done at once, as it will be remembered."""
+def described(
+    ctx: Context,
+    new: NewLogin,
+    provider: Provider,
+    flow: Flow,
+    account: Account | None,
+    client: Client | None = None,
+) -> Login:
+    """Return a login that is done at once, as it will be remembered; ``account`` is the one that logs in again."""
     now = ctx.clock()
     return Login(
         id=secrets.token_urlsafe(24),
         account=new.account,
-        replaces=None,
+        replaces=account.uuid if account is not None else None,
         provider=provider.name,
         client=client.uuid if client is not None else "",
         flow=flow,
@@ -161,7 +170,10 @@ async def finish(
     Raises:
         Conflict: as ``activate``.
     """
-    replaced = await ctx.store.account(login.account) if login.account else None
+    # By uuid, because it may have got another name since; by name, because another login may have made it since.
+    replaced = await ctx.store.account_by_uuid(login.replaces) if login.replaces is not None else None
+    if replaced is None and login.account:
+        replaced = await ctx.store.account(login.account)
     login = replace(login, replaces=replaced.uuid if replaced is not None else None)
     account = await activate(ctx, login, provider, grant, who, state, renewal)
     # Kept like a login through a browser, so that its id can be asked for the same way.

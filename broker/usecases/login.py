@@ -22,7 +22,7 @@ from broker.usecases import clients, derived, providers, push
 from broker.usecases.activate import activate, read_answer
 from broker.usecases.context import Context, Moment
 from broker.usecases.identify import identify
-from broker.usecases.newlogin import NewLogin, prepare, wanted
+from broker.usecases.newlogin import NewLogin, holding, holds_name, prepare, wanted
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +55,7 @@ def redirect_uri(ctx: Context, provider: Provider) -> str:
     return f"{origin}/callback/{provider.name}"
 
 
+@holds_name
 async def begin(ctx: Context, new: NewLogin, *, ask_again: bool = True) -> Login:
     """Begin a browser or paste login: state, verifier and URL are made together and kept for ten minutes.
 
@@ -198,6 +199,8 @@ async def offer(ctx: Context, account: Account) -> str:
         login = await ctx.store.login(known) if known is not None else None
         if login is not None and login.state == "pending" and login.expires_at - ctx.clock() > LOGIN_LIFETIME / 2:
             return start_url(ctx, login.id)
+        # It may have got another name while another login was offered for it.
+        account = await ctx.store.account_by_uuid(account.uuid) or account
         try:
             login = await begin(ctx, NewLogin(provider="", account=account.name), ask_again=False)
         except KeyfobError:
@@ -248,7 +251,12 @@ async def complete(
         params: the authorization response.
         pasted_code: a person copied the code alone, so nothing tells who issued it.
     """
-    task = asyncio.create_task(_complete(ctx, taken, params, pasted_code=pasted_code))
+
+    async def completed() -> Finished:
+        async with holding(ctx, taken.login.account):  # its time may run out meanwhile
+            return await _complete(ctx, taken, params, pasted_code=pasted_code)
+
+    task = asyncio.create_task(completed())
     ctx.finishing.add(task)
     task.add_done_callback(ctx.finishing.discard)
     return await asyncio.shield(task)

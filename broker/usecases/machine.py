@@ -15,7 +15,7 @@ from broker.usecases import clients, given, renewal
 from broker.usecases.activate import read_answer
 from broker.usecases.context import Context
 from broker.usecases.login import Finished
-from broker.usecases.newlogin import NewLogin, prepare
+from broker.usecases.newlogin import NewLogin, holds_name, prepare
 
 FLOWS: dict[Flow, Renewal] = {
     "client-credentials": Renewal("client_credentials"),
@@ -32,6 +32,7 @@ async def former_flow(ctx: Context, name: str) -> Flow | None:
     return "token-exchange" if account is not None and account.is_derived else _flow_of(account)
 
 
+@holds_name
 async def log_in(ctx: Context, new: NewLogin) -> Finished:
     """Get a first token as the client itself, and keep the account once there is one.
 
@@ -58,7 +59,7 @@ async def log_in(ctx: Context, new: NewLogin) -> Finished:
         grant = renewal.bare(read_answer(provider, outcome, ctx.when(sent), scope))
         if brought:
             client = await clients.keep(ctx, provider, await _as_known(ctx, client), proof)
-        login = given.described(ctx, new, provider, new.flow, client)
+        login = given.described(ctx, new, provider, new.flow, account, client)
         login = replace(login, scope=scope, resource=resource)
         return await given.finish(ctx, login, provider, grant, None, Active(ctx.clock()), how)
 

@@ -3,8 +3,11 @@
 Used by every kind of login: ``login``, ``device``, ``given``, ``machine``.
 """
 
-from collections.abc import Mapping
+import contextlib
+import functools
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from broker.core.account import ACCOUNT_NAME, Account
 from broker.core.login import Flow, Login
@@ -15,6 +18,9 @@ from broker.providers.urls import check_resource
 from broker.usecases import providers, rediscovery
 from broker.usecases.context import Context
 from broker.usecases.providers import NewProvider
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +78,52 @@ def check(new: NewLogin) -> None:
     Raises:
         InvalidRequest: with what it should be.
     """
-    if new.account and not ACCOUNT_NAME.fullmatch(new.account):
-        raise InvalidRequest(
-            f"'{new.account}' cannot be an account's name.",
-            "Use letters, digits and . _ @ - (the first a letter or digit), 64 at the most.",
-        )
+    if new.account:
+        check_name(new.account)
     if new.resource is not None:
         check_resource(new.resource)
+
+
+def check_name(name: str) -> None:
+    """Refuse what can be no account's name.
+
+    Raises:
+        InvalidRequest: with what can.
+    """
+    if not ACCOUNT_NAME.fullmatch(name):
+        raise InvalidRequest(
+            f"'{name}' cannot be an account's name.",
+            "Use letters, digits and . _ @ - (the first a letter or digit), 64 at the most.",
+        )
+
+
+@contextlib.asynccontextmanager
+async def holding(ctx: Context, name: str) -> AsyncIterator[None]:
+    """Hold the name of a login's account, so that no other account gets it before that login has ended.
+
+    It is looked up first and used after many a wait; most logins that ask nothing of a person are in no table yet.
+    """
+    async with ctx.names.changing:
+        ctx.names.held[name] += 1
+    try:
+        yield
+    finally:
+        ctx.names.held[name] -= 1
+        if not ctx.names.held[name]:
+            del ctx.names.held[name]
+
+
+def holds_name(
+    story: Callable[Concatenate[Context, NewLogin, P], Awaitable[T]],
+) -> Callable[Concatenate[Context, NewLogin, P], Coroutine[Any, Any, T]]:
+    """Let a story hold its account's name from its first look to its end; see :func:`holding`."""
+
+    @functools.wraps(story)
+    async def held(ctx: Context, new: NewLogin, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        async with holding(ctx, new.account):
+            return await story(ctx, new, *args, **kwargs)
+
+    return held
 
 
 async def prepare(

@@ -15,7 +15,7 @@ from broker.core.policy import Ask, Caller, Denied
 from broker.core.secret import Secret
 from broker.errors import InvalidRequest, LoginFailed, UnknownLogin
 from broker.providers.urls import check_resource
-from broker.usecases import accounts, approvals, audit, begin, derive, given, login, machine, paste
+from broker.usecases import accounts, approvals, audit, begin, derive, given, login, machine, paste, rename
 from broker.usecases import get_token as tokens
 from broker.usecases.context import Context
 from broker.usecases.newlogin import NewLogin
@@ -91,6 +91,18 @@ async def delete_account(request: Request, ctx: Context) -> Response:
     if local_only:
         return Response(status_code=204, headers=render.ANSWER_HEADERS)
     return render.answer({"revoked": result.revoked, "detail": result.detail, "derived": list(result.derived)})
+
+
+async def rename_account(request: Request, ctx: Context) -> Response:
+    """``PATCH /v1/accounts/{account}``: give it another name."""
+    Query(request)
+    body = await Fields.read(request)
+    name = body.text("name")
+    body.end()
+    if not name:
+        raise InvalidRequest("'name' is missing.", "Give the new name of the account.")
+    renamed = await rename.rename(ctx, request.path_params["account"], name)
+    return render.answer(render.account(await accounts.shown(ctx, renamed.name)))
 
 
 async def refresh_account(request: Request, ctx: Context) -> Response:

@@ -112,7 +112,7 @@ class _Handler(BaseHTTPRequestHandler):
         framed = b"Content-Length" in raw or b"chunked" in raw
         self.close_connection = not framed or b"Connection: close" in raw
 
-    do_GET = do_POST = do_PUT = do_DELETE = handle_any  # noqa: N815 -- the names are http.server's
+    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = handle_any  # noqa: N815 -- the names are http.server's
 
     def address_string(self) -> str:
         return "peer"

@@ -45,6 +45,15 @@ def test_what_was_granted_is_allowed(caller: Caller, ask: Ask, granted: tuple[st
     assert decide(caller, ask, granted, resource, NOW) == Allowed()
 
 
+def test_a_grant_is_of_an_account_and_not_of_a_name() -> None:
+    """Where both are known by uuid the name decides nothing: after a rename it may be another account's."""
+    granted = app(AppGrant("me", uuid="1"))
+
+    assert decide(granted, Ask("me"), ("read",), None, NOW, uuid="1") == Allowed()
+    assert decide(granted, Ask("renamed"), ("read",), None, NOW, uuid="1") == Allowed()
+    assert isinstance(decide(granted, Ask("me"), ("read",), None, NOW, uuid="2"), Denied)
+
+
 @pytest.mark.parametrize(
     ("caller", "ask", "granted", "resource", "why"),
     [

@@ -21,6 +21,7 @@ PROMISED = {
     "accounts": "--json",
     "show": "--json",
     "refresh": "--confirm",
+    "rename": "--json",
     "logout": "--local-only",
     "service": "install uninstall",
     "healthcheck": "",

@@ -11,13 +11,17 @@ from broker import notify
 from broker.core.account import Misconfigured, NeedsLogin, State, Suspect, Uncertain
 from broker.core.secret import Secret
 from broker.core.token import Token
-from broker.usecases import accounts, given
+from broker.usecases import accounts, given, rename
 from broker.usecases.newlogin import NewLogin
-from tests.notify.hooks import DAY, MINUTE, Hook, announcer, into, running
+from tests.notify.hooks import DAY, MINUTE, SCRIPT, Hook, announcer, into, program, running
 from tests.store import made
 from tests.usecases.house import Clock, opened
 from tests.usecases.kin import begin, derived_from
 
+# Writes down what it was told, and ends when it may.
+SLOW = """{script}
+while [ ! -e '{place}/go' ]; do sleep 0.01; done
+"""
 PROVIDERS_WORDS = "gone\n\x1b[2J\x00 \u202eevil"
 
 
@@ -99,6 +103,29 @@ def test_told_once(tmp_path: Path, hook: Hook) -> None:
             await crier.look()
             assert hook.runs == 2
             assert [entry.action for entry in await house.store.audit(account="me")].count("notified") == 2
+
+    clock = Clock()
+    asyncio.run(first(clock))
+    asyncio.run(second(clock))
+
+
+def test_a_new_name_while_it_is_told(tmp_path: Path, hook: Hook) -> None:
+    """The account got another name while the command ran: that it was told is remembered of it, past a restart."""
+
+    async def first(clock: Clock) -> None:
+        async with opened(tmp_path, clock=clock) as house:
+            await into(house, NeedsLogin(clock(), "ended"))
+            program(hook.place / "hook", SLOW.format(script=SCRIPT.format(place=f"'{hook.place}'"), place=hook.place))
+            looking = asyncio.create_task(announcer(house, hook.command).look())
+            await house.until(lambda: asyncio.to_thread((hook.place / "runs").exists))
+            await rename.rename(house.ctx, "me", "mail")
+            (hook.place / "go").touch()
+            await looking
+
+    async def second(clock: Clock) -> None:
+        async with opened(tmp_path, clock=clock) as house:
+            await announcer(house, hook.command).look()
+            assert [line["account"] for line in hook.lines] == ["me"]
 
     clock = Clock()
     asyncio.run(first(clock))

@@ -15,7 +15,7 @@ from broker.core import timing
 from broker.core.policy import App, AppGrant, Caller, Denied, Owner
 from broker.core.secret import Secret
 from broker.errors import ConfirmNeeded, Conflict, TooManyRequests, UnknownAccount
-from broker.usecases import accounts, apps, get_token, refresh
+from broker.usecases import accounts, apps, get_token, refresh, rename
 from broker.usecases.get_token import MustLogin, Ready, Unavailable
 from tests.stateful.story import Story
 from tests.usecases.house import DUE, TTL
@@ -155,7 +155,7 @@ class Verbs(RuleBasedStateMachine):
         if account is None:
             return
         try:
-            self.story.run(self.story.house.store.rename_account(account, new_name))
+            self.story.run(rename.rename(self.story.house.ctx, name, new_name))
         except Conflict:
             assert new_name in self.model.known
             return

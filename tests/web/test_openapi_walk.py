@@ -68,6 +68,11 @@ def _walk_accounts(house: House, practice: PracticeServer) -> None:
     ask("DELETE", "/v1/logins/{id}", 204, path={"id": begun["id"]})
     ask("DELETE", "/v1/accounts/{account}", 204, path={"account": "later"}, params={"local_only": "true"})
 
+    assert ask("PATCH", "/v1/accounts/{account}", 200, path=work, json={"name": "other"})["account"] == "other"
+    ask("PATCH", "/v1/accounts/{account}", 404, path=work, json={"name": "work"})
+    ask("PATCH", "/v1/accounts/{account}", 200, path={"account": "other"}, json={"name": "work"})
+    for wrong in ({}, {"name": "no name"}, {"name": "x", "more": 1}):
+        ask("PATCH", "/v1/accounts/{account}", 400, path=work, json=wrong)
     token = ask("GET", "/v1/accounts/{account}/token", 200, path=work)["access_token"]
     made = {"account": "made", "provider": "practice", "base_url": practice.url, "flow": "token"}
     assert ask("POST", "/v1/logins", 201, json={**made, "access_token": token})["state"] == "done"
@@ -257,7 +262,7 @@ def test_no_moment_makes_the_list_unreadable(tmp_path: Path, moment: str) -> Non
 def test_wrong_method_is_told_the_right_ones(tmp_path: Path) -> None:
     """A 405 says 405 in its body too, and names every method of its path (RFC 9110 15.5.6)."""
     with running(tmp_path) as house:
-        answer = house.owner.http.request("PATCH", "/v1/accounts/work")
+        answer = house.owner.http.request("PUT", "/v1/accounts/work")
 
     assert (answer.status_code, answer.json()["status"]) == (405, 405)
-    assert set(answer.headers["allow"].split(", ")) == {"GET", "DELETE"}
+    assert set(answer.headers["allow"].split(", ")) == {"GET", "PATCH", "DELETE"}

@@ -3,7 +3,7 @@
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from broker.practice.server import practice_in_thread
 from broker.practice.settings import PracticeSettings
 from tests.browser.room import Room
-from tests.browser.visit import DESKTOP, PATIENCE_MS, PICTURES, Look, Visit
+from tests.browser.visit import DESKTOP, PATIENCE_MS, PICTURES, Look, OpenVisit, Visit
 from tests.e2e.home import new_home
 
 SERVERS = Path(__file__).parents[1] / "servers"
@@ -27,8 +27,6 @@ ARGUMENTS = (
 FAILED = pytest.StashKey[bool]()
 
 expect.set_options(timeout=PATIENCE_MS)
-
-OpenVisit = Callable[..., Visit]
 
 
 @pytest.hookimpl(wrapper=True)

@@ -5,9 +5,8 @@ import re
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.conftest import OpenVisit
 from tests.browser.room import Room
-from tests.browser.visit import PHONE, STILL, Look, Visit
+from tests.browser.visit import PHONE, STILL, Look, OpenVisit, Visit
 
 RESULT = re.compile(r"/ui/logins/[\w-]+$")
 

@@ -4,9 +4,8 @@ import re
 
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import OpenVisit
 from tests.browser.room import Room
-from tests.browser.visit import Visit
+from tests.browser.visit import OpenVisit, Visit
 
 
 def test_the_address_signs_in_and_leaves_the_address_bar(room: Room, guest: Visit) -> None:

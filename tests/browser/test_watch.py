@@ -3,9 +3,8 @@
 import pytest
 
 from broker.practice.server import practice_in_thread
-from tests.browser.conftest import OpenVisit
 from tests.browser.room import Room
-from tests.browser.visit import Visit
+from tests.browser.visit import OpenVisit, Visit
 
 INLINE = "document.body.append(Object.assign(document.createElement('script'), { textContent: '1' }))"
 FOREIGN = "fetch('http://127.0.0.1:1/').catch(() => {})"

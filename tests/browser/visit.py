@@ -8,7 +8,7 @@ import re
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, Request, WebError
@@ -193,6 +193,13 @@ class Visit:
     def close(self) -> None:
         """Close the window."""
         self._context.close()
+
+
+class OpenVisit(Protocol):
+    """What the fixture ``open_visit`` is."""
+
+    def __call__(self, look: Look = DESKTOP, *, signed_in: bool = True, foreign: str = "") -> Visit:
+        """Open a window; ``foreign`` is an origin that it may go to beside Keyfob's and the practice provider's."""
 
 
 def _origin(url: str) -> str:

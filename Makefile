@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help run dev test test-servers crash race disk wake drain sim mutants attacks fuzz lint fmt bench clean
+.PHONY: help run dev test test-browser test-servers crash race disk wake drain sim mutants attacks fuzz lint fmt bench clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F'\t' '{printf "make %-14s %s\n", $$1, $$2}'
@@ -27,8 +27,15 @@ run: $(VENV)/run ## first login and live events, in a temporary place
 
 dev: $(VENV)/dev ## make the development environment
 
-test: $(VENV)/dev ## the whole test suite but the foreign servers
+test: $(VENV)/dev ## the whole test suite but the browser and the foreign servers
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
+
+$(VENV)/browser: $(VENV)/dev
+	@$(PIP) install -c constraints.txt --group browser
+	@touch $@
+
+test-browser: $(VENV)/browser ## walk the web page in a real Chromium (needs chromium, and npm for one walk)
+	$(BIN)/python -m pytest tests/browser
 
 test-servers: $(VENV)/dev ## walk the real authorization servers (needs npm)
 	tests/servers/run
@@ -65,7 +72,7 @@ $(VENV)/fuzz: $(VENV)/dev
 fuzz: $(VENV)/fuzz ## foreign bytes for every parser, guided by coverage (20 minutes); TARGET=json SECONDS=60
 	$(BIN)/python -m tests.fuzz $(if $(SECONDS),--seconds $(SECONDS)) $(TARGET)
 
-lint: $(VENV)/dev ## ruff, mypy strict, import floors, bandit, known vulnerabilities
+lint: $(VENV)/browser ## ruff, mypy strict, import floors, bandit, known vulnerabilities
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy

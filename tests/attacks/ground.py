@@ -19,8 +19,7 @@ import pytest
 
 from broker.practice.server import PracticeServer, practice_in_thread
 from broker.practice.settings import PUBLIC_CLIENT, PracticeSettings
-from tests.e2e.conftest import NEVER_SAID
-from tests.e2e.home import PATIENCE, Daemon, Home
+from tests.e2e.home import NEVER_SAID, PATIENCE, Daemon, Home
 from tests.web.raw import Answer, Line, bearer
 
 CHECKOUT = Path(__file__).parents[2]

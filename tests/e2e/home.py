@@ -1,6 +1,7 @@
 """The real ``keyfob`` command in a home of its own: verbs, daemons, and everything that they said.
 
-Imported by the tests beside it. Nothing of the environment of whoever runs the tests is handed on.
+Imported by the tests beside it and by those in ``tests/browser``. Nothing of the environment of whoever runs the tests
+is handed on.
 """
 
 import contextlib
@@ -12,9 +13,10 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,9 @@ KEYFOB = Path(sys.executable).with_name("keyfob")
 START_URL = re.compile(r"http://127\.0\.0\.1:\d+/login/[\w-]+")
 # A start takes a quarter of a second, a verb less; this is a machine in trouble.
 PATIENCE = 20.0
+# What must not reach a person, whatever goes wrong: the second is what `cli.main` says in a traceback's place, the
+# third what the API says.
+NEVER_SAID = ("Traceback", "this is a bug in Keyfob", "fault of Keyfob", "never retrieved", "never awaited")
 
 
 def until(what: str, seen: Callable[[], object], seconds: float = PATIENCE) -> None:
@@ -249,6 +254,19 @@ class Home:
     def said(self) -> str:
         """All that they have said, results included."""
         return "\n".join([self.said_to_people, *(running.out for running in self._all)])
+
+
+@contextlib.contextmanager
+def new_home() -> Iterator[Home]:
+    """Make an empty home directory with a short path; no command in it may ever print a traceback."""
+    with tempfile.TemporaryDirectory(prefix="kf-", dir="/tmp") as place:  # a socket's path holds 107 bytes
+        found = Home(Path(place))
+        try:
+            yield found
+        finally:
+            found.close()
+        for words in NEVER_SAID:
+            assert words not in found.said
 
 
 def browser() -> httpx2.Client:

@@ -22,6 +22,7 @@ class Handouts:
 
     def __init__(self) -> None:
         self._counts: dict[Key, Count] = {}
+        self._being_written: dict[Key, Count] = {}
 
     def __bool__(self) -> bool:
         return bool(self._counts)
@@ -56,6 +57,15 @@ class Handouts:
             else replace(seen, last=now, count=seen.count + 1, detail=detail)
         )
 
+    def newest(self) -> dict[str, Count]:
+        """Return the uuid of an account -> its newest hand-out, of those that are not written down yet."""
+        found: dict[str, Count] = {}
+        for one in (*self._being_written.values(), *self._counts.values()):
+            uuid = one.account_uuid
+            if uuid is not None and (uuid not in found or one.last >= found[uuid].last):
+                found[uuid] = one
+        return found
+
     async def flush(self, store: Store) -> None:
         """Write down what was counted. What cannot be written now is counted on.
 
@@ -65,6 +75,7 @@ class Handouts:
         if not self._counts:
             return
         taken, self._counts = self._counts, {}
+        self._being_written = taken
         try:
             await store.note_counts(list(taken.values()))
         except BaseException:
@@ -74,3 +85,5 @@ class Handouts:
                     entry if later is None else replace(later, first=entry.first, count=entry.count + later.count)
                 )
             raise
+        finally:
+            self._being_written = {}

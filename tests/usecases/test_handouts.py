@@ -48,6 +48,24 @@ def test_hand_outs_are_counted_per_app_and_generation(tmp_path: Path) -> None:
     asyncio.run(live())
 
 
+def test_what_is_not_written_down_yet_is_known_all_the_same(tmp_path: Path) -> None:
+    """The owner's page tells who used an account last at once, whichever of two that was."""
+
+    async def live() -> None:
+        async with opened(tmp_path) as house:
+            account = await house.log_in()
+            for caller in (GRANTED, None, GRANTED):
+                house.clock.forward(1)
+                await house.token(caller=caller)
+            newest = house.ctx.handouts.newest()[account.uuid]
+            assert (newest.app, newest.last) == ("backup", house.clock())
+            await house.ctx.handouts.flush(house.store)
+            assert house.ctx.handouts.newest() == {}
+            assert await house.store.last_uses([account.uuid]) == {account.uuid: "backup"}
+
+    asyncio.run(live())
+
+
 def test_hand_outs_that_cannot_be_written_now_are_written_later(tmp_path: Path) -> None:
     """A store that stumbles loses no count: what came before and after is in one entry."""
 

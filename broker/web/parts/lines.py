@@ -135,6 +135,7 @@ def helps(account: Account, now: float) -> Help:
 
 async def drawn(ctx: Context, accounts: Sequence[Account]) -> list[Line]:
     """Return accounts as lines, in their order."""
+    counted = ctx.handouts.newest()  # before the record is read: what is written down meanwhile stands there
     used = await ctx.store.last_uses([account.uuid for account in accounts])
     titles = await titles_of(ctx, {account.provider for account in accounts})
     dues = await due.next_refreshes(ctx, accounts)
@@ -144,7 +145,7 @@ async def drawn(ctx: Context, accounts: Sequence[Account]) -> list[Line]:
         at = dues[account.uuid]
         label, tone = standing(account, now)
         need = advice.need(account, now)
-        token = account.token
+        last, token = counted.get(account.uuid), account.token
         ends = token.expires_at if token is not None else None
         found.append(
             Line(
@@ -159,8 +160,8 @@ async def drawn(ctx: Context, accounts: Sequence[Account]) -> list[Line]:
                 help=helps(account, now),
                 life=None if token is None or ends is None else Life(token.issued_at, ends, at, now),
                 next_refresh_at=at,
-                last_used_at=account.last_used_at,
-                last_used_by=used.get(account.uuid, ""),
+                last_used_at=account.last_used_at if last is None else last.last,
+                last_used_by=used.get(account.uuid, "") if last is None else last.app or "",
             )
         )
     return found

@@ -9,8 +9,12 @@ const SETTLE = 700;
 // The least time between two looks at what is new, and the waits before asking again where nobody answers.
 const BREATH = 1000, AGAIN = [1000, 2000, 5000, 10000];
 const OURS = /^\/ui\/($|accounts\/|add|apps|approvals\/|activity$|settings$|progress\/)/;
+// What is counted is written down some seconds after it happened: then another look.
+const WRITTEN = 5000;
 // The first word of an address -> the place in the navigation; all others are with the accounts.
 const SECTIONS = { apps: "/ui/apps", approvals: "/ui/apps", activity: "/ui/activity", settings: "/ui/settings" };
+// How a request stands after an answer.
+const WORDS = { once: "allowed once", denied: "not allowed", never: "never allowed" };
 const GONE = "Keyfob does not answer. Is it running? In a terminal: keyfob status";
 
 const root = document.documentElement;
@@ -251,7 +255,8 @@ async function submit(form, button) {
   const now = answer.status === 204 ? {} : await answer.json();
   form.reset();
   await after(then || "", now);
-  if (now.detail || done) say(now.detail || done);
+  const words = (done || "").replace(/\{(\w+)\}/g, (_, name) => WORDS[now[name]] || now[name]);
+  if (now.detail || words) say(now.detail || words);
 }
 
 async function after(then, now) {
@@ -300,7 +305,7 @@ async function copy(button) {
 
 /* --- what is new ------------------------------------------------------------------------------------------------------ */
 
-let due = 0, listening = null;
+let due = 0, later = 0, listening = null;
 
 function look() {
   if (due || document.hidden) return;
@@ -322,7 +327,10 @@ async function listen(signal) {
     if (done) return;
     const lines = (text + value).split("\n");
     text = lines.pop();
-    if (lines.some((line) => line.startsWith("event:"))) look();
+    if (!lines.some((line) => line.startsWith("event:"))) continue;
+    look();
+    clearTimeout(later);
+    later = setTimeout(look, WRITTEN);
   }
 }
 

@@ -114,7 +114,7 @@ def test_keyfob_is_locked_and_unlocked(room: Room, visit: Visit) -> None:
     assert room.home.token("ledger")
 
 
-def test_a_backup_is_made(room: Room, visit: Visit) -> None:
+def test_a_backup_is_made(visit: Visit) -> None:
     """One click, and the page says where it is and what is not in it."""
     page = visit.page
     page.get_by_role("link", name="Settings").click()

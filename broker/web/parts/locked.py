@@ -5,6 +5,7 @@ Used by ``overview`` and ``settings``.
 
 from dataclasses import dataclass
 
+from broker.store.passphrase import UNLOCK
 from broker.usecases.context import Context
 
 
@@ -14,7 +15,7 @@ class Lock:
 
     Attributes:
         locked: why it is not at hand; empty where it is.
-        hint: what to do about that.
+        hint: what to do about that before it can be unlocked; empty where nothing is.
         source: where it comes from.
         passphrase: it is made of a passphrase, which has to be typed.
     """
@@ -28,4 +29,6 @@ class Lock:
     def of(cls, ctx: Context) -> "Lock":
         """Look."""
         store = ctx.store
-        return cls(store.locked or "", store.locked_hint, store.key_name, store.wants_passphrase)
+        # The button beside it does what the command does.
+        hint = "" if store.locked_hint == UNLOCK else store.locked_hint
+        return cls(store.locked or "", hint, store.key_name, store.wants_passphrase)

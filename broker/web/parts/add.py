@@ -149,6 +149,11 @@ class AddPart:
         return self.needs_client or self.own_client
 
     @property
+    def may_bring(self) -> bool:
+        """Whether Keyfob has a client, or makes one, and a person can bring another."""
+        return not self.client and not self.by_address and self.way in BY_CLIENT
+
+    @property
     def place_first(self) -> bool:
         """Whether nothing more can be said before it is known where the provider is."""
         return self.client and self.way in REDIRECTED and self.place.open
@@ -168,11 +173,11 @@ class AddPart:
         """What is particular about this provider."""
         return [text for _, text in words.rules(self.provider)]
 
-    def address(self, *, way: str = "", client: str = "") -> str:
-        """Return this page's address with another way, or with a client of one's own."""
+    def address(self, *, way: str, client: str = "", here: bool = True) -> str:
+        """Return this page's address with another way, with a client of one's own, or for another place."""
         place = {"base_url": self.place.base_url}
         place |= {f"param-{name}": value for name, value in self.place.values.items()}
-        said = {"way": way, "client": client, "account": self.account, **place}
+        said = {"way": way, "client": client, "account": self.account, **(place if here else {})}
         query = urlencode({name: value for name, value in said.items() if value})
         return f"/ui/add/{quote(self.name, safe='')}{'?' if query else ''}{query}"
 
@@ -213,8 +218,9 @@ async def show(request: Request, ctx: Context) -> Response:
 
 
 def ways_of(provider: Provider) -> tuple[Flow, ...]:
-    """Return the flows that a provider offers and this page can begin."""
-    return tuple(flow for flow in offered(provider) if flow in WAYS)
+    """Return the flows that a provider offers and this page can begin, those of a person first."""
+    known = offered(provider)
+    return tuple(flow for flow in WAYS if flow in known)
 
 
 def _place(source: Preset | None, query: Query) -> Place:

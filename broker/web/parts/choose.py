@@ -11,10 +11,8 @@ from starlette.responses import Response
 
 from broker.errors import KeyfobError
 from broker.providers import catalog
-from broker.providers.flows import offered
 from broker.providers.model import Preset, ProviderConfig
 from broker.providers.urls import host_of
-from broker.usecases import clients
 from broker.usecases.context import Context
 from broker.web import pages
 from broker.web.body import Query
@@ -86,10 +84,11 @@ async def _configured(ctx: Context, config: ProviderConfig) -> Choice:
         provider = catalog.resolve(config, ctx.presets_dir)
     except KeyfobError as exc:  # its preset was taken away, or its row changed: it is listed all the same, with that
         return Choice(config.name, config.name, exc.detail)
-    flow = next(iter(offered(provider)), None)
-    needed = flow is not None and await clients.is_needed(ctx, provider, flow)
     trial = config.preset == FOR_TRIALS
-    return Choice(config.name, provider.title, "client needed" if needed else "ready", not needed, trial)
+    if provider.client_id or await ctx.store.clients(config.name):
+        return Choice(config.name, provider.title, "ready", ready=True, trial=trial)
+    need = "registers Keyfob itself" if provider.registration is not None else "client needed"
+    return Choice(config.name, provider.title, need, trial=trial)
 
 
 def _preset(source: Preset) -> Choice:

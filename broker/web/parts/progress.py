@@ -85,7 +85,8 @@ class ProgressPart:
     @property
     def again(self) -> str:
         """What the form of another such login has to be told."""
-        said = {"way": self.login.flow, "account": self.login.account}
+        brought = bool(self.login.destination.client_id) and not self.login.client
+        said = {"way": self.login.flow, "account": self.login.account, "client": "own" if brought else ""}
         return urlencode({name: value for name, value in said.items() if value})
 
 

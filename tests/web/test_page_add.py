@@ -214,6 +214,7 @@ EVERYWHERE = {"provider", "flow", "account", "scope"}
         ("google?way=device", {"client_id", "client_secret"}),
         ("mastodon?way=client-credentials", {"base_url", "private", "client_id", "client_secret"}),
         ("practice", {"base_url", "private"}),
+        ("generic?way=device", {"private"}),
     ],
 )
 def test_a_form_asks_for_what_its_provider_and_way_need(owner: Owner, path: str, fields: set[str]) -> None:
@@ -273,6 +274,19 @@ def test_a_client_that_is_kept_is_not_asked_for_again(owner: Owner) -> None:
     for path in ("dropbox", "dropbox?way=paste", "dropbox?way=refresh-token"):
         assert "client_id" not in Form(owner.part(f"add/{path}")).fields
     assert "client_id" in Form(owner.part("add/dropbox?client=own")).fields
+
+
+def test_a_provider_of_its_presets_name_is_where_a_login_goes(owner: Owner) -> None:
+    """Its address is not needed any more, and another one is still possible."""
+    address = "https://gitea.example.org"
+    owner.house.owner.ask("POST", "/v1/providers", 201, json={"name": "gitea", "preset": "gitea", "base_url": address})
+
+    html = owner.part("add/gitea")
+
+    assert "Gitea at gitea.example.org" in html
+    assert f"It is not at {address}" in html
+    assert f'data-copy="{owner.house.browser_url}/callback/gitea"' in html
+    assert "/callback/gitea-other-example" in owner.part("add/gitea?base_url=https://other.example")
 
 
 def test_other_ways_for_programs_are_told_as_commands(owner: Owner) -> None:
@@ -466,7 +480,7 @@ def _forms(text: str, address: str) -> list[pages.Rendered]:
     return [
         ChoosePart(text, (choice,), (choice,), 1),
         *(
-            AddPart("x", provider, about, place, by_address, way, needs, needs, text, text)
+            AddPart("x", provider, about, place, by_address, tuple(WAYS), way, needs, needs, text, text)
             for way in WAYS
             for by_address, needs in ((False, True), (True, False))
         ),

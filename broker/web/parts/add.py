@@ -6,7 +6,7 @@ made, its redirect URI has to be known, and so where the provider is comes first
 
 import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Final, Literal
 from urllib.parse import quote, urlencode
 
@@ -17,7 +17,7 @@ from broker.core.login import Flow
 from broker.errors import InvalidRequest
 from broker.providers import catalog, words
 from broker.providers.flows import offered
-from broker.providers.model import Preset, Provider
+from broker.providers.model import Preset, Provider, ProviderConfig
 from broker.providers.rules import Parameter
 from broker.usecases import clients, login, providers
 from broker.usecases.context import Context
@@ -50,6 +50,8 @@ WAYS: Final[Mapping[Flow, tuple[str, str]]] = {
         "For an account of a program: it gets tokens as its client, by id and secret, and belongs to no person.",
     ),
 }
+# What a server may offer of which nothing is known yet; the login tells where it does not.
+UNKNOWN: Final[tuple[Flow, ...]] = ("browser", "device", "paste")
 # Of these the answer comes to the redirect URI, which the client has to be registered with.
 REDIRECTED: Final[tuple[Flow, ...]] = ("browser", "paste")
 # In these a person can bring a client of their own where Keyfob would have one.
@@ -103,7 +105,8 @@ class AddPart:
         about: what its preset says of itself.
         place: where it is.
         by_address: it is whatever the person names by an address.
-        way: the flow that was chosen.
+        ways: the flows that this page can begin there.
+        way: the one that was chosen.
         needs_client: a client has to be made by hand for it.
         own_client: the person wants to bring one, needed or not.
         redirect_uri: what that client has to be registered with; empty where the answer does not come that way.
@@ -119,17 +122,13 @@ class AddPart:
     about: Preset
     place: Place
     by_address: bool
+    ways: tuple[Flow, ...]
     way: Flow
     needs_client: bool
     own_client: bool
     redirect_uri: str
     account: str
     status: int = 200
-
-    @property
-    def ways(self) -> tuple[Flow, ...]:
-        """The flows that this page can begin."""
-        return ways_of(self.provider)
 
     @property
     def commands(self) -> tuple[str, ...]:
@@ -191,7 +190,7 @@ async def show(request: Request, ctx: Context) -> Response:
         catalog.preset(name, ctx.presets_dir, beside=[one.name for one in await ctx.store.providers()])
     parameters = source.parameters if source is not None else {}
     query = Query(request, "way", "client", "account", "base_url", *(f"param-{one}" for one in parameters))
-    place = _place(source, query)
+    place = _place(source, configured, query)
     about = source if configured is None and source is not None else await providers.background(ctx, name)
     by_address = name == BY_ADDRESS and configured is None
     if by_address or (place.open and configured is None):
@@ -200,7 +199,8 @@ async def show(request: Request, ctx: Context) -> Response:
         provider = await providers.foreseen(
             ctx, NewProvider(preset=name, base_url=place.base_url, parameters=place.values)
         )
-    way = _way(provider, query.text("way"))
+    ways = UNKNOWN if by_address else ways_of(provider)
+    way = _way(provider, ways, query.text("way"))
     needs_client = not by_address and await clients.is_needed(ctx, provider, way)
     part = AddPart(
         name=name,
@@ -208,6 +208,7 @@ async def show(request: Request, ctx: Context) -> Response:
         about=about,
         place=place,
         by_address=by_address,
+        ways=ways,
         way=way,
         needs_client=needs_client,
         own_client=query.text("client") == "own" and way in BY_CLIENT and not by_address,
@@ -223,26 +224,30 @@ def ways_of(provider: Provider) -> tuple[Flow, ...]:
     return tuple(flow for flow in WAYS if flow in known)
 
 
-def _place(source: Preset | None, query: Query) -> Place:
+def _place(source: Preset | None, configured: ProviderConfig | None, query: Query) -> Place:
     if source is None:
         return Place()
     values = {name: (query.text(f"param-{name}") or "").strip() for name in source.parameters}
+    # A provider of the preset's own name is where a login goes that names no place.
+    chosen = configured.overrides.get("values", {}) if configured is not None else {}
+    usual = configured.base_url if configured is not None and configured.base_url else source.base_url
     return Place(
-        base="needed" if source.needs_base_url else "optional" if source.base_url else "",
-        usual=source.base_url,
-        parameters=source.parameters,
+        base="optional" if usual else "needed" if source.needs_base_url else "",
+        usual=usual,
+        parameters={
+            name: replace(one, default=chosen.get(name, one.default)) for name, one in source.parameters.items()
+        },
         base_url=(query.text("base_url") or "").strip(),
         values={name: value for name, value in values.items() if value},
     )
 
 
-def _way(provider: Provider, wanted: str | None) -> Flow:
+def _way(provider: Provider, ways: tuple[Flow, ...], wanted: str | None) -> Flow:
     """Return the flow that was chosen, else the best that this page can begin.
 
     Raises:
         InvalidRequest: the provider does not offer it, or offers none that a page could begin.
     """
-    ways = ways_of(provider)
     if wanted and wanted not in ways:
         raise InvalidRequest(
             f"{provider.title} offers no login by '{wanted[:50]}'.", f"Choose one of: {', '.join(ways)}."

@@ -119,7 +119,7 @@ function morphChildren(old, next) {
   }
   while (at) {
     const after = at.nextSibling;
-    at.remove();
+    if (at.className !== "problem") at.remove(); // what was said of a form, the server does not know of either
     at = after;
   }
 }

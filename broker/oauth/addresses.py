@@ -64,7 +64,10 @@ async def checked_addresses(host: str, port: int, private: bool) -> list[str]:  
             if not is_own(address):
                 raise AddressRefused(f"the name {host} does not lead to this machine")
         elif is_special(address) and not private:
-            raise SpecialAddress(f"{host} is at the special-purpose address {address}; allow that with --private")
+            raise SpecialAddress(
+                f"{host} is at the special-purpose address {address}; allow that with --private (on the page: tick "
+                "'private network')"
+            )
     return addresses
 
 

@@ -52,7 +52,7 @@ async def discover(http: Http, issuer: str, *, private: bool) -> dict[str, Any]:
         waits = [trouble.retry_after for trouble in troubles if trouble.retry_after is not None]
         raise ProviderUnavailable(
             f"The issuer {issuer} could not be asked about itself: {troubles[0].reason}.",
-            "Try again later.",
+            "Check the address; if it is right, try again later.",
             retry_after=max(waits, default=None),
         )
     raise InvalidRequest(

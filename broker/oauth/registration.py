@@ -59,7 +59,8 @@ async def register(http: Http, provider: Provider, *, redirect_uris: Sequence[st
         )
     except (NotSent, AnswerLost) as exc:
         raise ProviderUnavailable(
-            f"Keyfob could not register itself at {provider.title}: {exc.reason}.", "Try again later."
+            f"Keyfob could not register itself at {provider.title}: {exc.reason}.",
+            "Check the address; if it is right, try again later.",
         ) from exc
     if reply.status not in _DONE:
         raise registered.refusal(provider, reply, "register Keyfob")

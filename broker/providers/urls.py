@@ -145,7 +145,8 @@ def _check_address(host: str, what: str, *, private: bool) -> None:
     literal = _literal(host)
     if literal is not None and is_special(literal) and not is_loopback(host) and not private:
         raise InvalidRequest(
-            f"The {what} is at the special-purpose address {literal}.", "Add --private if you trust that network."
+            f"The {what} is at the special-purpose address {literal}.",
+            "Add --private if you trust that network (on the page: tick 'private network').",
         )
 
 

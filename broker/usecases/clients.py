@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 from broker.core.account import Account, Destination
-from broker.core.login import BY_ID, BY_KEY, PROGRAMS, PUBLIC, Client
+from broker.core.login import BY_ID, BY_KEY, PROGRAMS, PUBLIC, Client, Flow
 from broker.core.secret import Secret
 from broker.errors import InvalidRequest, LoginFailed, ProviderUnavailable
 from broker.oauth import assertion, registration
@@ -242,6 +242,26 @@ async def _people(ctx: Context, provider: Provider) -> list[Account]:
     """Return the accounts of persons at a provider."""
     found = await ctx.store.accounts()
     return [account for account in found if account.provider == provider.name and not account.is_machine]
+
+
+async def is_needed(ctx: Context, provider: Provider, flow: Flow) -> bool:
+    """Whether a new account's login by a flow needs a client that a person brings, as far as that is known here.
+
+    Where an issuer has yet to tell how it registers clients, and where a registration is refused, the login itself
+    says so.
+    """
+    if flow in ("token", "token-exchange"):
+        return False
+    known = await ctx.store.clients(provider.name)
+    if flow in ("client-credentials", "jwt-bearer"):
+        return not any(client.has_secret for client in known)
+    if flow == "device" and provider.device.own_client:
+        return True
+    if provider.client_id or any(client.origin != PROGRAMS for client in known):
+        return False
+    if flow == "refresh-token":  # it belongs to the client that it was issued to
+        return True
+    return bool(provider.endpoints.token) and provider.registration is None
 
 
 def own_id(provider: Provider, redirect_uri: str) -> str:

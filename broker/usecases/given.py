@@ -81,7 +81,7 @@ async def bring_refresh_token(ctx: Context, new: NewLogin, refresh_token: Secret
         said = f"{outcome.error}: {outcome.description}" if outcome.description else outcome.error
         raise LoginFailed(
             f"{provider.title} refused the refresh token: {said}.",
-            f"It is spent or over, or another client's than '{client.client_id}': name its own with --client-id.",
+            f"It is spent or over, or another client's than '{client.client_id}': name its own (--client-id).",
         )
     async with ctx.landing():
         refreshed = replace(provider, reply=provider.reply.of_refresh())

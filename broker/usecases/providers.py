@@ -150,10 +150,7 @@ async def _reach(ctx: Context, new: NewProvider) -> Reached:
     base_url = catalog.check_url(new.base_url, what="base URL", private=True) if new.base_url else ""
     await _check_not_set_up(ctx, new)
     for config in await ctx.store.providers():
-        same_issuer = _has_issuer(config, new.issuer)
-        named = bool(base_url or new.parameters) and (config.preset, config.base_url) == (new.preset, base_url)
-        same_instance = named and config.overrides.get("values", {}) == dict(new.parameters)
-        if same_issuer or same_instance:
+        if _has_issuer(config, new.issuer) or _is_instance(config, new, base_url):
             return Reached(await find(ctx, config.name))
     config, found = await _describe(ctx, new)
     resource = found.resource if found is not None else None
@@ -185,6 +182,38 @@ async def _check_not_set_up(ctx: Context, new: NewProvider) -> None:
 
 def _has_issuer(config: ProviderConfig, issuer: str) -> bool:
     return bool(issuer) and issuer in (config.overrides.get("issuer"), config.discovered.get("issuer"))
+
+
+def _is_instance(config: ProviderConfig, new: NewProvider, base_url: str) -> bool:
+    named = bool(base_url or new.parameters) and (config.preset, config.base_url) == (new.preset, base_url)
+    return named and config.overrides.get("values", {}) == dict(new.parameters)
+
+
+async def foreseen(ctx: Context, new: NewProvider) -> Provider:
+    """Return the provider that a login would lead to, as far as that is known here: nobody is asked, nothing is kept.
+
+    So a person can be told its redirect URI, which has its name in it, before there is a login.
+
+    Args:
+        ctx: the collaborators.
+        new: the name of a provider or preset, and its base URL and parameters where they are said.
+
+    Raises:
+        UnknownProvider: there is none of that name.
+        InvalidRequest: what is said does not lead to one.
+    """
+    known = await ctx.store.provider(new.preset)
+    if known is not None and not (new.base_url or new.parameters):
+        return catalog.resolve(known, ctx.presets_dir)
+    await _check_not_set_up(ctx, new)
+    base_url = catalog.check_url(new.base_url, what="base URL", private=True) if new.base_url else ""
+    for config in await ctx.store.providers():
+        if _is_instance(config, new, base_url):
+            return catalog.resolve(config, ctx.presets_dir)
+    name = await _free_name(ctx, catalog.provider_name(new.preset, base_url, "", new.parameters))
+    overrides = {"values": dict(new.parameters)} if new.parameters else {}
+    config = ProviderConfig(name, new.preset, base_url, overrides, {}, private=True, created_at=ctx.clock())
+    return catalog.resolve(config, ctx.presets_dir)
 
 
 async def remove(ctx: Context, name: str, *, local_only: bool = False) -> list[Withdrawn]:

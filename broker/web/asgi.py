@@ -20,7 +20,7 @@ from broker.usecases import apps, audit, locking
 from broker.usecases.context import Context
 from broker.web import api, approvals, callback, keys, manage, pages, record, render, signed_in
 from broker.web.guards import AccessLog, AppGuard, BrowserGuard
-from broker.web.parts import account, overview, settings
+from broker.web.parts import account, add, choose, overview, progress, settings
 from broker.web.parts import approvals as part_approvals
 from broker.web.signed_in import act, part
 
@@ -97,6 +97,12 @@ BROWSER_ROUTES: tuple[tuple[str, str, Handler, Kind], ...] = (
     ("GET",    "/",                                  callback.home,                   "page"),
     ("GET",    "/ui/approvals/{id}",                 signed_in.approval,              "page"),
     ("GET",    "/ui/accounts/{account}",             signed_in.shell,                 "page"),
+    ("GET",    "/ui/add",                            signed_in.shell,                 "page"),
+    ("GET",    "/ui/add/{preset}",                   signed_in.shell,                 "page"),
+    ("GET",    "/ui/progress/{id}",                  signed_in.shell,                 "page"),
+    ("GET",    "/ui/parts/add",                      part(choose.show),               "data"),
+    ("GET",    "/ui/parts/add/{preset}",             part(add.show),                  "data"),
+    ("GET",    "/ui/parts/progress/{id}",            part(progress.show),             "data"),
     ("GET",    "/ui/parts/overview",                 part(overview.show),             "data"),
     ("GET",    "/ui/parts/accounts/{account}",       part(account.show),              "data"),
     ("GET",    "/ui/parts/approvals/{id}",           part(part_approvals.show),       "data"),

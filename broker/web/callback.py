@@ -6,6 +6,7 @@ Put behind the browser door by ``asgi``. A token never leaves through here.
 import re
 import secrets
 from functools import partial
+from urllib.parse import quote
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -118,6 +119,7 @@ async def _result_page(ctx: Context, found: Login) -> pages.Page:
                 scope=account.scope,
                 missing_scope=account.missing_scope,
                 refreshable=account.renewable,
+                back=f"{ctx.browser_url}/ui/accounts/{quote(account.name, safe='')}",
             )
         case "pending":
             return pages.RefusalPage(
@@ -137,6 +139,7 @@ async def _result_page(ctx: Context, found: Login) -> pages.Page:
                 next_step="Start the login again when that is mended:",
                 command=again.describe(found, provider),
                 verdict="As it was before" if found.replaces else "Not logged in",
+                back=f"{ctx.browser_url}/ui/progress/{found.id}",
                 status=200,
             )
 

@@ -60,6 +60,7 @@ class SuccessPage:
         scope: what was granted.
         missing_scope: what was asked and not granted (RFC 6749 5.1: the answer may be narrower).
         refreshable: whether a refresh token came; without one the page must not promise to keep the login fresh.
+        back: the account's page at the owner's own origin, or empty: an answer may have come to ``localhost``.
         status: the HTTP status.
     """
 
@@ -70,6 +71,7 @@ class SuccessPage:
     scope: tuple[str, ...]
     missing_scope: tuple[str, ...] = ()
     refreshable: bool = True
+    back: str = ""
     status: int = 200
 
 
@@ -84,6 +86,7 @@ class FailurePage:
         provider_error: ``error`` and ``error_description`` as the provider sent them; shown as inert text.
         command: a command line that does the next step.
         verdict: two or three words above the headline.
+        back: where the owner's own page does the next step, or empty.
         status: the HTTP status.
     """
 
@@ -94,6 +97,7 @@ class FailurePage:
     provider_error: str = ""
     command: str = ""
     verdict: str = "Not logged in"
+    back: str = ""
     status: int = 400
 
 
@@ -248,8 +252,8 @@ def paste_page(provider_title: str) -> RefusalPage:
     """The page at which a paste login arrives where it does load. It does not repeat its address: the code is there."""
     return RefusalPage(
         title="One step is left",
-        what_happened=f"{provider_title} has answered. This login was begun in a terminal, with --flow paste, and only "
-        "that terminal can finish it.",
+        what_happened=f"{provider_title} has answered. This login was begun in a terminal, with --flow paste, or on "
+        "Keyfob’s own page, and only there it can be finished.",
         next_step="Copy the whole address of this page out of the address bar and paste it there, where Keyfob asks "
         "for it, and nowhere else, whoever asks. Then close this tab. If you began no such login, close it now.",
         verdict="Waiting",

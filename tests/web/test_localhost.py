@@ -76,6 +76,8 @@ def test_the_answer_may_come_to_either_address(house: House, practice: PracticeS
         assert came.startswith(f"http://{localhost}/callback/")
         done = browser.get(came.replace(f"http://{localhost}", page), headers=at)
         assert done.status_code == 303
+        last = browser.get(page + done.headers["location"], headers=at)
+        assert f'href="http://127.0.0.1:{port}/ui/accounts/' in last.text  # where the owner is signed in
 
     ended = house.owner.ask("GET", "/v1/logins/{id}", 200, path={"id": started["id"]})
     assert ended["state"] == "done", ended["reason"]

@@ -1,6 +1,6 @@
 """An account in a line: what it is, how it is, how much is left of its token, and who used it last.
 
-Used by ``overview`` and ``account``.
+Used by ``overview``, ``account`` and ``progress``.
 """
 
 from collections.abc import Mapping, Sequence

@@ -44,13 +44,8 @@ async function ask(method, path, body, more = {}) {
   return answer;
 }
 
-async function told(answer) {
-  try {
-    return (await answer.json()).detail;
-  } catch {
-    return "That did not work. Keyfob’s log says more.";
-  }
-}
+const problem = (answer) => answer.json().catch(() => ({ detail: "That did not work. Keyfob’s log says more." }));
+const told = async (answer) => (await problem(answer)).detail;
 
 async function signIn() {
   const ticket = new URLSearchParams(location.hash.slice(1)).get("s");
@@ -128,7 +123,7 @@ function morphChildren(old, next) {
   }
   while (at) {
     const after = at.nextSibling;
-    at.remove();
+    if (at.className !== "problem") at.remove(); // what was said of a form, the server does not know of either
     at = after;
   }
 }
@@ -251,12 +246,20 @@ async function submit(form, button) {
   complain(form, "");
   form.setAttribute("aria-busy", "true");
   const answer = await ask(method, path + query, bare ? undefined : body).finally(() => form.removeAttribute("aria-busy"));
-  if (!answer.ok) return complain(form, await told(answer));
+  if (!answer.ok) return refused(form, body, await problem(answer));
   const now = answer.status === 204 ? {} : await answer.json();
   form.reset();
   await after(then || "", now);
   const words = (done || "").replace(/\{(\w+)\}/g, (_, name) => WORDS[now[name]] || now[name]);
   if (now.detail || words) say(now.detail || words);
+}
+
+// A provider that does not know Keyfob yet: there is a page that says how a client is made, and takes it.
+async function refused(form, { account, flow }, { provider, redirect_uri: needed, registration, detail }) {
+  if (!needed || form.elements.client_id) return complain(form, detail);
+  const said = Object.entries({ client: "own", account, way: flow }).filter(([, value]) => value);
+  await go(`/ui/add/${encodeURIComponent(provider)}?${new URLSearchParams(said)}`);
+  say(registration ? `Keyfob tried to register itself there: ${registration}` : "It does not know Keyfob yet: a client is needed.", true);
 }
 
 async function after(then, now) {
@@ -375,6 +378,13 @@ document.addEventListener("click", (event) => {
   if (!OURS.test(link.pathname)) return;
   event.preventDefault();
   guarded(go(link.href));
+});
+
+// What is searched is shown while it is typed.
+document.addEventListener("input", ({ target: { form } }) => {
+  if (form?.dataset.live === undefined) return;
+  history.replaceState(null, "", `${form.getAttribute("action")}?${new URLSearchParams(read(form))}`);
+  guarded(load());
 });
 
 addEventListener("popstate", () => guarded(load("gone to")));

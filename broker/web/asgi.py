@@ -20,8 +20,10 @@ from broker.usecases import apps, audit, locking
 from broker.usecases.context import Context
 from broker.web import api, approvals, callback, keys, manage, pages, record, render, signed_in
 from broker.web.guards import AccessLog, AppGuard, BrowserGuard
+from broker.web.parts import activity, overview
+from broker.web.parts import app as part_app
 from broker.web.parts import approvals as part_approvals
-from broker.web.parts import overview
+from broker.web.parts import apps as part_apps
 from broker.web.signed_in import act, part
 
 log = logging.getLogger(__name__)
@@ -95,8 +97,14 @@ BROWSER_ROUTES: tuple[tuple[str, str, Handler, Kind], ...] = (
     ("GET",    "/ui",                                callback.home,                   "page"),
     ("GET",    "/",                                  callback.home,                   "page"),
     ("GET",    "/ui/approvals/{id}",                 signed_in.approval,              "page"),
+    ("GET",    "/ui/apps",                           signed_in.shell,                 "page"),
+    ("GET",    "/ui/apps/{app}",                     signed_in.shell,                 "page"),
+    ("GET",    "/ui/activity",                       signed_in.shell,                 "page"),
     ("GET",    "/ui/parts/overview",                 part(overview.show),             "data"),
     ("GET",    "/ui/parts/approvals/{id}",           part(part_approvals.show),       "data"),
+    ("GET",    "/ui/parts/apps",                     part(part_apps.show),            "data"),
+    ("GET",    "/ui/parts/apps/{app}",               part(part_app.show),             "data"),
+    ("GET",    "/ui/parts/activity",                 part(activity.show),             "data"),
     ("POST",   "/ui/v1/approvals/{id}",              act(approvals.answer_approval),  "data"),
     ("POST",   "/ui/v1/accounts/{account}/refresh",  act(api.refresh_account),        "data"),
     ("DELETE", "/ui/v1/accounts/{account}",          act(api.delete_account),         "data"),
@@ -108,6 +116,7 @@ BROWSER_ROUTES: tuple[tuple[str, str, Handler, Kind], ...] = (
     ("POST",   "/ui/v1/apps/{app}/rotate",           act(manage.rotate_app),          "data"),
     ("PUT",    "/ui/v1/apps/{app}/grants/{account}", act(manage.put_grant),           "data"),
     ("DELETE", "/ui/v1/apps/{app}/grants/{account}", act(manage.delete_grant),        "data"),
+    ("POST",   "/ui/v1/audit/check",                 act(activity.check),             "data"),
     ("POST",   "/ui/v1/lock",                        act(keys.lock),                  "data"),
     ("POST",   "/ui/v1/unlock",                      act(keys.unlock),                "data"),
 )

@@ -24,6 +24,8 @@ _ROOM = Path(__file__).parent / "ui"
 
 # Enough for the longest list that a provider of ours grants; a hostile one must not make a page of megabytes.
 SCOPES_SHOWN: Final = 60
+# So many are named in a line of a list; the page that it leads to has all.
+SOME_SCOPES: Final = 6
 
 _POLICY = (
     "default-src 'none'; style-src 'self'; img-src 'self' data:; "
@@ -327,7 +329,14 @@ _TEMPLATES.filters |= {
     "utc": text.utc,
     "slug": partial(quote, safe=""),
 }
-_TEMPLATES.globals |= {"css": _CSS, "mark": _MARK, "desk": _DESK, "js": _JS, "SCOPES_SHOWN": SCOPES_SHOWN}
+_TEMPLATES.globals |= {
+    "css": _CSS,
+    "mark": _MARK,
+    "desk": _DESK,
+    "js": _JS,
+    "SCOPES_SHOWN": SCOPES_SHOWN,
+    "SOME_SCOPES": SOME_SCOPES,
+}
 
 
 def render(page: Rendered) -> HTMLResponse:

@@ -201,11 +201,12 @@ function read(form, button) {
     let value = raw;
     if (kind === "flag") value = true;
     else if (kind === "words") value = raw.split(/[\s,]+/);
-    else if (kind === "from-now") value = Math.floor(Date.now() / 1000) + Number(raw);
+    else if (kind === "from-now") value = isNaN(raw) ? raw : Math.floor(Date.now() / 1000) + Number(raw); // or a time
     else if (kind === "list") value = [...(body[field.name] || []), raw];
-    const [name, member] = field.name.split(".");
-    if (member) (body[name] ||= {})[member] = value;
-    else body[name] = value;
+    const steps = field.name.split("."), last = steps.pop();
+    let at = body;
+    steps.forEach((step, index) => { at = at[step] ||= /^\d+$/.test(steps[index + 1] ?? last) ? [] : {}; });
+    at[last] = value;
   }
   if (button?.name) body[button.name] = button.value;
   for (const pair of (button?.dataset.also || "").split(" ").filter(Boolean)) {
@@ -250,7 +251,7 @@ async function submit(form, button) {
   const now = answer.status === 204 ? {} : await answer.json();
   form.reset();
   await after(then || "", now);
-  if (done) say(done);
+  if (now.said || done) say(now.said || done, now.intact === false);
 }
 
 async function after(then, now) {
@@ -261,6 +262,13 @@ async function after(then, now) {
     return go(`/ui/progress/${encodeURIComponent(now.id)}`);
   }
   return then.startsWith("/") ? go(filled(then, now), true) : load();
+}
+
+// A suggestion: put the word into the field, or take it out again.
+function toggle({ form, textContent, dataset }) {
+  const field = form.elements[dataset.word], words = new Set(field.value.split(/[\s,]+/).filter(Boolean));
+  if (!words.delete(textContent)) words.add(textContent);
+  field.value = [...words].join(" ");
 }
 
 function answered(dialog) {
@@ -355,6 +363,8 @@ document.addEventListener("submit", (event) => {
 document.addEventListener("click", (event) => {
   const button = event.target.closest("[data-copy]");
   if (button) return guarded(copy(button));
+  const word = event.target.closest("[data-word]");
+  if (word) return toggle(word);
   const link = event.target.closest("a");
   const plain = event.button === 0 && !(event.ctrlKey || event.metaKey || event.shiftKey || event.altKey);
   if (!link || !plain || !signedIn() || link.target || link.origin !== location.origin) return;
@@ -376,7 +386,12 @@ document.addEventListener("DOMContentLoaded", async () => {
     await signIn();
     if (!signedIn()) return delete root.dataset.signed;
     await load("opened");
-    setInterval(() => { if (!document.hidden) tell(main); }, 1000);
+    setInterval(() => {
+      if (document.hidden) return;
+      tell(main);
+      // Of some things no news comes, or comes before they are written down.
+      if (Date.now() - looked > 1000 * main.firstElementChild?.dataset.every) look();
+    }, 1000);
     live();
   } catch {
     say(GONE, true);

@@ -3,11 +3,11 @@
 Used by ``activity``.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from broker.core.policy import Owner
 from broker.store.store import AuditEntry
 from broker.web.parts.lines import Tone
 
@@ -20,13 +20,11 @@ class Deed:
         words: what happened.
         tone: good, or how bad.
         kinds: under which kinds of things it is found.
-        many: the same where it was counted more than once: {count} is how often.
     """
 
     words: str
     tone: Tone
     kinds: tuple[str, ...]
-    many: str = ""
 
 
 # What one can choose from: the address's word -> what people read.
@@ -39,35 +37,34 @@ KINDS: Final[Mapping[str, str]] = {
     "refusals": "Refusals",
     "keyfob": "Keys, providers and Keyfob itself",
 }
+# {account} and {app} are put in as links.
 DEEDS: Final[Mapping[str, Deed]] = {
-    "login-started": Deed("A login was begun", "good", ("logins",)),
-    "logged-in": Deed("Logged in", "good", ("logins",)),
-    "login-failed": Deed("A login failed", "bad", ("logins", "trouble")),
-    "logged-out": Deed("Logged out, and forgotten", "careful", ("logins",)),
-    "refreshed": Deed("The token was renewed", "good", ("refreshes",)),
-    "refresh-failed": Deed("The token could not be renewed", "careful", ("refreshes", "trouble")),
-    "refresh-forced": Deed("A renewal was asked for", "good", ("refreshes",)),
-    "rejected": Deed("An API refused the token, a program says", "careful", ("refreshes", "trouble")),
-    "needs-login": Deed("A new login is needed", "bad", ("trouble",)),
-    "misconfigured": Deed("The provider refuses the client", "bad", ("trouble",)),
-    "uncertain": Deed("An answer was lost, so the login is in doubt", "careful", ("trouble",)),
-    "suspect": Deed("The database may be an older copy, so it waits for your word", "bad", ("trouble",)),
-    "notified": Deed("You were told that it needs you", "careful", ("trouble",)),
-    "handed-out": Deed("A token was handed out", "good", ("tokens",)),
-    "handout": Deed("A token was handed out", "good", ("tokens",), "Handed out {count} times"),
-    "throttled": Deed("Asked too fast, and had to wait", "careful", ("refusals",)),
-    "refused": Deed("Turned away", "careful", ("refusals",), "Turned away {count} times"),
-    "unauthorized": Deed(
-        "Somebody unknown was turned away", "careful", ("refusals",), "Somebody unknown was turned away {count} times"
-    ),
-    "app-added": Deed("Became an app", "good", ("apps",)),
-    "app-rotated": Deed("The app got a new key", "good", ("apps",)),
-    "app-removed": Deed("The app was removed", "careful", ("apps",)),
-    "granted": Deed("May use the account", "good", ("apps",)),
-    "grant-revoked": Deed("May no longer use the account", "careful", ("apps",)),
-    "approval-asked": Deed("Asked you", "careful", ("apps",)),
-    "approval-allowed": Deed("You allowed it", "good", ("apps",)),
-    "approval-denied": Deed("You did not allow it", "bad", ("apps",)),
+    "login-started": Deed("A login of {account} was begun", "good", ("logins",)),
+    "logged-in": Deed("{account} is logged in", "good", ("logins",)),
+    "login-failed": Deed("A login of {account} failed", "bad", ("logins", "trouble")),
+    "logged-out": Deed("{account} was logged out, and forgotten", "careful", ("logins",)),
+    "refreshed": Deed("The token of {account} was renewed", "good", ("refreshes",)),
+    "refresh-failed": Deed("The token of {account} could not be renewed", "careful", ("refreshes", "trouble")),
+    "refresh-forced": Deed("{app} had the token of {account} renewed at once", "good", ("refreshes",)),
+    "rejected": Deed("The token of {account} was refused by an API, said {app}", "careful", ("refreshes", "trouble")),
+    "needs-login": Deed("{account} needs a new login", "bad", ("trouble",)),
+    "misconfigured": Deed("The provider of {account} refuses the client", "bad", ("trouble",)),
+    "uncertain": Deed("An answer for {account} was lost, so its login is in doubt", "careful", ("trouble",)),
+    "suspect": Deed("{account} may be from an older copy, and waits for your word", "bad", ("trouble",)),
+    "notified": Deed("You were told that {account} needs you", "careful", ("trouble",)),
+    "handed-out": Deed("A token of {account} went to {app}", "good", ("tokens",)),
+    "handout": Deed("A token of {account} went to {app}", "good", ("tokens",)),
+    "throttled": Deed("{app} asked too fast, and had to wait", "careful", ("refusals",)),
+    "refused": Deed("Turned away: {app}", "careful", ("refusals",)),
+    "unauthorized": Deed("Turned away: somebody unknown", "careful", ("refusals",)),
+    "app-added": Deed("{app} became an app", "good", ("apps",)),
+    "app-rotated": Deed("{app} got a new key", "good", ("apps",)),
+    "app-removed": Deed("{app} was removed", "careful", ("apps",)),
+    "granted": Deed("{app} may use {account}", "good", ("apps",)),
+    "grant-revoked": Deed("{app} may no longer use {account}", "careful", ("apps",)),
+    "approval-asked": Deed("{app} asked you", "careful", ("apps",)),
+    "approval-allowed": Deed("You said yes to {app}", "good", ("apps",)),
+    "approval-denied": Deed("You said no to {app}", "careful", ("apps",)),
     "provider-added": Deed("A provider was added", "good", ("keyfob",)),
     "provider-removed": Deed("A provider was removed", "careful", ("keyfob",)),
     "provider-discovered": Deed("A provider was asked about itself", "good", ("keyfob",)),
@@ -82,6 +79,8 @@ DEEDS: Final[Mapping[str, Deed]] = {
     "missed": Deed("More happened than could be written down", "bad", ("keyfob", "trouble")),
     "damaged": Deed("This record was changed outside Keyfob", "bad", ("keyfob", "trouble")),
 }
+# Where a sentence has a name in it.
+_NAMES = re.compile("{(account|app)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,25 +89,29 @@ class Told:
 
     Attributes:
         entry: it.
-        words: what happened.
+        pieces: what happened: each a text, or ``account`` or ``app`` where its name stands.
+        more: which of the names that the entry has is not among them.
         tone: good, or how bad.
     """
 
     entry: AuditEntry
-    words: str
+    pieces: tuple[str, ...]
+    more: tuple[str, ...]
     tone: Tone
 
     @property
-    def by_owner(self) -> bool:
-        """Whether it was the owner who asked."""
-        return self.entry.app == Owner.name
+    def often(self) -> bool:
+        """Whether it was more than once."""
+        return (self.entry.count or 0) > 1
 
 
 def told(entry: AuditEntry) -> Told:
     """Return an entry in words; one that no Keyfob like this one wrote, by its own word."""
-    deed = DEEDS.get(entry.action) or Deed(entry.action, "careful", ())
-    count = entry.count or 1
-    return Told(entry, deed.many.format(count=count) if deed.many and count > 1 else deed.words, deed.tone)
+    deed = DEEDS.get(entry.action)
+    pieces = tuple(filter(None, _NAMES.split(deed.words))) if deed is not None else (f"“{entry.action}”",)
+    named = {"account": entry.account, "app": entry.app}
+    more = tuple(what for what, name in named.items() if name and what not in pieces)
+    return Told(entry, pieces, more, deed.tone if deed is not None else "careful")
 
 
 def of_kind(kind: str) -> tuple[str, ...]:

@@ -57,14 +57,14 @@ async def show(request: Request, ctx: Context) -> Response:
     """
     name = Query(request, "account").text("account")
     row = await apps.shown(ctx, request.path_params["app"])
+    account = await ctx.store.account(name) if name else None
+    if name and account is None:
+        raise UnknownAccount(f"No account is called '{name[:64]}'.", "Choose one of those that there are.")
     granted = {grant.account for grant in row.grants}
-    accounts = {account.name: account for account in await ctx.store.accounts()}
-    if name and name not in accounts:
-        raise UnknownAccount(f"No account is called '{name}'.", "Choose one of those that there are.")
     part = AppPart(
         app=row,
-        others=tuple(sorted(accounts.keys() - granted)),
-        account=accounts[name] if name else None,
+        others=tuple(other for other in await ctx.store.account_names() if other not in granted),
+        account=account,
         now=ctx.clock(),
     )
     return pages.render(part)

@@ -85,7 +85,7 @@ async def show(request: Request, ctx: Context) -> Response:
         pages=sheet.pages,
         waiting=tuple(one for one in asked if one.state == "pending"),
         answered=tuple(one for one in asked if one.state != "pending"),
-        accounts=tuple(sorted(account.name for account in await ctx.store.accounts())),
+        accounts=await ctx.store.account_names(),
         now=ctx.clock(),
     )
     return pages.render(part)

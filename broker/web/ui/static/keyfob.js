@@ -124,7 +124,7 @@ function morphChildren(old, next) {
   }
   while (at) {
     const after = at.nextSibling;
-    at.remove();
+    if (!at.matches?.(".problem")) at.remove(); // what went wrong stays to be read
     at = after;
   }
 }
@@ -247,7 +247,7 @@ async function submit(form, button) {
   complain(form, "");
   form.setAttribute("aria-busy", "true");
   const answer = await ask(method, path + query, bare ? undefined : body).finally(() => form.removeAttribute("aria-busy"));
-  if (!answer.ok) return complain(form, await told(answer));
+  if (!answer.ok) return look(), complain(form, await told(answer));
   const now = answer.status === 204 ? {} : await answer.json();
   form.reset();
   await after(then || "", now);
@@ -309,6 +309,7 @@ function look() {
   if (due || document.hidden) return;
   due = setTimeout(() => {
     due = 0;
+    if (main.querySelector("[aria-busy]")) return; // what is done there changes the page, and is looked at then
     load().catch(() => say(GONE, true));
   }, Math.max(0, looked + BREATH - Date.now()));
 }

@@ -89,6 +89,11 @@ class Accounts(Shelf):
             found.append(account)
         return found
 
+    async def account_names(self) -> tuple[str, ...]:
+        """Return the names of all accounts, in order. Works while locked."""
+        query = select(t.account.c.name).order_by(t.account.c.name)
+        return tuple(await self._db.read(lambda tx: tx.execute(query).scalars().all()))
+
     async def account(self, name: str) -> Account | None:
         """Return the account called ``name``, or None. Works while locked, and from memory when it has to."""
         query = select(t.account).where(t.account.c.name == name)

@@ -56,12 +56,12 @@ _GRANTS = (
 )
 
 
-def _grants(rows: Iterable[RowMapping], app: str) -> tuple[AppGrant, ...]:
-    return tuple(
-        AppGrant(row["name"], tuple(row["scope"]), row["resource"], row["mode"], row["expires_at"], row["uuid"])
-        for row in rows
-        if row["app"] == app
-    )
+def _by_app(rows: Iterable[RowMapping]) -> dict[str, list[AppGrant]]:
+    found: dict[str, list[AppGrant]] = {}
+    for row in rows:
+        grant = AppGrant(row["name"], tuple(row["scope"]), row["resource"], row["mode"], row["expires_at"], row["uuid"])
+        found.setdefault(row["app"], []).append(grant)
+    return found
 
 
 _BY_KEY = register.WITH_GRANTS.where(t.app.c.key_hash == bindparam("key"))
@@ -280,14 +280,14 @@ class Apps(Shelf):
         await self._db.write(changing)
 
     async def _rows(self, name: str | None) -> list[AppRow]:
-        query = select(t.app).order_by(t.app.c.name)
+        query, granted = select(t.app).order_by(t.app.c.name), _GRANTS
         if name is not None:
-            query = query.where(t.app.c.name == name)
+            query, granted = query.where(t.app.c.name == name), granted.where(t.app_grant.c.app == name)
 
         def work(tx: Connection) -> list[AppRow]:
-            grants = tx.execute(_GRANTS).mappings().all()
+            grants = _by_app(tx.execute(granted).mappings())
             return [
-                AppRow(row.name, _grants(grants, row.name), row.created_at, row.last_used_at, row.expires_at)
+                AppRow(row.name, tuple(grants.get(row.name, ())), row.created_at, row.last_used_at, row.expires_at)
                 for row in tx.execute(query)
             ]
 

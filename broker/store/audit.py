@@ -48,6 +48,7 @@ class AuditEntry:
     """One line of the record.
 
     Attributes:
+        id: tells it from every other, also while it grows.
         number: its number in the chain; None of a count that still grows, and of what has no seal.
         at: when; of counts the last time, epoch seconds.
         action: what; ``handout`` for tokens that left.
@@ -60,6 +61,7 @@ class AuditEntry:
         count: of counts: how often.
     """
 
+    id: int
     number: int | None
     at: float
     action: str
@@ -215,6 +217,7 @@ class Audit(Shelf):
         rows = await self._db.read(lambda tx: tx.execute(query).mappings().all())
         return [
             AuditEntry(
+                id=row["id"],
                 number=row["link"],
                 at=row["at"],
                 action=row["action"],

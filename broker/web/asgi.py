@@ -20,8 +20,10 @@ from broker.usecases import apps, audit, locking
 from broker.usecases.context import Context
 from broker.web import api, approvals, callback, keys, manage, pages, record, render, signed_in
 from broker.web.guards import AccessLog, AppGuard, BrowserGuard
-from broker.web.parts import account, add, choose, overview, progress, settings
+from broker.web.parts import account, activity, add, choose, overview, progress, settings
+from broker.web.parts import app as part_app
 from broker.web.parts import approvals as part_approvals
+from broker.web.parts import apps as part_apps
 from broker.web.signed_in import act, part
 
 log = logging.getLogger(__name__)
@@ -103,9 +105,15 @@ BROWSER_ROUTES: tuple[tuple[str, str, Handler, Kind], ...] = (
     ("GET",    "/ui/parts/add",                      part(choose.show),               "data"),
     ("GET",    "/ui/parts/add/{preset}",             part(add.show),                  "data"),
     ("GET",    "/ui/parts/progress/{id}",            part(progress.show),             "data"),
+    ("GET",    "/ui/apps",                           signed_in.shell,                 "page"),
+    ("GET",    "/ui/apps/{app}",                     signed_in.shell,                 "page"),
+    ("GET",    "/ui/activity",                       signed_in.shell,                 "page"),
     ("GET",    "/ui/parts/overview",                 part(overview.show),             "data"),
     ("GET",    "/ui/parts/accounts/{account}",       part(account.show),              "data"),
     ("GET",    "/ui/parts/approvals/{id}",           part(part_approvals.show),       "data"),
+    ("GET",    "/ui/parts/apps",                     part(part_apps.show),            "data"),
+    ("GET",    "/ui/parts/apps/{app}",               part(part_app.show),             "data"),
+    ("GET",    "/ui/parts/activity",                 part(activity.show),             "data"),
     ("POST",   "/ui/v1/approvals/{id}",              act(approvals.answer_approval),  "data"),
     ("POST",   "/ui/v1/accounts/{account}/refresh",  act(api.refresh_account),        "data"),
     ("PATCH",  "/ui/v1/accounts/{account}",          act(api.rename_account),         "data"),
@@ -121,6 +129,7 @@ BROWSER_ROUTES: tuple[tuple[str, str, Handler, Kind], ...] = (
     ("GET",    "/ui/settings",                       signed_in.shell,                 "page"),
     ("GET",    "/ui/parts/settings",                 part(settings.show),             "data"),
     ("POST",   "/ui/v1/backup",                      act(settings.back_up),           "data"),
+    ("POST",   "/ui/v1/audit/check",                 act(activity.check),             "data"),
     ("POST",   "/ui/v1/lock",                        act(keys.lock),                  "data"),
     ("POST",   "/ui/v1/unlock",                      act(keys.unlock),                "data"),
 )

@@ -24,6 +24,8 @@ _ROOM = Path(__file__).parent / "ui"
 
 # Enough for the longest list that a provider of ours grants; a hostile one must not make a page of megabytes.
 SCOPES_SHOWN: Final = 60
+# So many are named in a line of a list; the page that it leads to has all.
+SOME_SCOPES: Final = 6
 
 _POLICY = (
     "default-src 'none'; style-src 'self'; img-src 'self' data:; "
@@ -299,11 +301,12 @@ _CSS = _asset("keyfob.css", "text/css")
 _MARK = _asset("keyfob-mark.svg", "image/svg+xml")
 _DESK = _asset("desk.css", "text/css")
 _JS = _asset("keyfob.js", "text/javascript")
-_ASSETS = {asset.name: asset for asset in (_CSS, _DESK, _MARK, _JS)}
+_FORMS = _asset("forms.js", "text/javascript")
+_ASSETS = {asset.name: asset for asset in (_CSS, _DESK, _MARK, _JS, _FORMS)}
 
 
 def static(name: str) -> Response:
-    """The file for ``/ui/static/{name}``: a look-up in a table of four, so no name can reach the disk."""
+    """The file for ``/ui/static/{name}``: a look-up in a table, so no name can reach the disk."""
     asset = _ASSETS.get(name)
     if asset is None:
         return render(NOT_FOUND)
@@ -331,7 +334,15 @@ _TEMPLATES.filters |= {
     "utc": text.utc,
     "slug": partial(quote, safe=""),
 }
-_TEMPLATES.globals |= {"css": _CSS, "mark": _MARK, "desk": _DESK, "js": _JS, "SCOPES_SHOWN": SCOPES_SHOWN}
+_TEMPLATES.globals |= {
+    "css": _CSS,
+    "mark": _MARK,
+    "desk": _DESK,
+    "js": _JS,
+    "forms": _FORMS,
+    "SCOPES_SHOWN": SCOPES_SHOWN,
+    "SOME_SCOPES": SOME_SCOPES,
+}
 
 
 def render(page: Rendered) -> HTMLResponse:

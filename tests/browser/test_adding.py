@@ -56,7 +56,7 @@ def test_a_server_that_nobody_here_wrote(room: Room, oidc_provider: str, open_vi
     visit = open_visit(foreign=oidc_provider)
     page = visit.page
     page.get_by_role("link", name="Choose a provider").click()
-    page.get_by_label("Address").fill(oidc_provider)
+    page.get_by_role("textbox", name="Address").fill(oidc_provider)
     page.get_by_role("button", name="Log in").click()
     page.get_by_placeholder("Enter any login").fill("carol")
     page.get_by_placeholder("and password").fill("carol-password")
@@ -98,9 +98,9 @@ def test_what_is_wrong_is_said_where_it_was_typed(room: Room, visit: Visit) -> N
     page = visit.page
     visit.watch.allow(r"status of (400|502|503)")
     page.goto(f"{room.url}/ui/add")
-    page.get_by_label("Address").fill("http://127.0.0.1:9/")
+    page.get_by_role("textbox", name="Address").fill("http://127.0.0.1:9/")
     page.get_by_role("button", name="Log in").click()
 
     expect(page.get_by_role("alert")).to_contain_text("Check the address")
-    expect(page.get_by_label("Address")).to_have_value("http://127.0.0.1:9/")
+    expect(page.get_by_role("textbox", name="Address")).to_have_value("http://127.0.0.1:9/")
     visit.inspect("add-wrong")

@@ -13,7 +13,7 @@ def test_the_owner_allows_always_without_a_mouse(room: Room, visit: Visit) -> No
     """A question shows up on the open page by itself, the keyboard answers it, and the program has its token."""
     room.log_in("ledger")
     page = visit.page
-    expect(page.get_by_role("heading", name="Nothing waits for you")).to_be_visible()
+    expect(page.get_by_role("heading", name="ledger")).to_be_visible()
 
     program = room.program("harvester")
     program.refused("ledger")

@@ -23,7 +23,7 @@ def test_the_address_signs_in_and_leaves_the_address_bar(room: Room, guest: Visi
 
 def test_a_sign_in_lasts_over_a_reload(page: Page) -> None:
     """The page keeps what it was given, so that F5 signs nobody out."""
-    shown = page.get_by_role("heading", name="Nothing waits for you")
+    shown = page.get_by_role("heading", name="Add your first account")
     expect(shown).to_be_visible()
 
     page.reload()

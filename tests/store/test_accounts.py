@@ -47,6 +47,7 @@ def test_an_account_comes_back_as_it_was_made(tmp_path: Path) -> None:
         async with opened(tmp_path) as store:
             assert await store.account("me") == await store.account_by_uuid(made.uuid) == made
             assert await store.accounts() == [made]
+            assert await store.account_names() == ("me",)
         assert (made.name, made.provider, made.destination) == ("me", "example", DESTINATION)
         assert (made.identity, made.asked_scope, made.resource) == (ME, ("read",), None)
         assert (made.version, made.generation, made.has_refresh_token) == (1, 1, True)

@@ -19,7 +19,7 @@ NOW = 1_800_000_000.0
 def entry(action: str, at: float, count: int | None = None, first: float | None = None) -> AuditEntry:
     """Return an entry of the audit, so many seconds before now."""
     begun = None if first is None else NOW - first
-    return AuditEntry(1, NOW - at, action, "work", None, "", None, begun, None if count is None else NOW - at, count)
+    return AuditEntry(1, 1, NOW - at, action, "work", None, "", None, begun, None if count is None else NOW - at, count)
 
 
 def test_what_happened_stands_where_it_was() -> None:

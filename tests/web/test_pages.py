@@ -312,7 +312,7 @@ def test_pages_can_be_walked_by_a_screen_reader(page: Page) -> None:
 def test_what_a_page_loads_is_served_and_is_what_was_meant() -> None:
     """Its links lead to our files, whose hashes it carries, cached for ever under a name of their content."""
     found = re.findall(r'(?:href|src)="/ui/static/([^"]*)" integrity="sha256-([^"]*)"', Seen(HomePage()).html)
-    assert [name.rpartition(".")[2] for name, _ in found] == ["css", "css", "js"]
+    assert [name.rpartition(".")[2] for name, _ in found] == ["css", "css", "js", "js"]
     for name, integrity in found:
         answer = pages.static(name)
         digest = hashlib.sha256(bytes(answer.body))

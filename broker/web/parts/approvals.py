@@ -44,6 +44,12 @@ class ApprovalPart:
         """Whether it waits for an answer."""
         return self.approval.state == "pending"
 
+    @property
+    def revisable(self) -> bool:
+        """Whether it was answered, and another answer still counts."""
+        state = self.approval.state
+        return state in ("once", "never") or (state == "denied" and self.approval.kind == "grant")
+
 
 async def show(request: Request, ctx: Context) -> Response:
     """``GET /ui/parts/approvals/{id}``."""

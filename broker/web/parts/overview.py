@@ -3,9 +3,10 @@
 Put behind the browser door by ``asgi``.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import itemgetter
-from typing import ClassVar, Final
+from typing import ClassVar
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -17,15 +18,9 @@ from broker.usecases import approvals, newlogin
 from broker.usecases.context import Context
 from broker.web import pages
 from broker.web.body import Query
-from broker.web.parts import lines
+from broker.web.parts import lines, paging
 from broker.web.parts.lines import Line
 from broker.web.parts.locked import Lock
-
-# So many on a page: more than anybody reads, and still drawn in milliseconds.
-PER_PAGE: Final = 50
-# With so many there is a field to search in.
-SEARCHED_FROM: Final = 8
-MOST_PAGES: Final = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +55,13 @@ class OverviewPart:
     @property
     def searchable(self) -> bool:
         """Whether there is so much that one searches."""
-        return self.total >= SEARCHED_FROM or bool(self.query)
+        return self.total >= paging.SEARCHED_FROM or bool(self.query)
 
 
 async def show(request: Request, ctx: Context) -> Response:
     """``GET /ui/parts/overview``."""
     query = Query(request, "q", "page")
-    wanted, page = (query.text("q") or "").strip(), query.count("page", 1, MOST_PAGES)
+    wanted, page = (query.text("q") or "").strip(), query.count("page", 1, paging.MOST_PAGES)
     now = ctx.clock()
     accounts = await ctx.store.accounts()
     logins = await newlogin.first_logins(ctx)
@@ -74,17 +69,15 @@ async def show(request: Request, ctx: Context) -> Response:
     entries: list[tuple[int, str, Account | Login]] = [(ranks[one.uuid], one.name, one) for one in accounts]
     entries += [(lines.BEGUN, one.account, one) for one in logins]
     entries = sorted((entry for entry in entries if _fits(entry[2], wanted)), key=itemgetter(0, 1))
-    pages_ = max(1, -(-len(entries) // PER_PAGE))
-    page = min(page, pages_)
-    shown = [one for _, _, one in entries[(page - 1) * PER_PAGE : page * PER_PAGE]]
+    sheet = paging.cut([one for _, _, one in entries], page)
     part = OverviewPart(
-        lines=tuple(await _lines(ctx, shown)),
+        lines=tuple(await _lines(ctx, sheet.lines)),
         found=len(entries),
         total=len(accounts) + len(logins),
         needy=sum(rank == 0 for rank in ranks.values()),
         query=wanted,
-        page=page,
-        pages=pages_,
+        page=sheet.page,
+        pages=sheet.pages,
         waiting=await waiting(ctx),
         lock=Lock.of(ctx),
     )
@@ -96,14 +89,12 @@ async def waiting(ctx: Context) -> tuple[Approval, ...]:
     return tuple(one for one in await approvals.listed(ctx) if one.state == "pending")
 
 
-async def _lines(ctx: Context, shown: list[Account | Login]) -> list[Line]:
+async def _lines(ctx: Context, shown: Sequence[Account | Login]) -> list[Line]:
     titles = await lines.titles_of(ctx, {one.provider for one in shown if isinstance(one, Login)})
     drawn = iter(await lines.drawn(ctx, [one for one in shown if isinstance(one, Account)]))
     return [lines.begun(one, titles[one.provider]) if isinstance(one, Login) else next(drawn) for one in shown]
 
 
 def _fits(one: Account | Login, wanted: str) -> bool:
-    if not wanted:
-        return True
     texts = (one.name, one.provider, one.label) if isinstance(one, Account) else (one.account, one.provider)
-    return all(any(word in text.casefold() for text in texts) for word in wanted.casefold().split())
+    return paging.fits(wanted, texts)

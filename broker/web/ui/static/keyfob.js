@@ -1,4 +1,4 @@
-/* Signs this browser in, shows the part that the address names, keeps it true, and sends what its forms say.
+/* Signs this browser in, shows the part that the address names, and keeps it true. forms.js sends what its forms say.
    The sign-in is a secret of this page's own origin, port included, sent by this script only: never a cookie, which
    would reach every port of 127.0.0.1 (RFC 6265 8.5). Nothing here builds HTML: that comes escaped from Keyfob. */
 "use strict";
@@ -13,8 +13,6 @@ const OURS = /^\/ui\/($|accounts\/|add|apps|approvals\/|activity$|settings$|prog
 const WRITTEN = 5000;
 // The first word of an address -> the place in the navigation; all others are with the accounts.
 const SECTIONS = { apps: "/ui/apps", approvals: "/ui/apps", activity: "/ui/activity", settings: "/ui/settings" };
-// How a request stands after an answer.
-const WORDS = { once: "allowed once", denied: "not allowed", never: "never allowed" };
 const GONE = "Keyfob does not answer. Is it running? In a terminal: keyfob status";
 
 const root = document.documentElement;
@@ -123,7 +121,7 @@ function morphChildren(old, next) {
   }
   while (at) {
     const after = at.nextSibling;
-    if (at.className !== "problem") at.remove(); // what was said of a form, the server does not know of either
+    if (!at.matches?.(".problem")) at.remove(); // what went wrong stays to be read
     at = after;
   }
 }
@@ -188,124 +186,6 @@ async function go(address, replace = false) {
   await load("gone to");
 }
 
-/* --- forms ------------------------------------------------------------------------------------------------------------ */
-
-function read(form, button) {
-  const body = {};
-  for (const field of form.elements) {
-    if (!field.name || field.disabled || field.nodeName === "BUTTON") continue;
-    if (["checkbox", "radio"].includes(field.type) && !field.checked) continue;
-    const kind = field.dataset.kind, raw = field.type === "password" ? field.value : field.value.trim();
-    if (raw === "") continue;
-    let value = raw;
-    if (kind === "flag") value = true;
-    else if (kind === "words") value = raw.split(/[\s,]+/);
-    else if (kind === "date") value = new Date(`${raw}T23:59:59`).getTime() / 1000;
-    else if (kind === "from-now") value = Math.floor(Date.now() / 1000) + Number(raw);
-    else if (kind === "list") value = [...(body[field.name] || []), raw];
-    const [name, member] = field.name.split(".");
-    if (member) (body[name] ||= {})[member] = value;
-    else body[name] = value;
-  }
-  if (button?.name) body[button.name] = button.value;
-  for (const pair of (button?.dataset.also || "").split(" ").filter(Boolean)) {
-    const [name, value] = pair.split("=");
-    body[name] = value;
-  }
-  for (const name of (button?.dataset.drop || "").split(" ")) delete body[name];
-  return body;
-}
-
-function filled(pattern, values, taken = {}) {
-  return pattern.replace(/\{(\w+)\}/g, (_, name) => {
-    taken[name] = true;
-    return encodeURIComponent(values[name] ?? "");
-  });
-}
-
-function complain(form, text) {
-  let place = form.querySelector(":scope > .problem");
-  if (!place) {
-    place = document.createElement("p");
-    place.className = "problem";
-    place.setAttribute("role", "alert");
-    form.append(place);
-  }
-  place.textContent = text;
-  place.hidden = !text;
-}
-
-async function submit(form, button) {
-  const { method, then, done, confirm } = form.dataset, body = read(form, button), taken = {};
-  if (method === "GET") return go(`${form.getAttribute("action")}?${new URLSearchParams(body)}`.replace(/\?$/, ""));
-  if (confirm && !(await sure(confirm, form.dataset.yes))) return;
-  const path = filled(form.getAttribute("action"), body, taken);
-  for (const name of Object.keys(taken)) delete body[name];
-  const bare = method === "DELETE";
-  const query = bare && Object.keys(body).length ? `?${new URLSearchParams(body)}` : "";
-  complain(form, "");
-  form.setAttribute("aria-busy", "true");
-  const answer = await ask(method, path + query, bare ? undefined : body).finally(() => form.removeAttribute("aria-busy"));
-  if (!answer.ok) return refused(form, body, await problem(answer));
-  const now = answer.status === 204 ? {} : await answer.json();
-  form.reset();
-  await after(then || "", now);
-  const words = (done || "").replace(/\{(\w+)\}/g, (_, name) => WORDS[now[name]] || now[name]);
-  if (now.detail || words) say(now.detail || words);
-}
-
-// A provider that does not know Keyfob yet: there is a page that says how a client is made, and takes it.
-async function refused(form, { account, flow }, { provider, redirect_uri: needed, registration, detail }) {
-  if (!needed || form.elements.client_id) return complain(form, detail);
-  const said = Object.entries({ client: "own", account, way: flow }).filter(([, value]) => value);
-  await go(`/ui/add/${encodeURIComponent(provider)}?${new URLSearchParams(said)}`);
-  say(registration ? `Keyfob tried to register itself there: ${registration}` : "It does not know Keyfob yet: a client is needed.", true);
-}
-
-async function after(then, now) {
-  if (then === "key") await handOver(now);
-  if (then === "out") {
-    localStorage.removeItem(KEPT);
-    return location.assign("/ui/");
-  }
-  if (then === "login") {
-    if (now.state === "done") return go(`/ui/accounts/${encodeURIComponent(now.account)}`);
-    if (now.flow === "browser") return location.assign(now.start_url);
-    return go(`/ui/progress/${encodeURIComponent(now.id)}`);
-  }
-  return then.startsWith("/") ? go(filled(then, now), true) : load();
-}
-
-function answered(dialog) {
-  dialog.showModal();
-  return new Promise((resolve) => {
-    dialog.addEventListener("close", () => resolve(dialog.returnValue === "yes"), { once: true });
-  });
-}
-
-function sure(question, yes) {
-  const dialog = document.getElementById("sure");
-  dialog.returnValue = "";
-  dialog.querySelector("p").textContent = question;
-  dialog.querySelector("[value=yes]").textContent = yes;
-  return answered(dialog);
-}
-
-async function handOver({ name, key }) {
-  const dialog = document.getElementById("key"), field = dialog.querySelector("input");
-  dialog.querySelector("strong").textContent = name;
-  field.value = dialog.querySelector("[data-copy]").dataset.copy = key;
-  await answered(dialog);
-  field.value = dialog.querySelector("[data-copy]").dataset.copy = "";
-}
-
-async function copy(button) {
-  const before = button.textContent;
-  await navigator.clipboard.writeText(button.dataset.copy);
-  button.textContent = "Copied";
-  setTimeout(() => { button.textContent = before; }, 2 * SETTLE);
-}
-
 /* --- what is new ------------------------------------------------------------------------------------------------------ */
 
 let due = 0, later = 0, listening = null;
@@ -314,6 +194,7 @@ function look() {
   if (due || document.hidden) return;
   due = setTimeout(() => {
     due = 0;
+    if (main.querySelector("[aria-busy]")) return; // what is done there changes the page, and is looked at then
     load().catch(() => say(GONE, true));
   }, Math.max(0, looked + BREATH - Date.now()));
 }
@@ -371,6 +252,8 @@ document.addEventListener("submit", (event) => {
 document.addEventListener("click", (event) => {
   const button = event.target.closest("[data-copy]");
   if (button) return guarded(copy(button));
+  const word = event.target.closest("[data-word]");
+  if (word) return toggle(word);
   const link = event.target.closest("a");
   const plain = event.button === 0 && !(event.ctrlKey || event.metaKey || event.shiftKey || event.altKey);
   if (!link || !plain || !signedIn() || link.target || link.origin !== location.origin) return;
@@ -399,7 +282,12 @@ document.addEventListener("DOMContentLoaded", async () => {
     await signIn();
     if (!signedIn()) return delete root.dataset.signed;
     await load("opened");
-    setInterval(() => { if (!document.hidden) tell(main); }, 1000);
+    setInterval(() => {
+      if (document.hidden) return;
+      tell(main);
+      // Of some things no news comes, or comes before they are written down.
+      if (Date.now() - looked > 1000 * main.firstElementChild?.dataset.every) look();
+    }, 1000);
     live();
   } catch {
     say(GONE, true);

@@ -1,0 +1,44 @@
+"""A long list, as a page of it: searched by words, and cut into pieces that a person can read.
+
+Used by ``overview`` and ``apps``.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final, Generic, TypeVar
+
+T = TypeVar("T")
+
+# So many on a page: more than anybody reads, and still drawn in milliseconds.
+PER_PAGE: Final = 50
+# With so many there is a field to search in.
+SEARCHED_FROM: Final = 8
+MOST_PAGES: Final = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet(Generic[T]):
+    """One page of a list.
+
+    Attributes:
+        lines: what stands on it.
+        page: which one, from 1.
+        pages: how many there are; at least 1.
+    """
+
+    lines: tuple[T, ...]
+    page: int
+    pages: int
+
+
+def cut(entries: Sequence[T], page: int) -> Sheet[T]:
+    """Return a page of a list; the last one where there are not so many."""
+    pages = max(1, -(-len(entries) // PER_PAGE))
+    page = min(page, pages)
+    return Sheet(tuple(entries[(page - 1) * PER_PAGE : page * PER_PAGE]), page, pages)
+
+
+def fits(wanted: str, texts: Iterable[str]) -> bool:
+    """Whether each word that is wanted stands in some text, in capital letters or small ones."""
+    known = [text.casefold() for text in texts]
+    return all(any(word in text for text in known) for word in wanted.casefold().split())

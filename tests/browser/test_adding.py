@@ -101,7 +101,6 @@ def test_what_is_wrong_is_said_where_it_was_typed(room: Room, visit: Visit) -> N
     page = visit.page
     visit.watch.allow(r"status of (400|502|503)")
     page.goto(f"{room.url}/ui/add")
-    page.goto(f"{room.url}/ui/add")
     page.get_by_role("textbox", name="Address").fill("http://127.0.0.1:9/")
     page.get_by_role("button", name="Log in").click()
 

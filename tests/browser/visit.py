@@ -138,6 +138,8 @@ class Visit:
         """Open an address of ``keyfob ui``; return the status with which the page's own script was answered."""
         with self.page.expect_response(lambda answer: urlsplit(answer.url).path == "/ui/session") as session:
             self.page.goto(entrance)
+        if session.value.ok:  # nobody leaves before it has been kept
+            self.page.wait_for_function("localStorage.length > 0")
         return session.value.status
 
     def tab_to(self, target: Locator) -> None:

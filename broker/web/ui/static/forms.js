@@ -60,12 +60,20 @@ async function submit(form, button) {
   const bare = method === "DELETE";
   const query = bare && Object.keys(body).length ? `?${new URLSearchParams(body)}` : "";
   complain(form, "");
-  form.setAttribute("aria-busy", "true");
-  const answer = await ask(method, path + query, bare ? undefined : body).finally(() => form.removeAttribute("aria-busy"));
-  if (!answer.ok) return look(), refused(form, body, await problem(answer));
-  const now = answer.status === 204 ? {} : await answer.json();
-  form.reset();
-  await after(then || "", now);
+  form.setAttribute("aria-busy", "true"); // until the page has gone where the answer leads: what it shows may be gone
+  try {
+    const answer = await ask(method, path + query, bare ? undefined : body);
+    if (!answer.ok) return look(), await refused(form, body, await problem(answer));
+    const now = answer.status === 204 ? {} : await answer.json();
+    form.reset();
+    await after(then || "", now);
+    tellWhat(now, done);
+  } finally {
+    form.removeAttribute("aria-busy");
+  }
+}
+
+function tellWhat(now, done) {
   const words = (done || "").replace(/\{(\w+)\}/g, (_, name) => WORDS[now[name]] || now[name]);
   if (now.said || now.detail || words) say(now.said || now.detail || words, now.intact === false);
 }

@@ -86,6 +86,7 @@ fmt: $(VENV)/dev ## format the code
 
 bench: $(VENV)/dev ## the figures that the README claims
 	$(BIN)/python benchmarks/run.py
+	$(BIN)/python -m benchmarks.page
 
 clean: ## remove what make made
 	rm -rf $(VENV) dist build artifacts

@@ -62,7 +62,7 @@ const EXACT = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyl
 
 function relative(moment) {
   const seconds = (moment - Date.now()) / 1000, size = Math.abs(seconds);
-  if (size < 5) return "now";
+  if (size < 5) return seconds < 0 ? "just now" : "now";
   const [unit, length] = UNITS.find(([, least]) => size >= least);
   return RELATIVE.format(Math.trunc(seconds / length), unit);
 }

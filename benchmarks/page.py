@@ -1,0 +1,122 @@
+"""How long the owner's page takes with a thousand accounts, against the same page with three, in the same run.
+
+Started by ``make bench``. A daemon and a practice provider in a temporary place; the accounts are copies of a real
+login in the real store. Takes about half a minute.
+"""
+
+import asyncio
+import http.client
+import json
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from benchmarks.run import KEYFOB, answers, compare, log_in, process, until
+from broker import settings
+from broker.client import Client
+from broker.core.account import Active
+from broker.core.secret import Secret
+from broker.core.token import Grant, Token
+from broker.store.keys import FileKey
+from broker.store.store import Store
+
+FEW, MANY = 3, 1000
+ROUNDS = 40
+DAY = 86_400.0
+
+
+async def fill(environ: dict[str, str], number: int) -> None:
+    """Make so many accounts of the one that there is."""
+    read = settings.read(environ)
+    store = await Store.open(read.database_url, key=FileKey(read.key_file), now=time.time())
+    (like,) = await store.accounts()
+    client, _ = await store.client_of(like)
+    for index in range(1, number):
+        now = time.time()
+        await store.create_account(
+            name=f"account-{index:04}",
+            provider=like.provider,
+            client=client.uuid,
+            destination=like.destination,
+            identity=like.identity,
+            asked_scope=like.asked_scope,
+            resource=None,
+            state=Active(now),
+            grant=Grant(Token("Bearer", like.scope, now, now + DAY), Secret("access"), Secret("refresh")),
+            now=now,
+        )
+    await store.close()
+
+
+class Page:
+    """The owner's page, signed in, over a connection that is kept."""
+
+    def __init__(self, client: Client) -> None:
+        url = urlsplit(client.request("POST", "/v1/session", {})["url"])
+        self._origin = f"{url.scheme}://{url.netloc}"
+        self._line = http.client.HTTPConnection(url.hostname or "", url.port)
+        said = self._ask("POST", "/ui/session", json.dumps({"ticket": url.fragment.removeprefix("s=")}))
+        self._session = json.loads(said)["session"]
+
+    def _ask(self, method: str, path: str, body: str | None = None, session: str = "") -> bytes:
+        headers = {"Origin": self._origin, "Content-Type": "application/json", "Authorization": f"Bearer {session}"}
+        self._line.request(method, path, body, headers)
+        with self._line.getresponse() as answer:
+            said = answer.read()
+        if answer.status not in (200, 201):
+            raise SystemExit(f"{method} {path}: {answer.status} {said.decode()}")
+        return said
+
+    def seconds(self, path: str) -> float:
+        """Return the median of what an answer takes."""
+        taken = []
+        for _ in range(ROUNDS):
+            began = time.perf_counter()
+            self._ask("GET", path, session=self._session)
+            taken.append(time.perf_counter() - began)
+        return statistics.median(taken)
+
+
+def measure(number: int) -> dict[str, float]:
+    """Return what the pages take with so many accounts, seconds."""
+    with tempfile.TemporaryDirectory(prefix="kf-bench-", dir="/tmp") as place:
+        ours = str(Path(place, "run/keyfob.sock"))
+        environ = {
+            "PATH": str(Path(sys.executable).parent),
+            "HOME": place,
+            "KEYFOB_RUNTIME_DIR": str(Path(place, "run")),
+            "KEYFOB_BROWSER_PORT": "0",
+            "KEYFOB_APP_PORT": "0",
+            "KEYFOB_LOG": "warning",
+        }
+        with process([KEYFOB, "practice", "--port", "0", "--auto-approve"], environ) as practice:
+            assert practice.stdout is not None  # noqa: S101 -- a pipe was asked for
+            provider = practice.stdout.readline().strip()
+            with process([KEYFOB, "serve"], environ):
+                until(lambda: answers(ours), "the daemon")
+                log_in(Client(socket=ours), "work", provider)
+            asyncio.run(fill(environ, number))
+            with process([KEYFOB, "serve"], environ):
+                until(lambda: answers(ours), "the daemon")
+                page = Page(Client(socket=ours))
+                return {
+                    "first page": page.seconds("/ui/parts/overview"),
+                    "search": page.seconds("/ui/parts/overview?q=account-07"),
+                    "one account": page.seconds("/ui/parts/accounts/work"),
+                    "apps": page.seconds("/ui/parts/apps"),
+                    "settings": page.seconds("/ui/parts/settings"),
+                }
+
+
+def main() -> None:
+    """Measure and print."""
+    many, few = measure(MANY), measure(FEW)
+    for name, seconds in many.items():
+        compare(f"{name}, {MANY} accounts", 1e3 * seconds, f"with {FEW} accounts", 1e3 * few[name], "ms")
+
+
+if __name__ == "__main__":
+    main()

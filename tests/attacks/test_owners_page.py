@@ -1,5 +1,6 @@
 """Acting for the owner: the page that answers programs, its sign-in, the questions of apps, and programs that pair."""
 
+import re
 import secrets
 from collections.abc import Iterator
 from typing import Any
@@ -88,6 +89,28 @@ def test_who_is_not_signed_in_neither_reads_nor_acts(
     assert answer.status_code == 401
     assert code not in answer.text
     assert waits(ground, code)
+
+
+def test_no_token_and_no_key_is_on_the_page(ground: Ground, page: httpx2.Client, code: str) -> None:
+    """Whoever reads along, or finds a hole in the page, gets no token by it, and no key but one that is made there."""
+    signed_in = session(ground, page)
+    refreshed = page.post("/ui/v1/accounts/me/refresh", headers=signed_in, json={})
+    made = page.post("/ui/v1/apps", headers=signed_in, json={"name": "shown-once"})
+    token, key = ground.get(TOKEN).json()["access_token"], made.json()["key"]
+    assert refreshed.status_code == 200
+
+    read = [
+        page.get(path.format(id=code, account="me", app="shown-once", preset="practice"), headers=signed_in)
+        for path in (path for method, path in WANTED if method == "GET" and "/parts/" in path)
+    ]
+
+    assert len(read) > 8
+    assert {answer.status_code for answer in read} <= {200, 404}  # one of them is of a login, and there is none
+    for answer in (refreshed, made, *read):
+        assert token not in answer.text
+        assert not re.search("practice_[a-z]+_", answer.text)  # how every secret begins that the provider makes
+    assert not [answer.url for answer in read if key in answer.text or ground.key in answer.text]
+    ground.owner.delete("/v1/apps/shown-once").raise_for_status()
 
 
 @pytest.mark.parametrize("name", ["keyfob-session", "session", "Authorization", "kf_login_x"])

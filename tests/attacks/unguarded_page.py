@@ -17,6 +17,21 @@ OWNERS_PAGE = (
         "[POST /ui/v1/approvals/{id}-a made-up session]",
     ),
     Mutant(
+        "a part of the owner's page is drawn for who is signed in",
+        "broker/web/signed_in.py",
+        "        check(request, ctx)\n        return await handler(request, ctx)\n",
+        "        return await handler(request, ctx)\n",
+        f"{HERE}/test_owners_page.py::test_who_is_not_signed_in_neither_reads_nor_acts"
+        "[GET /ui/parts/accounts/{account}-nothing]",
+    ),
+    Mutant(
+        "what is done on the owner's page is done by who is signed in",
+        "broker/web/signed_in.py",
+        "        check(request, ctx)\n        ctx.latch.used_at = ctx.steady()\n",
+        "        ctx.latch.used_at = ctx.steady()\n",
+        f"{HERE}/test_owners_page.py::test_who_is_not_signed_in_neither_reads_nor_acts[POST /ui/v1/apps-nothing]",
+    ),
+    Mutant(
         "a sign-in is read from the Authorization header alone",
         "broker/web/signed_in.py",
         '    scheme, _, secret = request.headers.get("authorization", "").partition(" ")\n',

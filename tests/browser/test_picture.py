@@ -1,4 +1,4 @@
-"""The picture of the README, made from the real page: ``cp artifacts/screenshots/readme.png docs/images/accounts.png``."""
+"""The picture of the README, from the real page: ``cp artifacts/screenshots/readme.png docs/images/accounts.png``."""
 
 from playwright.sync_api import expect
 
@@ -15,7 +15,7 @@ SCENE = {
 
 
 def test_the_picture_of_the_readme(room: Room, visit: Visit) -> None:
-    """Four logins, one of which has ended, an app that uses one, and another that asks: what needs a person is on top."""
+    """Four logins, one of which has ended, an app that uses one, another that asks: what needs a person is on top."""
     with room.home.door() as owner:
         for account, (title, user) in SCENE.items():
             new = {"name": account, "preset": "practice", "base_url": room.practice.url, "title": title}

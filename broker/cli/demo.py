@@ -106,7 +106,7 @@ def _first_login(socket: str, provider: str) -> None:
 
 
 async def _show(daemon: daemons.Daemon, provider: str) -> None:
-    socket, browser = daemon.ctx.doors["socket"], daemon.ctx.doors["browser"]
+    socket = daemon.ctx.doors["socket"]
     token = await asyncio.to_thread(Client(socket=socket).token, ACCOUNT)
     tail = token.access_token[-4:]
     url = f"http://localhost/v1/accounts/{ACCOUNT}/token"
@@ -116,8 +116,9 @@ async def _show(daemon: daemons.Daemon, provider: str) -> None:
     say("Paste one of these into another terminal:")
     say(f"  curl --unix-socket {shlex.quote(socket)} {url}")
     say(f"  KEYFOB_SOCKET={shlex.quote(socket)} {own_command(sys.argv[0])} token {ACCOUNT}")
+    say(f"  KEYFOB_SOCKET={shlex.quote(socket)} {own_command(sys.argv[0])} ui")
     say("")
-    say(f"In the browser: {browser}/ui/")
+    say("The last one opens the web page, which shows and steers all of this.")
     say("What happens now (Ctrl-C ends the demo and removes everything):")
 
 

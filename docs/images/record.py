@@ -20,7 +20,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 COLUMNS = 106  # the demo's longest line, the one with curl, has 103
-HEIGHTS = {"demo.cast": 18, "token.cast": 13}
+HEIGHTS = {"demo.cast": 20, "token.cast": 13}
 # What a calm typist needs for a key; a pasted line comes at once.
 KEY = 0.055
 # A step that has not come by then never will.

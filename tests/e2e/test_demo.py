@@ -77,7 +77,7 @@ def begun(home: Home) -> tuple[Running, str, str]:
 
 
 def test_what_it_prints_works(home: Home, temporary: Path, taken_port: int) -> None:
-    """The curl line, the keyfob line and the web address do what they say, and every hand-out is shown live."""
+    """Both keyfob lines do what they say, and every hand-out is shown live."""
     demo, tail, said = begun(home)
 
     command = re.search(r"^  (KEYFOB_SOCKET=.* token demo)$", said, re.MULTILINE)
@@ -87,10 +87,12 @@ def test_what_it_prints_works(home: Home, temporary: Path, taken_port: int) -> N
     assert demo.says("handed out")
     assert token.endswith(f"{tail}\n")
 
-    web = re.search(r"http://127\.0\.0\.1:(\d+)/ui/", said)
-    assert web, said
-    assert int(web[1]) != taken_port
-    page = httpx2.get(web[0], trust_env=False)
+    command = re.search(r"^  (KEYFOB_SOCKET=.* ui)$", said, re.MULTILINE)
+    assert command, said
+    web = re.fullmatch(r"(http://127\.0\.0\.1:(\d+)/ui/)#s=\S+\n", shell(f"{command[1]} --no-browser", home))
+    assert web
+    assert int(web[2]) != taken_port
+    page = httpx2.get(web[1], trust_env=False)
     assert (page.status_code, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
     assert list(temporary.iterdir())
     demo.end(signal.SIGINT)

@@ -126,6 +126,21 @@ def test_a_backup_is_made(visit: Visit) -> None:
     expect(page.get_by_text("The last one was made")).to_be_visible()
 
 
+def test_what_is_gone_is_told(room: Room, visit: Visit) -> None:
+    """An address of an account that is not there says so, and shows nothing of another."""
+    room.log_in("ledger")
+    visit.watch.allow(r"status of 404.*/ui/parts/accounts/gone")
+    page = visit.page
+    expect(page.get_by_role("heading", name="ledger")).to_be_visible()
+
+    page.evaluate("go('/ui/accounts/gone')")
+
+    expect(page.get_by_role("status")).to_contain_text("No account is called 'gone'")
+    expect(page.get_by_role("main")).not_to_contain_text("ledger")
+    page.get_by_role("link", name="Accounts").click()
+    expect(page.get_by_role("heading", name="ledger")).to_be_visible()
+
+
 def test_who_signs_out_sees_nothing_more(room: Room, visit: Visit) -> None:
     """Not after going back either."""
     room.log_in("ledger")

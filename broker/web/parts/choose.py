@@ -16,6 +16,7 @@ from broker.providers.urls import host_of
 from broker.usecases.context import Context
 from broker.web import pages
 from broker.web.body import Query
+from broker.web.parts.paging import fits
 
 # It describes whatever has no preset of its own, and is chosen by naming an address.
 BY_ADDRESS: Final = "generic"
@@ -111,6 +112,4 @@ def _preset(source: Preset) -> Choice:
 
 
 def _fits(one: Choice, wanted: str) -> bool:
-    return all(
-        any(word in text.casefold() for text in (one.name, one.title, one.need)) for word in wanted.casefold().split()
-    )
+    return fits(wanted, (one.name, one.title, one.need))

@@ -140,7 +140,10 @@ async function load(fresh) {
   const answer = await ask("GET", path);
   if (answer.status === 401) return location.reload();
   if (path !== partOf(location.href)) return; // the person has gone on meanwhile
-  if (!answer.ok) return say(await told(answer), true);
+  if (!answer.ok) {
+    if (fresh) main.replaceChildren(); // what stood there is not what the address names
+    return say(await told(answer), true);
+  }
   const html = await answer.text();
   if (html === shown && !fresh) return tell(main);
   shown = html;

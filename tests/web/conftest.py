@@ -7,7 +7,9 @@ import pytest
 
 from broker.practice.server import PracticeServer, practice_in_thread
 from broker.practice.settings import PracticeSettings
+from tests.web.desktop import Desktop
 from tests.web.house import House, running
+from tests.web.owner import Owner, a_desktop, signed_in
 from tests.web.walk import Walk, new_browser
 
 
@@ -50,3 +52,17 @@ def stranger() -> Iterator[httpx2.Client]:
 def walk(house: House, practice: PracticeServer, browser: httpx2.Client) -> Walk:
     """Return a login that was begun and not opened yet."""
     return Walk(house, practice, browser)
+
+
+@pytest.fixture(scope="module")
+def desktop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desktop]:
+    """Run a daemon whose clock the test moves, for all tests of a module."""
+    with a_desktop(tmp_path_factory.mktemp("desktop")) as found:
+        yield found
+
+
+@pytest.fixture
+def owner(desktop: Desktop) -> Iterator[Owner]:
+    """Sign the owner's browser in."""
+    with signed_in(desktop) as found:
+        yield found

@@ -10,8 +10,8 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+from tests.web.desktop import Desktop
 from tests.web.house import running
-from tests.web.test_signed_in import Desktop
 from tests.web.walk import new_browser
 
 

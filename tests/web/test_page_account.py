@@ -8,8 +8,8 @@ import pytest
 from broker.practice.server import PracticeServer
 from broker.store.audit import AuditEntry
 from broker.web.parts import history
+from tests.web.desktop import Desktop
 from tests.web.house import running
-from tests.web.test_signed_in import Desktop
 from tests.web.walk import new_browser
 
 HOUR = 3600.0

@@ -1,31 +1,16 @@
 """Adding an account on the owner's page: where that can be, and a form with only what is needed there."""
 
 import re
-from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
 from broker.practice.server import PracticeServer
-from tests.web.owner import Form, Owner, a_desktop, signed_in
-from tests.web.test_signed_in import Desktop
+from tests.web.desktop import Desktop
+from tests.web.owner import Form, Owner
 
 SHELLS = ("/ui/add", "/ui/add/github", "/ui/progress/x")
-
-
-@pytest.fixture(scope="module")
-def desktop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desktop]:
-    """Run the daemon for all tests of this module."""
-    with a_desktop(tmp_path_factory.mktemp("adding")) as found:
-        yield found
-
-
-@pytest.fixture
-def owner(desktop: Desktop) -> Iterator[Owner]:
-    """Sign in."""
-    with signed_in(desktop) as found:
-        yield found
 
 
 def names(html: str) -> list[str]:

@@ -1,32 +1,16 @@
 """Logging in on the owner's page: every way to its end, and what is said on the way."""
 
 import re
-from collections.abc import Iterator
 from urllib.parse import parse_qs, urlsplit
 
 import httpx2
-import pytest
 
 from broker.practice.server import PracticeServer, practice_in_thread
 from broker.practice.settings import CONFIDENTIAL_CLIENT, PracticeSettings
 from broker.web.text import clean
-from tests.web.owner import Form, Owner, a_desktop, signed_in
-from tests.web.test_signed_in import Desktop
+from tests.web.desktop import Desktop
+from tests.web.owner import Form, Owner
 from tests.web.walk import new_browser
-
-
-@pytest.fixture(scope="module")
-def desktop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desktop]:
-    """Run the daemon for all tests of this module."""
-    with a_desktop(tmp_path_factory.mktemp("adding")) as found:
-        yield found
-
-
-@pytest.fixture
-def owner(desktop: Desktop) -> Iterator[Owner]:
-    """Sign in."""
-    with signed_in(desktop) as found:
-        yield found
 
 
 def test_a_code_and_an_address_of_a_login_are_for_the_owner_alone(

@@ -22,8 +22,8 @@ from broker.core.account import (
 from broker.core.token import Token
 from broker.practice.server import PracticeServer
 from broker.web.parts import lines
+from tests.web.desktop import Desktop
 from tests.web.house import running
-from tests.web.test_signed_in import Desktop
 from tests.web.walk import new_browser
 
 NOW = 1_800_000_000.0

@@ -27,6 +27,25 @@ def test_a_refresh_is_seen_live(room: Room, visit: Visit) -> None:
     visit.inspect("account")
 
 
+def test_many_tabs_are_told_by_one(room: Room, visit: Visit) -> None:
+    """A browser holds six connections to a host: nine tabs share one of them, and all of them are live."""
+    room.log_in("ledger")
+    pages = [visit.page, *(visit.page.context.new_page() for _ in range(8))]
+    for page in pages:
+        page.goto(f"{room.url}/ui/accounts/ledger")
+        expect(page.get_by_text("1 renewed, nothing went wrong")).to_be_visible()
+
+    assert room.home.run("refresh", "ledger").code == 0
+
+    for page in pages:
+        expect(page.get_by_text("2 renewed, nothing went wrong")).to_be_visible()
+    pages[0].close()
+    assert room.home.run("refresh", "ledger").code == 0
+    for page in pages[1:]:
+        expect(page.get_by_text("3 renewed, nothing went wrong")).to_be_visible()
+    visit.page = pages[1]
+
+
 def test_a_token_that_is_handed_out_is_seen(room: Room, visit: Visit) -> None:
     """The first page tells who used an account last."""
     room.log_in("ledger")

@@ -144,6 +144,7 @@ async function load(fresh) {
     if (fresh) main.replaceChildren(); // what stood there is not what the address names
     return say(await told(answer), true);
   }
+  if (status.textContent === GONE) say("");
   const html = await answer.text();
   if (html === shown && !fresh) return tell(main);
   shown = html;
@@ -191,6 +192,7 @@ async function go(address, replace = false) {
 
 /* --- what is new ------------------------------------------------------------------------------------------------------ */
 
+const others = new BroadcastChannel("keyfob-news");
 let due = 0, later = 0, listening = null;
 
 function look() {
@@ -206,27 +208,39 @@ async function listen(signal) {
   const answer = await ask("GET", "/ui/events", undefined, { signal });
   if (!answer.ok) return answer.status === 401 ? location.reload() : undefined;
   waits = 0;
-  if (status.textContent === GONE) say("");
-  look(); // at what happened before somebody listened
+  spread(); // of what happened before somebody listened
   const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
   for (let text = ""; ;) {
     const { done, value } = await reader.read();
     if (done) return;
     const lines = (text + value).split("\n");
     text = lines.pop();
-    if (!lines.some((line) => line.startsWith("event:"))) continue;
-    look();
-    clearTimeout(later);
-    later = setTimeout(look, WRITTEN);
+    if (lines.some((line) => line.startsWith("event:"))) spread();
   }
 }
 
-// A browser holds six connections to a host, over all its tabs: only one that is looked at keeps one for the news.
+function spread() {
+  heard();
+  others.postMessage("");
+}
+
+function heard() {
+  look();
+  clearTimeout(later);
+  later = setTimeout(look, WRITTEN);
+}
+
+// A browser holds six connections to a host, over all its tabs: one of those that are looked at keeps one for the news,
+// and tells the others.
 async function live() {
+  others.onmessage = heard;
   while (signedIn()) {
     await seen();
-    listening = new AbortController();
-    await listen(listening.signal).catch(() => { if (!document.hidden) say(GONE, true); });
+    look();
+    const { signal } = listening = new AbortController();
+    await navigator.locks.request("keyfob-news", { signal }, () => listen(signal)).catch(() => {
+      if (!document.hidden) say(GONE, true);
+    });
     if (document.hidden) continue;
     await new Promise((resolve) => { setTimeout(resolve, AGAIN[Math.min(waits++, AGAIN.length - 1)]); });
   }

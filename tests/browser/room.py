@@ -14,15 +14,11 @@ class Program:
 
     Args:
         home: whose Keyfob it asks.
-        name: what the owner's page calls it.
+        key: what it shows there.
     """
 
-    def __init__(self, home: Home, name: str) -> None:
-        self.name, self._home = name, home
-        with home.door() as owner:
-            made = owner.post("/v1/apps", json={"name": name})
-        assert made.status_code == 201, made.text
-        self.key: str = made.json()["key"]
+    def __init__(self, home: Home, key: str) -> None:
+        self._home, self.key = home, key
 
     def ask(self, account: str) -> httpx2.Response:
         """Ask for a token."""
@@ -85,7 +81,14 @@ class Room:
 
     def program(self, name: str) -> Program:
         """Make an app that was granted nothing."""
-        return Program(self.home, name)
+        with self.home.door() as owner:
+            made = owner.post("/v1/apps", json={"name": name})
+        assert made.status_code == 201, made.text
+        return self.holder(made.json()["key"])
+
+    def holder(self, key: str) -> Program:
+        """Return a program that has a key, however it came by it."""
+        return Program(self.home, key)
 
     def state_of(self, code: str) -> str:
         """Return how a question stands, as the daemon knows it."""

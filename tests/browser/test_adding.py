@@ -46,6 +46,7 @@ def test_three_clicks_where_a_provider_is_known(room: Room, visit: Visit) -> Non
 
     page.get_by_role("link", name="Choose a provider").click()
     page.get_by_role("link", name="Practice server at").click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("Practice server at")
     page.get_by_role("button", name="Log in").click()
 
     expect(page.get_by_label("Your user name")).to_be_visible()

@@ -3,6 +3,9 @@
 Made by the fixtures of ``conftest``.
 """
 
+import contextlib
+from collections.abc import Iterator
+
 import httpx2
 
 from broker.practice.server import PracticeServer
@@ -54,7 +57,19 @@ class Room:
 
     def __init__(self, home: Home, daemon: Daemon, practice: PracticeServer) -> None:
         self.home, self.daemon, self.practice = home, daemon, practice
-        self.url: str = home.run("status", "--json").json()["doors"]["browser"]
+        self.url = self._origin()
+
+    @contextlib.contextmanager
+    def at_rest(self) -> Iterator[None]:
+        """End the daemon, and start it again after the block. It has another address then."""
+        self.daemon.stop()
+        yield
+        self.daemon = self.home.serve()
+        self.url = self._origin()
+
+    def _origin(self) -> str:
+        origin: str = self.home.run("status", "--json").json()["doors"]["browser"]
+        return origin
 
     def entrance(self) -> str:
         """Return the address that signs in the browser that opens it first."""

@@ -5,7 +5,6 @@ from playwright.sync_api import Page, expect
 
 from tests.browser.room import Room
 from tests.browser.visit import DESKTOP, PHONE, Look, OpenVisit, Visit
-from tests.e2e.test_device import EVERY_SECOND
 
 
 def to_practice(page: Page, address: str) -> None:
@@ -74,7 +73,6 @@ def test_a_server_that_nobody_here_wrote(room: Room, oidc_provider: str, open_vi
 
 def test_a_code_on_another_device(room: Room, visit: Visit, open_visit: OpenVisit) -> None:
     """The page shows the code and its picture, somebody types it elsewhere, and the page goes on by itself."""
-    room.practice.set_faults([EVERY_SECOND])
     page = visit.page
     page.goto(f"{room.url}/ui/add/practice?way=device")
     page.get_by_role("textbox", name="Its address").fill(room.practice.url)

@@ -54,7 +54,7 @@ def chromium() -> Iterator[Browser]:
 @pytest.fixture
 def room() -> Iterator[Room]:
     """Make a machine: a home, a daemon in it, and a practice provider that asks whoever logs in."""
-    with new_home() as home, practice_in_thread(PracticeSettings()) as practice:
+    with new_home() as home, practice_in_thread(PracticeSettings(device_interval=1)) as practice:
         yield Room(home, home.serve(), practice)
 
 

@@ -3,6 +3,9 @@
 Made by the fixtures of ``conftest``.
 """
 
+import contextlib
+from collections.abc import Iterator
+
 import httpx2
 
 from broker.practice.server import PracticeServer
@@ -14,15 +17,11 @@ class Program:
 
     Args:
         home: whose Keyfob it asks.
-        name: what the owner's page calls it.
+        key: what it shows there.
     """
 
-    def __init__(self, home: Home, name: str) -> None:
-        self.name, self._home = name, home
-        with home.door() as owner:
-            made = owner.post("/v1/apps", json={"name": name})
-        assert made.status_code == 201, made.text
-        self.key: str = made.json()["key"]
+    def __init__(self, home: Home, key: str) -> None:
+        self._home, self.key = home, key
 
     def ask(self, account: str) -> httpx2.Response:
         """Ask for a token."""
@@ -58,7 +57,19 @@ class Room:
 
     def __init__(self, home: Home, daemon: Daemon, practice: PracticeServer) -> None:
         self.home, self.daemon, self.practice = home, daemon, practice
-        self.url: str = home.run("status", "--json").json()["doors"]["browser"]
+        self.url = self._origin()
+
+    @contextlib.contextmanager
+    def at_rest(self) -> Iterator[None]:
+        """End the daemon, and start it again after the block. It has another address then."""
+        self.daemon.stop()
+        yield
+        self.daemon = self.home.serve()
+        self.url = self._origin()
+
+    def _origin(self) -> str:
+        origin: str = self.home.run("status", "--json").json()["doors"]["browser"]
+        return origin
 
     def entrance(self) -> str:
         """Return the address that signs in the browser that opens it first."""
@@ -85,7 +96,14 @@ class Room:
 
     def program(self, name: str) -> Program:
         """Make an app that was granted nothing."""
-        return Program(self.home, name)
+        with self.home.door() as owner:
+            made = owner.post("/v1/apps", json={"name": name})
+        assert made.status_code == 201, made.text
+        return self.holder(made.json()["key"])
+
+    def holder(self, key: str) -> Program:
+        """Return a program that has a key, however it came by it."""
+        return Program(self.home, key)
 
     def state_of(self, code: str) -> str:
         """Return how a question stands, as the daemon knows it."""

@@ -19,11 +19,12 @@ FOREIGN = "fetch('http://127.0.0.1:1/').catch(() => {})"
         (INLINE, "Content Security Policy"),
         (FOREIGN, "Content Security Policy"),
         ("fetch('/nowhere')", "status of 404"),
+        ("alert('this runs')", "alert: this runs"),
     ],
-    ids=["error", "warning", "exception", "inline script", "foreign fetch", "refused"],
+    ids=["error", "warning", "exception", "inline script", "foreign fetch", "refused", "box"],
 )
 def test_what_a_page_does_wrong_is_noticed(room: Room, guest: Visit, does: str, noticed: str) -> None:
-    """A word in the console, an exception, what the policy forbids, an answer that is an error: none is missed."""
+    """A word in the console, an exception, what the policy forbids, a box, a refusal: none is missed."""
     guest.page.goto(f"{room.url}/ui/")
     assert guest.problems() == []
 

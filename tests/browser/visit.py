@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, Request, WebError
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Dialog, Locator, Page, Request, WebError
 
 PICTURES = Path(__file__).parents[2] / "artifacts/screenshots"
 # Playwright waits until something is so; this is for two cores that do other things as well.
@@ -57,7 +57,7 @@ LOOKS = (DESKTOP, DARK, PHONE, PHONE_DARK)
 
 
 class Watch:
-    """Notes every error and warning in the console, the content policy's too, and every request to a foreign origin.
+    """Notes every error and warning in the console, the policy's too, every foreign request, every box of a script.
 
     Args:
         context: what is watched.
@@ -72,6 +72,7 @@ class Watch:
         context.on("console", self._console)
         context.on("weberror", self._error)
         context.on("request", self._request)
+        context.on("dialog", self._dialog)
 
     def allow(self, pattern: str) -> None:
         """Say what this walk brings about on purpose; it has to come, too."""
@@ -88,6 +89,10 @@ class Watch:
     def _error(self, error: WebError) -> None:
         if error.page is None or _origin(error.page.url) != self._foreign:
             self._seen.append(f"uncaught: {error.error}")
+
+    def _dialog(self, dialog: Dialog) -> None:
+        self._seen.append(f"{dialog.type}: {dialog.message}")
+        dialog.dismiss()
 
     def _request(self, request: Request) -> None:
         to = _origin(request.url)
@@ -149,6 +154,12 @@ class Visit:
                 return
             self.page.keyboard.press("Tab")
         raise AssertionError(f"{MOST_TABS} times Tab did not lead to {target}")
+
+    def clipboard(self) -> str:
+        """Return what was copied last in this window."""
+        self._context.grant_permissions(["clipboard-read", "clipboard-write"])
+        copied: str = self.page.evaluate("navigator.clipboard.readText()")
+        return copied
 
     def inspect(self, name: str) -> None:
         """See the page as it is now in every look: axe finds nothing serious, nothing is too wide; keep pictures."""

@@ -126,7 +126,9 @@ async function handOver({ name, key }) {
   const dialog = document.getElementById("key"), field = dialog.querySelector("input");
   dialog.querySelector("strong").textContent = name;
   field.value = dialog.querySelector("[data-copy]").dataset.copy = key;
-  await answered(dialog);
+  // Nothing shows it again, so nothing but its button ends this: not Escape either, which a browser lets through in the end.
+  dialog.oncancel = (event) => event.preventDefault();
+  do dialog.returnValue = ""; while (!(await answered(dialog)));
   field.value = dialog.querySelector("[data-copy]").dataset.copy = "";
 }
 

@@ -143,8 +143,8 @@ class Visit:
         """Open an address of ``keyfob ui``; return the status with which the page's own script was answered."""
         with self.page.expect_response(lambda answer: urlsplit(answer.url).path == "/ui/session") as session:
             self.page.goto(entrance)
-        if session.value.ok:  # nobody leaves before it has been kept
-            self.page.wait_for_function("localStorage.length > 0")
+        if session.value.ok:  # nobody leaves before something is shown, and the sign-in kept for that
+            self.page.locator("main > [data-title]").wait_for()
         return session.value.status
 
     def tab_to(self, target: Locator) -> None:

@@ -167,13 +167,36 @@ class Client:
         """
         asked = {
             "min_ttl": None if min_ttl is None else f"{min_ttl:.15g}",
-            "scope": scope if scope is None or isinstance(scope, str) else " ".join(scope),
+            "scope": _words(scope),
             "resource": resource,
             "audience": audience,
             "id_token": "true" if id_token else None,
         }
         query = "&".join(f"{name}={quote(value)}" for name, value in asked.items() if value is not None)
         answer = self.request("GET", f"/v1/accounts/{quote(account)}/token{'?' if query else ''}{query}")
+        return Token(answer if isinstance(answer, dict) else {})
+
+    def rejected(
+        self,
+        account: str,
+        access_token: str,
+        scope: str | Iterable[str] | None = None,
+        resource: str | None = None,
+        *,
+        audience: str | None = None,
+    ) -> Token:
+        """Report a token that an API answered 401 to, and return the one to try once more.
+
+        It can be the same again, where no other was to be had: compare. The rest is as in :meth:`token`.
+
+        Raises:
+            ProviderUnavailable: with code ``too_many_requests``: the refused token is less than 30 s old, so its age
+                is not the reason.
+            ClientError: everything else, see the tree above.
+        """
+        told = {"access_token": access_token, "scope": _words(scope), "resource": resource, "audience": audience}
+        body = {name: value for name, value in told.items() if value is not None}
+        answer = self.request("POST", f"/v1/accounts/{quote(account)}/token/rejected", body)
         return Token(answer if isinstance(answer, dict) else {})
 
     def request(self, method: str, path: str, body: object = None, timeout: float = DEFAULT_TIMEOUT) -> Any:  # noqa: ANN401 -- JSON
@@ -333,6 +356,10 @@ def default_socket(environ: Mapping[str, str]) -> str:
     if not directory:
         directory = f"{environ.get('KEYFOB_STATE_DIR') or '~/.local/state/keyfob'}/run"
     return f"{os.path.expanduser(directory)}/keyfob.sock"  # noqa: PTH111 -- pathlib costs two milliseconds at every start
+
+
+def _words(scope: str | Iterable[str] | None) -> str | None:
+    return scope if scope is None or isinstance(scope, str) else " ".join(scope)
 
 
 def _key_of(environ: Mapping[str, str]) -> str | None:

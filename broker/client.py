@@ -104,7 +104,8 @@ class Client:
         socket: path of the app socket. Default: ``KEYFOB_SOCKET``; else, unless ``KEYFOB_URL`` is set,
             :func:`default_socket`.
         url: base URL of the app port, instead of the socket. Default: ``KEYFOB_URL``.
-        key: app key. Default: ``KEYFOB_APP_KEY``, else the content of the file ``KEYFOB_APP_KEY_FILE``.
+        key: app key, or an empty text to ask without one, as the owner. Default: ``KEYFOB_APP_KEY``, else the content
+            of the file ``KEYFOB_APP_KEY_FILE``.
         new_key: the caller made the key, and it is no app's yet (``keyfob pair``): nothing can be proved by it, and
             nothing is lost by sending it.
 
@@ -133,7 +134,7 @@ class Client:
         except ValueError as exc:
             hint = "It looks like http://127.0.0.1:8401; KEYFOB_URL or the argument `url` names it."
             raise ClientError(f"{url!r} is not the URL of an app port.", hint, code="invalid_request") from exc
-        key = key or _key_of(os.environ)
+        key = _key_of(os.environ) if key is None else key
         self._key = _bearer(key, "app key", "invalid_request") if key else ""
         self._headers = f"Host: {self._peer.host}\r\nUser-Agent: keyfob-client\r\nAccept: application/json\r\n"
         self._wire: Wire | None = None

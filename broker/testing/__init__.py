@@ -78,7 +78,7 @@ class PracticeBroker:
 
     def owner(self) -> Client:
         """Return a client that asks as the owner; it is closed with the broker."""
-        return self._clients.enter_context(Client(socket=self.socket))
+        return self._clients.enter_context(Client(socket=self.socket, key=""))
 
     def close(self) -> None:
         """Close the clients."""

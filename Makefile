@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help run dev test test-browser test-servers crash race disk wake drain sim mutants attacks fuzz lint fmt bench clean
+.PHONY: help run dev test test-browser test-clients test-servers crash race disk wake drain sim mutants attacks fuzz lint fmt bench clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F'\t' '{printf "make %-14s %s\n", $$1, $$2}'
@@ -36,6 +36,13 @@ $(VENV)/browser: $(VENV)/dev
 
 test-browser: $(VENV)/browser ## walk the web page in a real Chromium (needs chromium, and npm for one walk)
 	$(BIN)/python -m pytest tests/browser
+
+$(VENV)/clients: $(VENV)/dev
+	@$(PIP) install -c constraints.txt --group clients
+	@touch $@
+
+test-clients: $(VENV)/clients ## foreign libraries, as they are, get their tokens from a running daemon
+	$(BIN)/python -m pytest tests/clients
 
 test-servers: $(VENV)/dev ## walk the real authorization servers (needs npm)
 	tests/servers/run

@@ -104,7 +104,8 @@ class Client:
         socket: path of the app socket. Default: ``KEYFOB_SOCKET``; else, unless ``KEYFOB_URL`` is set,
             :func:`default_socket`.
         url: base URL of the app port, instead of the socket. Default: ``KEYFOB_URL``.
-        key: app key. Default: ``KEYFOB_APP_KEY``, else the content of the file ``KEYFOB_APP_KEY_FILE``.
+        key: app key, or an empty text to ask without one, as the owner. Default: ``KEYFOB_APP_KEY``, else the content
+            of the file ``KEYFOB_APP_KEY_FILE``.
         new_key: the caller made the key, and it is no app's yet (``keyfob pair``): nothing can be proved by it, and
             nothing is lost by sending it.
 
@@ -133,7 +134,7 @@ class Client:
         except ValueError as exc:
             hint = "It looks like http://127.0.0.1:8401; KEYFOB_URL or the argument `url` names it."
             raise ClientError(f"{url!r} is not the URL of an app port.", hint, code="invalid_request") from exc
-        key = key or _key_of(os.environ)
+        key = _key_of(os.environ) if key is None else key
         self._key = _bearer(key, "app key", "invalid_request") if key else ""
         self._headers = f"Host: {self._peer.host}\r\nUser-Agent: keyfob-client\r\nAccept: application/json\r\n"
         self._wire: Wire | None = None
@@ -167,13 +168,36 @@ class Client:
         """
         asked = {
             "min_ttl": None if min_ttl is None else f"{min_ttl:.15g}",
-            "scope": scope if scope is None or isinstance(scope, str) else " ".join(scope),
+            "scope": _words(scope),
             "resource": resource,
             "audience": audience,
             "id_token": "true" if id_token else None,
         }
         query = "&".join(f"{name}={quote(value)}" for name, value in asked.items() if value is not None)
         answer = self.request("GET", f"/v1/accounts/{quote(account)}/token{'?' if query else ''}{query}")
+        return Token(answer if isinstance(answer, dict) else {})
+
+    def rejected(
+        self,
+        account: str,
+        access_token: str,
+        scope: str | Iterable[str] | None = None,
+        resource: str | None = None,
+        *,
+        audience: str | None = None,
+    ) -> Token:
+        """Report a token that an API answered 401 to, and return the one to try once more.
+
+        It can be the same again, where no other was to be had: compare. The rest is as in :meth:`token`.
+
+        Raises:
+            ProviderUnavailable: with code ``too_many_requests``: the refused token is less than 30 s old, so its age
+                is not the reason.
+            ClientError: everything else, see the tree above.
+        """
+        told = {"access_token": access_token, "scope": _words(scope), "resource": resource, "audience": audience}
+        body = {name: value for name, value in told.items() if value is not None}
+        answer = self.request("POST", f"/v1/accounts/{quote(account)}/token/rejected", body)
         return Token(answer if isinstance(answer, dict) else {})
 
     def request(self, method: str, path: str, body: object = None, timeout: float = DEFAULT_TIMEOUT) -> Any:  # noqa: ANN401 -- JSON
@@ -333,6 +357,10 @@ def default_socket(environ: Mapping[str, str]) -> str:
     if not directory:
         directory = f"{environ.get('KEYFOB_STATE_DIR') or '~/.local/state/keyfob'}/run"
     return f"{os.path.expanduser(directory)}/keyfob.sock"  # noqa: PTH111 -- pathlib costs two milliseconds at every start
+
+
+def _words(scope: str | Iterable[str] | None) -> str | None:
+    return scope if scope is None or isinstance(scope, str) else " ".join(scope)
 
 
 def _key_of(environ: Mapping[str, str]) -> str | None:

@@ -120,3 +120,14 @@ def test_environment_names_the_socket(daemon: ScriptedDaemon, monkeypatch: pytes
         client.token("work")
 
     assert daemon.requests[0].headers["authorization"] == "Bearer kf_env"
+
+
+def test_no_key(daemon: ScriptedDaemon, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty key asks as the owner, whatever key is in the environment."""
+    monkeypatch.setenv("KEYFOB_APP_KEY", "kf_abc")
+    daemon.answers(ASK, TOKEN)
+
+    with Client(socket=daemon.where, key="") as client:
+        client.token("work")
+
+    assert "authorization" not in daemon.requests[0].headers

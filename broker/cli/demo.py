@@ -9,10 +9,7 @@ import shlex
 import sys
 import tempfile
 from datetime import datetime
-from http.cookiejar import CookieJar
 from pathlib import Path
-from urllib.error import HTTPError
-from urllib.request import HTTPCookieProcessor, ProxyHandler, build_opener
 
 from broker import daemon as daemons
 from broker import logs, settings
@@ -21,6 +18,7 @@ from broker.cli.terminal import paint, say
 from broker.client import Client
 from broker.errors import CannotStart, KeyfobError, LoginFailed
 from broker.events import Event
+from broker.practice.person import visit
 from broker.practice.server import PracticeServer
 from broker.practice.settings import PracticeSettings
 
@@ -90,14 +88,10 @@ async def _started(place: Path, environ: dict[str, str], ports: dict[str, str]) 
 
 
 def _first_login(socket: str, provider: str) -> None:
-    """Log in as a browser would: from redirect to redirect, with a cookie, over real HTTP."""
+    """Log in as a browser would, over real HTTP."""
     client = Client(socket=socket)
     started = client.request("POST", "/v1/logins", {"account": ACCOUNT, "provider": "practice", "base_url": provider})
-    browser = build_opener(ProxyHandler({}), HTTPCookieProcessor(CookieJar()))
-    try:
-        browser.open(started["start_url"], timeout=STEP).close()
-    except HTTPError as exc:
-        exc.close()
+    visit(started["start_url"], STEP)
     ended = client.request("GET", f"/v1/logins/{started['id']}?wait={STEP:.0f}")
     if ended["state"] != "done":
         raise LoginFailed(

@@ -18,5 +18,6 @@ Used by ``keyfob demo`` and ``keyfob practice``, by the tests, and by anybody wh
     authorize.py  token.py  device.py  registration.py  resources.py  control.py    the endpoints
     pages.py      what a person sees
     app.py        the route table
+    person.py     the person who logs in, where the provider asks nothing
     server.py     start, stop, and a thread for synchronous tests
 """

@@ -99,7 +99,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def handle_any(self) -> None:
         length = int(self.headers.get("Content-Length") or 0)
-        body = json.loads(self.rfile.read(length)) if length else None
+        content = self.rfile.read(length) if length else self.chunks()
+        body = json.loads(content) if content else None
         headers = {name.lower(): value for name, value in self.headers.items()}
         request = Request(f"{self.command} {self.path}", headers, body)
         self.daemon.requests.append(request)
@@ -111,6 +112,17 @@ class _Handler(BaseHTTPRequestHandler):
         # "Connection: close" in some other header ends the connection without telling the client.
         framed = b"Content-Length" in raw or b"chunked" in raw
         self.close_connection = not framed or b"Connection: close" in raw
+
+    def chunks(self) -> bytes:
+        """Return a body that came in pieces (RFC 9112 7.1), empty where there is none."""
+        if self.headers.get("Transfer-Encoding") != "chunked":
+            return b""
+        content = b""
+        while size := int(self.rfile.readline(), 16):
+            content += self.rfile.read(size)
+            self.rfile.readline()
+        self.rfile.readline()
+        return content
 
     do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = handle_any  # noqa: N815 -- the names are http.server's
 

@@ -70,6 +70,13 @@ UNGUARDED = (
         (f"{HERE}/test_keys.py::test_a_key_elsewhere",),
     ),
     Mutant(
+        "OAuth's endpoint wants a client",
+        "broker/web/emulate/oauth.py",
+        "        if peer is not None and name is None:\n            return Owner(pid=peer[0])\n",
+        "        if name is None:\n            return Owner(pid=None)\n",
+        f"{HERE}/test_other_users.py::test_a_stranger_is_no_client",
+    ),
+    Mutant(
         "another user's browser opens no login",
         "broker/web/callback.py",
         "    if peers.is_foreign(request):\n",

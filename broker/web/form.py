@@ -48,19 +48,20 @@ class Form:
         Raises:
             InvalidRequest: it is given twice, or holds a control character.
         """
-        values = self._values.get(name, [""])
-        if len(values) > 1:
-            raise InvalidRequest(f"'{name}' is given twice.", "Give it once.")
-        check_line(name, values[0])
-        return values[0]
+        value = self._once(name)
+        check_line(name, value)
+        return value
 
     def secret(self, name: str) -> Secret | None:
         """Return a field that nobody may see, None where it is missing.
 
+        Programs send a key file as it is, with the line feed at its end; no key begins or ends with white space.
+
         Raises:
             InvalidRequest: as :meth:`text`.
         """
-        value = self.text(name)
+        value = self._once(name).strip()
+        check_line(name, value)
         return Secret(value) if value else None
 
     def words(self, name: str) -> tuple[str, ...]:
@@ -79,3 +80,9 @@ class Form:
         """
         text = self.text(name)
         return seconds_of(name, text) if text else None
+
+    def _once(self, name: str) -> str:
+        values = self._values.get(name, [""])
+        if len(values) > 1:
+            raise InvalidRequest(f"'{name}' is given twice.", "Give it once.")
+        return values[0]

@@ -23,7 +23,7 @@ PROGRAMS = Path(__file__).parent / "programs"
 FOREIGN = Path(sys.prefix) / "foreign/bin/python"
 # Seconds that a token lives: the walk waits for the end of one.
 TTL = 3
-LIBRARIES = ["authlib", "requests_oauthlib"]
+LIBRARIES = ["authlib", "requests_oauthlib", "google_auth"]
 
 
 @pytest.fixture
@@ -84,8 +84,13 @@ class Program:
         assert self._process.returncode == 0
 
 
-@pytest.mark.parametrize("method", ["client_secret_basic", "client_secret_post"])
-@pytest.mark.parametrize("library", LIBRARIES)
+@pytest.mark.parametrize(
+    ("library", "method"),
+    [
+        *((library, method) for library in LIBRARIES[:2] for method in ("client_secret_basic", "client_secret_post")),
+        ("google_auth", "token exchange"),
+    ],
+)
 def test_an_expiry_in_the_middle(facade: Facade, library: str, method: str) -> None:
     """A program that runs for longer than its token goes on with the next one, and the API takes both."""
     program = Program(facade, library, method, facade.app("job", "work"))
@@ -117,7 +122,7 @@ def test_a_login_that_is_needed(facade: Facade, library: str) -> None:
     finally:
         program.close()
 
-    assert words.startswith(("invalid_grant: ", "(invalid_grant) ")), words
+    assert words.startswith(("invalid_grant: ", "(invalid_grant) ", "('Error code invalid_grant: ")), words
     assert f"keyfob login work - or in a browser: {facade.house.browser_url}/login/" in words
 
 

@@ -82,6 +82,7 @@ def test_ways_to_prove_who_asks(facade: Facade) -> None:
                 ("", basic("job%2E1", escaped)),
                 ("&client_id=job.1", basic("job.1", key)),
                 (f"&client_id=job.1&client_secret={escaped}", "X: y"),
+                (f"&client_id=job.1&client_secret={escaped}%0D%0A", "X: y"),
                 ("", f"Authorization: Bearer {key}"),
                 ("&client_id=job.1", f"Authorization: bearer  {key}"),
             ):

@@ -114,7 +114,7 @@ async def _caller(request: Request, ctx: Context, form: Form, *, exchange: bool)
     if request.headers.getlist("authorization"):
         if key is not None:
             raise InvalidRequest("The client proves itself in two ways.", "Use HTTP Basic, or 'client_secret'.")
-        said, key = _of_header(request)
+        said, key = of_header(request)
         if said is not None and name not in (None, said):
             raise InvalidRequest("'client_id' and the Authorization header name different clients.")
         name = said if said is not None else name
@@ -136,7 +136,7 @@ async def _caller(request: Request, ctx: Context, form: Form, *, exchange: bool)
     return app
 
 
-def _of_header(request: Request) -> tuple[str | None, Secret]:
+def of_header(request: Request) -> tuple[str | None, Secret]:
     """Take name and key from the Authorization header: Basic (RFC 6749 2.3.1), or Bearer as everywhere here."""
     given = request.headers.getlist("authorization")
     scheme, _, value = given[0].partition(" ")

@@ -32,11 +32,13 @@ class Within:
         name: its name.
         resources: what it is for: the grant's own resource, and the login's.
         audience: whom it is for, or None.
+        gives: whether it gives a token now: its grant has not ended, and is not for the proxy only.
     """
 
     name: str
     resources: frozenset[str | None]
     audience: str | None
+    gives: bool = True
 
 
 async def choose(ctx: Context, caller: Caller, ask: Ask) -> Ask | Unclear | Denied:
@@ -60,16 +62,19 @@ async def choose(ctx: Context, caller: Caller, ask: Ask) -> Ask | Unclear | Deni
         return replace(ask, account=ask.resource, resource=None)
     if not known:
         return _none_known(caller, ask)
-    fitting = known if len(known) == 1 else [one for one in known if _fits(one, ask)]
+    # Where no grant gives a token, whoever is asked about the one that is meant says why.
+    meant = [one for one in known if one.gives] or known
+    fitting = meant if len(meant) == 1 else [one for one in meant if _fits(one, ask)]
     if len(fitting) == 1:
         return replace(ask, account=fitting[0].name)
-    meant = " and ".join(_words(ask))
+    wanted = " and ".join(_words(ask))
+    listed = ", ".join(sorted(one.name for one in fitting or meant))
     if not fitting:
-        reason = f"None of these accounts is for {meant}: {', '.join(sorted(names))}."
-    elif meant:
-        reason = f"Several accounts are for {meant}: {', '.join(sorted(one.name for one in fitting))}."
+        reason = f"None of these accounts is for {wanted}: {listed}."
+    elif wanted:
+        reason = f"Several accounts are for {wanted}: {listed}."
     else:
-        reason = f"The request names none of the accounts that it may mean: {', '.join(sorted(names))}."
+        reason = f"The request names none of the accounts that it may mean: {listed}."
     return Unclear(reason, "Choose one: send account=NAME, or audience=NAME.")
 
 
@@ -95,14 +100,15 @@ def _none_known(caller: Caller, ask: Ask) -> Ask | Unclear | Denied:
 
 
 async def _within_reach(ctx: Context, caller: Caller) -> list[Within]:
-    """Return the accounts that a caller may mean without naming them: all, or those of grants that have not ended."""
+    """Return the accounts that a caller may mean without naming them: all, or those that it was granted."""
     if isinstance(caller, Owner):
         accounts = await ctx.store.accounts()
         return [Within(one.name, frozenset({one.resource} - {None}), one.audience) for one in accounts]
     found = []
     for grant in caller.grants:
-        account = None if is_over(grant, ctx.clock()) else await ctx.store.account(grant.account)
+        account = await ctx.store.account_by_uuid(grant.uuid)
         if account is not None:
-            resources = frozenset({grant.resource, account.resource if grant.resource is None else None} - {None})
-            found.append(Within(account.name, resources, account.audience))
+            gives = grant.mode == "token" and not is_over(grant, ctx.clock())
+            resources = frozenset({grant.resource or account.resource} - {None})
+            found.append(Within(account.name, resources, account.audience, gives))
     return found

@@ -65,6 +65,8 @@ def facade(base: Facade) -> Iterator[Facade]:
         (("home", "spare"), {"resource": HOME, "account": "spare"}, "spare"),
         (("home", "spare"), {"resource": HOME, "audience": "spare"}, "spare"),
         (("work", {"account": "home", "expires_at": "2999-01-01T00:00:00Z"}), {"resource": HOME}, "home"),
+        (("work", {"account": "home", "mode": "proxy"}), {}, "work"),
+        (({"account": "work", "mode": "proxy"}, "home"), {}, "home"),
     ],
 )
 def test_the_account_that_is_meant(facade: Facade, grants: Any, form: dict[str, str], account: str) -> None:  # noqa: ANN401 -- names and grants
@@ -112,6 +114,22 @@ def test_a_grant_that_has_ended_is_no_choice(facade: Facade) -> None:
     facade.now += 61
 
     assert facade.ask(key, 200)["access_token"] == facade.stored()["access_token"]
+    for form in ({"account": "home"}, {"audience": "home"}):
+        refused = facade.ask(key, 400, **form)
+        assert "the grant of account 'home' to app 'job' has expired" in refused["error_description"]
+        assert "/ui/approvals/" in refused["error_uri"]
+
+
+def test_the_only_grant_has_ended(facade: Facade) -> None:
+    """Then that is said, and the owner is asked again."""
+    key = facade.app("job", {"account": "work", "expires_at": facade.now + 60})
+    facade.now += 61
+
+    refused = facade.ask(key, 400)
+
+    assert refused["error"] == "unauthorized_client"
+    assert "the grant of account 'work' to app 'job' has expired" in refused["error_description"]
+    assert "/ui/approvals/" in refused["error_uri"]
 
 
 def test_the_owner_has_the_same_choice(facade: Facade) -> None:

@@ -44,9 +44,10 @@ class Program:
         library: which.
         method: how it proves itself.
         key: its client secret.
+        query: what is added to the endpoint's address.
     """
 
-    def __init__(self, facade: Facade, library: str, method: str, key: str) -> None:
+    def __init__(self, facade: Facade, library: str, method: str, key: str, query: str = "") -> None:
         if not FOREIGN.exists():
             pytest.fail(f"There is no {FOREIGN}. Run: make test-clients")
         self._process = subprocess.Popen(
@@ -55,6 +56,7 @@ class Program:
                 "CLIENT_ID": "job",
                 "CLIENT_SECRET": key,
                 "AUTH_METHOD": method,
+                "QUERY": query,
                 "OAUTHLIB_INSECURE_TRANSPORT": "1",  # oauthlib wants that said where an endpoint has no TLS
             },
             stdin=subprocess.PIPE,
@@ -103,6 +105,25 @@ def test_an_expiry_in_the_middle(facade: Facade, library: str, method: str) -> N
 
         assert second["status"] == 200, second
         assert second["token"] != first["token"]
+    finally:
+        program.close()
+
+
+@pytest.mark.parametrize("library", LIBRARIES[:2])
+def test_one_account_of_several(facade: Facade, library: str) -> None:
+    """The account in the endpoint's address is still known when the library fetches the next token by itself."""
+    facade.house.log_in("home", facade.practice.url)
+    key = facade.app("job", "work", "home")
+    without = Program(facade, library, "client_secret_basic", key)
+    try:
+        assert "Choose one: send account=NAME" in without.asks()["words"]
+    finally:
+        without.close()
+    program = Program(facade, library, "client_secret_basic", key, "?account=home")
+    try:
+        first = program.asks()
+        until("the token ends", lambda: facade.practice.worth(first["token"]) is None)
+        assert program.asks()["status"] == 200
     finally:
         program.close()
 

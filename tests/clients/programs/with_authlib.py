@@ -16,7 +16,7 @@ found = httpx.get(f"{server}/.well-known/oauth-authorization-server").raise_for_
 client = OAuth2Client(
     os.environ["CLIENT_ID"],
     os.environ["CLIENT_SECRET"],
-    token_endpoint=found["token_endpoint"],
+    token_endpoint=found["token_endpoint"] + os.environ["QUERY"],
     token_endpoint_auth_method=os.environ["AUTH_METHOD"],
     grant_type="client_credentials",
 )

@@ -20,7 +20,10 @@ session = OAuth2Session(client=BackendApplicationClient(client_id=client_id))
 def fetch() -> None:
     """Get a token."""
     session.fetch_token(
-        f"{server}/oauth/token", client_id=client_id, client_secret=secret, include_client_id=None if by_basic else True
+        f"{server}/oauth/token{os.environ['QUERY']}",
+        client_id=client_id,
+        client_secret=secret,
+        include_client_id=None if by_basic else True,
     )
 
 

@@ -6,11 +6,14 @@ Called by the use cases before anything is handed out or changed. An empty list 
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from broker.core.token import Wish
 
 # No part of a scope that any preset knows is as long; every part of a token is.
 _OPAQUE = re.compile(r"[\w~+=-]{33,}")
+# What is missing where something is denied: a grant that works at all, a scope, or a resource or audience.
+Lack = Literal["grant", "scope", "target"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,11 +102,13 @@ class Narrow:
         wish: what it is to carry.
         own_will_do: the caller may have the account's own token too, so that is handed out where no other can be had.
         reason: why the account's own will not do; empty where it will.
+        lacks: what that is about.
     """
 
     wish: Wish
     own_will_do: bool
     reason: str = ""
+    lacks: Lack = field(default="scope", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +122,7 @@ class Denied:
         account: the account.
         hint: what would help; empty where that follows from the above.
         approval_url: where the owner can allow it; empty where nobody is to be asked.
+        lacks: what the reason is about.
     """
 
     reason: str
@@ -124,6 +130,7 @@ class Denied:
     account: str
     hint: str = ""
     approval_url: str = ""
+    lacks: Lack = field(default="grant", compare=False)
 
 
 def decide(
@@ -151,11 +158,13 @@ def decide(
     if isinstance(caller, App):
         # First of all: what a stranger may not have, it may not ask about either.
         grant = next((grant for grant in caller.grants if _is_of(grant, ask.account, uuid)), None)
-        reason = _beyond_grant(caller, grant, ask, resource, now) or _beyond_target(
-            caller, grant, ask, resource, audience
+        lacks, reason = (
+            _beyond_grant(caller, grant, ask, resource, now)
+            or _beyond_target(caller, grant, ask, resource, audience)
+            or ("grant", "")
         )
         if reason:
-            return Denied(reason, caller.name, named([ask.account]) if grant is None else ask.account)
+            return Denied(reason, caller.name, named([ask.account]) if grant is None else ask.account, lacks=lacks)
     if granted_scope and not set(ask.scope) <= set(granted_scope):
         missing = named(set(ask.scope) - set(granted_scope))
         return Denied(
@@ -163,6 +172,7 @@ def decide(
             "",
             ask.account,
             f"Only another login can bring that: keyfob login {ask.account} --scope {missing}",
+            lacks="scope",
         )
     wanted, whom = _target(ask, grant, resource, audience)
     limit = grant.scope if grant is not None else ()
@@ -174,11 +184,12 @@ def decide(
     # What is limited is always named: a request without a scope would be for all of the login's.
     scope = ask.scope or tuple(item for item in limit if not granted_scope or item in granted_scope)
     if limit and not scope:
-        return Denied(reason, caller.name, ask.account)
+        return Denied(reason, caller.name, ask.account, lacks="scope")
     if whom not in (None, audience) and isinstance(caller, App):
         # For another audience a provider may give other scopes; an app was granted no more than the account has.
         scope = scope or tuple(granted_scope)
-    return Narrow(Wish(tuple(sorted(scope)), wanted, whom), own_will_do=not reason, reason=reason)
+    wish = Wish(tuple(sorted(scope)), wanted, whom)
+    return Narrow(wish, own_will_do=not reason, reason=reason, lacks="target" if other else "scope")
 
 
 def _is_of(grant: AppGrant, account: str, uuid: str) -> bool:
@@ -201,36 +212,40 @@ def _target(
     return resource, audience
 
 
-def _beyond_target(app: App, grant: AppGrant | None, ask: Ask, resource: str | None, audience: str | None) -> str:
-    """Return why ``app`` may not ask for the audience that it names; empty where it may.
+def _beyond_target(
+    app: App, grant: AppGrant | None, ask: Ask, resource: str | None, audience: str | None
+) -> tuple[Lack, str] | None:
+    """Return why ``app`` may not ask for the audience that it names; None where it may.
 
     An audience is another name for where a token goes. Whoever may go to one place only gets to no other by that name.
     """
     if ask.audience is None or grant is None:
-        return ""
+        return None
     if grant.resource is not None:
-        return f"app '{app.name}' was granted resource '{grant.resource}' only, and no audience"
+        return "target", f"app '{app.name}' was granted resource '{grant.resource}' only, and no audience"
     if ask.audience != audience and (resource or audience):
-        return f"app '{app.name}' was granted no audience but the account's own"
-    return ""
+        return "target", f"app '{app.name}' was granted no audience but the account's own"
+    return None
 
 
-def _beyond_grant(app: App, grant: AppGrant | None, ask: Ask, resource: str | None, now: float) -> str:
-    """Return what of ``ask`` the owner did not grant to ``app``; empty where that is nothing."""
+def _beyond_grant(
+    app: App, grant: AppGrant | None, ask: Ask, resource: str | None, now: float
+) -> tuple[Lack, str] | None:
+    """Return what of ``ask`` the owner did not grant to ``app``; None where that is nothing."""
     if grant is None:
-        return f"app '{app.name}' was not granted account '{named([ask.account])}'"
+        return "grant", f"app '{app.name}' was not granted account '{named([ask.account])}'"
     if grant.expires_at is not None and grant.expires_at <= now:
-        return f"the grant of account '{ask.account}' to app '{app.name}' has expired"
+        return "grant", f"the grant of account '{ask.account}' to app '{app.name}' has expired"
     if grant.mode != "token":
-        return f"app '{app.name}' may use account '{ask.account}' through the proxy only"
+        return "grant", f"app '{app.name}' may use account '{ask.account}' through the proxy only"
     if ask.resource is not None and ask.resource != (grant.resource or resource):
         # RFC 8707 2: a token for one resource is never given to somebody who was granted another.
         own = f"resource '{grant.resource}' only" if grant.resource else "no resource but the account's own"
-        return f"app '{app.name}' was granted {own}"
+        return "target", f"app '{app.name}' was granted {own}"
     if grant.scope and not set(ask.scope) <= set(grant.scope):
         missing = named(set(ask.scope) - set(grant.scope))
-        return f"app '{app.name}' was not granted the scope '{missing}'"
-    return ""
+        return "scope", f"app '{app.name}' was not granted the scope '{missing}'"
+    return None
 
 
 def is_opaque(asked: Iterable[str]) -> bool:

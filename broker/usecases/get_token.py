@@ -125,7 +125,7 @@ async def get_token(
     waited = False
     if isinstance(decision, Narrow):
         if id_token and not decision.own_will_do:
-            return Denied(decision.reason, caller.name, ask.account)
+            return Denied(decision.reason, caller.name, ask.account, lacks=decision.lacks)
         narrower = None if id_token else await _narrowed(ctx, caller, ask, account, decision, min_ttl)
         if narrower is not None:
             return narrower
@@ -188,7 +188,7 @@ def _narrow_one(ctx: Context, caller: Caller, ask: Ask, account: Account, narrow
     if not set(ask.scope) <= set(held.facts.scope):
         granted = " ".join(held.facts.scope)
         reason = f"asked for the scope '{' '.join(ask.scope)}', granted was '{granted}'"
-        return Denied(reason, "", account.name)
+        return Denied(reason, "", account.name, lacks="scope")
     return _handed_out(ctx, caller, account, held, ctx.clock(), narrow.wish)
 
 
@@ -228,15 +228,16 @@ def _cannot(
         return problem
     reason = f"{narrow.reason}, and {problem.reason}"
     if narrow.wish.audience not in (None, account.audience):
-        return Denied(reason, "", account.name, problem.hint or "Look at what its client may ask for there.")
+        hint = problem.hint or "Look at what its client may ask for there."
+        return Denied(reason, "", account.name, hint, lacks="target")
     if narrow.wish.resource != account.resource:
         new = f"keyfob login NAME --provider {account.provider} --resource {narrow.wish.resource}"
-        return Denied(reason, "", account.name, f"Log in for that resource under another name: {new}")
+        return Denied(reason, "", account.name, f"Log in for that resource under another name: {new}", lacks="target")
     scope = " ".join(narrow.wish.scope)
     new = f"keyfob login NAME --provider {account.provider} --scope {scope}"
     granted = f"keyfob app grant {caller.name} --account {account.name}"
     hint = f"Log in with just that scope under another name ({new}), or grant the whole account: {granted}"
-    return Denied(reason, caller.name, account.name, hint)
+    return Denied(reason, caller.name, account.name, hint, lacks="scope")
 
 
 def _gone(caller: Caller, ask: Ask) -> Denied:
@@ -292,7 +293,7 @@ async def _answer(
             if isinstance(decision, Denied):
                 return decision
             if isinstance(decision, Narrow) and not decision.own_will_do:
-                return Denied(decision.reason, caller.name, ask.account)
+                return Denied(decision.reason, caller.name, ask.account, lacks=decision.lacks)
             return _handed_out(ctx, caller, current, held, now)
         # No secret under that generation: either the row moved on between two reads, or there is none of that kind.
         seen, current = current, await ctx.store.account_by_uuid(current.uuid)

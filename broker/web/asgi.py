@@ -18,7 +18,8 @@ from broker.core.policy import Owner
 from broker.errors import InvalidRequest, KeyfobError, Locked, NotFound, NotGranted, Unauthorized
 from broker.usecases import apps, audit, locking
 from broker.usecases.context import Context
-from broker.web import api, approvals, callback, keys, manage, pages, record, render, signed_in
+from broker.web import api, approvals, callback, callers, keys, manage, pages, record, render, signed_in
+from broker.web.emulate import oauth
 from broker.web.guards import AccessLog, AppGuard, BrowserGuard
 from broker.web.parts import account, activity, add, choose, overview, progress, settings
 from broker.web.parts import app as part_app
@@ -32,7 +33,8 @@ T = TypeVar("T")
 
 Handler = Callable[[Request, Context], Awaitable[Response]]
 Endpoint = Callable[[Request], Awaitable[Response]]
-Who = Literal["anyone", "stranger", "app", "owner"]
+# A client proves who it is in the way of its own protocol, to the handler.
+Who = Literal["anyone", "stranger", "client", "app", "owner"]
 # What a browser door's route answers: a page for people, or what a page's script asks for.
 Kind = Literal["page", "data"]
 BROKEN = KeyfobError("This is a fault of Keyfob; its log says more.")
@@ -84,6 +86,8 @@ APP_ROUTES: tuple[tuple[str, str, Handler, Who], ...] = (
     ("POST",   "/v1/lock",                              keys.lock,              "owner"),
     ("POST",   "/v1/unlock",                            keys.unlock,            "owner"),
     ("POST",   "/v1/key/rotate",                        keys.rotate,            "owner"),
+    ("GET",    "/.well-known/oauth-authorization-server", oauth.metadata,       "anyone"),
+    ("POST",   "/oauth/token",                          oauth.token,            "client"),
 )
 BROWSER_ROUTES: tuple[tuple[str, str, Handler, Kind], ...] = (
     ("GET",    "/login/{id}",                        callback.start,                  "page"),
@@ -139,6 +143,8 @@ KEY_PATHS = ("/v1/lock", "/v1/unlock", "/ui/v1/lock", "/ui/v1/unlock")
 OPEN_PATHS = frozenset(path for _, path, _, who in APP_ROUTES if who == "anyone")
 WRITTEN = tuple({path.partition("{")[0] for method, path, _, _ in BROWSER_ROUTES if method != "GET"})
 STRANGER_PATHS = frozenset(path for _, path, _, who in APP_ROUTES if who == "stranger")
+# How errors are written where another protocol is spoken.
+DIALECTS: Mapping[str, Callable[[KeyfobError], Response]] = {"/oauth/token": oauth.problem}
 
 
 def app_door(ctx: Context, name: str, hosts: frozenset[str] | None) -> ASGIApp:
@@ -151,7 +157,7 @@ def app_door(ctx: Context, name: str, hosts: frozenset[str] | None) -> ASGIApp:
         exception_handlers={HTTPException: _app_miss},
     )
     app.router.redirect_slashes = False
-    return AccessLog(AppGuard(app, ctx, hosts, OPEN_PATHS, STRANGER_PATHS), name)
+    return AccessLog(AppGuard(app, ctx, hosts, OPEN_PATHS, STRANGER_PATHS, DIALECTS), name)
 
 
 def browser_door(ctx: Context, hosts: frozenset[str]) -> ASGIApp:
@@ -168,28 +174,34 @@ def browser_door(ctx: Context, hosts: frozenset[str]) -> ASGIApp:
 
 
 def _app_endpoint(ctx: Context, path: str, handler: Handler, who: Who) -> Endpoint:
+    problem = DIALECTS.get(path, render.problem)
+
     async def endpoint(request: Request) -> Response:
         request.scope["state"]["route"] = path
         try:
             _clean_names(request)
             _check_may(request, who)
             locking.watch(ctx)
-            if request.method == "GET" or path in KEY_PATHS:
+            # Of a client nobody knows yet whether its coming counts as use.
+            if request.method == "GET" or path in KEY_PATHS or who == "client":
                 return await handler(request, ctx)
             ctx.latch.used_at = ctx.steady()
             with locking.working(ctx):
                 return await handler(request, ctx)
         except Locked as exc:
             # The reason names files of the owner's.
-            return render.problem(exc if isinstance(api.caller_of(request), Owner) else apps.locked())
+            return problem(exc if isinstance(api.caller_of(request), Owner) else apps.locked())
+        except Unauthorized as exc:
+            audit.unauthorized(ctx, callers.door_of(request.scope), exc.detail)
+            return problem(exc)
         except NotGranted as exc:
             audit.refused(ctx, api.caller_of(request), request.path_params.get("account"), exc.detail)
-            return render.problem(exc)
+            return problem(exc)
         except KeyfobError as exc:
-            return render.problem(exc)
+            return problem(exc)
         except Exception:
             log.exception("%s %s broke", request.method, path)
-            return render.problem(BROKEN)
+            return problem(BROKEN)
 
     return endpoint
 

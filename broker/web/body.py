@@ -46,6 +46,44 @@ def _moment(name: str, value: object) -> float:
     return float(seconds)
 
 
+async def read_body(request: Request) -> bytes:
+    """Read the body of a request.
+
+    Raises:
+        InvalidRequest: it is too large, or has no end.
+    """
+    raw = bytearray()
+    try:
+        async for chunk in request.stream():
+            raw += chunk
+            if len(raw) > MOST_BODY:
+                raise InvalidRequest(f"The body is larger than {MOST_BODY // 1024} KiB.")
+    except ClientDisconnect as exc:
+        raise InvalidRequest("The body ended before its time.") from exc
+    return bytes(raw)
+
+
+def check_line(name: str, value: str) -> None:
+    """Refuse control characters, those of ISO 6429 too: U+009B begins what ESC [ begins.
+
+    Raises:
+        InvalidRequest: there is one.
+    """
+    if any(unicodedata.category(c) == "Cc" for c in value):
+        raise InvalidRequest(f"'{name}' holds a control character.")
+
+
+def seconds_of(name: str, text: str) -> float:
+    """Return a number of seconds as it was written.
+
+    Raises:
+        InvalidRequest: it is none, or longer than any token lives.
+    """
+    if not NUMBER.fullmatch(text) or float(text) > MOST_SECONDS:
+        raise InvalidRequest(f"'{name}' must be a number of seconds from 0 to {MOST_SECONDS:.0f}.")
+    return float(text)
+
+
 def check_words(name: str, words: Sequence[str]) -> None:
     """Refuse what cannot be a scope (RFC 6749 3.3).
 
@@ -79,18 +117,10 @@ class Fields:
         Raises:
             InvalidRequest: it is too large or no JSON object.
         """
-        raw = bytearray()
-        try:
-            async for chunk in request.stream():
-                raw += chunk
-                if len(raw) > MOST_BODY:
-                    raise InvalidRequest(f"The body is larger than {MOST_BODY // 1024} KiB.")
-        except ClientDisconnect as exc:
-            raise InvalidRequest("The body ended before its time.") from exc
-        if not raw:
+        if not (raw := await read_body(request)):
             return cls({})
         try:
-            return cls(strict.loads(bytes(raw)))
+            return cls(strict.loads(raw))
         except ValueError as exc:
             raise InvalidRequest(f"The body is not a JSON object: {exc}.") from exc
 
@@ -101,9 +131,7 @@ class Fields:
             return default
         if not isinstance(value, str):
             raise InvalidRequest(f"'{name}' must be text.")
-        # Those of ISO 6429 too: U+009B begins what ESC [ begins.
-        if any(unicodedata.category(c) == "Cc" for c in value):
-            raise InvalidRequest(f"'{name}' holds a control character.")
+        check_line(name, value)
         return value
 
     def secret(self, name: str) -> Secret | None:
@@ -210,11 +238,7 @@ class Query:
     def seconds(self, name: str) -> float | None:
         """Return a parameter that is a number of seconds, or None."""
         text = self._values.get(name)
-        if text is None:
-            return None
-        if not NUMBER.fullmatch(text) or float(text) > MOST_SECONDS:
-            raise InvalidRequest(f"'{name}' must be a number of seconds from 0 to {MOST_SECONDS:.0f}.")
-        return float(text)
+        return None if text is None else seconds_of(name, text)
 
     def time(self, name: str) -> float | None:
         """Return a parameter that is a moment (RFC 3339 text or epoch seconds), or None."""

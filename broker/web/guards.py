@@ -6,8 +6,8 @@ Put before each door's routes by ``asgi``.
 import logging
 import os
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -17,7 +17,7 @@ from broker.core.policy import App, Caller, Owner, Stranger
 from broker.errors import InvalidRequest, KeyfobError, Locked, NotGranted, TooManyRequests, Unauthorized
 from broker.usecases import apps, audit
 from broker.usecases.context import Context
-from broker.web import peers, render
+from broker.web import callers, render
 
 log = logging.getLogger("broker.access")
 
@@ -81,6 +81,8 @@ class AppGuard:
         hosts: the exact Host values that are right, or None on the Unix socket.
         open_paths: paths that need no caller.
         stranger_paths: paths at which a key that no app has is enough.
+        dialects: path -> how an error is written there; of other protocols, in which whoever comes proves who that is
+            in a way of its own, to the handler.
     """
 
     app: ASGIApp
@@ -88,6 +90,7 @@ class AppGuard:
     hosts: frozenset[str] | None
     open_paths: frozenset[str]
     stranger_paths: frozenset[str] = frozenset()
+    dialects: Mapping[str, Callable[[KeyfobError], Response]] = field(default_factory=dict)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let pass, or answer with a problem."""
@@ -97,11 +100,12 @@ class AppGuard:
             self._check_shape(scope)
             if scope["path"] not in self.open_paths:
                 caller = scope["state"]["caller"] = await self._caller(scope)
-                self._check_rate(caller)
+                if isinstance(caller, App):
+                    callers.check_rate(self.ctx, caller)
         except KeyfobError as exc:
             if isinstance(exc, Unauthorized | NotGranted):
                 audit.unauthorized(self.ctx, _door(self.hosts), exc.detail)
-            await render.problem(exc)(scope, receive, send)
+            await self.dialects.get(scope["path"], render.problem)(exc)(scope, receive, send)
             return
         await self.app(scope, receive, send)
 
@@ -121,13 +125,15 @@ class AppGuard:
             raise InvalidRequest("The query is too long.")
         check_path(scope)
 
-    async def _caller(self, scope: Scope) -> Caller | Stranger:
+    async def _caller(self, scope: Scope) -> Caller | Stranger | None:
         headers = headers_of(scope)
         given = headers.get(b"authorization", [])
         peer = scope["state"].get("peer")
         if self.hosts is None and (peer is None or peer[1] != os.getuid()):
             # Fail closed: a peer that the kernel cannot name is nobody (CVE-2021-3560).
             raise Unauthorized("Only the user whose daemon this is may use this socket.")
+        if scope["path"] in self.dialects:
+            return None  # nobody, as long as the handler has not found out
         if not given:
             if self.hosts is None:
                 return Owner(pid=peer[0])
@@ -139,41 +145,14 @@ class AppGuard:
         if len(given) != 1 or scheme.lower() != "bearer":
             raise Unauthorized("The Authorization header is not 'Bearer kf_...'.")
         key = key.strip()
+        if scope["path"] not in self.stranger_paths or not apps.NEW_KEY.fullmatch(key):
+            return await callers.app_of(self.ctx, scope, key)
         app = await apps.identify(self.ctx, key)
-        if app is None and scope["path"] in self.stranger_paths and apps.NEW_KEY.fullmatch(key):
-            if scope["method"] == "POST" and (wait := self._count_wrong_key(scope)):
-                raise TooManyRequests("Too many new keys came.", "Ask again then, with the same key.", retry_after=wait)
-            return Stranger(challenge.hash_key(key))
-        if app is None:
-            raise self._wrong_key(scope, "This app key is not known, was replaced, or has expired.")
-        return app
-
-    def _count_wrong_key(self, scope: Scope) -> float:
-        """Count a wrong key, by the user who brought it where the kernel tells, else by the door; return the wait."""
-        uid = os.getuid() if self.hosts is None else peers.uid_of(scope["client"], scope["server"])
-        return self.ctx.limits.wrong_key(_door(self.hosts) if uid is None else uid, self.ctx.steady())
-
-    def _wrong_key(self, scope: Scope, what: str) -> KeyfobError:
-        if not (wait := self._count_wrong_key(scope)):
-            return Unauthorized(what, "See: keyfob app list")
-        audit.unauthorized(self.ctx, _door(self.hosts), what)
-        hint = "A right key is answered all the same. The owner makes a new one with: keyfob app rotate NAME"
-        return TooManyRequests(f"{what} Too many such keys came.", hint, retry_after=wait)
-
-    def _check_rate(self, caller: Caller | Stranger) -> None:
-        """Refuse an app that asks too fast; the owner is not limited.
-
-        Raises:
-            TooManyRequests: with the seconds to wait.
-        """
-        limits, now = self.ctx.limits, self.ctx.steady()
-        if not isinstance(caller, App) or not (wait := limits.wait_of(caller.name, now)):
-            return
-        too_fast = f"more than {limits.rate} requests a second, after {limits.burst} at once"
-        if limits.is_news(caller.name, now):
-            self.ctx.publish("throttled", app=caller.name, detail=too_fast)
-        hint = "Ask before each use of a token, and not in a loop."
-        raise TooManyRequests(f"App '{caller.name}' asks too fast: {too_fast}.", hint, retry_after=wait)
+        if app is not None:
+            return app
+        if scope["method"] == "POST" and (wait := callers.count_wrong_key(self.ctx, scope)):
+            raise TooManyRequests("Too many new keys came.", "Ask again then, with the same key.", retry_after=wait)
+        return Stranger(challenge.hash_key(key))
 
 
 def _door(hosts: frozenset[str] | None) -> str:

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from hashlib import sha256
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import httpx2
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from broker.web.asgi import APP_ROUTES
 from tests.attacks.ground import TOKEN, Ground
 from tests.e2e.home import PATIENCE, until
+from tests.web.facade import EXCHANGE, JWT
 from tests.web.raw import Line
 
 OWNERS = [(method, path) for method, path, _, who in APP_ROUTES if who == "owner"]
@@ -135,6 +137,41 @@ def test_what_was_not_granted(ground: Ground, app: Any, name: str) -> None:  # n
     for answer in answers:
         assert answer.status_code in (403, 404)
         assert "access_token" not in answer.text
+
+
+@pytest.mark.parametrize("name", NOT_GRANTED)
+def test_oauth_gives_no_more(ground: Ground, app: Any, name: str) -> None:  # noqa: ANN401 -- as above
+    """What an app was not granted it does not get in OAuth's way either, in whatever field its key comes."""
+    grant, path = NOT_GRANTED[name]
+    called, key = app(*([grant] if grant else []))
+    asked = {"account": urlsplit(path).path.split("/")[3], **dict(parse_qsl(urlsplit(path).query))}
+    client = {"grant_type": "client_credentials", "client_id": called, "client_secret": key}
+    subject = {"grant_type": EXCHANGE, "subject_token": key, "subject_token_type": JWT}
+
+    for form in (client, subject):
+        answer = httpx2.post(f"{ground.app_url}/oauth/token", data=asked | form, trust_env=False)
+        assert answer.status_code == 400
+        assert answer.json()["error"] in ("unauthorized_client", "invalid_scope", "invalid_target")
+        assert "access_token" not in answer.text
+
+
+@pytest.mark.parametrize("name", sorted(forgeries("kf_xxxx").keys() - {"as Basic"}))
+@pytest.mark.parametrize("field", ["client_secret", "subject_token", "Basic"])
+def test_a_forged_client(ground: Ground, field: str, name: str) -> None:
+    """Only the very key opens at OAuth's endpoint, wherever it stands there."""
+    forged = forgeries(ground.key)[name].partition(" ")[2]
+    form = {"grant_type": "client_credentials", "client_id": "job"}
+    if field == "subject_token":
+        form |= {"grant_type": EXCHANGE, "subject_token_type": JWT}
+    auth = ("job", forged) if field == "Basic" else None
+    if auth is None:
+        form[field] = forged
+
+    answer = httpx2.post(f"{ground.app_url}/oauth/token", data=form, auth=auth, trust_env=False)
+
+    assert answer.status_code in (400, 401, 429)
+    assert "access_token" not in answer.json()
+    assert ground.key not in answer.text
 
 
 def test_accounts_cannot_be_guessed(ground: Ground, app: Any) -> None:  # noqa: ANN401 -- as above

@@ -60,7 +60,7 @@ def test_a_stranger_does_nothing_at_the_socket(torn: Ground) -> None:
     """What changes something is refused as well, before its body is read."""
     post = SOCKET_CALL.replace("GET ", "POST ")
 
-    for path in ("/v1/lock", "/v1/apps", "/v1/key/rotate", "/v1/accounts/me/refresh"):
+    for path in ("/v1/lock", "/v1/apps", "/v1/key/rotate", "/v1/accounts/me/refresh", "/oauth/token"):
         assert as_nobody(post, str(torn.home.socket), path).startswith("HTTP/1.1 401 ")
     assert torn.get("/v1/status").json()["state"] == "ok"
 
@@ -77,6 +77,11 @@ def test_the_mode_keeps_them_out_before(ground: Ground) -> None:
 def test_a_stranger_at_the_app_port(ground: Ground, target: str) -> None:
     """A port is open to everybody, so there without a key is nobody."""
     assert as_nobody(PORT_CALL, str(ground.port("app")), target).startswith("401 ")
+
+
+def test_a_stranger_is_no_client(ground: Ground) -> None:
+    """OAuth's endpoint finds out by itself who comes, and without a key that is nobody."""
+    assert as_nobody(PORT_CALL.replace('"GET"', '"POST"'), str(ground.port("app")), "/oauth/token").startswith("401 ")
 
 
 def test_a_stranger_opens_no_login(ground: Ground) -> None:

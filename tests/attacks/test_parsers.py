@@ -93,6 +93,10 @@ PATHS = [
     "/healthz;/v1/accounts/me/token",
     "/healthz?/../v1/accounts/me/token",
     "/healthz#/v1/accounts/me/token",
+    "/oauth/token/../../v1/accounts/me/token",
+    "/oauth/token;/v1/accounts/me/token",
+    "/oauth/token%2f..%2f..%2fv1/accounts/me/token",
+    "/.well-known/oauth-authorization-server/../../v1/accounts/me/token",
 ]
 
 

@@ -70,6 +70,21 @@ UNGUARDED = (
         (f"{HERE}/test_keys.py::test_a_key_elsewhere",),
     ),
     Mutant(
+        "OAuth's endpoint wants a client",
+        "broker/web/emulate/oauth.py",
+        "        if peer is not None and name is None:\n            return Owner(pid=peer[0])\n",
+        "        if name is None:\n            return Owner(pid=None)\n",
+        f"{HERE}/test_other_users.py::test_a_stranger_is_no_client",
+    ),
+    Mutant(
+        "a key is looked up",
+        "broker/web/callers.py",
+        "    app = await apps.identify(ctx, key)\n",
+        '    app = await apps.identify(ctx, key) or App("job", (await apps.shown(ctx, "job")).grants)\n',
+        f"{HERE}/test_keys.py::test_a_forged_client[client_secret-a made-up key]",
+        (f"{HERE}/test_keys.py::test_a_forged_key[app-a made-up key]",),
+    ),
+    Mutant(
         "another user's browser opens no login",
         "broker/web/callback.py",
         "    if peers.is_foreign(request):\n",
@@ -267,7 +282,10 @@ UNGUARDED = (
         "        if reason:\n            return Denied(reason, caller.name, named(",
         "        if reason is None:\n            return Denied(reason, caller.name, named(",
         f"{HERE}/test_keys.py::test_what_was_not_granted",
-        (f"{HERE}/test_keys.py::test_it_ends_at_once[the grant is revoked]",),
+        (
+            f"{HERE}/test_keys.py::test_it_ends_at_once[the grant is revoked]",
+            f"{HERE}/test_keys.py::test_oauth_gives_no_more",
+        ),
     ),
     Mutant(
         "the owner's routes are the owner's",

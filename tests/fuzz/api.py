@@ -48,6 +48,7 @@ HEADERS = {"cache-control", "x-content-type-options"}
 MAY_HAVE = {"content-length", "content-type", "retry-after", "www-authenticate", "allow", "connection"}
 # How many requests of a kind are tried in a row when there is time.
 ROUND = 50
+TOKEN_TYPE = "urn:ietf:params:oauth:token-type:"
 AnyCase = schemathesis.Case[Any]
 Kind = tuple[str, str, GenerationMode]
 
@@ -105,6 +106,9 @@ class Furnished:
             "access_token": [token],
             "url": [f"{login['redirect_uri']}?code=wrong&state=wrong", login["authorization_url"]],
             "wait": ["0.01"],
+            "subject_token": [self.app.http.headers["authorization"].removeprefix("Bearer ")],
+            "subject_token_type": [f"{TOKEN_TYPE}access_token", f"{TOKEN_TYPE}jwt"],
+            "requested_token_type": [f"{TOKEN_TYPE}access_token", f"{TOKEN_TYPE}id_token"],
         }
 
 

@@ -1,8 +1,9 @@
-"""Targets: JSON bodies and queries of the API, what a person pastes, and what the client of programs is answered.
+"""Targets: bodies, forms and queries, what a person pastes, and what the client of programs is answered.
 
 Used by ``targets``.
 """
 
+import base64
 import json
 import socket
 from typing import Any
@@ -12,18 +13,40 @@ from starlette.requests import Request
 
 from broker.client import Client, ClientError
 from broker.client_wire import Wire, peer_of_url
-from broker.errors import InvalidRequest
+from broker.errors import InvalidRequest, Unauthorized
 from broker.usecases import paste
 from broker.web.body import Fields, Query
+from broker.web.emulate import oauth
+from broker.web.form import Form
 from tests.fuzz.doors import house, scope_of
 from tests.fuzz.target import CANARY, Target, repeated, run, text_of
 
 
-def _body(data: bytes) -> None:
+def _sent(data: bytes) -> Request:
     async def receive() -> dict[str, Any]:
         return {"type": "http.request", "body": data, "more_body": False}
 
-    fields = run(Fields.read(Request(scope_of([]), receive)))
+    return Request(scope_of([]), receive)
+
+
+def _form(data: bytes) -> None:
+    form = run(Form.read(_sent(data)))
+    assert form.text("text").isprintable() or any(ord(c) > 126 for c in form.text("text"))
+    secret = form.secret("secret")
+    assert CANARY not in f"{secret!r}"
+    assert all(word == word.strip() != "" for word in form.words("words"))
+    seconds = form.seconds("seconds")
+    assert seconds is None or 0 <= seconds <= 1e9
+
+
+def _client_of_header(data: bytes) -> None:
+    name, key = oauth.of_header(Request(scope_of([(b"authorization", data)])))
+    assert CANARY not in f"{key!r}"
+    assert name is None or ":" not in name or b"%3" in base64.b64decode(data.split()[1])
+
+
+def _body(data: bytes) -> None:
+    fields = run(Fields.read(_sent(data)))
     assert fields.text("text").isprintable() or any(ord(c) > 126 for c in fields.text("text"))
     secret = fields.secret("secret")
     assert CANARY not in f"{secret!r}"
@@ -114,6 +137,38 @@ CALLERS = (
             repeated(b"{", b'"a":1,', b'"b":1}'),
         ),
         tuple(f'"{name}":'.encode() for name in (*BODY, "secret")),
+        examples=200,
+    ),
+    Target(
+        "oauth-form",
+        "forms of OAuth clients",
+        _form,
+        (InvalidRequest,),
+        (
+            f"text=a&secret={CANARY}&words=b+c&seconds=5.5".encode(),
+            f"secret={CANARY}&secret={CANARY}".encode(),
+            f"secret={CANARY}%ff".encode(),
+            b"text=%c2%9b&words=%20&text",
+            b"{}",
+        ),
+        (repeated(b"", b"a&"), repeated(b"text=", b"%41"), repeated(b"words=", b"a+"), repeated(b"", b"a=b&")),
+        (b"&text=", b"&secret=", b"&words=", b"&seconds=", b"%00", b"%f0%9f%94%91"),
+        examples=200,
+    ),
+    Target(
+        "oauth-client",
+        "the Authorization header of OAuth clients",
+        _client_of_header,
+        (Unauthorized,),
+        (
+            b"Basic " + base64.b64encode(f"job:{CANARY}".encode()),
+            b"Basic " + base64.b64encode(b"%6aob:%ff"),
+            f"Bearer {CANARY}".encode(),
+            b"Basic \xff",
+            b"Digest a",
+        ),
+        (repeated(b"Basic ", b"QUFB"), repeated(b"Bearer ", b"a"), repeated(b"", b" ")),
+        (b"Basic ", b"Bearer ", b"Og==", b"%3a"),
         examples=200,
     ),
     Target(

@@ -4,10 +4,10 @@ From providers: token endpoint replies as JSON and as forms, discovery documents
 say (RFC 9728, ``WWW-Authenticate``), ID tokens and the keys that prove them, the query of the callback, user
 information, device codes and polls, registrations, pushed requests, revocations, whole HTTP answers with their lengths,
 ``Retry-After`` and dates. From callers: request heads and bodies at the three doors (``Content-Length``, chunks,
-targets, cookies, pipelines), the ``Authorization`` header, JSON bodies, queries, what a person pastes. From the daemon:
-what the client of programs is answered, and ``KEYFOB_URL``. From files: the configuration, the environment, presets,
-keys, the parameters of a passphrase, the emergency journal, the fence, sealed texts, backups. From people: addresses
-and times.
+targets, cookies, pipelines), the ``Authorization`` header, JSON bodies, forms, queries, what a person pastes. From the
+daemon: what the client of programs is answered, and ``KEYFOB_URL``. From files: the configuration, the environment,
+presets, keys, the parameters of a passphrase, the emergency journal, the fence, sealed texts, backups. From people:
+addresses and times.
 
 There is none for git's credential lines, because nothing here reads those. Redirects are not followed, so nothing reads
 their addresses. What is parsed after it was opened with a key of Keyfob's own (entries of the journal, device prompts,

@@ -21,7 +21,7 @@ OPEN = {"socket": "/v1/status", "app": "/v1/apps/job", "browser": "/ui/"}
 
 # All that a key opens on either door. Whatever route is added is the owner's until it is written here.
 FOR_APPS = {
-    ("GET", "/healthz"),
+    *(("GET", "/healthz"), ("GET", "/.well-known/oauth-authorization-server"), ("POST", "/oauth/token")),
     ("GET", "/v1/accounts/{account}/token"),
     ("POST", "/v1/accounts/{account}/token/rejected"),
     ("GET", "/v1/apps/{app}"),
@@ -172,8 +172,8 @@ def test_nobody_is_invited(house: House, door: str) -> None:
 
 
 def test_everything_at_the_app_port_needs_a_key(house: House) -> None:
-    """Without a key only /healthz answers; all else is a 401 that names the scheme and the next step."""
-    paths = [(method, path_of(route)) for method, route, _, _ in APP_ROUTES if route != "/healthz"]
+    """Without a key only the open paths answer; all else is a 401 that names the scheme and the next step."""
+    paths = [(method, path_of(route)) for method, route, _, who in APP_ROUTES if who not in ("anyone", "client")]
     made_up = [("GET", path) for path in ("/", "/nothing", "/v1/", "/healthz/", "/v1/../healthz", "/login/x", "/ui/")]
 
     with Line(house.app_url) as line:

@@ -13,7 +13,13 @@ from broker import errors
 from broker.web.asgi import APP_ROUTES
 from tests.web.house import OPERATIONS, REPOSITORY, SPEC, resolved, validator
 
-SECURITY = {"anyone": [], "stranger": [{"appKey": []}], "app": [{"appKey": []}, {}], "owner": [{}]}
+SECURITY: dict[str, list[dict[str, list[str]]]] = {
+    "anyone": [],
+    "stranger": [{"appKey": []}],
+    "app": [{"appKey": []}, {}],
+    "client": [{"oauthClient": []}, {"appKey": []}, {}],
+    "owner": [{}],
+}
 
 
 def test_document_and_route_table_name_the_same_routes() -> None:

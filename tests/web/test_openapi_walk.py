@@ -148,6 +148,10 @@ def _walk_apps(house: House, practice: PracticeServer) -> None:
         app.ask("GET", "/v1/accounts/{account}/token", 200, path={"account": "work"})
         app.ask("GET", "/v1/accounts/{account}/token", 403, path={"account": "nobody"})
         assert app.ask("GET", "/v1/apps/{app}", 200, path=job)["grants"]
+        assert ask("GET", "/.well-known/oauth-authorization-server", 200)["token_endpoint"]
+        for door, account in ((app, ""), (house.owner, "work")):
+            form = {"grant_type": "client_credentials", "account": account}
+            assert door.ask("POST", "/oauth/token", 200, data=form)["access_token"]
         app.ask("GET", "/v1/apps/{app}", 403, path={"app": "other"})
         for method, path, _, who in APP_ROUTES:
             if who == "owner":

@@ -1,0 +1,136 @@
+"""Prometheus, as it comes: its ``oauth2`` block gets the tokens for its scrapes from Keyfob."""
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from broker.practice.server import PracticeServer, practice_in_thread
+from broker.practice.settings import PracticeSettings
+from tests.e2e.home import PATIENCE, until
+from tests.web.facade import Facade
+from tests.web.house import running
+
+# Seconds that a token lives: some scrapes of one second each.
+TTL = 4
+CONFIG = """
+global: {{scrape_interval: 1s, scrape_timeout: 1s}}
+scrape_configs:
+  - job_name: api
+    static_configs: [targets: ["127.0.0.1:{port}"]]
+    oauth2:
+      client_id: prometheus
+      client_secret_file: {key_file}
+      token_url: {url}/oauth/token
+      endpoint_params: {{audience: work}}
+"""
+
+
+class Metrics:
+    """An exporter that wants a bearer token.
+
+    Attributes:
+        seen: the good tokens with which somebody came.
+    """
+
+    def __init__(self, practice: PracticeServer) -> None:
+        self.seen: set[str] = set()
+        seen = self.seen
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                token = self.headers.get("authorization", "").removeprefix("Bearer ")
+                good = practice.worth(token) is not None
+                if good:
+                    seen.add(token)
+                self.send_response(200 if good else 401)
+                self.end_headers()
+                if good:
+                    self.wfile.write(b"up_and_well 1\n")
+
+            def log_message(self, *_: object) -> None:
+                """Say nothing."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.port: int = self._server.server_address[1]
+
+    @contextlib.contextmanager
+    def open(self) -> Iterator[None]:
+        """Answer, in threads."""
+        thread = threading.Thread(target=self._server.serve_forever)
+        thread.start()
+        try:
+            yield
+        finally:
+            self._server.shutdown()
+            thread.join()
+            self._server.server_close()
+
+
+@pytest.fixture
+def prometheus() -> str:
+    """Return the program; where it is not installed the walk is left out, but never in CI."""
+    found = shutil.which("prometheus")
+    if found is None:
+        reason = "There is no prometheus. On Debian: apt install prometheus"
+        if "CI" in os.environ:
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return found
+
+
+@contextlib.contextmanager
+def scraping(program: str, place: Path, config: str) -> Iterator[httpx2.Client]:
+    """Run Prometheus and return its own API."""
+    (place / "prometheus.yml").write_text(config)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    flags = ("--config.file=prometheus.yml", "--storage.tsdb.path=data", f"--web.listen-address={address}")
+    with (place / "prometheus.log").open("wb") as log:
+        process = subprocess.Popen([program, *flags], cwd=place, env={}, stdout=log, stderr=log)
+    try:
+        with httpx2.Client(base_url=f"http://{address}", trust_env=False, timeout=PATIENCE) as http:
+            yield http
+    finally:
+        process.terminate()
+        process.wait(PATIENCE)
+
+
+def target(http: httpx2.Client) -> dict[str, Any]:
+    """Return what Prometheus says of its target; nothing as long as it does not answer."""
+    try:
+        found = http.get("/api/v1/targets").raise_for_status().json()["data"]["activeTargets"]
+    except httpx2.HTTPError:
+        return {}
+    return dict(found[0]) if found else {}
+
+
+def test_scrapes_go_on(tmp_path: Path, prometheus: str) -> None:
+    """They outlive several tokens; once the login is dead the target's own error names the command that helps."""
+    facade, place = Facade(), tmp_path / "prometheus"
+    place.mkdir()
+    settings = PracticeSettings(ttl=TTL, auto_approve=True)
+    with practice_in_thread(settings) as facade.practice, running(tmp_path) as facade.house:
+        facade.house.log_in("work", facade.practice.url)
+        facade.house.log_in("home", facade.practice.url)
+        (place / "key").write_text(facade.app("prometheus", "work", "home") + "\n")
+        metrics = Metrics(facade.practice)
+        config = CONFIG.format(port=metrics.port, key_file=place / "key", url=facade.house.app_url)
+        with metrics.open(), scraping(prometheus, place, config) as http:
+            until("it was scraped with several tokens", lambda: len(metrics.seen) >= 3)
+            assert target(http)["health"] == "up"
+            facade.practice.revoke_grants()
+
+            until("it is down", lambda: target(http).get("health") == "down")
+            until("it says why", lambda: "keyfob login work" in target(http)["lastError"])
+            assert "invalid_grant" in target(http)["lastError"]

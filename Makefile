@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help run dev test test-browser test-servers crash race disk wake drain sim mutants attacks fuzz lint fmt bench clean
+.PHONY: help run dev test test-browser test-servers test-clients crash race disk wake drain sim mutants attacks fuzz lint fmt bench clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F'\t' '{printf "make %-14s %s\n", $$1, $$2}'
@@ -27,7 +27,7 @@ run: $(VENV)/run ## first login and live events, in a temporary place
 
 dev: $(VENV)/dev ## make the development environment
 
-test: $(VENV)/dev ## the whole test suite but the browser and the foreign servers
+test: $(VENV)/dev ## the whole test suite but the browser, the foreign servers and clients
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 $(VENV)/browser: $(VENV)/dev
@@ -39,6 +39,9 @@ test-browser: $(VENV)/browser ## walk the web page in a real Chromium (needs chr
 
 test-servers: $(VENV)/dev ## walk the real authorization servers (needs npm)
 	tests/servers/run
+
+test-clients: $(VENV)/dev ## programs that call Keyfob, unmodified: what is not installed is left out, but not in CI
+	$(BIN)/python -m pytest tests/clients
 
 crash: $(VENV)/dev ## kill the daemon 200 times while it refreshes 400 accounts, twice (10 minutes)
 	$(BIN)/python -m tests.lanes crash

@@ -1,6 +1,6 @@
 """What a person reads when the daemon refuses, or is not there.
 
-Called by ``main``, and by ``login`` for a login that the daemon ended.
+Called by ``main``, by ``login`` for a login that the daemon ended, and by the verbs that other programs call.
 """
 
 import os
@@ -9,12 +9,13 @@ from broker.cli import terminal
 from broker.client import ClientError, LoginNeeded, NotAllowed
 
 
-def report(exc: ClientError, account: str | None) -> int:
+def report(exc: ClientError, account: str | None, *, one_line: bool = False) -> int:
     """Say what happened and every next step that is known; return the exit code.
 
     Args:
         exc: what the client raised.
         account: the account that the command was about, or None.
+        one_line: another program asked, which shows the person one line of it or quotes it in its own error.
     """
     about = str(exc.problem.get("account") or "")
     name = account or about
@@ -36,7 +37,10 @@ def report(exc: ClientError, account: str | None) -> int:
     if isinstance(exc, NotAllowed) and exc.code != "server_not_proven":  # then nobody was asked anything
         used = [name for name in ("KEYFOB_APP_KEY", "KEYFOB_APP_KEY_FILE") if os.environ.get(name)]
         hints += [f"{used[0]} is set, so this was asked as an app and not as the owner." if used else ""]
-    terminal.fail(exc.detail, *hints)
+    if one_line:
+        terminal.fail(" ".join(filter(None, [exc.detail, *hints])))
+    else:
+        terminal.fail(exc.detail, *hints)
     return exc.exit_code
 
 

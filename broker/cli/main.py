@@ -45,6 +45,7 @@ VERBS = {
     "healthcheck": ("healthcheck", "exit 0 while the daemon answers, else 1"),
     "backup": ("backup", "copy the database, whether the daemon runs or not"),
     "restore": ("restore", "put a backup in the place of the database"),
+    "git-credential": ("git_credential", "git's credential helper"),
     "practice": ("practice", "a small real OAuth server, for tries and tests"),
     "completion": ("completion", "print a completion script for a shell"),
 }
@@ -70,6 +71,9 @@ Accounts
   refresh ACCOUNT          renew the token now
   rename ACCOUNT NEW       give it another name; its programs keep what they may have
   logout ACCOUNT           revoke and forget the login
+
+Called by other programs
+  git-credential           git's credential helper
 
 Providers and programs
   provider                 list, show, add, remove; presets to choose from

@@ -43,6 +43,7 @@ PROMISED = {
     "backup": "--force",
     "restore": "--without-key",
     "completion": "bash zsh fish",
+    "git-credential": "--account --host get store erase capability",
 }
 
 

@@ -46,6 +46,8 @@ VERBS = {
     "backup": ("backup", "copy the database, whether the daemon runs or not"),
     "restore": ("restore", "put a backup in the place of the database"),
     "git-credential": ("git_credential", "git's credential helper"),
+    "kube-credential": ("kube_credential", "exec credential plugin of kubectl"),
+    "sasl": ("sasl", "what a mail program sends to log in with a token"),
     "practice": ("practice", "a small real OAuth server, for tries and tests"),
     "completion": ("completion", "print a completion script for a shell"),
 }
@@ -74,6 +76,8 @@ Accounts
 
 Called by other programs
   git-credential           git's credential helper
+  kube-credential ACCOUNT  exec credential plugin of kubectl
+  sasl ACCOUNT --user U    what a mail program sends to log in with a token
 
 Providers and programs
   provider                 list, show, add, remove; presets to choose from

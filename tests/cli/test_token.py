@@ -62,6 +62,15 @@ def test_header(daemon: ScriptedDaemon, capsys: pytest.CaptureFixture[str]) -> N
     assert capsys.readouterr().out == "Authorization: Bearer tok-1\n"
 
 
+def test_json_header(daemon: ScriptedDaemon, capsys: pytest.CaptureFixture[str]) -> None:
+    """--json-header is an object of headers, as programs take it that ask a command for them."""
+    daemon.answers(ASK, TOKEN)
+
+    assert main(["token", "work", "--json-header"]) == 0
+
+    assert json.loads(capsys.readouterr().out) == {"Authorization": "Bearer tok-1"}
+
+
 def test_json(daemon: ScriptedDaemon, capsys: pytest.CaptureFixture[str]) -> None:
     """--json has the members of the API."""
     daemon.answers(ASK, TOKEN)
@@ -90,7 +99,14 @@ def test_options(daemon: ScriptedDaemon) -> None:
 
 
 @pytest.mark.parametrize(
-    "argv", [["token"], ["token", ""], ["token", "a", "--min-ttl", "soon"], ["token", "a", "--header", "--json"]]
+    "argv",
+    [
+        ["token"],
+        ["token", ""],
+        ["token", "a", "--min-ttl", "soon"],
+        ["token", "a", "--header", "--json"],
+        ["token", "a", "--header", "--json-header"],
+    ],
 )
 def test_usage(argv: list[str]) -> None:
     """What cannot be meant is a usage error, and nobody is asked."""

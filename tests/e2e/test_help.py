@@ -16,7 +16,7 @@ PROMISED = {
     "practice": "--port --ttl --rotation none keep rotate single-use --grace --fault",
     "login": "--provider --base-url --scope --flow browser paste device client-credentials token refresh-token "
     "--client-id --client-secret-file --token-file --refresh-token-file --no-browser --timeout --json",
-    "token": "--min-ttl --scope --resource --id-token --header --json",
+    "token": "--min-ttl --scope --resource --id-token --header --json-header --json",
     "exec": "--env",
     "accounts": "--json",
     "show": "--json",
@@ -43,6 +43,8 @@ PROMISED = {
     "backup": "--force",
     "restore": "--without-key",
     "completion": "bash zsh fish",
+    "kube-credential": "--min-ttl --scope --resource --audience --id-token",
+    "sasl": "--user --mechanism xoauth2 oauthbearer --host --port",
     "git-credential": "--account --host get store erase capability",
 }
 

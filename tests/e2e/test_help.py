@@ -17,7 +17,7 @@ PROMISED = {
     "login": "--provider --base-url --scope --flow browser paste device client-credentials token refresh-token "
     "--client-id --client-secret-file --token-file --refresh-token-file --no-browser --timeout --json",
     "token": "--min-ttl --scope --resource --id-token --header --json-header --json",
-    "exec": "--env",
+    "exec": "--env --fd",
     "accounts": "--json",
     "show": "--json",
     "refresh": "--confirm",

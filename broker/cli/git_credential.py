@@ -8,25 +8,19 @@ import argparse
 import sys
 
 from broker.cli import terminal
-from broker.cli.arguments import name
+from broker.cli.arguments import host_flags, hosts_fit
 from broker.cli.connect import connect
 from broker.client import ClientError
 from broker.integrations import git
 from broker.integrations.places import Place
+from broker.integrations.whose import find
 
 ACTION = "{get,store,erase,capability}"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options; git itself appends the action, and may one day append another."""
-    parser.add_argument("--account", metavar="A", type=name, help="the account; default: the one whose host git names")
-    parser.add_argument(
-        "--host",
-        metavar="HOST",
-        action="append",
-        default=[],
-        help="with --account: a host, with its port if any, that its token may go to, too; repeatable",
-    )
+    host_flags(parser)
     parser.add_argument("action", metavar=ACTION, help="what git wants; it adds this itself")
     parser.epilog = (
         "Set up for one host: git config --global credential.https://git.example.org.helper '!keyfob git-credential'"
@@ -35,8 +29,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Answer git; what it only tells a helper for keeping is not kept."""
-    if args.host and args.account is None:
-        terminal.fail("--host says where the token of one account may go.", "Name it, too: --account A")
+    if not hosts_fit(args):
         return 2
     if args.action == "capability":
         terminal.result("\n".join(git.CAPABILITIES))
@@ -55,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _get(args: argparse.Namespace, asked: git.Asked, place: Place) -> int:
     with connect() as client:
-        found = git.find(client, asked, place, args.account, args.host)
+        found = find(client, git.wish(place, args.account, args.host), place, asked.username)
         if found is None:
             terminal.say(f"keyfob: No account belongs to {terminal.clean(place.host)}; git goes on without.")
             return 0
@@ -72,7 +65,7 @@ def _get(args: argparse.Namespace, asked: git.Asked, place: Place) -> int:
 def _erase(args: argparse.Namespace, asked: git.Asked, place: Place) -> int:
     if asked.secret:
         with connect() as client:
-            git.reject(client, asked, place, args.account, args.host)
+            git.reject(client, asked, place, git.wish(place, args.account, args.host))
     return 0
 
 

@@ -48,6 +48,9 @@ VERBS = {
     "git-credential": ("git_credential", "git's credential helper"),
     "kube-credential": ("kube_credential", "exec credential plugin of kubectl"),
     "sasl": ("sasl", "what a mail program sends to log in with a token"),
+    "docker-credential": ("docker_credential", "credential helper of Docker, Podman and skopeo"),
+    "cargo-credential": ("cargo_credential", "credential provider of Cargo"),
+    "bazel-credential": ("bazel_credential", "credential helper of Bazel"),
     "practice": ("practice", "a small real OAuth server, for tries and tests"),
     "completion": ("completion", "print a completion script for a shell"),
 }
@@ -77,6 +80,9 @@ Accounts
 Called by other programs
   git-credential           git's credential helper
   kube-credential ACCOUNT  exec credential plugin of kubectl
+  docker-credential        credential helper of Docker, Podman and skopeo
+  cargo-credential         credential provider of Cargo
+  bazel-credential         credential helper of Bazel
   sasl ACCOUNT --user U    what a mail program sends to log in with a token
 
 Providers and programs

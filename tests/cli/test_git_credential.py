@@ -283,4 +283,5 @@ def test_start_is_light(daemon: ScriptedDaemon) -> None:
         "broker.integrations.git",
         "broker.integrations.places",
         "broker.integrations.text",
+        "broker.integrations.whose",
     }

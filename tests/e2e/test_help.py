@@ -45,6 +45,9 @@ PROMISED = {
     "completion": "bash zsh fish",
     "kube-credential": "--min-ttl --scope --resource --audience --id-token",
     "sasl": "--user --mechanism xoauth2 oauthbearer --host --port",
+    "docker-credential": "--account --host --username get store erase list",
+    "cargo-credential": "--account --host --scheme --cargo-plugin",
+    "bazel-credential": "--account --host get",
     "git-credential": "--account --host get store erase capability",
 }
 

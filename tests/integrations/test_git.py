@@ -4,6 +4,7 @@ import pytest
 
 from broker.client import ClientError, Token
 from broker.integrations import git
+from broker.integrations.whose import Found
 
 ASKED = "protocol=https\nhost=git.example.org\n"
 CAPABLE = f"{ASKED}capability[]=authtype\n"
@@ -59,7 +60,7 @@ def test_lines_for_a_password(monkeypatch: pytest.MonkeyPatch) -> None:
     """User name, token, and the second at which git is to forget them."""
     monkeypatch.setattr("time.time", lambda: 1000.9)
 
-    told = git.lines(git.Asked(ASKED), git.Found("work", "oauth2"), token())
+    told = git.lines(git.Asked(ASKED), Found("work"), token())
 
     assert told == ["username=oauth2", "password=tok-1", "password_expiry_utc=1059"]
 
@@ -68,7 +69,7 @@ def test_lines_for_a_bearer_token(monkeypatch: pytest.MonkeyPatch) -> None:
     """The capability comes first, and git is told not to keep the token."""
     monkeypatch.setattr("time.time", lambda: 1000.9)
 
-    told = git.lines(git.Asked(CAPABLE), git.Found("work", "oauth2"), token())
+    told = git.lines(git.Asked(CAPABLE), Found("work"), token())
 
     assert told == [
         "capability[]=authtype",
@@ -81,7 +82,7 @@ def test_lines_for_a_bearer_token(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_token_without_an_end() -> None:
     """Where nobody knows when it ends, nothing is made up."""
-    told = git.lines(git.Asked(ASKED), git.Found("work", "oauth2"), token(expires_in=None))
+    told = git.lines(git.Asked(ASKED), Found("work"), token(expires_in=None))
 
     assert told == ["username=oauth2", "password=tok-1"]
 
@@ -90,4 +91,4 @@ def test_a_token_without_an_end() -> None:
 def test_a_user_name_that_would_be_a_line(username: str) -> None:
     """Whatever a provider's description says, it stays within its line."""
     with pytest.raises(ClientError):
-        git.lines(git.Asked(ASKED), git.Found("work", username), token())
+        git.lines(git.Asked(ASKED), Found("work", username), token())

@@ -41,7 +41,7 @@ test-servers: $(VENV)/dev ## walk the real authorization servers (needs npm)
 	tests/servers/run
 
 test-clients: $(VENV)/dev ## programs that call Keyfob, unmodified: what is not installed is left out, but not in CI
-	$(BIN)/python -m pytest tests/clients
+	$(BIN)/python -m pytest --numprocesses 2 tests/clients
 
 crash: $(VENV)/dev ## kill the daemon 200 times while it refreshes 400 accounts, twice (10 minutes)
 	$(BIN)/python -m tests.lanes crash

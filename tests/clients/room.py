@@ -7,7 +7,7 @@ from broker.practice.server import PracticeServer
 from tests.e2e.home import KEYFOB, PATIENCE, START_URL, Done, Home, browser, until
 
 # Seconds that a token lives: a walk lives through an end of one, and a client has time to use it.
-TTL = 4.0
+TTL = 6.0
 PRESET = """
 title = "Forge"
 needs_base_url = true

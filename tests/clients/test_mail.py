@@ -1,5 +1,6 @@
-"""Mail is sent with tokens: by the real msmtp, and with what ``keyfob sasl`` prints."""
+"""Mail is sent and read with tokens: by the real msmtp and mbsync, and with what ``keyfob sasl`` prints."""
 
+import os
 import re
 import smtplib
 import ssl
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.clients.conftest import Program
+from tests.clients.mailbox import Imap
 from tests.clients.post import Post, post
 from tests.clients.room import Room
 from tests.clients.tls import certified
@@ -27,6 +29,28 @@ auth {mechanism}
 user {user}
 from {user}
 passwordeval "{keyfob} token me"
+"""
+
+MBSYNCRC = """
+IMAPStore far
+Host 127.0.0.1
+Port {port}
+User {user}
+PassCmd "{keyfob} token me"
+AuthMechs XOAUTH2
+SSLType IMAPS
+CertificateFile {certificate}
+
+MaildirStore near
+Path mail/
+Inbox mail/inbox
+
+Channel all
+Far :far:
+Near :near:
+Patterns INBOX
+Create Near
+SyncState *
 """
 
 
@@ -60,14 +84,40 @@ def test_msmtp_around_an_expiry(mail: Mail, program: Program, mechanism: str) ->
     msmtp = program("msmtp", "msmtp")
     first = mail.send(msmtp, mechanism)
     assert first.code == 0, first
-    mail.room.outlive(mail.server.mails[0][1])
+    mail.room.outlive(mail.server.logins[0][1])
 
     second = mail.send(msmtp, mechanism)
 
     assert second.code == 0, second
-    assert [user for user, _, _ in mail.server.mails] == [USER, USER]
-    assert mail.server.mails[0][1] != mail.server.mails[1][1]
+    assert [user for user, _ in mail.server.mails] == [USER, USER]
+    assert mail.server.logins[0][1] != mail.server.logins[1][1]
     assert mail.server.refused == []
+
+
+def test_mbsync_around_an_expiry(room: Room, program: Program) -> None:
+    """Two looks into a mailbox, each with a token that was good then; with a login that is needed, the sentence."""
+    mbsync = program("mbsync", "isync libsasl2-modules-kdexoauth2")
+    certificate, context = certified(program("openssl", "openssl"), room.home.place)
+    (room.home.place / "mail").mkdir()
+    with post(context, lambda token: room.practice.worth(token) is not None, Imap) as server:
+        room.serve()
+        values = {"port": server.port, "certificate": certificate, "user": USER, "keyfob": room.keyfob}
+        (room.home.place / ".mbsyncrc").write_text(MBSYNCRC.format(**values))
+        first = room.run(mbsync, "all")
+        if "SASL mechanism(s) not available" in first.err and "CI" not in os.environ:
+            pytest.skip("mbsync has no XOAUTH2 here. On Debian: apt install libsasl2-modules-kdexoauth2")
+        assert first.code == 0, first
+        room.outlive(server.logins[0][1])
+        second = room.run(mbsync, "all")
+        room.end_login()
+        refused = room.run(mbsync, "all")
+
+    assert second.code == 0, second
+    assert [user for user, _ in server.logins] == [USER, USER]
+    assert server.logins[0][1] != server.logins[1][1]
+    assert server.refused == []
+    assert refused.code != 0
+    assert "keyfob login me" in refused.err, refused
 
 
 def test_msmtp_when_a_login_is_needed(mail: Mail, program: Program) -> None:
@@ -95,4 +145,4 @@ def test_sasl(mail: Mail, mechanism: str) -> None:
         assert smtp.docmd("AUTH", f"{mechanism.upper()} {told.out.strip()}")[0] == 235
         smtp.sendmail(USER, ["grace@example.org"], "Subject: hello\r\n\r\nhello\r\n")
 
-    assert [user for user, _, _ in mail.server.mails] == ["a=d,a@x"]
+    assert [user for user, _ in mail.server.mails] == ["a=d,a@x"]

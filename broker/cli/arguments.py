@@ -109,9 +109,16 @@ def host_flags(parser: argparse.ArgumentParser) -> None:
         "--host",
         metavar="HOST",
         action="append",
+        type=_host,
         default=[],
         help="with --account: a host, with its port if any, that its token may go to, too; repeatable",
     )
+
+
+def _host(text: str) -> str:
+    if not re.fullmatch(r"[\w.-]+(:[0-9]+)?|\[[0-9A-Fa-f:.]+\](:[0-9]+)?", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a host such as git.example.org or git.example.org:8443")
+    return text
 
 
 def hosts_fit(args: argparse.Namespace) -> bool:

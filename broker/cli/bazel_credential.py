@@ -11,6 +11,7 @@ from broker.cli.arguments import host_flags, hosts_fit
 from broker.cli.connect import connect
 from broker.client import ClientError
 from broker.integrations import bazel
+from broker.integrations.text import read
 from broker.integrations.whose import Wish, find
 
 
@@ -25,7 +26,7 @@ def run(args: argparse.Namespace) -> int:
     if not hosts_fit(args):
         return 2
     try:
-        place = bazel.asked(sys.stdin.buffer.read(bazel.MAX_INPUT).decode("utf-8", "replace"))
+        place = bazel.asked(read(sys.stdin.buffer))
         with connect() as client:
             found = find(client, Wish("keyfob bazel-credential", args.account, args.host), place)
             token = client.token(found.account) if found is not None else None

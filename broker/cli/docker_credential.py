@@ -12,6 +12,7 @@ from broker.cli.arguments import host_flags, hosts_fit
 from broker.cli.connect import connect
 from broker.client import ClientError
 from broker.integrations import docker
+from broker.integrations.text import read
 from broker.integrations.whose import Wish, find
 
 ACTIONS_OF_DOCKER = ("get", "store", "erase", "list")
@@ -36,13 +37,13 @@ def run(args: argparse.Namespace) -> int:
     if args.action == "list":
         terminal.result(json.dumps(dict.fromkeys(args.host, args.username)))
         return 0
-    text = sys.stdin.buffer.read(docker.MAX_INPUT).decode("utf-8", "replace")
-    if args.action == "erase":
-        return 0
-    if args.action == "store":
-        terminal.result("keyfob keeps no passwords of registries: log in with keyfob login")  # is quoted from stdout
-        return 1
     try:
+        text = read(sys.stdin.buffer)
+        if args.action == "erase":
+            return 0
+        if args.action == "store":  # what the program quotes then is stdout
+            terminal.result("keyfob keeps no passwords of registries: log in with keyfob login")
+            return 1
         return _get(args, text)
     except ClientError as exc:
         from broker.cli import failures

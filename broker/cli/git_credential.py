@@ -13,6 +13,7 @@ from broker.cli.connect import connect
 from broker.client import ClientError
 from broker.integrations import git
 from broker.integrations.places import Place
+from broker.integrations.text import read
 from broker.integrations.whose import find
 
 ACTION = "{get,store,erase,capability}"
@@ -34,13 +35,11 @@ def run(args: argparse.Namespace) -> int:
     if args.action == "capability":
         terminal.result("\n".join(git.CAPABILITIES))
         return 0
-    text = sys.stdin.buffer.read(git.MAX_INPUT).decode("utf-8", "replace")
-    if args.action not in ("get", "erase"):
-        return 0
     try:
-        asked = git.Asked(text)
-        if asked.place is None:
-            return 0  # git's mail asks helpers, too
+        text = read(sys.stdin.buffer)
+        asked = git.Asked(text) if args.action in ("get", "erase") else None
+        if asked is None or asked.place is None:
+            return 0  # nothing is kept here; and git's mail asks helpers, too
         return _get(args, asked, asked.place) if args.action == "get" else _erase(args, asked, asked.place)
     except ClientError as exc:
         return _report(exc, args.account)

@@ -10,9 +10,6 @@ import json
 from broker.client import ClientError, Token
 from broker.integrations.places import Place, place_of
 
-# A URI, and what a later Bazel may add.
-MAX_INPUT = 65_536
-
 
 def asked(text: str) -> Place:
     """Return what the URI of a request leads to.

@@ -15,8 +15,6 @@ from broker.integrations.text import checked
 NOT_FOUND = "credentials not found in native keychain"
 # Registries that take a token as a password mostly do not look at the name.
 USERNAME = "oauth2"
-# The address of a registry is short; more is no address.
-MAX_INPUT = 8192
 
 
 def registry(text: str) -> tuple[str, Place]:

@@ -14,8 +14,6 @@ from broker.integrations.places import Place
 from broker.integrations.text import checked
 from broker.integrations.whose import Found, Wish, fitting
 
-# git sends some hundred bytes; a server's WWW-Authenticate lines are part of them.
-MAX_INPUT = 65_536
 # Where a provider wants no particular user name: git wants one, and git-credential-oauth sends this.
 USERNAME = "oauth2"
 # What git asks helpers for, beside what it only tells them. Others may come, and a helper is to ignore them.
@@ -45,8 +43,10 @@ class Asked:
                     "git's request cannot be read: a line in it is not KEY=VALUE.", code="invalid_request"
                 )
             checked(value, f"value of '{name}'" if name.isprintable() else "request", "invalid_request")
-            # An empty value of a list takes back what came before it, as git's manual says.
-            values[name] = [*values.get(name, []), value] if name.endswith("[]") and value else [value]
+            if name.endswith("[]") and value:
+                values.setdefault(name, []).append(value)
+            else:  # an empty value of a list takes back what came before it, as git's manual says
+                values[name] = [value]
         protocol, host = _last(values, "protocol"), _last(values, "host")
         web = protocol in ("http", "https") and host
         self.place = Place(protocol, host, _last(values, "path")) if web else None

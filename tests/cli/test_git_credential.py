@@ -243,7 +243,16 @@ def test_capability(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr() == ("version 0\ncapability authtype\n", "")
 
 
-@pytest.mark.parametrize("argv", [[], ["--host", "h", "get"], ["get", "--acount", "x"]])
+@pytest.mark.parametrize(
+    "argv",
+    [
+        [],
+        ["--host", "h", "get"],
+        ["--account", "a", "--host", "https://h", "get"],
+        ["--account", "a", "--host", "h/", "get"],
+        ["get", "--acount", "x"],
+    ],
+)
 def test_usage(argv: list[str], feed: Feed) -> None:
     """What cannot be meant is a usage error."""
     feed(ASKED)
@@ -256,6 +265,16 @@ def test_carriage_return(feed: Feed, capsys: pytest.CaptureFixture[str]) -> None
     feed("protocol=https\nhost=git.example.org\rhost=evil.example\n\n")
 
     assert main(["git-credential", "get"]) == 2
+
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("action", ["get", "erase", "store"])
+def test_too_much(feed: Feed, action: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A request that goes on and on is refused as a whole: its beginning alone could mean something else."""
+    feed(f"path={'a' * (1 << 16)}\n{ASKED}")
+
+    assert main(["git-credential", action]) == 2
 
     assert capsys.readouterr().out == ""
 

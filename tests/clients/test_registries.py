@@ -1,4 +1,4 @@
-"""The real skopeo and the real Cargo ask registries, and the real rclone a WebDAV folder, through their helpers."""
+"""The real skopeo and Cargo ask registries, rclone a WebDAV folder, and curl an API, each in its own way."""
 
 import json
 import re
@@ -29,13 +29,15 @@ FIRST_CARGO = (1, 74)
 
 
 def pages(method: str, path: str, url: str) -> tuple[str, bytes] | None:
-    """An image, a crate registry without crates, and a folder with a file."""
+    """An image, a crate registry without crates, an API, and a folder with a file."""
     if path.startswith("/v2/"):
         return MANIFEST, b"{}" if path == "/v2/" else json.dumps(IMAGE).encode()
     if path == "/index/config.json":
         return "application/json", json.dumps({"dl": url, "api": url, "auth-required": True}).encode()
     if path.startswith("/api/v1/crates"):
         return "application/json", json.dumps({"crates": [], "meta": {"total": 0}}).encode()
+    if path == "/v1/me":
+        return "text/plain", b"ada"
     return ("application/xml", FOLDER) if method == "PROPFIND" else None
 
 
@@ -127,3 +129,19 @@ def test_rclone(room: Room, server: Gate, program: Program) -> None:
     refused = room.run(rclone, "--retries=1", "lsf", remote)
     assert refused.code != 0
     assert "keyfob login me" in refused.err, refused
+
+
+def test_curl(room: Room, server: Gate, program: Program) -> None:
+    """Curl reads the header from a pipe, around an expiry; then a login is needed, and nothing is sent."""
+    curl = program("curl", "curl")
+    command = f"set -o pipefail; {room.keyfob} token me --header | {curl} --fail --silent -H @- {server.url}/v1/me"
+
+    first, _ = twice(room, server, "bash", "-c", command)
+    assert (first.out, server.users) == ("ada", {"Bearer"})
+
+    room.end_login()
+    sent = len(server.welcomed)
+    refused = room.run("bash", "-c", command)
+    assert refused.code != 0
+    assert "keyfob login me" in refused.err, refused
+    assert len(server.welcomed) == sent

@@ -26,6 +26,8 @@ KEYFOB = str(Path(sys.executable).with_name("keyfob"))
 ACCOUNTS = ("one", "two", "three")
 # Runs of a command, and requests on a connection: enough that the median of a second run is the same within 5 %.
 RUNS, REQUESTS, ROUNDS = 30, 2000, 5
+# What the practice provider's tokens begin with.
+PREFIX = "practice_at_"
 # How long the idle daemon is watched.
 IDLE_SECONDS = 20.0
 PATIENCE = 20.0
@@ -70,11 +72,14 @@ def log_in(client: Client, account: str, provider: str) -> None:
         raise SystemExit(f"the login did not succeed: {ended['reason']}")
 
 
-def wall(command: list[str], environ: Mapping[str, str]) -> float:
-    """Return the seconds that a command takes."""
+def wall(command: list[str], environ: Mapping[str, str], asked: str = "") -> float:
+    """Return the seconds that a command takes; ``asked`` is its stdin."""
     began = time.perf_counter()
-    subprocess.run(command, env=dict(environ), check=True, capture_output=True)
-    return time.perf_counter() - began
+    done = subprocess.run(command, env=dict(environ), check=True, capture_output=True, input=asked, text=True)
+    took = time.perf_counter() - began
+    if command[0] == KEYFOB and PREFIX not in done.stdout:
+        raise SystemExit(f"{' '.join(command)} printed no token: {done.stderr}")
+    return took
 
 
 def per_request(client: Client) -> float:
@@ -137,18 +142,25 @@ def main() -> None:
         idle = (busy(daemon.pid) - cpu) / IDLE_SECONDS * 100
         memory, plain_memory = resident(daemon.pid), resident(plain.pid)
 
-        commands = {"keyfob": [KEYFOB, "token", "one"], "python": [sys.executable, "-c", "pass"]}
+        commands = {
+            "token": [KEYFOB, "token", "one"],
+            "git": [KEYFOB, "git-credential", "get"],
+            "python": [sys.executable, "-c", "pass"],
+        }
+        asked = "protocol=http\nhost={}\nusername=one\n\n".format(provider.removeprefix("http://"))
         runs: dict[str, list[float]] = {name: [] for name in commands}
         for _ in range(RUNS):
             for name, command in commands.items():
-                runs[name].append(wall(command, environ))
+                runs[name].append(wall(command, environ, asked))
         rounds: dict[str, list[float]] = {"keyfob": [], "bare": []}
         for _ in range(ROUNDS):
             rounds["keyfob"].append(per_request(client))
             rounds["bare"].append(per_request(baseline))
 
         median = statistics.median
-        compare("keyfob token", 1e3 * median(runs["keyfob"]), "python -c pass", 1e3 * median(runs["python"]), "ms")
+        bare_start = 1e3 * median(runs["python"])
+        compare("keyfob token", 1e3 * median(runs["token"]), "python -c pass", bare_start, "ms")
+        compare("keyfob git-credential get", 1e3 * median(runs["git"]), "python -c pass", bare_start, "ms")
         compare(
             "hand-out, connection kept",
             1e6 * median(rounds["keyfob"]),

@@ -45,6 +45,8 @@ REVEALING = {
     "practice/registration.py": "the practice provider: a registered client learns its secret and its token",
     "practice/token.py": "the practice provider: tokens go into the answer",
 }
+# What a program pays for that imports the client, or that another one calls at each of its own requests.
+CLIENT = ("client_wire", "client_errors", "client_proof", "challenge", "client")
 # Homes of people who do not exist, in examples and tests.
 EXAMPLE_HOMES = {"me", "ada", "somebody", "x"}
 
@@ -194,13 +196,17 @@ def test_secrets_become_text_in_known_places_only() -> None:
 
 def test_what_starts_on_every_request_is_standard_library() -> None:
     """The client knows nothing of the inside, and nothing that has to be installed."""
-    own = {"broker.client_wire", "broker.client_errors", "broker.client_proof", "broker", "broker.challenge"}
-    for name in ("client.py", "client_wire.py", "client_errors.py", "client_proof.py", "challenge.py"):
-        for node in ast.walk(tree(ROOT / "broker" / name)):
+    own = frozenset({"broker", *(f"broker.{name}" for name in CLIENT)})
+    called = {f"integrations/{path.stem}" for path in (ROOT / "broker/integrations").glob("*.py")}
+    assert len(called) > 1
+    seen = frozenset({"broker.client", *(f"broker.{name.replace('/', '.')}" for name in called)})
+    rooms = dict.fromkeys(CLIENT, own) | dict.fromkeys(called, seen)
+    for name, known in rooms.items():
+        for node in ast.walk(tree(ROOT / f"broker/{name}.py")):
             imported = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             imported += [node.module or "."] if isinstance(node, ast.ImportFrom) else []
             for module in imported:
-                assert module in own or module.partition(".")[0] in sys.stdlib_module_names, f"{name}: {module}"
+                assert module in known or module.partition(".")[0] in sys.stdlib_module_names, f"{name}: {module}"
 
 
 def test_what_is_true_needs_no_clock() -> None:

@@ -102,6 +102,35 @@ def account_name(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("account", metavar="ACCOUNT", type=name, help="name of the account (see: keyfob accounts)")
 
 
+def host_flags(parser: argparse.ArgumentParser) -> None:
+    """Add which account a credential helper means, where its host does not say so; :func:`hosts_fit` looks at them."""
+    parser.add_argument("--account", metavar="A", type=name, help="the account; default: the one of the named host")
+    parser.add_argument(
+        "--host",
+        metavar="HOST",
+        action="append",
+        type=_host,
+        default=[],
+        help="with --account: a host, with its port if any, that its token may go to, too; repeatable",
+    )
+
+
+def _host(text: str) -> str:
+    if not re.fullmatch(r"[\w.-]+(:[0-9]+)?|\[[0-9A-Fa-f:.]+\](:[0-9]+)?", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a host such as git.example.org or git.example.org:8443")
+    return text
+
+
+def hosts_fit(args: argparse.Namespace) -> bool:
+    """Whether an account is named with the hosts; else it is said that one is missing."""
+    if not args.host or args.account is not None:
+        return True
+    from broker.cli import terminal
+
+    terminal.fail("--host says where the token of one account may go.", "Name it, too: --account A")
+    return False
+
+
 def scope_flag(parser: argparse.ArgumentParser, text: str) -> None:
     """Add ``--scope``, which takes several and may come several times; :func:`each_word` takes them apart."""
     parser.add_argument("--scope", metavar="S", nargs="+", action="extend", default=[], help=text)

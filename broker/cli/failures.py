@@ -1,6 +1,6 @@
 """What a person reads when the daemon refuses, or is not there.
 
-Called by ``main``, and by ``login`` for a login that the daemon ended.
+Called by ``main``, by ``login`` for a login that the daemon ended, and by the verbs that other programs call.
 """
 
 import os
@@ -9,13 +9,28 @@ from broker.cli import terminal
 from broker.client import ClientError, LoginNeeded, NotAllowed
 
 
-def report(exc: ClientError, account: str | None) -> int:
+def report(exc: ClientError, account: str | None, *, one_line: bool = False) -> int:
     """Say what happened and every next step that is known; return the exit code.
 
     Args:
         exc: what the client raised.
         account: the account that the command was about, or None.
+        one_line: another program asked, which shows the person one line of it or quotes it in its own error.
     """
+    if one_line:
+        terminal.say(f"keyfob: {sentence(exc, account)}")
+    else:
+        terminal.fail(exc.detail, *_hints(exc, account))
+    return exc.exit_code
+
+
+def sentence(exc: ClientError, account: str | None) -> str:
+    """Return what happened and every next step in one line, for a program that quotes it."""
+    return terminal.clean(" ".join(filter(None, [exc.detail, *_hints(exc, account)])))
+
+
+def _hints(exc: ClientError, account: str | None) -> list[str]:
+    """Return the next steps; some may be empty."""
     about = str(exc.problem.get("account") or "")
     name = account or about
     hints = [exc.hint]
@@ -36,8 +51,7 @@ def report(exc: ClientError, account: str | None) -> int:
     if isinstance(exc, NotAllowed) and exc.code != "server_not_proven":  # then nobody was asked anything
         used = [name for name in ("KEYFOB_APP_KEY", "KEYFOB_APP_KEY_FILE") if os.environ.get(name)]
         hints += [f"{used[0]} is set, so this was asked as an app and not as the owner." if used else ""]
-    terminal.fail(exc.detail, *hints)
-    return exc.exit_code
+    return hints
 
 
 def _unless_said(exc: ClientError, command: str) -> str:

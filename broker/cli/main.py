@@ -45,6 +45,12 @@ VERBS = {
     "healthcheck": ("healthcheck", "exit 0 while the daemon answers, else 1"),
     "backup": ("backup", "copy the database, whether the daemon runs or not"),
     "restore": ("restore", "put a backup in the place of the database"),
+    "git-credential": ("git_credential", "git's credential helper"),
+    "kube-credential": ("kube_credential", "exec credential plugin of kubectl"),
+    "sasl": ("sasl", "what a mail program sends to log in with a token"),
+    "docker-credential": ("docker_credential", "credential helper of Docker, Podman and skopeo"),
+    "cargo-credential": ("cargo_credential", "credential provider of Cargo"),
+    "bazel-credential": ("bazel_credential", "credential helper of Bazel"),
     "practice": ("practice", "a small real OAuth server, for tries and tests"),
     "completion": ("completion", "print a completion script for a shell"),
 }
@@ -70,6 +76,14 @@ Accounts
   refresh ACCOUNT          renew the token now
   rename ACCOUNT NEW       give it another name; its programs keep what they may have
   logout ACCOUNT           revoke and forget the login
+
+Called by other programs
+  git-credential           git's credential helper
+  kube-credential ACCOUNT  exec credential plugin of kubectl
+  docker-credential        credential helper of Docker, Podman and skopeo
+  cargo-credential         credential provider of Cargo
+  bazel-credential         credential helper of Bazel
+  sasl ACCOUNT --user U    what a mail program sends to log in with a token
 
 Providers and programs
   provider                 list, show, add, remove; presets to choose from

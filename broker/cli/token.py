@@ -8,14 +8,23 @@ import argparse
 from broker.cli import terminal
 from broker.cli.arguments import account_name, seconds
 from broker.cli.connect import connect
-from broker.client import Token
-
-SCOPE_HELP = "scope that it must carry, and no others where the provider can do that; repeatable"
+from broker.client import Client, Token
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     account_name(parser)
+    wish_flags(parser, "print the OpenID Connect ID token instead")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--header", action="store_true", help="print the line 'Authorization: Bearer TOKEN'")
+    form.add_argument(
+        "--json-header", action="store_true", help="print that header as a JSON object, as helpers of AI tools do"
+    )
+    form.add_argument("--json", action="store_true", help="print everything that is known, as JSON")
+
+
+def wish_flags(parser: argparse.ArgumentParser, id_token: str) -> None:
+    """Add what can be said of the token that is wanted; ``id_token`` is the help of that flag."""
     parser.add_argument("--min-ttl", type=seconds, metavar="S", help="seconds that the token must still live")
     parser.add_argument(
         "--scope",
@@ -25,22 +34,26 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--resource", metavar="R", help="resource that it must be for (RFC 8707)")
     parser.add_argument("--audience", metavar="NAME", help="whom it must be for, by token exchange (RFC 8693)")
-    parser.add_argument("--id-token", action="store_true", help="print the OpenID Connect ID token instead")
-    form = parser.add_mutually_exclusive_group()
-    form.add_argument("--header", action="store_true", help="print the line 'Authorization: Bearer TOKEN'")
-    form.add_argument("--json", action="store_true", help="print everything that is known, as JSON")
+    parser.add_argument("--id-token", action="store_true", help=id_token)
+
+
+def ask(client: Client, args: argparse.Namespace) -> Token:
+    """Ask for the token that these options describe."""
+    return client.token(
+        args.account, args.min_ttl, args.scope, args.resource, audience=args.audience, id_token=args.id_token
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Ask once, and print."""
     with connect() as client:
-        token = client.token(
-            args.account, args.min_ttl, args.scope, args.resource, audience=args.audience, id_token=args.id_token
-        )
+        token = ask(client, args)
     if args.json:
         terminal.result_json(_members(token))
-        return 0
-    terminal.result(f"Authorization: Bearer {token.access_token}" if args.header else token.access_token)
+    elif args.json_header:
+        terminal.result_json({"Authorization": f"Bearer {token.access_token}"})
+    else:
+        terminal.result(f"Authorization: Bearer {token.access_token}" if args.header else token.access_token)
     return 0
 
 

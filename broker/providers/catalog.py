@@ -202,6 +202,7 @@ def _built(
         api_scheme=data.get("api_scheme", "Bearer"),
         api_headers=data.get("api_headers", {}),
         static_token_url=data.get("static_token_url", ""),
+        git_username=data.get("git_username", ""),
         private=config.private,
     )
 

@@ -125,6 +125,7 @@ class Provider:
         api_scheme: what stands before the token in the ``Authorization`` header of that API.
         api_headers: further headers that the API wants; in them ``{client_id}`` is filled in.
         static_token_url: where a person makes a token by hand, or empty.
+        git_username: the user name that it wants with a token at git over HTTP; empty: any will do.
         private: special-purpose addresses are allowed.
     """
 
@@ -164,6 +165,7 @@ class Provider:
     api_scheme: str = "Bearer"
     api_headers: Mapping[str, str] = field(default_factory=dict)
     static_token_url: str = ""
+    git_username: str = ""
     private: bool = False
 
     @property

@@ -101,6 +101,7 @@ _TOP: Mapping[str, Check] = {
     "api_base": _text,
     "api_scheme": _text,
     "static_token_url": _text,
+    "git_username": _text,
     "callback_scope": _text,
     "iss_parameter": _flag,
     "require_par": _flag,

@@ -279,6 +279,7 @@ def _description(shown: Provider) -> dict[str, Any]:
         "api_base": shown.api_base,
         "register_url": shown.register_url,
         "static_token_url": shown.static_token_url,
+        "git_username": shown.git_username,
         "scope": list(shown.scopes),
         "flows": list(offered(shown)),
         "client_secret": words.client_secret(shown),

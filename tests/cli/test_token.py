@@ -62,6 +62,15 @@ def test_header(daemon: ScriptedDaemon, capsys: pytest.CaptureFixture[str]) -> N
     assert capsys.readouterr().out == "Authorization: Bearer tok-1\n"
 
 
+def test_json_header(daemon: ScriptedDaemon, capsys: pytest.CaptureFixture[str]) -> None:
+    """--json-header is an object of headers, as programs take it that ask a command for them."""
+    daemon.answers(ASK, TOKEN)
+
+    assert main(["token", "work", "--json-header"]) == 0
+
+    assert json.loads(capsys.readouterr().out) == {"Authorization": "Bearer tok-1"}
+
+
 def test_json(daemon: ScriptedDaemon, capsys: pytest.CaptureFixture[str]) -> None:
     """--json has the members of the API."""
     daemon.answers(ASK, TOKEN)
@@ -90,7 +99,14 @@ def test_options(daemon: ScriptedDaemon) -> None:
 
 
 @pytest.mark.parametrize(
-    "argv", [["token"], ["token", ""], ["token", "a", "--min-ttl", "soon"], ["token", "a", "--header", "--json"]]
+    "argv",
+    [
+        ["token"],
+        ["token", ""],
+        ["token", "a", "--min-ttl", "soon"],
+        ["token", "a", "--header", "--json"],
+        ["token", "a", "--header", "--json-header"],
+    ],
 )
 def test_usage(argv: list[str]) -> None:
     """What cannot be meant is a usage error, and nobody is asked."""
@@ -154,6 +170,34 @@ def test_exec_with_another_variable(daemon: ScriptedDaemon) -> None:
     assert done.stdout == "tok-1 None\n"
 
 
+@pytest.mark.parametrize("descriptor", range(3, 10))
+def test_exec_with_a_file_descriptor(daemon: ScriptedDaemon, descriptor: int) -> None:
+    """--fd has the command read the token and then the end of the file; the environment does not hold it."""
+    daemon.answers(ASK, TOKEN)
+
+    done = _run("exec", "work", "--fd", str(descriptor), "--", "sh", "-c", f"cat <&{descriptor}; env")
+
+    assert (done.returncode, done.stdout.splitlines()[0], done.stdout.count("tok-1")) == (0, "tok-1", 1)
+
+
+def test_exec_with_both(daemon: ScriptedDaemon) -> None:
+    """--env beside --fd sets the variable as well."""
+    daemon.answers(ASK, TOKEN)
+
+    done = _run("exec", "work", "--env", "T", "--fd", "3", "--", "sh", "-c", 'read -r line <&3; echo "$line $T"')
+
+    assert done.stdout == "tok-1 tok-1\n"
+
+
+def test_exec_with_a_token_that_fits_no_pipe(daemon: ScriptedDaemon) -> None:
+    """It ends with words and without the command, and does not hang."""
+    daemon.answers(ASK, {**TOKEN, "access_token": "t" * (1 << 21)})
+
+    done = _run("exec", "work", "--fd", "3", "--", "echo", "ran")
+
+    assert (done.returncode, done.stdout, "--env" in done.stderr) == (1, "", True)
+
+
 def test_exec_keeps_the_app_key(daemon: ScriptedDaemon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The app key, which opens more than this one token, is used and not handed on; other variables are."""
     daemon.answers(ASK, TOKEN)
@@ -186,6 +230,9 @@ def test_exec_leaves_signals_alone(daemon: ScriptedDaemon) -> None:
         (["exec", "work", "--"], 2),
         (["exec", "work", "--env", "A=B", "--", "true"], 2),
         (["exec", "work", "true"], 2),
+        (["exec", "work", "--fd", "2", "--", "true"], 2),
+        (["exec", "work", "--fd", "10", "--", "true"], 2),
+        (["exec", "work", "--fd", "x", "--", "true"], 2),
     ],
 )
 def test_exec_that_cannot(daemon: ScriptedDaemon, argv: list[str], code: int) -> None:

@@ -16,8 +16,8 @@ PROMISED = {
     "practice": "--port --ttl --rotation none keep rotate single-use --grace --fault",
     "login": "--provider --base-url --scope --flow browser paste device client-credentials token refresh-token "
     "--client-id --client-secret-file --token-file --refresh-token-file --no-browser --timeout --json",
-    "token": "--min-ttl --scope --resource --id-token --header --json",
-    "exec": "--env",
+    "token": "--min-ttl --scope --resource --id-token --header --json-header --json",
+    "exec": "--env --fd",
     "accounts": "--json",
     "show": "--json",
     "refresh": "--confirm",
@@ -43,6 +43,12 @@ PROMISED = {
     "backup": "--force",
     "restore": "--without-key",
     "completion": "bash zsh fish",
+    "kube-credential": "--min-ttl --scope --resource --audience --id-token",
+    "sasl": "--user --mechanism xoauth2 oauthbearer --host --port",
+    "docker-credential": "--account --host --username get store erase list",
+    "cargo-credential": "--account --host --scheme --cargo-plugin",
+    "bazel-credential": "--account --host get",
+    "git-credential": "--account --host get store erase capability",
 }
 
 

@@ -9,7 +9,9 @@ daemon: what the client of programs is answered, and ``KEYFOB_URL``. From files:
 presets, keys, the parameters of a passphrase, the emergency journal, the fence, sealed texts, backups. From people:
 addresses and times.
 
-There is none for git's credential lines, because nothing here reads those. Redirects are not followed, so nothing reads
+From programs that call Keyfob: what git, Docker, Cargo, Bazel and kubectl ask.
+
+Redirects are not followed, so nothing reads
 their addresses. What is parsed after it was opened with a key of Keyfob's own (entries of the journal, device prompts,
 registrations) has only Keyfob itself as author.
 
@@ -17,6 +19,7 @@ Used by ``test_targets`` (hypothesis) and by ``guided`` (atheris).
 """
 
 from tests.fuzz.answers import ANSWERS
+from tests.fuzz.called import CALLED
 from tests.fuzz.callers import CALLERS
 from tests.fuzz.doors import DOORS
 from tests.fuzz.files import FILES
@@ -24,4 +27,4 @@ from tests.fuzz.people import PEOPLE
 from tests.fuzz.replies import REPLIES
 from tests.fuzz.target import Target
 
-TARGETS: tuple[Target, ...] = (*REPLIES, *ANSWERS, *DOORS, *CALLERS, *FILES, *PEOPLE)
+TARGETS: tuple[Target, ...] = (*REPLIES, *ANSWERS, *DOORS, *CALLERS, *CALLED, *FILES, *PEOPLE)

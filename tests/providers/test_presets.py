@@ -317,3 +317,13 @@ def test_the_files_are_where_presets_are_read() -> None:
 def _config(name: str) -> ProviderConfig:
     preset = SHIPPED[name]
     return ProviderConfig(name, name, BASE_URL if preset.needs_base_url else "", {}, {}, private=False, created_at=0.0)
+
+
+def test_user_names_at_git() -> None:
+    """The two that insist on a user name with a token at git over HTTP have it; the others take any."""
+    named = {name: sample(SHIPPED[name]).git_username for name in NAMES}
+
+    assert {name: username for name, username in named.items() if username} == {
+        "bitbucket": "x-token-auth",
+        "gitlab": "oauth2",
+    }

@@ -34,9 +34,9 @@ NEAR = (0.3, 0.05)
 # So long may a request lie at the server before it is carried out.
 BACKLOG = 2.0
 # Eight people, tokens of 10 s: somebody's refresh comes every second.
-NEXT_REFRESH = 20.0
+NEXT_REFRESH = 60.0
 # A lost answer: the old token's 10 s, or a first pause of 15 s; after a second failure it is 30 s.
-QUIET = 50.0
+QUIET = 100.0
 
 
 @dataclass(frozen=True)

@@ -163,7 +163,7 @@ class Visit:
         return copied
 
     def inspect(self, name: str) -> None:
-        """See the page as it is now, large and light, small and dark: nothing serious, nothing too wide; keep pictures."""
+        """See the page large and light, small and dark: axe finds nothing serious, it fits; keep pictures."""
         for look in LOOKS:
             self._wear(look)
             self.axe()

@@ -28,7 +28,7 @@ run: $(VENV)/run ## first login and live events, in a temporary place
 dev: $(VENV)/dev ## make the development environment
 
 test: $(VENV)/dev ## the whole test suite but the browser, the foreign servers and clients
-	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 $(VENV)/browser: $(VENV)/dev
 	@$(PIP) install -c constraints.txt --group browser

@@ -5,16 +5,15 @@ Called by ``httpx`` and ``httpx2`` beside it, which name their library's types. 
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Generator, Iterable, MutableMapping
+from abc import ABC, abstractmethod
+from collections.abc import AsyncGenerator, Callable, Generator, MutableMapping
 from functools import partial
 from typing import Generic, Protocol, TypeVar
 
 import anyio.to_thread
 
-from broker.client import Client, ClientError, Token
-from broker.integrations.bearer import REFUSED, Bearer, header, sentence
-
-AUTHORIZATION = "Authorization"
+from broker.client import ClientError, Token
+from broker.integrations.bearer import AUTHORIZATION, REFUSED, BearerAuth, header, sentence
 
 
 class _Request(Protocol):
@@ -35,32 +34,8 @@ R = TypeVar("R", bound=_Response)
 T = TypeVar("T")
 
 
-class AuthFlow(Generic[Q, R]):
-    """Ask before each request; where the API answers 401, report the token and try once more with another.
-
-    Args:
-        account: the account's name.
-        client: the client to ask through, which stays open; by default one of its own, as the environment says.
-        min_ttl: seconds that a token must still live; the daemon's default fits an ordinary request.
-        scope: scopes that it must carry.
-        resource: the resource that it must be for (RFC 8707).
-        audience: the name of whom it must be for (RFC 8693 2.1).
-    """
-
-    def __init__(
-        self,
-        account: str,
-        client: Client | None = None,
-        *,
-        min_ttl: float | None = None,
-        scope: str | Iterable[str] | None = None,
-        resource: str | None = None,
-        audience: str | None = None,
-    ) -> None:
-        self._bearer = Bearer(account, client, min_ttl=min_ttl, scope=scope, resource=resource, audience=audience)
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self._bearer.account!r})"
+class AuthFlow(BearerAuth, ABC, Generic[Q, R]):
+    """Ask before each request; where the API answers 401, report the token and try once more with another."""
 
     def sync_auth_flow(self, request: Q) -> Generator[Q, R, None]:
         """Be the flow of a ``Client``."""
@@ -94,13 +69,13 @@ class AuthFlow(Generic[Q, R]):
         except ClientError as exc:
             raise self._unavailable(sentence(exc), request) from exc
 
+    @abstractmethod
     def _unavailable(self, said: str, request: Q) -> Exception:
         """Return the library's own kind of error."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _replayable(self, request: Q) -> bool:
         """Tell whether the whole body is at hand: a stream that was read cannot be sent again."""
-        raise NotImplementedError
 
 
 def _refused(response: _Response, token: Token) -> bool:

@@ -12,6 +12,7 @@ from broker.client import Client, ClientError, Token
 
 # An API that does not know the token, or does not any more (RFC 9110 15.5.2).
 REFUSED = 401
+AUTHORIZATION = "Authorization"
 
 
 class Bearer:
@@ -84,6 +85,37 @@ class Bearer:
     def close(self) -> None:
         """Close the connection; the next question opens another."""
         self._client.close()
+
+
+class BearerAuth:
+    """What the auth classes of httpx, httpx2 and requests are made with.
+
+    Args:
+        account: the account's name.
+        client: the client to ask through, which stays open; by default one of its own, as the environment says.
+        min_ttl: seconds that a token must still live; the daemon's default fits an ordinary request.
+        scope: scopes that it must carry.
+        resource: the resource that it must be for (RFC 8707).
+        audience: the name of whom it must be for (RFC 8693 2.1).
+
+    Raises:
+        ClientError: as :class:`Bearer`.
+    """
+
+    def __init__(
+        self,
+        account: str,
+        client: Client | None = None,
+        *,
+        min_ttl: float | None = None,
+        scope: str | Iterable[str] | None = None,
+        resource: str | None = None,
+        audience: str | None = None,
+    ) -> None:
+        self._bearer = Bearer(account, client, min_ttl=min_ttl, scope=scope, resource=resource, audience=audience)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._bearer.account!r})"
 
 
 def header(token: Token) -> str:

@@ -5,7 +5,7 @@ Imported by programs that use requests.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeVar
 
@@ -13,12 +13,11 @@ import requests
 from requests.auth import AuthBase
 from requests.exceptions import RequestException
 
-from broker.client import Client, ClientError, Token
-from broker.integrations.bearer import REFUSED, Bearer, header, sentence
+from broker.client import ClientError, Token
+from broker.integrations.bearer import AUTHORIZATION, REFUSED, BearerAuth, header, sentence
 
 __all__ = ["KeyfobAuth", "TokenUnavailable"]
 
-AUTHORIZATION = "Authorization"
 T = TypeVar("T")
 
 
@@ -26,35 +25,12 @@ class TokenUnavailable(RequestException):
     """Keyfob has no token now. The text says the next step; ``__cause__`` is the error of ``broker.client``."""
 
 
-class KeyfobAuth(AuthBase):
-    """Every request carries a token of one account that is valid now.
+class KeyfobAuth(BearerAuth, AuthBase):
+    """Every request carries a token of one account that is valid now; for the arguments see ``BearerAuth``.
 
     Where the API answers 401, the token is reported and the request sent once more with another; a body that is a
     stream or a file is not sent again. Requests raise :class:`TokenUnavailable` where there is no token.
-
-    Args:
-        account: the account's name.
-        client: the client to ask through, which stays open; by default one of its own, as the environment says.
-        min_ttl: seconds that a token must still live; the daemon's default fits an ordinary request.
-        scope: scopes that it must carry.
-        resource: the resource that it must be for (RFC 8707).
-        audience: the name of whom it must be for (RFC 8693 2.1).
     """
-
-    def __init__(
-        self,
-        account: str,
-        client: Client | None = None,
-        *,
-        min_ttl: float | None = None,
-        scope: str | Iterable[str] | None = None,
-        resource: str | None = None,
-        audience: str | None = None,
-    ) -> None:
-        self._bearer = Bearer(account, client, min_ttl=min_ttl, scope=scope, resource=resource, audience=audience)
-
-    def __repr__(self) -> str:
-        return f"KeyfobAuth({self._bearer.account!r})"
 
     def __call__(self, r: requests.PreparedRequest) -> requests.PreparedRequest:
         """Be called by requests for each request that it prepares."""

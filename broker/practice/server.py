@@ -7,10 +7,9 @@ import asyncio
 import contextlib
 import random
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
+from functools import partial
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -18,6 +17,7 @@ from uvicorn.server import ServerState
 
 from broker.core.secret import Secret
 from broker.errors import CannotStart
+from broker.inthread import in_thread
 from broker.practice.app import build
 from broker.practice.clients import Client
 from broker.practice.events import EventLog
@@ -179,28 +179,5 @@ def practice_in_thread(
         CannotStart: as ``PracticeServer.start``.
     """
     server = PracticeServer(settings, clock=clock, chance=chance)
-    started: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
-
-    async def serve() -> None:
-        try:
-            await server.start(port)
-        except BaseException as exc:  # noqa: BLE001 -- it is raised again in the thread that waits for it
-            started.set_exception(exc)
-            return
-        enough = asyncio.Event()
-        started.set_result((asyncio.get_running_loop(), enough))
-        await enough.wait()
-        await server.stop()
-
-    thread = threading.Thread(target=lambda: asyncio.run(serve()), name="practice", daemon=True)
-    thread.start()
-    try:
-        loop, enough = started.result(_START)
-    except BaseException:
-        thread.join(_START)
-        raise
-    try:
+    with in_thread("practice", partial(server.start, port), server.stop, _START):
         yield server
-    finally:
-        loop.call_soon_threadsafe(enough.set)
-        thread.join(_START)

@@ -11,14 +11,11 @@ starts within a second, and is gone afterwards. Time passes when told::
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import tempfile
-import threading
 import time
 from collections.abc import Iterator, Mapping
-from concurrent.futures import Future
 from pathlib import Path
 from urllib.parse import urlencode
 from urllib.request import ProxyHandler, Request, build_opener
@@ -28,6 +25,7 @@ from broker.client import Client, quote
 from broker.clock import boottime
 from broker.daemon import Daemon
 from broker.errors import LoginFailed
+from broker.inthread import in_thread
 from broker.practice.person import visit
 from broker.practice.server import PracticeServer, practice_in_thread
 from broker.practice.settings import PUBLIC_CLIENT, PracticeSettings
@@ -157,7 +155,7 @@ def practice_broker(*, ttl: float = TTL) -> Iterator[PracticeBroker]:
         provider_settings = PracticeSettings(ttl=ttl, auto_approve=True)
         with practice_in_thread(provider_settings, clock=ahead.wall) as provider:
             daemon = _daemon(Path(place), ahead)
-            with _in_thread(daemon), contextlib.closing(PracticeBroker(daemon, provider, ahead)) as broker:
+            with daemon_in_thread(daemon), contextlib.closing(PracticeBroker(daemon, provider, ahead)) as broker:
                 yield broker
 
 
@@ -173,31 +171,13 @@ def _daemon(place: Path, ahead: _Ahead) -> Daemon:
 
 
 @contextlib.contextmanager
-def _in_thread(daemon: Daemon) -> Iterator[None]:
-    started: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
-
-    async def live() -> None:
-        try:
-            await daemon.start()
-        except BaseException as exc:  # noqa: BLE001 -- it is raised again in the thread that waits for it
-            started.set_exception(exc)
-            return
-        enough = asyncio.Event()
-        started.set_result((asyncio.get_running_loop(), enough))
-        await enough.wait()
-        await daemon.stop()
-
+def daemon_in_thread(daemon: Daemon) -> Iterator[None]:
+    """Run a daemon as long as the block lasts."""
     umask = os.umask(0o077)  # the daemon sets it for its whole process, which here is another's
-    thread = threading.Thread(target=lambda: asyncio.run(live()), name="keyfob", daemon=True)
-    thread.start()
     try:
-        loop, enough = started.result(PATIENCE)
-        os.umask(umask)
-        try:
+        with in_thread("keyfob", daemon.start, daemon.stop, PATIENCE):
+            os.umask(umask)
             yield
-        finally:
-            loop.call_soon_threadsafe(enough.set)
-            thread.join(PATIENCE)
     finally:
         os.umask(umask)
 

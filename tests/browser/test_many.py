@@ -2,19 +2,13 @@
 
 import asyncio
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 from playwright.sync_api import expect
 
-from broker.core.account import Active
-from broker.core.secret import Secret
-from broker.core.token import Grant, Token
-from broker.store.keys import FileKey
-from broker.store.store import Store
+from benchmarks.page import fill
 from tests.browser.room import Room
 from tests.browser.visit import OpenVisit
-from tests.e2e.home import Home
 
 MANY = 1_000
 # From a click on a page's number to its rows, on two cores that do other things as well.
@@ -30,37 +24,11 @@ CLICK_TO_ROWS = """async (link) => {
 }"""
 
 
-async def fill(home: Home, like: str) -> None:
-    """Put accounts beside one that is there, with tokens that nobody has to renew today."""
-    now = time.time()
-    store = await Store.open(f"sqlite:///{home.database}", key=FileKey(home.key), now=now)
-    model = await store.account(like)
-    assert model is not None
-    (client,) = await store.clients(model.provider)
-    for number in range(1, MANY):
-        grant = Grant(
-            Token("Bearer", ("openid",), now, now + 36_000), Secret(f"access-{number}"), Secret(f"it-{number}")
-        )
-        await store.create_account(
-            name=f"robot-{number:03}",
-            provider=model.provider,
-            client=client.uuid,
-            destination=model.destination,
-            identity=model.identity,
-            asked_scope=model.asked_scope,
-            resource=None,
-            state=Active(now),
-            grant=grant,
-            now=now,
-        )
-    await store.close()
-
-
 def test_a_thousand_accounts(room: Room, open_visit: OpenVisit) -> None:
     """Fifty on a page, each a click away; a search finds one by its name; axe finds nothing; the daemon serves all."""
     room.log_in("ledger")
     with room.at_rest(), ThreadPoolExecutor() as elsewhere:  # a browser's loop runs in this thread
-        elsewhere.submit(asyncio.run, fill(room.home, "ledger")).result()
+        elsewhere.submit(asyncio.run, fill(f"sqlite:///{room.home.database}", room.home.key, MANY, "robot")).result()
     visit = open_visit()
     page = visit.page
     accounts = page.get_by_role("main").locator("li", has=page.get_by_role("heading", level=2))

@@ -4,11 +4,12 @@ import base64
 import contextlib
 import os
 import subprocess
-import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import ClassVar
+
+from tests.clients.serving import serving
 
 # What http-backend looks at, beside the request line (its manual, "ENVIRONMENT").
 PASSED_ON = {
@@ -100,11 +101,5 @@ def forge(git: str, root: Path, is_good: Callable[[str], bool]) -> Iterator[Forg
     served = Forge(git, root, is_good)
     server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"forge": served}))
     served.url = f"http://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    try:
+    with serving(server):
         yield served
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()

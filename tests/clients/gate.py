@@ -3,10 +3,11 @@
 import base64
 import contextlib
 import ssl
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import ClassVar
+
+from tests.clients.serving import serving
 
 # Of a request's method and path, and the server's own address: content type and body, or nothing for 404.
 Pages = Callable[[str, str, str], tuple[str, bytes] | None]
@@ -85,11 +86,5 @@ def gate(
     if context is not None:
         server.socket = context.wrap_socket(server.socket, server_side=True)
     served.url = f"http{'s' if context else ''}://127.0.0.1:{server.server_port}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    try:
+    with serving(server):
         yield served
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()

@@ -6,9 +6,10 @@ import contextlib
 import json
 import socketserver
 import ssl
-import threading
 from collections.abc import Callable, Iterator
 from typing import ClassVar
+
+from tests.clients.serving import serving
 
 # What Google's and Microsoft's servers answer to a token that they do not know, before the final 535.
 CHALLENGE = {"status": "401", "schemes": "bearer"}
@@ -124,11 +125,5 @@ def post(
     served = Post(is_good)
     server = _Server(context, type("Handler", (conversation,), {"post": served}))
     served.port = server.server_address[1]
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    try:
+    with serving(server):
         yield served
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()

@@ -3,16 +3,12 @@
 Used by the tests of this room that talk to the API.
 """
 
-import asyncio
 import contextlib
 import copy
 import functools
-import os
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +19,7 @@ import yaml
 from broker import settings
 from broker.daemon import Daemon
 from broker.practice.settings import PUBLIC_CLIENT
+from broker.testing import daemon_in_thread
 
 REPOSITORY = Path(__file__).parents[2]
 TEXT = (REPOSITORY / "broker/web/openapi.yaml").read_text(encoding="utf-8")
@@ -161,37 +158,7 @@ def running(
             "http_proxy": f"http://127.0.0.1:{nobody.getsockname()[1]}",
         }
         daemon = Daemon(settings.read({"HOME": str(home)}, flags), {}, clock, clock)
-        with _in_thread(daemon):
+        with daemon_in_thread(daemon):
             house = House(daemon)
             with house.owner.http:
                 yield house
-
-
-@contextlib.contextmanager
-def _in_thread(daemon: Daemon) -> Iterator[None]:
-    started: Future[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = Future()
-
-    async def live() -> None:
-        try:
-            await daemon.start()
-        except BaseException as exc:  # noqa: BLE001 -- it is raised again in the thread that waits for it
-            started.set_exception(exc)
-            return
-        enough = asyncio.Event()
-        started.set_result((asyncio.get_running_loop(), enough))
-        await enough.wait()
-        await daemon.stop()
-
-    umask = os.umask(0o077)  # the daemon sets it for its whole process, which here is pytest's
-    thread = threading.Thread(target=lambda: asyncio.run(live()), name="keyfob", daemon=True)
-    thread.start()
-    try:
-        loop, enough = started.result(PATIENCE)
-        try:
-            yield
-        finally:
-            loop.call_soon_threadsafe(enough.set)
-            thread.join(PATIENCE)
-            assert not thread.is_alive()
-    finally:
-        os.umask(umask)

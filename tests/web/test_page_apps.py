@@ -18,6 +18,7 @@ from broker.web import pages
 from broker.web.parts.app import AppPart
 from broker.web.parts.approvals import ApprovalPart
 from broker.web.parts.apps import GRANTS_SHOWN, MOST_CHOICES, AppsPart
+from broker.web.parts.paging import Sheet
 from tests.web.desk import HOSTILE, Desk, assert_inert
 from tests.web.house import running
 from tests.web.walk import new_browser
@@ -25,7 +26,7 @@ from tests.web.walk import new_browser
 TOKEN = "/v1/accounts/{account}/token"
 WORK = {"account": "work"}
 NOW = 1_800_000_000.0
-NOTHING = AppsPart((), 0, 0, "", 1, 1, (), (), (), NOW)
+NOTHING = AppsPart(Sheet((), 1, 1, 0, ""), (), (), (), NOW)
 
 
 @pytest.fixture
@@ -183,7 +184,7 @@ def test_a_key_that_ended_is_told() -> None:
     """In the list and on its own page, with what helps; so is a grant that ended."""
     row = AppRow("old", (AppGrant("work", expires_at=NOW - 1.0),), NOW - 9.0, None, NOW - 1.0)
 
-    listed, one = drawn(replace(NOTHING, lines=(row,), found=1, total=1)), drawn(AppPart(row, (), None, NOW))
+    listed, one = drawn(replace(NOTHING, sheet=Sheet((row,), 1, 1, 1, ""))), drawn(AppPart(row, (), None, NOW))
 
     assert "Its key has ended" in listed
     assert '<span class="pill bad">ended</span>' in listed
@@ -196,7 +197,7 @@ def test_of_many_grants_some_are_named_in_the_list() -> None:
     grants = tuple(AppGrant(f"account-{number}") for number in range(GRANTS_SHOWN + 2))
     row = AppRow("busy", grants, NOW, NOW, None)
 
-    listed, one = drawn(replace(NOTHING, lines=(row,), found=1, total=1)), drawn(AppPart(row, (), None, NOW))
+    listed, one = drawn(replace(NOTHING, sheet=Sheet((row,), 1, 1, 1, ""))), drawn(AppPart(row, (), None, NOW))
 
     assert "and 2 more" in listed
     assert [one.count(f"<bdi>account-{number}</bdi>") for number in range(len(grants))] == [1] * len(grants)
@@ -229,7 +230,7 @@ def texts(text: str) -> tuple[pages.Rendered, ...]:
         last_used_at=None,
         forced_at=None,
     )
-    listed = AppsPart((row,), 1, 1, text, 1, 3, requests[:1], requests[1:], (text,), NOW)
+    listed = AppsPart(Sheet((row,), 1, 3, 1, text), requests[:1], requests[1:], (text,), NOW)
     many = replace(listed, accounts=(text,) * (MOST_CHOICES + 1))
     return listed, many, AppPart(row, (text,), account, NOW), AppPart(row, (), None, NOW)
 

@@ -14,6 +14,7 @@ from broker.web.parts.approvals import ApprovalPart
 from broker.web.parts.lines import Line
 from broker.web.parts.locked import Lock
 from broker.web.parts.overview import OverviewPart
+from broker.web.parts.paging import Sheet
 from tests.web.desktop import Desktop
 from tests.web.house import running
 from tests.web.walk import new_browser
@@ -198,7 +199,7 @@ def test_what_a_program_says_of_itself_is_inert() -> None:
         line = Line(
             HOSTILE, HOSTILE, HOSTILE, "active", "Fresh", "careful", HOSTILE, 0.0, "login", last_used_by=HOSTILE
         )
-        first = OverviewPart((line,), 1, 1, 0, HOSTILE, 1, 1, (approval,), Lock("", "", "file", passphrase=False))
+        first = OverviewPart(Sheet((line,), 1, 1, 1, HOSTILE), 0, (approval,), Lock("", "", "file", passphrase=False))
         for part in (ApprovalPart(approval, HOSTILE, ((wanted, None),), (HOSTILE,)), first):
             html = bytes(pages.render(part).body).decode()
             assert "<img" not in html

@@ -18,6 +18,7 @@ from broker.usecases.context import Context
 from broker.web import pages
 from broker.web.body import Query
 from broker.web.parts import paging
+from broker.web.parts.paging import Sheet
 
 # So many accounts are offered to choose from; of more, the name is typed, with what there is to help.
 MOST_CHOICES: Final = 50
@@ -32,12 +33,7 @@ class AppsPart:
     """All apps, or a page of them.
 
     Attributes:
-        lines: of this page.
-        found: how many apps fit what was searched.
-        total: how many there are.
-        query: what was searched.
-        page: which page, from 1.
-        pages: how many there are.
+        sheet: those of this page.
         waiting: requests that wait for the owner, oldest first.
         answered: what was answered lately, or refused for good.
         accounts: all accounts, by name.
@@ -50,22 +46,12 @@ class AppsPart:
     spans: ClassVar[Mapping[str, int]] = SPANS
     most_choices: ClassVar[int] = MOST_CHOICES
     most_grants: ClassVar[int] = GRANTS_SHOWN
-    lines: tuple[AppRow, ...]
-    found: int
-    total: int
-    query: str
-    page: int
-    pages: int
+    sheet: Sheet[AppRow]
     waiting: tuple[Approval, ...]
     answered: tuple[Approval, ...]
     accounts: tuple[str, ...]
     now: float
     status: int = 200
-
-    @property
-    def searchable(self) -> bool:
-        """Whether there is so much that one searches."""
-        return self.total >= paging.SEARCHED_FROM or bool(self.query)
 
 
 async def show(request: Request, ctx: Context) -> Response:
@@ -74,15 +60,9 @@ async def show(request: Request, ctx: Context) -> Response:
     wanted, page = (query.text("q") or "").strip(), query.count("page", 1, paging.MOST_PAGES)
     rows = await apps.listed(ctx)
     fitting = [row for row in rows if paging.fits(wanted, _texts(row))]
-    sheet = paging.cut(fitting, page)
     asked = await approvals.listed(ctx)
     part = AppsPart(
-        lines=sheet.lines,
-        found=len(fitting),
-        total=len(rows),
-        query=wanted,
-        page=sheet.page,
-        pages=sheet.pages,
+        sheet=paging.cut(fitting, page, len(rows), wanted),
         waiting=tuple(one for one in asked if one.state == "pending"),
         answered=tuple(one for one in asked if one.state != "pending"),
         accounts=await ctx.store.account_names(),

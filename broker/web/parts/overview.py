@@ -21,6 +21,7 @@ from broker.web.body import Query
 from broker.web.parts import lines, paging
 from broker.web.parts.lines import Line
 from broker.web.parts.locked import Lock
+from broker.web.parts.paging import Sheet
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,34 +29,19 @@ class OverviewPart:
     """Accounts, and what waits.
 
     Attributes:
-        lines: of this page.
-        found: how many accounts fit what was searched.
-        total: how many there are.
-        needy: how many of them need a person.
-        query: what was searched.
-        page: which page, from 1.
-        pages: how many there are.
+        sheet: those of this page.
+        needy: how many of all need a person.
         waiting: requests of programs that wait for the owner, oldest first.
         lock: whether Keyfob is locked, and how it opens.
         status: the HTTP status.
     """
 
     template: ClassVar[str] = "parts/overview.html.j2"
-    lines: tuple[Line, ...]
-    found: int
-    total: int
+    sheet: Sheet[Line]
     needy: int
-    query: str
-    page: int
-    pages: int
     waiting: tuple[Approval, ...]
     lock: Lock
     status: int = 200
-
-    @property
-    def searchable(self) -> bool:
-        """Whether there is so much that one searches."""
-        return self.total >= paging.SEARCHED_FROM or bool(self.query)
 
 
 async def show(request: Request, ctx: Context) -> Response:
@@ -69,24 +55,14 @@ async def show(request: Request, ctx: Context) -> Response:
     entries: list[tuple[int, str, Account | Login]] = [(ranks[one.uuid], one.name, one) for one in accounts]
     entries += [(lines.BEGUN, one.account, one) for one in logins]
     entries = sorted((entry for entry in entries if _fits(entry[2], wanted)), key=itemgetter(0, 1))
-    sheet = paging.cut([one for _, _, one in entries], page)
+    sheet = paging.cut([one for _, _, one in entries], page, len(accounts) + len(logins), wanted)
     part = OverviewPart(
-        lines=tuple(await _lines(ctx, sheet.lines)),
-        found=len(entries),
-        total=len(accounts) + len(logins),
+        sheet=Sheet(tuple(await _lines(ctx, sheet.lines)), sheet.page, sheet.pages, sheet.total, sheet.query),
         needy=sum(rank == 0 for rank in ranks.values()),
-        query=wanted,
-        page=sheet.page,
-        pages=sheet.pages,
-        waiting=await waiting(ctx),
+        waiting=tuple(one for one in await approvals.listed(ctx) if one.state == "pending"),
         lock=Lock.of(ctx),
     )
     return pages.render(part)
-
-
-async def waiting(ctx: Context) -> tuple[Approval, ...]:
-    """Return the requests of programs that wait for the owner, oldest first."""
-    return tuple(one for one in await approvals.listed(ctx) if one.state == "pending")
 
 
 async def _lines(ctx: Context, shown: Sequence[Account | Login]) -> list[Line]:

@@ -24,18 +24,27 @@ class Sheet(Generic[T]):
         lines: what stands on it.
         page: which one, from 1.
         pages: how many there are; at least 1.
+        total: how many lines there are without a search.
+        query: what was searched.
     """
 
     lines: tuple[T, ...]
     page: int
     pages: int
+    total: int
+    query: str
+
+    @property
+    def searchable(self) -> bool:
+        """Whether there is so much that one searches."""
+        return self.total >= SEARCHED_FROM or bool(self.query)
 
 
-def cut(entries: Sequence[T], page: int) -> Sheet[T]:
-    """Return a page of a list; the last one where there are not so many."""
+def cut(entries: Sequence[T], page: int, total: int, query: str) -> Sheet[T]:
+    """Return a page of what was found; the last one where there are not so many."""
     pages = max(1, -(-len(entries) // PER_PAGE))
     page = min(page, pages)
-    return Sheet(tuple(entries[(page - 1) * PER_PAGE : page * PER_PAGE]), page, pages)
+    return Sheet(tuple(entries[(page - 1) * PER_PAGE : page * PER_PAGE]), page, pages, total, query)
 
 
 def fits(wanted: str, texts: Iterable[str]) -> bool:

@@ -13,7 +13,8 @@ The map of the house. A floor imports only lower ones; neighbours on a floor do 
 
 Beside the house: ``settings`` (read by daemon and cli only), ``client`` (the standard library only: what other
 programs import), ``challenge`` (what client and daemon both compute before a key is sent), ``integrations`` (what other
-programs call), ``practice`` (a small real OAuth server) and ``testing`` (all of it for the tests of other programs).
+programs call), ``practice`` (a small real OAuth server), ``testing`` (all of it for the tests of other programs) and
+``inthread`` (how both run in a thread).
 
 This module imports nothing, so that ``keyfob token`` starts fast.
 """

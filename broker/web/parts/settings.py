@@ -81,7 +81,8 @@ async def back_up(request: Request, ctx: Context) -> Response:
     """``POST /ui/v1/backup``: a copy of the database, in a folder beside it."""
     body = await Fields.read(request)
     body.end()
-    made = await ctx.store.back_up(f"keyfob-{datetime.fromtimestamp(ctx.clock(), UTC):%Y%m%d-%H%M%S}.db")
+    moment = datetime.fromtimestamp(ctx.clock(), UTC)
+    made = await ctx.store.back_up(f"keyfob-{moment:%Y%m%d-%H%M%S-%f}.db")  # two clicks in one second are two copies
     ctx.publish("backed-up", app=Owner.name, detail=str(made))
     said = f"Everything Keyfob remembers is in {made}, sealed. The key is not: keep a copy of that too, elsewhere."
     return render.answer({"file": str(made), "detail": said}, 201)

@@ -99,7 +99,7 @@ fmt: $(VENV)/dev ## format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(VENV)/dev ## the figures that the README claims
+bench: $(VENV)/dev ## the figures that the README claims, and the page with a thousand accounts
 	$(BIN)/python benchmarks/run.py
 	$(BIN)/python -m benchmarks.page
 

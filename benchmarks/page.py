@@ -44,7 +44,7 @@ async def fill(database_url: str, key_file: Path, number: int, name: str) -> Non
             asked_scope=like.asked_scope,
             resource=None,
             state=Active(now),
-            grant=Grant(Token("Bearer", like.scope, now, now + DAY), Secret(f"a{index}"), Secret(f"r{index}")),
+            grant=Grant(Token("Bearer", like.scope, now, now + DAY), Secret(f"access-{index}"), Secret(f"it-{index}")),
             now=now,
         )
     await store.close()

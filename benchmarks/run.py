@@ -14,12 +14,11 @@ import sys
 import tempfile
 import time
 import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator, Mapping
-from http.cookiejar import CookieJar
 from pathlib import Path
 
 from broker.client import Client, ClientError
+from broker.practice.person import visit
 
 HERE = Path(__file__).parent
 KEYFOB = str(Path(sys.executable).with_name("keyfob"))
@@ -63,10 +62,7 @@ def answers(path: str) -> bool:
 def log_in(client: Client, account: str, provider: str) -> None:
     """Log in as a browser would."""
     login = client.request("POST", "/v1/logins", {"account": account, "provider": "practice", "base_url": provider})
-    browser = urllib.request.build_opener(
-        urllib.request.ProxyHandler({}), urllib.request.HTTPCookieProcessor(CookieJar())
-    )
-    browser.open(login["start_url"], timeout=PATIENCE).close()
+    visit(login["start_url"], PATIENCE)
     ended = client.request("GET", f"/v1/logins/{login['id']}?wait={PATIENCE:.0f}")
     if ended["state"] != "done":
         raise SystemExit(f"the login did not succeed: {ended['reason']}")

@@ -205,7 +205,10 @@ def end(text: str) -> str:
 def lasting(text: str) -> str:
     """Read how long something lasts from now on, with its unit; when it ends comes out, as an RFC 3339 time."""
     span(text)
-    return _moment(text, 1)
+    try:
+        return _moment(text, 1)
+    except argparse.ArgumentTypeError:
+        raise argparse.ArgumentTypeError(f"{text!r} ends beyond every calendar") from None
 
 
 def begin(text: str) -> str:

@@ -81,8 +81,9 @@ def _hand_over(token: str, descriptor: int) -> None:
 
         raise KeyfobError("The token is too long for a pipe.", "Use --env NAME instead of --fd.")
     if reading != descriptor:
-        os.dup2(reading, descriptor)
+        os.dup2(reading, descriptor)  # which the command inherits
         os.close(reading)
+        return
     os.set_inheritable(descriptor, True)  # noqa: FBT003 -- the parameter has no name
 
 

@@ -23,7 +23,7 @@ VERBS = {
     "service": ("service", "install or uninstall the user service"),
     "login": ("login", "log in at a provider, in the browser"),
     "token": ("token", "print an access token that is valid now"),
-    "exec": ("exec", "run a command with a token in its environment"),
+    "exec": ("exec", "run a command with a token in its environment, or behind a file descriptor"),
     "accounts": ("accounts", "list the accounts"),
     "show": ("show", "show one account"),
     "refresh": ("refresh", "renew an account's token now"),
@@ -68,7 +68,7 @@ Start
 Log in, use the token
   login [ACCOUNT]          log in at a provider, in the browser
   token ACCOUNT            print an access token that is valid now
-  exec ACCOUNT -- COMMAND  run a command with a token in its environment
+  exec ACCOUNT -- COMMAND  run a command that has a token
 
 Accounts
   accounts                 list them

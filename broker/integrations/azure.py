@@ -86,7 +86,7 @@ class KeyfobCredential(_Credential):
         return None if token is None else _token_info(token)
 
     def close(self) -> None:
-        """Close the connection; the next question opens another."""
+        """Close the connection, unless the client was brought; the next question opens another."""
         self._bearer.close()
 
     def __enter__(self) -> Self:
@@ -122,7 +122,7 @@ class AsyncKeyfobCredential(_Credential):
         return None if token is None else _token_info(token)
 
     async def close(self) -> None:
-        """Close the connection; the next question opens another."""
+        """Close the connection, unless the client was brought; the next question opens another."""
         await asyncio.to_thread(self._bearer.close)
 
     async def __aenter__(self) -> Self:

@@ -11,6 +11,7 @@ from azure.core.pipeline import PipelineRequest, PipelineResponse
 from azure.core.pipeline.policies import AsyncBearerTokenCredentialPolicy, BearerTokenCredentialPolicy
 
 from broker.integrations.azure import AsyncKeyfobCredential, KeyfobCredential
+from broker.integrations.bearer import AUTHORIZATION
 
 __all__ = ["AsyncKeyfobPolicy", "KeyfobPolicy"]
 
@@ -35,7 +36,7 @@ class KeyfobPolicy(BearerTokenCredentialPolicy[Any, Any]):
         other = None if refused is None else self._keyfob.another(refused, *self._wanted)
         if other is None or not _replayable(request):
             return False
-        request.http_request.headers["Authorization"] = BEARER + other.token
+        request.http_request.headers[AUTHORIZATION] = BEARER + other.token
         return True
 
 
@@ -57,14 +58,14 @@ class AsyncKeyfobPolicy(AsyncBearerTokenCredentialPolicy[Any, Any]):
         other = None if refused is None else await self._keyfob.another(refused, *self._wanted)
         if other is None or not _replayable(request):
             return False
-        request.http_request.headers["Authorization"] = BEARER + other.token
+        request.http_request.headers[AUTHORIZATION] = BEARER + other.token
         return True
 
 
 def _refused(request: PipelineRequest[Any], response: PipelineResponse[Any, Any]) -> str | None:
     """Return the token that the answerer has seen and refused: behind a redirect to another host nobody has."""
-    sent = str(request.http_request.headers.get("Authorization", ""))
-    same = response.http_response.request.headers.get("Authorization") == sent
+    sent = str(request.http_request.headers.get(AUTHORIZATION, ""))
+    same = response.http_response.request.headers.get(AUTHORIZATION) == sent
     return sent.removeprefix(BEARER) if same and sent.startswith(BEARER) else None
 
 

@@ -42,7 +42,7 @@ class Bearer:
     ) -> None:
         self.account, self._min_ttl, self._resource, self._audience = account, min_ttl, resource, audience
         self._scope = scope if scope is None or isinstance(scope, str) else " ".join(scope)
-        self._client = Client() if client is None else client
+        self._client, self._own = Client() if client is None else client, client is None
         if client is None:
             # Nobody closes an auth object, so its connection goes with it. Not at exit: a thread may be asking then.
             weakref.finalize(self, self._client.close).atexit = False
@@ -83,8 +83,9 @@ class Bearer:
         return None if token.access_token == refused else token
 
     def close(self) -> None:
-        """Close the connection; the next question opens another."""
-        self._client.close()
+        """Close the connection, unless the client was brought; the next question opens another."""
+        if self._own:
+            self._client.close()
 
 
 class BearerAuth:

@@ -86,8 +86,14 @@ def reject(client: Client, asked: Asked, place: Place, wished: Wish) -> None:
     """
     named = wished.names(place)
     names = [named] if named is not None else [one["account"] for one in fitting(client, wished, place)]
+    failed: ClientError | None = None
     for name in names:
-        client.request("POST", f"/v1/accounts/{quote(name)}/token/rejected", {"access_token": asked.secret})
+        try:
+            client.request("POST", f"/v1/accounts/{quote(name)}/token/rejected", {"access_token": asked.secret})
+        except ClientError as exc:  # of one account; the token may be another's
+            failed = failed or exc
+    if failed is not None:
+        raise failed
 
 
 def _last(values: Mapping[str, Iterable[str]], name: str) -> str:

@@ -1,6 +1,6 @@
 """The person who logs in at a practice provider that asks nothing (``auto_approve``).
 
-Called by ``keyfob demo`` and ``broker.testing``.
+Called by ``keyfob demo``, ``broker.testing`` and the benchmarks.
 """
 
 from http.cookiejar import CookieJar

@@ -1,6 +1,6 @@
 """From an outcome or an error to a status and a body: the only shapes that outsiders see.
 
-Called by ``api`` and ``guards``.
+Called by ``api``, ``emulate`` and ``guards``.
 """
 
 import json

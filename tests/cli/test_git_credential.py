@@ -210,6 +210,18 @@ def test_erase(daemon: ScriptedDaemon, feed: Feed, secret: str) -> None:
     assert daemon.requests[-1].body == {"access_token": "tok-1"}
 
 
+def test_erase_among_several(daemon: ScriptedDaemon, feed: Feed) -> None:
+    """One account that cannot be renewed does not keep the others from hearing of it; it is said in the end."""
+    knows(daemon, account("old"), account())
+    daemon.refuses("POST /v1/accounts/old/token/rejected", 409, "login_needed", "Log in: keyfob login old")
+    daemon.answers_raw(REJECTED, b"HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n")
+    feed(f"password=tok-1\n{ASKED}")
+
+    assert main(["git-credential", "erase"]) == 3
+
+    assert daemon.lines()[-1] == REJECTED
+
+
 def test_erase_of_an_app(daemon: ScriptedDaemon, feed: Feed, capsys: pytest.CaptureFixture[str]) -> None:
     """With account and host named nothing else is asked; that a renewed token was refused, too, is said."""
     daemon.refuses(REJECTED, 429, "too_many_requests", "Look at its scope.")

@@ -208,7 +208,8 @@ def _handed_out(outcome: Ready, issued: str) -> Response:
     body: dict[str, Any] = {"access_token": outcome.access_token.reveal(), "token_type": outcome.facts.token_type}
     if issued:
         body["issued_token_type"] = issued
-        body["token_type"] = "N_A" if issued == ID_TOKEN else outcome.facts.token_type
+    if issued == ID_TOKEN:
+        body["token_type"] = "N_A"  # noqa: S105 -- a type (RFC 8693 2.2.1), not a token
     if outcome.facts.expires_at is not None:
         body["expires_in"] = max(0, math.floor(outcome.facts.expires_at - outcome.now))
     if outcome.facts.scope:

@@ -143,7 +143,7 @@ class Daemon:
                 "browser": f"http://{LOOPBACK}:{browser_port}",
             },
         )
-        undo.push_async_callback(_flush, ctx)
+        undo.push_async_callback(audit.write_handouts, ctx)
         pages = browser_door(ctx, _names(browser_port))
         doors = [
             Door(app_door(ctx, "socket", None), local),
@@ -221,13 +221,6 @@ async def _land(ctx: Context, recording: asyncio.Task[None]) -> None:
 
 async def _close_doors(doors: Sequence[Door]) -> None:
     await asyncio.gather(*(door.close() for door in doors))
-
-
-async def _flush(ctx: Context) -> None:
-    try:
-        await ctx.handouts.flush(ctx.store)
-    except StoreUnavailable as exc:
-        log.warning("the last hand-outs are not in the audit: %s", exc)
 
 
 async def _close(store: Store) -> None:

@@ -279,6 +279,12 @@ class Apps(Shelf):
 
         await self._db.write(changing)
 
+    async def grants_of(self, account_uuid: str) -> list[tuple[str, AppGrant]]:
+        """Return which app may have what of an account, by app, as stored."""
+        query = _GRANTS.where(t.account.c.uuid == account_uuid)
+        by_app = await self._db.read(lambda tx: _by_app(tx.execute(query).mappings()))
+        return [(app, grant) for app in sorted(by_app) for grant in by_app[app]]
+
     async def _rows(self, name: str | None) -> list[AppRow]:
         query, granted = select(t.app).order_by(t.app.c.name), _GRANTS
         if name is not None:

@@ -64,6 +64,14 @@ def _detail(event: Event) -> str:
     return f" ({event.detail})" if event.detail else ""
 
 
+async def write_handouts(ctx: Context) -> None:
+    """Put what was only counted so far into the record; what cannot be written now is counted on."""
+    try:
+        await ctx.handouts.flush(ctx.store)
+    except StoreUnavailable as exc:
+        log.warning("the last hand-outs are not in the audit yet: %s", exc)
+
+
 def tell_changed(ctx: Context) -> None:
     """Tell of what was found changed outside Keyfob, each once."""
     for whose in ctx.store.newly_changed():

@@ -1,17 +1,32 @@
-"""What a copied or older database means for its accounts.
+"""Copies of the database: one that is made while it is in use, and what a copied or older one means for its accounts.
 
-Called by ``daemon`` at every start, before anything is asked of a provider.
+Called by the owner's page; and by ``daemon`` at every start, before anything is asked of a provider.
 """
 
 import logging
+from datetime import UTC, datetime
+from pathlib import Path
 
 from broker.core import account as transitions
 from broker.core.account import Account, NeedsLogin, Suspect
+from broker.core.policy import Owner
 from broker.errors import InvalidRequest, UnknownProvider
 from broker.usecases.context import Context
 from broker.usecases.providers import find
 
 log = logging.getLogger(__name__)
+
+
+async def back_up(ctx: Context) -> Path:
+    """Copy the database into the folder for that beside it; return where the copy is.
+
+    Raises:
+        CannotStart, StoreUnavailable: the folder or the disk is not well.
+    """
+    moment = datetime.fromtimestamp(ctx.clock(), UTC)
+    made = await ctx.store.back_up(f"keyfob-{moment:%Y%m%d-%H%M%S-%f}.db")  # two in one second are two copies
+    ctx.publish("backed-up", app=Owner.name, detail=str(made))
+    return made
 
 
 async def recognise_copy(ctx: Context) -> None:

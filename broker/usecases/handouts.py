@@ -3,6 +3,7 @@
 Filled by ``get_token`` and by the doors; flushed by the scheduler every few seconds and at the end.
 """
 
+import asyncio
 from dataclasses import replace
 
 from broker.core.account import Account
@@ -23,6 +24,7 @@ class Handouts:
     def __init__(self) -> None:
         self._counts: dict[Key, Count] = {}
         self._being_written: dict[Key, Count] = {}
+        self._turn = asyncio.Lock()
 
     def __bool__(self) -> bool:
         return bool(self._counts)
@@ -72,18 +74,19 @@ class Handouts:
         Raises:
             StoreUnavailable: nothing was lost by it.
         """
-        if not self._counts:
-            return
-        taken, self._counts = self._counts, {}
-        self._being_written = taken
-        try:
-            await store.note_counts(list(taken.values()))
-        except BaseException:
-            for key, entry in taken.items():
-                later = self._counts.get(key)
-                self._counts[key] = (
-                    entry if later is None else replace(later, first=entry.first, count=entry.count + later.count)
-                )
-            raise
-        finally:
-            self._being_written = {}
+        async with self._turn:
+            if not self._counts:
+                return
+            taken, self._counts = self._counts, {}
+            self._being_written = taken
+            try:
+                await store.note_counts(list(taken.values()))
+            except BaseException:
+                for key, entry in taken.items():
+                    later = self._counts.get(key)
+                    self._counts[key] = (
+                        entry if later is None else replace(later, first=entry.first, count=entry.count + later.count)
+                    )
+                raise
+            finally:
+                self._being_written = {}

@@ -11,7 +11,7 @@ from typing import Any
 
 from broker.core.secret import Secret
 from broker.errors import InvalidRequest, Locked, StoreUnavailable, TooManyRequests
-from broker.usecases import backup, refresh
+from broker.usecases import audit, backup, refresh
 from broker.usecases.context import Context
 
 log = logging.getLogger(__name__)
@@ -110,17 +110,9 @@ async def _forget(ctx: Context) -> None:
         async with asyncio.timeout(LONGEST_LANDING):
             while flying := _in_the_air(ctx):
                 await asyncio.wait(flying)
-            await asyncio.shield(_write_handouts(ctx))
+            await asyncio.shield(audit.write_handouts(ctx))  # while there is a key to seal them with
     ctx.store.drop_key()
     log.info("the key is forgotten")
-
-
-async def _write_handouts(ctx: Context) -> None:
-    """Put the last hand-outs into the audit while there is a key to seal them with."""
-    try:
-        await ctx.handouts.flush(ctx.store)
-    except StoreUnavailable as exc:
-        log.warning("the last hand-outs are not in the audit yet: %s", exc)
 
 
 def _in_the_air(ctx: Context) -> set[asyncio.Future[Any]]:

@@ -25,13 +25,12 @@ from broker.web.parts import account, activity, add, choose, overview, progress,
 from broker.web.parts import app as part_app
 from broker.web.parts import approvals as part_approvals
 from broker.web.parts import apps as part_apps
-from broker.web.signed_in import act, part
+from broker.web.signed_in import Handler, act, part
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-Handler = Callable[[Request, Context], Awaitable[Response]]
 Endpoint = Callable[[Request], Awaitable[Response]]
 # A client proves who it is in the way of its own protocol, to the handler.
 Who = Literal["anyone", "stranger", "client", "app", "owner"]
@@ -138,7 +137,7 @@ BROWSER_ROUTES: tuple[tuple[str, str, Handler, Kind], ...] = (
     ("POST",   "/ui/v1/unlock",                      act(keys.unlock),                "data"),
 )
 # fmt: on
-# They do not count as use or as work that a lock would wait for.
+# At the app doors they do not count as use, and nowhere as work that a lock would wait for.
 KEY_PATHS = ("/v1/lock", "/v1/unlock", "/ui/v1/lock", "/ui/v1/unlock")
 OPEN_PATHS = frozenset(path for _, path, _, who in APP_ROUTES if who == "anyone")
 WRITTEN = tuple({path.partition("{")[0] for method, path, _, _ in BROWSER_ROUTES if method != "GET"})

@@ -16,7 +16,7 @@ from broker.web import peers
 
 def door_of(scope: Scope) -> str:
     """Return the name of the app door, for the record. At the socket the kernel says who comes."""
-    return "app port" if scope["state"].get("peer") is None else "app socket"
+    return "app socket" if scope["server"][1] is None else "app port"
 
 
 async def app_of(ctx: Context, scope: Scope, key: str, name: str | None = None) -> App:
@@ -29,9 +29,9 @@ async def app_of(ctx: Context, scope: Scope, key: str, name: str | None = None) 
     """
     app = await apps.identify(ctx, key)
     if app is None:
-        raise wrong_key(ctx, scope, "This app key is not known, was replaced, or has expired.")
+        raise _wrong_key(ctx, scope, "This app key is not known, was replaced, or has expired.")
     if name is not None and name != app.name:
-        raise wrong_key(ctx, scope, "This app key belongs to an app of another name.")
+        raise _wrong_key(ctx, scope, "This app key belongs to an app of another name.")
     return app
 
 
@@ -42,7 +42,7 @@ def count_wrong_key(ctx: Context, scope: Scope) -> float:
     return ctx.limits.wrong_key(door_of(scope) if uid is None else uid, ctx.steady())
 
 
-def wrong_key(ctx: Context, scope: Scope, what: str) -> KeyfobError:
+def _wrong_key(ctx: Context, scope: Scope, what: str) -> KeyfobError:
     """Return what the bearer of a wrong key is told."""
     if not (wait := count_wrong_key(ctx, scope)):
         return Unauthorized(what, "See: keyfob app list")

@@ -104,7 +104,7 @@ class AppGuard:
                     callers.check_rate(self.ctx, caller)
         except KeyfobError as exc:
             if isinstance(exc, Unauthorized | NotGranted):
-                audit.unauthorized(self.ctx, _door(self.hosts), exc.detail)
+                audit.unauthorized(self.ctx, callers.door_of(scope), exc.detail)
             await self.dialects.get(scope["path"], render.problem)(exc)(scope, receive, send)
             return
         await self.app(scope, receive, send)
@@ -153,10 +153,6 @@ class AppGuard:
         if scope["method"] == "POST" and (wait := callers.count_wrong_key(self.ctx, scope)):
             raise TooManyRequests("Too many new keys came.", "Ask again then, with the same key.", retry_after=wait)
         return Stranger(challenge.hash_key(key))
-
-
-def _door(hosts: frozenset[str] | None) -> str:
-    return "app socket" if hosts is None else "app port"
 
 
 def check_one_host(headers: Mapping[bytes, list[bytes]]) -> None:

@@ -164,6 +164,8 @@ class Visit:
 
     def inspect(self, name: str) -> None:
         """See the page large and light, small and dark: axe finds nothing serious, it fits; keep pictures."""
+        ids: list[str] = self.page.evaluate("[...document.querySelectorAll('[id]')].map((one) => one.id)")
+        assert len(ids) == len(set(ids)), sorted(ids)
         for look in LOOKS:
             self._wear(look)
             self.axe()

@@ -18,6 +18,20 @@ def names(html: str) -> list[str]:
     return re.findall(r'<li data-key="([^"]+)"', html)
 
 
+def test_a_program_s_client_makes_no_provider_ready(desktop: Desktop, owner: Owner, practice: PracticeServer) -> None:
+    """What the list says and what the form asks for are the same: a person needs a client of their own there."""
+    new = {"name": "robots", "issuer": practice.url, "title": "Robots"}
+    assert desktop.house.owner.ask("POST", "/v1/providers", 201, json=new)
+    login = {"provider": "robots", "account": "robot", "flow": "client-credentials", "client_id": "keyfob-machine"}
+    login["client_secret"] = practice.client_secret.reveal()
+    assert desktop.house.owner.ask("POST", "/v1/logins", 201, json=login)["state"] == "done"
+
+    listed = owner.part("add?q=robots")
+
+    assert '<span class="good">ready</span>' not in listed
+    assert "robots" in listed
+
+
 # --- who may look -----------------------------------------------------------------------------------------------------
 
 

@@ -196,9 +196,7 @@ def test_what_a_program_says_of_itself_is_inert() -> None:
     asker = Asker("socket", 1, 2, HOSTILE)
     for kind in ("grant", "pairing"):
         approval = Approval("BCDF-GHJK", kind, HOSTILE, (wanted,), asker, 0.0, 0.0, 2, "pending", None)
-        line = Line(
-            HOSTILE, HOSTILE, HOSTILE, "active", "Fresh", "careful", HOSTILE, 0.0, "login", last_used_by=HOSTILE
-        )
+        line = Line(HOSTILE, HOSTILE, HOSTILE, "Fresh", "careful", HOSTILE, "login", last_used_by=HOSTILE)
         first = OverviewPart(Sheet((line,), 1, 1, 1, HOSTILE), 0, (approval,), Lock("", "", "file", passphrase=False))
         for part in (ApprovalPart(approval, HOSTILE, ((wanted, None),), (HOSTILE,)), first):
             html = bytes(pages.render(part).body).decode()

@@ -14,7 +14,7 @@ from broker.core.account import Account, Misconfigured, NeedsLogin, RefreshingFa
 from broker.core.policy import AppGrant
 from broker.errors import InvalidRequest, KeyfobError
 from broker.providers.model import Provider
-from broker.usecases import accounts, apps, derived, due, providers
+from broker.usecases import accounts, derived, providers
 from broker.usecases.context import Context
 from broker.web import pages
 from broker.web.body import Query
@@ -61,6 +61,7 @@ class AccountPart:
         parent: the account that it is derived from, or empty.
         children: the accounts that are derived from it.
         lock: whether Keyfob is locked.
+        now: when this was drawn, epoch seconds.
         status: the HTTP status.
     """
 
@@ -76,6 +77,7 @@ class AccountPart:
     parent: str
     children: tuple[str, ...]
     lock: Lock
+    now: float
     status: int = 200
 
     @property
@@ -102,7 +104,6 @@ async def show(request: Request, ctx: Context) -> Response:
         raise accounts.unknown(request.path_params["account"])
     provider = await _provider(ctx, account)
     parent = await derived.parent_of(ctx, account)
-    rows = await apps.listed(ctx)
     policy = None if provider is None else providers.timing_policy(provider)
     part = AccountPart(
         line=(await lines.drawn(ctx, [account]))[0],
@@ -110,12 +111,13 @@ async def show(request: Request, ctx: Context) -> Response:
         provider=provider,
         renews=RENEWALS[account.renewal.by] if account.renewable else "",
         dies_at=None if policy is None or not account.renewable else timing.dies_at(account, policy),
-        limits=tuple(await _limits(ctx, account, provider)),
+        limits=tuple(_limits(ctx, account, provider, policy)),
         history=await _history(ctx, account, span),
-        grants=tuple((row.name, one) for row in rows for one in row.grants if one.account == account.name),
+        grants=tuple(await ctx.store.grants_of(account.uuid)),
         parent=parent.name if parent is not None else "",
         children=tuple(child.name for child in await derived.children_of(ctx, account)),
         lock=Lock.of(ctx),
+        now=ctx.clock(),
     )
     return pages.render(part)
 
@@ -138,18 +140,18 @@ async def _history(ctx: Context, account: Account, span: Span) -> History:
     return history.drawn(entries, span, now)
 
 
-async def _limits(ctx: Context, account: Account, provider: Provider | None) -> list[Limit]:
+def _limits(ctx: Context, account: Account, provider: Provider | None, policy: timing.Policy | None) -> list[Limit]:
     found, now = [], ctx.clock()
     state = account.state
     if isinstance(state, RefreshingFailed) and state.throttled_until > now:
         found.append(Limit("The provider wants no request before", state.throttled_until))
     elif account.quiet_until > now:
         found.append(Limit("After what went wrong, Keyfob asks again", account.quiet_until))
-    if provider is None:
+    if provider is None or policy is None:
         return found
     if many := provider.refresh.refreshes_per_10_min:
-        wait = await due.quota_wait(ctx, account)
-        found.append(Limit(f"The provider allows {many} refreshes in 10 minutes; another one is allowed", now + wait))
+        free = max(now, timing.allowed_at(account, policy))
+        found.append(Limit(f"The provider allows {many} refreshes in 10 minutes; another one is allowed", free))
     if account.forced_at is not None and (left := account.forced_at + timing.LEAST_BETWEEN_REFRESHES - now) > 0:
         found.append(Limit("A program reported the token as refused; it is renewed for that again", now + left))
     return found

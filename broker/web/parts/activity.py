@@ -3,7 +3,6 @@
 Put behind the browser door by ``asgi``. ``deeds`` has the words.
 """
 
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
@@ -13,16 +12,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from broker.core.policy import Owner
-from broker.errors import InvalidRequest, StoreUnavailable
+from broker.errors import InvalidRequest
 from broker.store.verify import Break, Verdict
+from broker.usecases import audit
 from broker.usecases.context import Context
 from broker.web import pages, render, text
 from broker.web.body import LATEST, Fields, Query
 from broker.web.guards import check_unlocked
 from broker.web.parts import deeds, paging
 from broker.web.parts.deeds import KINDS, Told
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +57,7 @@ async def show(request: Request, ctx: Context) -> Response:
     kind = filters.get("kind")
     if kind is not None and kind not in KINDS:
         raise InvalidRequest(f"There is no kind '{kind[:50]}'.", f"Use one of {', '.join(KINDS)}.")
-    await _write_counts(ctx)
+    await audit.write_handouts(ctx)  # they are there for whoever looks now
     entries = await ctx.store.audit(
         account=filters.get("account"),
         app=filters.get("app"),
@@ -107,11 +105,3 @@ def _standing(broken: Break) -> str:
     when = [text.utc(broken.at)] if broken.at is not None and 0 <= broken.at < LATEST else []
     whose = [f"{what} {name}" for what, name in (("account", broken.account), ("app", broken.app)) if name]
     return " What stands there now: " + text.clean(", ".join([*when, broken.action, *whose])) + "."
-
-
-async def _write_counts(ctx: Context) -> None:
-    """Put what was only counted so far into the record, so that it is there for whoever looks now."""
-    try:
-        await ctx.handouts.flush(ctx.store)
-    except StoreUnavailable as exc:  # it is counted on, and what can be read is shown all the same
-        log.warning("the last hand-outs are not in the audit yet: %s", exc)

@@ -12,9 +12,8 @@ from starlette.responses import Response
 
 from broker.core.account import Account
 from broker.core.policy import AppGrant
-from broker.errors import UnknownAccount
 from broker.store.store import AppRow
-from broker.usecases import apps
+from broker.usecases import accounts, apps
 from broker.usecases.context import Context
 from broker.web import pages
 from broker.web.body import Query
@@ -59,7 +58,7 @@ async def show(request: Request, ctx: Context) -> Response:
     row = await apps.shown(ctx, request.path_params["app"])
     account = await ctx.store.account(name) if name else None
     if name and account is None:
-        raise UnknownAccount(f"No account is called '{name[:64]}'.", "Choose one of those that there are.")
+        raise accounts.unknown(name[:64])
     granted = {grant.account for grant in row.grants}
     part = AppPart(
         app=row,

@@ -17,6 +17,7 @@ from broker.core.approval import STATE_WORDS, Approval, State, Wanted
 from broker.usecases import approvals
 from broker.usecases.context import Context
 from broker.web import pages
+from broker.web.body import Query
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +54,13 @@ class ApprovalPart:
 
 async def show(request: Request, ctx: Context) -> Response:
     """``GET /ui/parts/approvals/{id}``."""
+    Query(request)
     shown = await approvals.shown(ctx, request.path_params["id"])
-    known = {account.name: account for account in await ctx.store.accounts()}
     part = ApprovalPart(
         approval=shown,
         user=_user(shown.asker.uid if shown.asker is not None else None),
-        accounts=tuple((one, known.get(one.account)) for one in shown.wanted),
-        names=tuple(sorted(known)),
+        accounts=tuple([(one, await ctx.store.account(one.account)) for one in shown.wanted]),
+        names=await ctx.store.account_names(),
     )
     return pages.render(part)
 

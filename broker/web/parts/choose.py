@@ -9,6 +9,7 @@ from typing import ClassVar, Final
 from starlette.requests import Request
 from starlette.responses import Response
 
+from broker.core.login import PROGRAMS
 from broker.errors import KeyfobError
 from broker.providers import catalog
 from broker.providers.model import Preset, ProviderConfig
@@ -86,7 +87,7 @@ async def _configured(ctx: Context, config: ProviderConfig) -> Choice:
     except KeyfobError as exc:  # its preset was taken away, or its row changed: it is listed all the same, with that
         return Choice(config.name, config.name, exc.detail)
     trial = config.preset == FOR_TRIALS
-    if provider.client_id or await ctx.store.clients(config.name):
+    if provider.client_id or any(one.origin != PROGRAMS for one in await ctx.store.clients(config.name)):
         return Choice(config.name, provider.title, "ready", ready=True, trial=trial)
     need = "registers Keyfob itself" if provider.registration is not None else "client needed"
     return Choice(config.name, provider.title, need, trial=trial)

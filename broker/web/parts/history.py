@@ -35,7 +35,6 @@ class History:
     Attributes:
         span: how far back.
         begins_at: the left end, epoch seconds.
-        ends_at: the right end: now.
         renewed: columns in which a refresh or a login brought a token.
         trouble: columns in which something went wrong.
         without: from column to column: no refresh succeeded in between.
@@ -48,7 +47,6 @@ class History:
 
     span: Span
     begins_at: float
-    ends_at: float
     renewed: tuple[int, ...]
     trouble: tuple[int, ...]
     without: tuple[tuple[int, int], ...]
@@ -90,7 +88,6 @@ def drawn(entries: Iterable[AuditEntry], span: Span, now: float) -> History:
     return History(
         span=span,
         begins_at=begins,
-        ends_at=now,
         renewed=tuple(sorted({place(at) for at in renewed})),
         trouble=tuple(sorted({place(at) for at in trouble})),
         without=tuple((place(since), place(until)) for since, until in _without(happened, now)),

@@ -75,11 +75,9 @@ class Line:
         name: what people call it.
         provider: its title.
         identity: who is logged in, or which client; empty where nobody knows.
-        state: as the API says it.
-        label: the same for people.
+        label: its state, for people.
         tone: good, or how bad.
         reason: what happened; empty where all is well.
-        since: since when it is so, epoch seconds.
         help: what would.
         login: of a first login that is under way: its id.
         life: of its token; None where there is none, or nobody knows when it ends.
@@ -91,11 +89,9 @@ class Line:
     name: str
     provider: str
     identity: str
-    state: str
     label: str
     tone: Tone
     reason: str
-    since: float
     help: Help
     login: str = ""
     life: Life | None = None
@@ -152,11 +148,9 @@ async def drawn(ctx: Context, accounts: Sequence[Account]) -> list[Line]:
                 name=account.name,
                 provider=titles[account.provider],
                 identity=account.label,
-                state=account.state.name,
                 label=label,
                 tone=tone,
                 reason=account.state.reason or (need.reason if need is not None else ""),
-                since=account.state.since,
                 help=helps(account, now),
                 life=None if token is None or ends is None else Life(token.issued_at, ends, at, now),
                 next_refresh_at=at,
@@ -171,9 +165,7 @@ def begun(login: Login, title: str) -> Line:
     """Return an account whose first login is under way as a line."""
     label, tone = LOOKS["pending"]
     reason = "The first login is not finished."
-    return Line(
-        login.account, title, "", "pending", label, tone, reason, login.created_at, help="finish", login=login.id
-    )
+    return Line(login.account, title, "", label, tone, reason, help="finish", login=login.id)
 
 
 async def titles_of(ctx: Context, names: set[str]) -> dict[str, str]:

@@ -6,7 +6,6 @@ Put behind the browser door by ``asgi``.
 import os
 import platform
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import ClassVar
 
 from starlette.requests import Request
@@ -14,8 +13,7 @@ from starlette.responses import Response
 
 from broker import __version__
 from broker.core.finding import Finding
-from broker.core.policy import Owner
-from broker.usecases import health
+from broker.usecases import backup, health
 from broker.usecases.context import Context
 from broker.usecases.health import Report
 from broker.web import pages, render
@@ -81,8 +79,6 @@ async def back_up(request: Request, ctx: Context) -> Response:
     """``POST /ui/v1/backup``: a copy of the database, in a folder beside it."""
     body = await Fields.read(request)
     body.end()
-    moment = datetime.fromtimestamp(ctx.clock(), UTC)
-    made = await ctx.store.back_up(f"keyfob-{moment:%Y%m%d-%H%M%S-%f}.db")  # two clicks in one second are two copies
-    ctx.publish("backed-up", app=Owner.name, detail=str(made))
+    made = await backup.back_up(ctx)
     said = f"Everything Keyfob remembers is in {made}, sealed. The key is not: keep a copy of that too, elsewhere."
     return render.answer({"file": str(made), "detail": said}, 201)

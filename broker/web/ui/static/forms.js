@@ -9,7 +9,7 @@ function read(form, button) {
   const body = {};
   for (const field of form.elements) {
     if (!field.name || field.disabled || field.nodeName === "BUTTON") continue;
-    if (["checkbox", "radio"].includes(field.type) && !field.checked) continue;
+    if (field.type === "checkbox" && !field.checked) continue;
     const kind = field.dataset.kind, raw = field.type === "password" ? field.value : field.value.trim();
     if (raw === "") continue;
     let value = raw;
@@ -63,13 +63,14 @@ async function submit(form, button) {
   form.setAttribute("aria-busy", "true"); // until the page has gone where the answer leads: what it shows may be gone
   try {
     const answer = await ask(method, path + query, bare ? undefined : body);
-    if (!answer.ok) return look(), await refused(form, body, await problem(answer));
+    if (!answer.ok) return await refused(form, body, await problem(answer));
     const now = answer.status === 204 ? {} : await answer.json();
     form.reset();
     await after(then || "", now);
     tellWhat(now, done);
   } finally {
     form.removeAttribute("aria-busy");
+    look(); // at what happened meanwhile
   }
 }
 

@@ -70,7 +70,7 @@ function relative(moment) {
 function tell(within) {
   for (const time of within.querySelectorAll("time")) {
     const moment = Date.parse(time.dateTime);
-    const text = time.dataset.exact === undefined ? relative(moment) : EXACT.format(moment);
+    const text = relative(moment);
     if (time.textContent !== text) time.textContent = text;
     time.title = EXACT.format(moment);
   }

@@ -16,7 +16,8 @@ from broker.web import peers
 
 def door_of(scope: Scope) -> str:
     """Return the name of the app door, for the record. At the socket the kernel says who comes."""
-    return "app socket" if scope["server"][1] is None else "app port"
+    server = scope["server"]  # what ASGI leaves out where it is not known
+    return "app socket" if server is not None and server[1] is None else "app port"
 
 
 async def app_of(ctx: Context, scope: Scope, key: str, name: str | None = None) -> App:

@@ -51,8 +51,8 @@ REVEALING = {
 # What foreign programs import, each with the library that it is for; everything else of the room is started by them.
 IMPORTED = frozenset({"auth_flow", "azure", "azure_policy", "bearer", "google", "httpx", "httpx2", "mcp", "requests"})
 CLIENT = ("client_wire", "client_errors", "client_proof", "challenge", "client")
-# A protocol that is spoken has its maker's name on the wire: below a path, and as a header's value.
-EMULATED = re.compile(r"^/google/|^Google$")
+# A protocol that is spoken has its maker's name on the wire: below a path, as a header's value, in a variable.
+EMULATED = re.compile(r"^/google/|^Google$|GOOGLE_CLOUD_PROJECT")
 # Homes of people who do not exist, in examples and tests.
 EXAMPLE_HOMES = {"me", "ada", "somebody", "x"}
 

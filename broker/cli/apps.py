@@ -205,8 +205,8 @@ def _show_key(args: argparse.Namespace, answer: dict[str, Any]) -> int:
     terminal.result(terminal.clean(answer["key"]))
     name = terminal.clean(answer["name"])
     if args.capability:
-        terminal.say(f"This key of app '{name}' is shown this once. It belongs into the address that the program asks,")
-        terminal.say("http://127.0.0.1:PORT/google/KEY or http://127.0.0.1:PORT/imds/KEY, and is good nowhere else.")
+        terminal.say(f"This key of app '{name}' is shown this once. It belongs in the address at which the program")
+        terminal.say("looks for the metadata server of its cloud, and is good nowhere else.")
     else:
         terminal.say(f"This key of app '{name}' is shown this once. Hand it to the program in")
         terminal.say("a file that only it can read, named by KEYFOB_APP_KEY_FILE.")

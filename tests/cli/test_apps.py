@@ -61,7 +61,7 @@ def test_a_key_for_an_address(
             assert json.loads(out) == key
         else:
             assert out == "kf_cap_abc\n"
-            assert "/google/KEY" in err
+            assert "It belongs in the address" in err
     assert main(["app", "rotate", "backup"]) == 0
     assert daemon.requests[-1].body == {}
 

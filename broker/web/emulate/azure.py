@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from broker.core.policy import App
-from broker.errors import InvalidRequest, KeyfobError, NotGranted, Unauthorized
+from broker.errors import InvalidRequest, KeyfobError, NotGranted, TooManyRequests, Unauthorized
 from broker.usecases import target
 from broker.usecases.context import Context
 from broker.usecases.get_token import Ready
@@ -82,6 +82,6 @@ def machine_problem(error: KeyfobError) -> Response:
 
 
 def _status(error: KeyfobError) -> int:
-    if error.status == Unauthorized.status:
+    if error.status in (Unauthorized.status, TooManyRequests.status):
         return NotGranted.status  # a 401 would have to name a scheme (RFC 9110 15.5.2), and this is none
     return error.status if error.status in AT_ONCE else InvalidRequest.status

@@ -10,7 +10,7 @@ import httpx2
 from broker.practice.server import practice_in_thread
 from broker.practice.settings import PracticeSettings
 from tests.web.facade import Facade
-from tests.web.house import OPERATIONS, as_described, resolved, running
+from tests.web.house import OPERATIONS, PATIENCE, as_described, resolved, running
 
 FLAVOR = {"Metadata-Flavor": "Google"}
 METADATA = {"Metadata": "true"}
@@ -23,7 +23,15 @@ TTL = 3600
 
 
 class Cloud(Facade):
-    """A house with the account ``work``, and with ways to ask as the programs of a cloud do."""
+    """A house with the account ``work``, and with ways to ask as the programs of a cloud do.
+
+    Attributes:
+        http: how they ask.
+    """
+
+    def __init__(self, http: httpx2.Client) -> None:
+        super().__init__()
+        self.http = http
 
     def capability(self, name: str, *grants: str | dict[str, Any], **more: Any) -> str:  # noqa: ANN401 -- of a new app
         """Make an app whose key stands in an address, and return the key."""
@@ -33,7 +41,7 @@ class Cloud(Facade):
         """Ask at the app port, and hold the answer against the description; what is no name in the path is a query."""
         path = {name: names.pop(name) for name in ("capability", "identity") if name in names}
         target = self.house.app_url + route.format(**path)
-        answer = httpx2.get(target, headers=headers, params=names, trust_env=False)
+        answer = self.http.get(target, headers=headers, params=names)
         assert answer.status_code == status, answer.text
         if route.startswith("/google/"):
             assert answer.headers["metadata-flavor"] == "Google"
@@ -57,8 +65,12 @@ class Cloud(Facade):
 @contextlib.contextmanager
 def cloud_at(home: Path) -> Iterator[Cloud]:
     """Run such a daemon, by a clock that is moved on."""
-    found = Cloud()
     settings = PracticeSettings(ttl=TTL, auto_approve=True)
-    with practice_in_thread(settings, clock=found.clock) as found.practice, running(home, found.clock) as found.house:
-        found.house.log_in("work", found.practice.url)
-        yield found
+    with httpx2.Client(trust_env=False, timeout=PATIENCE) as http:
+        found = Cloud(http)
+        with (
+            practice_in_thread(settings, clock=found.clock) as found.practice,
+            running(home, found.clock) as found.house,
+        ):
+            found.house.log_in("work", found.practice.url)
+            yield found

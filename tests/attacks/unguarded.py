@@ -3,6 +3,7 @@
 Run by ``__main__``; that each still fits the code is checked by ``test_unguarded``.
 """
 
+from tests.attacks.unguarded_clouds import CLOUDS
 from tests.attacks.unguarded_page import OWNERS_PAGE
 from tests.mutants.mutants import Mutant
 
@@ -303,34 +304,6 @@ UNGUARDED = (
         f"{HERE}/test_keys.py::test_it_ends_by_itself[key]",
     ),
     Mutant(
-        "a key for an address is none elsewhere",
-        "broker/web/callers.py",
-        "    if challenge.is_capability(key) != capability:\n",
-        "    if capability and not challenge.is_capability(key):\n",
-        f"{HERE}/test_keys.py::test_a_key_for_an_address_opens_nothing_else",
-    ),
-    Mutant(
-        "an ordinary key is none in an address",
-        "broker/web/callers.py",
-        "    if challenge.is_capability(key) != capability:\n",
-        "    if challenge.is_capability(key) and not capability:\n",
-        f"{HERE}/test_keys.py::test_an_ordinary_key_opens_no_address[nothing]",
-    ),
-    Mutant(
-        "a metadata server is asked on purpose",
-        "broker/web/emulate/asked.py",
-        "    if [one.strip().lower() for one in request.headers.getlist(header)] != [value.lower()]:\n",
-        "    if not header or not value:\n",
-        f"{HERE}/test_keys.py::test_a_server_that_is_led_to_an_address[headers0]",
-    ),
-    Mutant(
-        "a metadata server is asked by nobody in between",
-        "broker/web/emulate/asked.py",
-        "    if PASSED_ON in request.headers:\n",
-        "    if not PASSED_ON:\n",
-        f"{HERE}/test_keys.py::test_a_server_that_is_led_to_an_address[headers2]",
-    ),
-    Mutant(
         "a sealed secret is bound to its place",
         "broker/store/seal.py",
         "        return (self.owner, self.row, self.kind, str(self.generation), *where)\n",
@@ -403,5 +376,6 @@ UNGUARDED = (
         "tests/web/test_standing.py::test_a_grant_ends_when_it_ends",
         ("tests/web/test_standing.py::test_an_app_key_ends_when_it_ends",),
     ),
+    *CLOUDS,
     *OWNERS_PAGE,
 )

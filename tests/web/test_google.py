@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.web.cloud import ACCOUNT, FLAVOR, GOOGLE, TTL, Cloud, cloud_at
+from broker.web.asgi import APP_ROUTES
+from tests.web.cloud import ACCOUNT, FLAVOR, GOOGLE, METADATA, TTL, Cloud, cloud_at
 
 PROJECT = GOOGLE + "/computeMetadata/v1/project/project-id"
 UNIVERSE = GOOGLE + "/computeMetadata/v1/universe/universe-domain"
@@ -173,3 +174,15 @@ def test_a_wrong_key_or_a_web_page(cloud: Cloud) -> None:
         assert "holds no key that was made for one" in cloud.google("wrong", what, 403)
         page = FLAVOR | {"Origin": "https://evil.example"}
         assert "Web pages" in cloud.get(ACCOUNT + what, 403, page, capability=capability, identity="default")
+
+
+def test_an_address_is_opened_by_the_key_in_it_only(cloud: Cloud) -> None:
+    """Neither a key in the header nor being the owner at the socket opens an address that is a secret itself."""
+    shown = {"Authorization": f"Bearer {cloud.app('job', 'work')}"}
+    routes = [route for _, route, _, _ in APP_ROUTES if "{capability}" in route]
+    assert len(routes) > 7
+    for route in routes:
+        path = route.format(capability="x", identity="default")
+        for http, where in ((cloud.http, cloud.house.app_url), (cloud.house.owner.http, "")):
+            for more in ({}, shown):
+                assert http.get(where + path, headers=FLAVOR | METADATA | more).status_code in (403, 429), route

@@ -10,6 +10,7 @@ import os
 import socket
 import struct
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from starlette.requests import Request
@@ -58,12 +59,19 @@ def peer_of(transport: asyncio.BaseTransport) -> tuple[int, int] | None:
     return pid, uid
 
 
-def asker_of(request: Request) -> Asker:
-    """Return where a request at an app door came from, as far as the kernel tells."""
-    peer = request.scope["state"].get("peer")
-    if peer is None:
-        return Asker("port", uid_of(request.scope["client"], request.scope["server"]))
-    return asker_at(peer)
+def asker_of(request: Request) -> Callable[[], Asker]:
+    """Return what finds out where a request at an app door came from, as far as the kernel tells.
+
+    Its table of connections takes milliseconds on a busy machine, so it is not read where nobody is asked.
+    """
+
+    def asker() -> Asker:
+        peer = request.scope["state"].get("peer")
+        if peer is None:
+            return Asker("port", uid_of(request.scope["client"], request.scope["server"]))
+        return asker_at(peer)
+
+    return asker
 
 
 def asker_at(peer: tuple[int, int]) -> Asker:

@@ -4,6 +4,7 @@ Asked by ``oidc_door``. Who comes is the owner: the kernel has said so. What a r
 (``application_hint``) is its own word, and is not read.
 """
 
+import functools
 import logging
 import math
 import time
@@ -149,7 +150,7 @@ async def _token(ctx: Context, asked: Asked, *, id_token: bool = False) -> Ready
     check_unlocked(ctx)
     caller = Owner(pid=asked.peer[0])
     ask = Ask(await _account(ctx, asked), asked.scope, audience=asked.audience)
-    asker = peers.asker_at(asked.peer)
+    asker = functools.partial(peers.asker_at, asked.peer)
     outcome = await approvals.ask_token(ctx, caller, ask, asker, min_ttl=asked.min_ttl, id_token=id_token)
     if isinstance(outcome, Ready):
         return outcome

@@ -76,6 +76,8 @@ class OidcDoor:
             _, hanging = await asyncio.wait(self._lines, timeout=CLOSING)
             for line in hanging:
                 line.cancel()
+            if hanging:
+                await asyncio.wait(hanging)
 
     def _arrived(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         peer = peers.peer_of(writer.transport)

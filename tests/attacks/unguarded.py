@@ -200,8 +200,8 @@ UNGUARDED = (
     Mutant(
         "no variable of the environment is read on the way out",
         "broker/oauth/http.py",
-        "        self._tls = httpx2.create_ssl_context(trust_env=False)\n",
-        "        self._tls = ssl.create_default_context()\n        httpx2.create_ssl_context(trust_env=False)\n",
+        "    return httpx2.create_ssl_context(trust_env=False)\n",
+        "    return ssl.create_default_context()\n",
         f"{HERE}/test_environment.py::test_no_authority_is_trusted[SSL_CERT_FILE]",
         (f"{HERE}/test_environment.py::test_no_session_key_is_written",),
     ),

@@ -34,6 +34,7 @@ REVEALING = {
     "web/approvals.py": "the address that signs the owner's browser in is told to the owner",
     "web/callback.py": "the browser's cookie is set",
     "web/emulate/oauth.py": "an app key is looked up, and a token goes out in OAuth's own form",
+    "web/emulate/oidc_agent.py": "a token goes out in oidc-agent's own form",
     "web/manage.py": "an app key is shown, once",
     "web/render.py": "the one way out for a token",
     "web/signed_in.py": "what signs a browser in is told to that browser",

@@ -36,6 +36,7 @@ REVEALING = {
     "web/emulate/azure.py": "a token goes out in Azure's own form",
     "web/emulate/google.py": "a token goes out in the form of Google's metadata server",
     "web/emulate/oauth.py": "an app key is looked up, and a token goes out in OAuth's own form",
+    "web/emulate/oidc_agent.py": "a token goes out in oidc-agent's own form",
     "web/manage.py": "an app key is shown, once",
     "web/render.py": "the one way out for a token",
     "web/signed_in.py": "what signs a browser in is told to that browser",

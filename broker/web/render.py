@@ -24,6 +24,7 @@ from broker.providers.model import Preset, Provider
 from broker.store.store import AppRow, AuditEntry, Break, Verdict
 from broker.usecases.accounts import PendingView, View
 from broker.usecases.get_token import MustLogin, Outcome, Ready, Unavailable
+from broker.web import told
 from broker.web.body import LATEST
 
 PROBLEM = "application/problem+json"
@@ -52,13 +53,11 @@ def answer(body: Mapping[str, Any], status: int = 200, headers: Mapping[str, str
 def problem(error: KeyfobError, status: int | None = None) -> Response:
     """Return an error as a problem document (RFC 9457); ``status`` where the error's own is not precise enough."""
     status = error.status if status is None else status
-    # It repeats what was asked, and ends in somebody's terminal or log.
-    detail = "".join(c if c.isprintable() else "?" for c in f"{error.detail} {error.hint}".strip())
     body: dict[str, Any] = {
         "type": PROBLEM_TYPE + error.code,
         "title": error.title,
         "status": status,
-        "detail": detail,
+        "detail": told.printable(f"{error.detail} {error.hint}".strip()),
         "code": error.code,
         **error.extra,
     }

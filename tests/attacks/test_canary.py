@@ -24,6 +24,8 @@ from tests.attacks.canary import Canary, forms
 from tests.attacks.ground import TOKEN, new_home
 from tests.e2e.home import PATIENCE, Home, until
 from tests.oauth.loopback import Loopback, http
+from tests.web.oidc_client import in_the_clear
+from tests.web.raw import Line
 
 PLACES = ["log", "answers", "pages", "said", "cmdline", "environ", "spawned", "backup.db"]
 FAILURES = [
@@ -192,6 +194,19 @@ class Walk:
             self.practice.set_faults([])
         until("that is in the record", lambda: "is one for an address" in self.owner.get("/v1/audit").text)
 
+    def agent(self) -> None:
+        """Get a token as a client of oidc-agent does, and put it where it does not belong."""
+        where = str(self.home.runtime / "oidc.sock")
+        request = {"request": "access_token", "account": "me"}
+        token = in_the_clear(where, request)["access_token"]
+        for name in ("request", "account", "scope", "audience", "application_hint", token):
+            in_the_clear(where, request | {name: token})
+        in_the_clear(where, request | {"account": "", "issuer": token})
+        for sent in (f'{{"account":"{token}"]}}', f"{token}{token}"):
+            with Line(where) as line:
+                line.send(sent.encode())
+                assert b"failure" in line.end()
+
     def lock(self, passphrase: str) -> None:
         """Lock, guess, unlock, and make new keys."""
         self.owner.post("/v1/lock")
@@ -257,6 +272,7 @@ def walked(form: str) -> Iterator[Canary]:
                 walk.echo()
                 walk.apps()
                 walk.clouds()
+                walk.agent()
                 walk.lock(passphrase)
                 walk.command_line()
                 practice.revoke_grants()

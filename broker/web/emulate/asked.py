@@ -13,7 +13,7 @@ from broker.errors import InvalidRequest, KeyfobError
 from broker.usecases import approvals, audit, target
 from broker.usecases.context import Context
 from broker.usecases.get_token import Outcome, Ready
-from broker.web import callers, peers
+from broker.web import callers, peers, told
 
 # What is told of a lifetime that nobody knows, where a protocol wants a number: clients ask before each request then.
 UNKNOWN_LIFE = 60
@@ -91,14 +91,7 @@ def life_of(outcome: Ready) -> int:
     return max(0, math.floor(outcome.facts.expires_at - outcome.now))
 
 
-def link_of(error: KeyfobError) -> str:
-    """Return where a person helps, or empty text."""
-    return str(error.extra.get("login_url") or error.extra.get("approval_url") or "")
-
-
 def words_of(error: KeyfobError) -> str:
     """Return what happened and what to do, in plain ASCII: it ends in the exception of some library."""
-    said, url = f"{error.detail} {error.hint}".strip(), link_of(error)
-    if url and url not in said:
-        said += f" - or in a browser: {url}"
+    said = f"{error.detail} {told.next_step(error)}".strip()
     return "".join(c if " " <= c <= "~" else "?" for c in said.translate(PLAIN))

@@ -22,7 +22,7 @@ from broker.providers.urls import check_resource
 from broker.usecases import target
 from broker.usecases.context import Context
 from broker.usecases.get_token import Ready
-from broker.web import render
+from broker.web import render, told
 from broker.web.body import Query, check_audience, check_words
 from broker.web.emulate import asked
 from broker.web.form import Form
@@ -219,7 +219,7 @@ def name_of(error: KeyfobError) -> str:
 def _answer(error: KeyfobError, name: str, status: int) -> Response:
     body: dict[str, Any] = {"error": name, "error_description": asked.words_of(error), "code": error.code}
     headers = {}
-    if url := asked.link_of(error):
+    if url := told.help_url(error):
         body["error_uri"] = url
     if (retry_after := error.extra.get("retry_after")) is not None:
         body["retry_after"] = math.ceil(float(retry_after))

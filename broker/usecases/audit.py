@@ -1,6 +1,6 @@
 """The audit's pen: writes every event but hand-outs, which ``handouts`` counts, into the store and the log.
 
-Run by ``daemon`` as one task that listens; the doors tell it whom they turned away.
+Run by ``daemon`` as one task that listens; the doors tell it whom they turned away, the use cases who got a token.
 """
 
 import logging
@@ -8,8 +8,9 @@ from collections.abc import Coroutine
 from contextlib import ExitStack
 from typing import Any
 
+from broker.core.account import Account
 from broker.core.policy import App, Caller, named
-from broker.errors import StoreUnavailable
+from broker.errors import Locked, StoreUnavailable
 from broker.events import Event, Kind, Subscription
 from broker.usecases.context import Context
 
@@ -76,6 +77,24 @@ def tell_changed(ctx: Context) -> None:
     """Tell of what was found changed outside Keyfob, each once."""
     for whose in ctx.store.newly_changed():
         ctx.publish("changed-outside", detail=f"{whose}: changed outside Keyfob, so it is not used")
+
+
+def handed_out(ctx: Context, caller: Caller, account: Account, now: float) -> None:
+    """Count that somebody gets a token, from now on.
+
+    Args:
+        ctx: the collaborators.
+        caller: who.
+        account: as it was read with the token.
+        now: when the remaining life of the token was judged, epoch seconds.
+
+    Raises:
+        Locked: it was locked while the token was on its way.
+    """
+    if ctx.store.locked:
+        raise Locked(ctx.store.locked, ctx.store.locked_hint)
+    ctx.handouts.count(account, caller.name, now)
+    ctx.publish("handed-out", account.name, app=caller.name, generation=account.generation)
 
 
 def refused(ctx: Context, caller: Caller, account: str | None, reason: str) -> None:

@@ -1,10 +1,8 @@
 """A token file holds a living token of whoever was granted it, for as long as that counts, and no longer."""
 
 import asyncio
-import contextlib
 import logging
-from collections.abc import AsyncIterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,61 +17,14 @@ from broker.oauth import idtoken
 from broker.store.tokenfiles import TokenFiles
 from broker.usecases import accounts, apps, locking, rename
 from broker.usecases.context import Latch
-from broker.usecases.tokenfiles import Keeper
 from tests.store import made
-from tests.usecases.house import DUE, TTL, House, opened
+from tests.usecases.filing import FILED, Desk, desk
+from tests.usecases.house import DUE, TTL
 from tests.usecases.test_limits import set_clock
 from tests.usecases.wishes import BOTH, BY_EXCHANGE, settle_in
 
-FILED = AppGrant("me", token_file="access_token")
 # Of the practice provider, where a life shall be short.
 SHORT = 10
-
-
-@dataclass(slots=True)
-class Desk:
-    """A house with a keeper, which looks when it is told."""
-
-    house: House
-    keeper: Keeper
-    directory: Path
-
-    async def look(self) -> float:
-        """Look, wait for what was begun, and look again; return when the next look is due."""
-        await self.keeper.look()
-        await self.keeper.settled()
-        return await self.keeper.look()
-
-    async def given(self, grant: AppGrant = FILED, app: str = "job", expires_at: float | None = None) -> Secret:
-        """Make an app and look; return its key."""
-        key = await apps.add(self.house.ctx, app, [grant], expires_at)
-        await self.look()
-        return key
-
-    def read(self, account: str = "me", app: str = "job") -> str:
-        """Return what is in a file; empty text where there is none."""
-        with contextlib.suppress(FileNotFoundError):
-            return (self.directory / app / account).read_text()
-        return ""
-
-    async def handed_out(self) -> list[tuple[str, str | None, int | None, int | None]]:
-        """Return the hand-outs of the record, oldest first: app, account, generation, how many."""
-        await self.house.ctx.handouts.flush(self.house.store)
-        found = [entry for entry in reversed(await self.house.store.audit()) if entry.count and entry.app]
-        return [(entry.app or "", entry.account, entry.generation, entry.count) for entry in found]
-
-
-@contextlib.asynccontextmanager
-async def desk(place: Path, **more: Any) -> AsyncIterator[Desk]:  # noqa: ANN401 -- as ``opened`` takes it
-    """Open a house with a keeper."""
-    async with opened(place, **more) as house:
-        directory = place / "run/tokens"
-        house.ctx = replace(house.ctx, token_dir=directory)
-        found = Desk(house, Keeper(house.ctx, directory), directory)
-        try:
-            yield found
-        finally:
-            await found.keeper.stop()
 
 
 def test_the_schedules_next_token_takes_the_place(tmp_path: Path) -> None:

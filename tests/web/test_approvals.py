@@ -14,6 +14,7 @@ from broker.practice.server import PracticeServer, practice_in_thread
 from broker.practice.settings import PracticeSettings
 from tests.web.house import Door, House, running
 
+NO_FILE = {"token_file": None, "token_file_path": None}
 TOKEN = "/v1/accounts/{account}/token"
 HOUR, DAY = 3600.0, 86_400.0
 
@@ -146,7 +147,9 @@ def test_always(room: Room) -> None:
     assert room.answer(code, decision="allow")["state"] == "allowed"
 
     assert room.gets() == room.gets()
-    assert room.grants() == [{"account": "work", "scope": "", "resource": None, "mode": "token", "expires_at": None}]
+    assert room.grants() == [
+        {"account": "work", "scope": "", "resource": None, "mode": "token", "expires_at": None, **NO_FILE}
+    ]
     assert room.listed() == []
     room.answer(code, 404, decision="allow")
     wait_for_record(room, {"approval-asked", "approval-allowed", "granted"})
@@ -233,6 +236,7 @@ def test_the_owner_may_give_less(room: Room) -> None:
         "resource": None,
         "mode": "proxy",
         "expires_at": None,
+        **NO_FILE,
     }
 
 

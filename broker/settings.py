@@ -76,7 +76,7 @@ class Settings:
 
     config: Path = setting(_path, "the TOML file with these settings", "a path")
     state_dir: Path = setting(_path, "database and lock file; made 0700", "a path")
-    runtime_dir: Path = setting(_path, "the app socket keyfob.sock; made 0700", "a path")
+    runtime_dir: Path = setting(_path, "the app socket keyfob.sock and the token files; made 0700", "a path")
     browser_port: int = setting(
         _whole(0, MAX_PORT), "port of the browser door on 127.0.0.1; 0 means any free one", "0 to 65535"
     )

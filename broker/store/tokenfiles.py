@@ -7,7 +7,7 @@ each of these takes microseconds, and none needs a thread.
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
 
 from broker.core.account import ACCOUNT_NAME
@@ -68,11 +68,20 @@ class TokenFiles:
             OSError: it cannot be removed.
         """
         app, account = key
+        with contextlib.suppress(FileNotFoundError), _opened(self._directory) as top, _opened(app, top) as place:
+            os.unlink(account, dir_fd=place)
+
+    def keep_places(self, apps: Container[str]) -> None:
+        """Remove the empty directories of all other apps. Those of these stay: a container may have one mounted.
+
+        Raises:
+            OSError: that cannot be seen.
+        """
         with contextlib.suppress(FileNotFoundError), _opened(self._directory) as top:
-            with _opened(app, top) as place:
-                os.unlink(account, dir_fd=place)
-            with contextlib.suppress(OSError):  # another account's file is in it
-                os.rmdir(app, dir_fd=top)
+            for app in _names(top):
+                if app not in apps:
+                    with contextlib.suppress(OSError):  # it is not empty, or is no directory
+                        os.rmdir(app, dir_fd=top)
 
     def there(self) -> set[Key]:
         """Return whose files there are; and, as an account's, what else lies in an app's directory.

@@ -100,6 +100,7 @@ class Keeper:
     def __init__(self, ctx: Context, directory: Path) -> None:
         self._ctx = ctx
         self._files = TokenFiles(directory)
+        self._apps: set[str] = set()
         self._wanted: dict[Key, _Wanted] = {}
         self._filed: dict[Key, _Filed] = {}
         # What was asked for in vain, and until when it is not asked for again, in steady seconds.
@@ -161,6 +162,8 @@ class Keeper:
         for key in self._files.there():
             if key not in self._wanted or (key not in self._filed and self._is_hopeless(key)):
                 self._remove(key)
+        if not self._ctx.store.locked:
+            self._files.keep_places(self._apps)
         for key, wanted in self._wanted.items():
             if key not in self._asking and self._next(key, wanted) <= self._ctx.steady():
                 task = asyncio.create_task(self._bring(key, wanted), name=f"token file of {key[0]}")
@@ -175,7 +178,9 @@ class Keeper:
     async def _granted(self) -> dict[Key, _Wanted]:
         """Return what is to be kept, as things are now."""
         found, now = {}, self._ctx.clock()
-        for app, key_ends in await self._ctx.store.apps_with_token_files():
+        apps = await self._ctx.store.apps_with_token_files()
+        self._apps = {app.name for app, _ in apps}
+        for app, key_ends in apps:
             for grant in app.grants:
                 ends = min(end for end in (key_ends, grant.expires_at, math.inf) if end is not None)
                 if grant.token_file is None or ends <= now:

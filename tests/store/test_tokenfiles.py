@@ -79,15 +79,16 @@ def test_a_name_is_no_path(tmp_path: Path, name: str) -> None:
     assert not file.parents[1].exists()
 
 
-def test_what_is_removed_leaves_nothing(tmp_path: Path) -> None:
-    """With its last file a directory goes; what is not there is removed already."""
+def test_what_is_removed_leaves_no_more_than_its_place(tmp_path: Path) -> None:
+    """What is not there is removed already; the directory stays for who has it mounted, until its app has no file."""
     files, file = placed(tmp_path)
     files.remove(KEY)
+    files.keep_places(())
     assert files.there() == set()
-    for account in ("work", "home"):
-        files.write(("prometheus", account), Secret("token-1"))
-    files.remove(KEY)
-    files.remove(KEY)
-    assert files.there() == {("prometheus", "home")}
-    files.remove(("prometheus", "home"))
-    assert list(file.parents[1].iterdir()) == []
+    for key in (KEY, ("backup", "home"), ("gone", "home")):
+        files.write(key, Secret("token-1"))
+    for key in (KEY, KEY, ("gone", "home")):
+        files.remove(key)
+    files.keep_places({"prometheus"})
+    assert files.there() == {("backup", "home")}
+    assert sorted(one.name for one in file.parents[1].iterdir()) == ["backup", "prometheus"]

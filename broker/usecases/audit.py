@@ -91,7 +91,7 @@ def handed_out(ctx: Context, caller: Caller, account: Account, now: float) -> No
     Raises:
         Locked: it was locked while the token was on its way.
     """
-    if ctx.store.locked:
+    if ctx.store.locked:  # it was locked while this was on its way
         raise Locked(ctx.store.locked, ctx.store.locked_hint)
     ctx.handouts.count(account, caller.name, now)
     ctx.publish("handed-out", account.name, app=caller.name, generation=account.generation)

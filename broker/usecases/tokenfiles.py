@@ -157,8 +157,10 @@ class Keeper:
         for key in [key for key, filed in self._filed.items() if filed.until <= now]:
             self._remove(key)
         granted = {} if self._ctx.store.locked else await self._granted()
-        # Locked, nothing is wanted; nor is what is under way, then.
-        self._wanted = {} if self._ctx.store.locked else granted
+        if self._ctx.store.locked:  # then nothing is wanted, nor is what is under way
+            granted = {}
+            self._pauses.clear()
+        self._wanted = granted
         for key in self._files.there():
             if key not in self._wanted or (key not in self._filed and self._is_hopeless(key)):
                 self._remove(key)
@@ -232,9 +234,9 @@ class Keeper:
         finally:
             del self._asking[key]
         self._tell(key, problem)
-        if not problem:
-            return
         filed, now = self._filed.get(key), self._ctx.steady()
+        if not problem and filed is not None and filed.name == wanted.name:
+            return
         left = 0.0 if filed is None else min(filed.until - now, timing.LONGEST_SLEEP) / TRIES
         pause = min(max(retry, left, LEAST_PAUSE), timing.LONGEST_SLEEP)
         self._pauses[key] = wanted.about, now + pause

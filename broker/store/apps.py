@@ -172,14 +172,14 @@ class Apps(Shelf):
             raise
         if not rows:
             return None
-        app, expires_at = self._as_written(rows, told)
-        if expires_at is not None and expires_at <= now:
+        app = self._as_written(rows, told)
+        if app.expires_at is not None and app.expires_at <= now:
             return None
-        self._memory.saw_app(app, expires_at, epoch)
+        self._memory.saw_app(app, epoch)
         return app
 
-    async def apps_with_token_files(self) -> list[tuple[App, float | None]]:
-        """Return the apps that are granted a token file, each with when its key ends.
+    async def apps_with_token_files(self) -> list[App]:
+        """Return the apps that are granted a token file, those whose key has expired among them.
 
         Those that were changed behind Keyfob's back are left out, and grants that were as well.
 
@@ -195,8 +195,8 @@ class Apps(Shelf):
                 found.append(self._as_written([*of_one], told))
         return found
 
-    def _as_written(self, rows: Sequence[RowMapping], told: int) -> tuple[App, float | None]:
-        """Return the app of some rows of :data:`register.WITH_GRANTS`, and when its key ends.
+    def _as_written(self, rows: Sequence[RowMapping], told: int) -> App:
+        """Return the app of some rows of :data:`register.WITH_GRANTS`.
 
         Raises:
             Locked, SecretChanged: as :meth:`app_by_key`.
@@ -204,7 +204,7 @@ class Apps(Shelf):
         first = rows[0]
         if not self._vault.fits(lambda sealer: register.fits(first, sealer, told)):
             raise self._vault.suspect(f"app '{first['name']}'", _again(first["name"]))
-        return App(first["name"], tuple(self._listed(rows)), first["key_hash"]), first["expires_at"]
+        return App(first["name"], tuple(self._listed(rows)), first["key_hash"], first["expires_at"])
 
     def _listed(self, rows: Sequence[RowMapping]) -> Iterator[AppGrant]:
         """Yield an app's grants, without those that nobody granted."""

@@ -10,8 +10,8 @@ from typing import Any
 
 from broker.core.account import Account
 from broker.core.policy import App, Caller, named
-from broker.errors import Locked, StoreUnavailable
-from broker.events import Event, Kind, Subscription
+from broker.errors import StoreUnavailable
+from broker.events import COUNTED, Event, Kind, Subscription
 from broker.usecases.context import Context
 
 log = logging.getLogger(__name__)
@@ -25,8 +25,7 @@ TROUBLE: tuple[Kind, ...] = (
     "login-failed",
     "changed-outside",
 )
-# Those come by the thousand and are counted elsewhere; all others may wait while the disk is slow.
-COUNTED: tuple[Kind, ...] = ("handed-out",)
+# All but what is counted elsewhere may wait while the disk is slow.
 BACKLOG = 10_000
 
 
@@ -80,21 +79,16 @@ def tell_changed(ctx: Context) -> None:
 
 
 def handed_out(ctx: Context, caller: Caller, account: Account, now: float) -> None:
-    """Count that somebody gets a token, from now on.
+    """Count that a token of an account is handed out to who asked, and tell whoever wants to know."""
+    ctx.latch.used_at = now - ctx.schedule.moved
+    goes_out(ctx, caller, account, now)
 
-    Args:
-        ctx: the collaborators.
-        caller: who.
-        account: as it was read with the token.
-        now: when the remaining life of the token was judged, epoch seconds.
 
-    Raises:
-        Locked: it was locked while the token was on its way.
-    """
-    if ctx.store.locked:  # it was locked while this was on its way
-        raise Locked(ctx.store.locked, ctx.store.locked_hint)
+def goes_out(ctx: Context, caller: Caller, account: Account, now: float) -> None:
+    """Count the same of a token that nobody asked for just now: to put it into a file is no use of Keyfob."""
     ctx.handouts.count(account, caller.name, now)
-    ctx.publish("handed-out", account.name, app=caller.name, generation=account.generation)
+    if ctx.events.wants("handed-out"):
+        ctx.publish("handed-out", account.name, app=caller.name, generation=account.generation)
 
 
 def refused(ctx: Context, caller: Caller, account: str | None, reason: str) -> None:

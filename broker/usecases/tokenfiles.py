@@ -20,9 +20,9 @@ from broker.core.account import Account, Misconfigured, NeedsLogin, Suspect
 from broker.core.policy import App, AppGrant, Ask, Denied, Narrow
 from broker.core.secret import Secret
 from broker.errors import KeyfobError
+from broker.events import COUNTED
 from broker.store.tokenfiles import Key, TokenFiles
 from broker.usecases import audit, get_token
-from broker.usecases.audit import COUNTED
 from broker.usecases.context import Context
 from broker.usecases.get_token import Ready, Unavailable
 
@@ -181,10 +181,10 @@ class Keeper:
         """Return what is to be kept, as things are now."""
         found, now = {}, self._ctx.clock()
         apps = await self._ctx.store.apps_with_token_files()
-        self._apps = {app.name for app, _ in apps}
-        for app, key_ends in apps:
+        self._apps = {app.name for app in apps}
+        for app in apps:
             for grant in app.grants:
-                ends = min(end for end in (key_ends, grant.expires_at, math.inf) if end is not None)
+                ends = min(end for end in (app.expires_at, grant.expires_at, math.inf) if end is not None)
                 if grant.token_file is None or ends <= now:
                     continue
                 key = app.name, grant.account
@@ -269,7 +269,7 @@ class Keeper:
             return
         if filed is None or filed.secret != ready.access_token:
             self._files.write(key, ready.access_token)
-            audit.handed_out(ctx, current.app, ready.account, ready.now)
+            audit.goes_out(ctx, current.app, ready.account, ready.now)
         facts, moved = ready.facts, ctx.schedule.moved
         due = None if name[0] == "own" else timing.due_at(facts, timing.Policy(), "/".join(key))
         self._filed[key] = _Filed(

@@ -197,7 +197,7 @@ MUTANTS = (
     ),
     Mutant(
         "a lock is looked at before a wait, and not after it",
-        "broker/usecases/audit.py",
+        "broker/usecases/get_token.py",
         "    if ctx.store.locked:  # it was locked while this was on its way\n",
         "    if ctx is None:\n",
         "tests/usecases/test_locking.py::test_who_waited_over_the_lock_gets_nothing",

@@ -130,7 +130,7 @@ class Daemon:
             browser_url=f"http://{LOOPBACK}:{browser_port}",
             localhost_squatted=squatted,
             presets_dir=settings.presets_dir,
-            token_dir=settings.runtime_dir / "tokens",
+            token_dir=settings.token_dir,
             latch=Latch(
                 idle=60.0 * settings.lock_after_idle, on_sleep=settings.lock_on_sleep == "on", slept=self._slept()
             ),
@@ -176,7 +176,7 @@ class Daemon:
         scheduler = Scheduler(ctx)
         scheduler.start()
         undo.push_async_callback(scheduler.stop)
-        keeper = Keeper(ctx, settings.runtime_dir / "tokens")
+        keeper = Keeper(ctx, settings.token_dir)
         keeper.start()
         undo.push_async_callback(keeper.stop)
         command, desktop = settings.notify_command, settings.notify_desktop == "on"

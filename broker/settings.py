@@ -125,6 +125,11 @@ class Settings:
         return self.runtime_dir / "keyfob.sock"
 
     @property
+    def token_dir(self) -> Path:
+        """Where the token files of apps lie."""
+        return self.runtime_dir / "tokens"
+
+    @property
     def presets_dir(self) -> Path:
         """Where a person's own preset files live."""
         return self.config.parent / "presets"

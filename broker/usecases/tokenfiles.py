@@ -81,12 +81,14 @@ class _Filed:
         name: its name.
         due: from when on another one is asked for.
         until: when it ends.
+        rest: before that no other one is asked for, though it has ended: it had hardly a life.
     """
 
     secret: Secret
     name: Name
     due: float
     until: float
+    rest: float
 
 
 class Keeper:
@@ -154,8 +156,10 @@ class Keeper:
         """
         there, now = self._files.there(), self._ctx.steady()
         self._filed = {key: filed for key, filed in self._filed.items() if key in there}
-        for key in [key for key, filed in self._filed.items() if filed.until <= now]:
+        for key, filed in [(key, filed) for key, filed in self._filed.items() if filed.until <= now]:
             self._remove(key)
+            if key in self._wanted:
+                self._pauses[key] = self._wanted[key].about, filed.rest
         granted = {} if self._ctx.store.locked else await self._granted()
         if self._ctx.store.locked:  # then nothing is wanted, nor is what is under way
             granted = {}
@@ -271,13 +275,12 @@ class Keeper:
             self._files.write(key, ready.access_token)
             audit.goes_out(ctx, current.app, ready.account, ready.now)
         facts, moved = ready.facts, ctx.schedule.moved
-        due = None if name[0] == "own" else timing.due_at(facts, timing.Policy(), "/".join(key))
-        self._filed[key] = _Filed(
-            ready.access_token,
-            name,
-            math.inf if due is None else due - moved,
-            math.inf if facts.expires_at is None else facts.expires_at - moved,
-        )
+        due = timing.due_at(facts, timing.Policy(), "/".join(key))
+        due = math.inf if due is None else due - moved
+        until = math.inf if facts.expires_at is None else facts.expires_at - moved
+        # When the account's own token is due, the schedule knows.
+        mine = math.inf if name[0] == "own" else due
+        self._filed[key] = _Filed(ready.access_token, name, due=mine, until=until, rest=due)
 
     def _remove(self, key: Key) -> None:
         self._filed.pop(key, None)

@@ -74,6 +74,28 @@ def test_a_narrower_token_is_renewed_in_time(tmp_path: Path, data: dict[str, Any
     asyncio.run(story())
 
 
+@pytest.mark.parametrize("scope", [(), ("read",)], ids=["own", "narrower"])
+def test_a_token_with_hardly_a_life(tmp_path: Path, scope: tuple[str, ...]) -> None:
+    """One of two seconds is not asked for again and again: the file is there now and then, with a token that lives."""
+
+    async def story() -> None:
+        async with desk(tmp_path, settings={"ttl": 2}) as at:
+            await settle_in(at.house, **BY_EXCHANGE)
+            await at.given(replace(FILED, scope=scope))
+            seen = set()
+            for _ in range(40):
+                at.house.clock.forward(1.0)
+                await at.house.tick()
+                await at.look()
+                if token := at.read():
+                    assert at.house.practice.worth(token) is not None
+                    seen.add(token)
+            assert 4 <= len(seen) <= 8
+            assert at.house.asked("token_exchange" if scope else "refresh") <= 8
+
+    asyncio.run(story())
+
+
 def test_an_id_token(tmp_path: Path) -> None:
     """It is the ID token that lies there, and it lives; a login without one, and a program's account, have none."""
 

@@ -35,6 +35,7 @@ from broker.usecases.checkup import Checkup
 from broker.usecases.context import Context, Latch
 from broker.usecases.flights import Flights
 from broker.usecases.limits import Limits
+from broker.usecases.tokenfiles import Keeper
 from broker.web.asgi import app_door, browser_door
 from broker.web.doors import LOOPBACK, Door, bind_beside, bind_port, bind_socket
 from broker.web.emulate.oidc_door import OidcDoor
@@ -133,6 +134,7 @@ class Daemon:
             browser_url=f"http://{LOOPBACK}:{browser_port}",
             localhost_squatted=squatted,
             presets_dir=settings.presets_dir,
+            token_dir=settings.token_dir,
             latch=Latch(
                 idle=60.0 * settings.lock_after_idle, on_sleep=settings.lock_on_sleep == "on", slept=self._slept()
             ),
@@ -181,6 +183,9 @@ class Daemon:
         scheduler = Scheduler(ctx)
         scheduler.start()
         undo.push_async_callback(scheduler.stop)
+        keeper = Keeper(ctx, settings.token_dir)
+        keeper.start()
+        undo.push_async_callback(keeper.stop)
         command, desktop = settings.notify_command, settings.notify_desktop == "on"
         announcer = Announcer(ctx, command=command, desktop=desktop, environ=self._environ)
         announcer.start()

@@ -26,6 +26,7 @@ REVEALING = {
     "store/passphrase.py": "a passphrase is normalised and becomes a key",
     "store/providers.py": "what manages a registration is sealed as one text, and opened again",
     "store/seal.py": "what is to be sealed is encrypted",
+    "store/tokenfiles.py": "a token goes into the file of an app that was granted one",
     "store/shelf.py": "an answer is written as an entry of the emergency journal, to be sealed",
     "usecases/apps.py": "a new app key is hashed",
     "usecases/sessions.py": "what signs a browser in is hashed",

@@ -49,6 +49,7 @@ class Walk:
         self.canary, self.home, self.practice, self.owner = canary, home, practice, owner
         self.app_url = owner.get("/v1/status").json()["doors"]["app"]
         self.browser_url = owner.get("/v1/status").json()["doors"]["browser"]
+        self.token_file = home.runtime / "tokens/job/me"
 
     def person(self) -> httpx2.Client:
         """Return a browser whose every page is noted."""
@@ -148,7 +149,8 @@ class Walk:
 
     def apps(self) -> None:
         """Use keys as they are meant, and put them and tokens where they do not belong."""
-        self.owner.post("/v1/apps", json={"name": "job", "grants": [{"account": "me"}]})
+        self.owner.post("/v1/apps", json={"name": "job", "grants": [{"account": "me", "token_file": "access_token"}]})
+        until("its token file is there", self.token_file.exists)
         key = self.owner.post("/v1/apps/job/rotate").json()["key"]
         with self.noted() as app:
             headers = {"Authorization": f"Bearer {key}"}
@@ -281,6 +283,7 @@ def walked(form: str) -> Iterator[Canary]:
                 for path in ("/v1/accounts", "/v1/audit", "/v1/apps", "/v1/providers", "/v1/status", "/openapi.yaml"):
                     owner.get(path)
                 owner.delete("/v1/accounts/me")
+                until("the token file is gone", lambda: not walk.token_file.exists())
             for name in ("cmdline", "environ"):
                 canary.saw(name, Path(f"/proc/{daemon.pid}/{name}").read_bytes())
             daemon.kill()  # so that the write-ahead log and the journal are left as they are

@@ -306,7 +306,7 @@ UNGUARDED = (
     Mutant(
         "a key ends at its time",
         "broker/store/apps.py",
-        '        if first["expires_at"] is not None and first["expires_at"] <= now:\n',
+        "        if app.expires_at is not None and app.expires_at <= now:\n",
         "        if now < 0:\n",
         f"{HERE}/test_keys.py::test_it_ends_by_itself[key]",
     ),

@@ -81,12 +81,14 @@ class Block:
     Attributes:
         title: ``TOOL ACCOUNT``, in the marks.
         lines: the text between them; it ends with a line end.
+        first: it stands before everything else, because what comes later refers to it.
     """
 
     path: str
     title: str
     lines: str
     secret: bool = False
+    first: bool = False
 
     def put(self, text: str | None) -> str:
         """Return the file with it."""
@@ -94,7 +96,9 @@ class Block:
         if found is not None and text is not None:
             return f"{text[: found[0]]}{self.shown()}{text[found[1] :]}"
         # One line end is always added, so that exactly one is taken away again.
-        return f"{text}\n{self.shown()}" if text else self.shown()
+        if not text:
+            return self.shown()
+        return f"{self.shown()}\n{text}" if self.first else f"{text}\n{self.shown()}"
 
     def take(self, text: str | None) -> str | None:
         """Return the file without it."""
@@ -102,6 +106,8 @@ class Block:
         if found is None or text is None:
             return text
         before, after = text[: found[0]], text[found[1] :]
+        if self.first and not before:
+            return after.removeprefix("\n")
         if before.endswith("\n\n") or not after:
             before = before.removesuffix("\n")
         return before + after

@@ -27,7 +27,6 @@ def plan(asked: Asked, key: str) -> Plan:
     name = plain(asked.entry, "name of the account")
     host, port = server(asked, IMAPS)
     lines = [
-        "",  # an empty line ends the section before
         f"IMAPAccount {name}",
         f"Host {host}",
         f"Port {port}",
@@ -35,11 +34,11 @@ def plan(asked: Asked, key: str) -> Plan:
         f'PassCmd "{asked.command("token", asked.account)}"',
         "AuthMechs XOAUTH2",
         f"SSLType {'IMAPS' if port == IMAPS or asked.options.get('tls') else 'STARTTLS'}",
-        "",
+        "",  # it ends the section
     ]
-    block = Block(asked.file, f"mbsync {asked.account}", "".join(f"{line}\n" for line in lines))
+    block = Block(asked.file, f"mbsync {asked.account}", "".join(f"{line}\n" for line in lines), first=True)
     notes = (
-        f"An IMAPStore uses it with the line: Account {name}",
+        f"An IMAPStore below it uses it with the line: Account {name}",
         "mbsync needs a SASL plugin for XOAUTH2; Debian has one in libsasl2-modules-kdexoauth2.",
     )
     return Plan((block,), notes=notes)

@@ -25,6 +25,6 @@ def plan(asked: Asked, key: str) -> Plan:
         "token_url": f"{plain(asked.app_url, 'address of the app port')}/oauth/token",
         "credential_source": {"file": asked.app.file},
     }
-    own = Own(asked.beside(".json"), json.dumps(credentials, indent=2) + "\n")
+    own = Own(asked.beside(".credentials.json"), json.dumps(credentials, indent=2) + "\n")
     variables = (Variable(VARIABLE, own.path),)
     return Plan((own, environment(asked, variables)), variables, asked.app, commands=(loading(asked),))

@@ -25,6 +25,9 @@ from broker.integrations.setup.plan import App, Asked, Plan
 # Stands in what is shown before a key was made.
 TO_COME = "made-when-this-is-written"
 
+# With these the command that another program runs may find another daemon than this one.
+ELSEWHERE = ("KEYFOB_SOCKET", "KEYFOB_URL", "KEYFOB_RUNTIME_DIR", "KEYFOB_CONFIG")
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the programs."""
@@ -78,9 +81,8 @@ def _asked(client: Client, args: argparse.Namespace, own: Path) -> Asked:
     if TOOLS[args.tool].has_file:
         named = Path(args.file).expanduser() if args.file else module.where(os.environ, _home())
         told["file"] = str(named.absolute())
-    if args.tool == "git":
-        where = module.hosts(client, account["account"], account["provider"], account.get("resource"), said.get("host"))
-        told["hosts"], told["shared"] = where
+    if hasattr(module, "told"):
+        told |= module.told(client, account, said)
     if account["state"] in ("needs-login", "pending"):
         terminal.say(terminal.clean(f"Account '{args.account}' needs a login first: keyfob login {args.account}"))
     return Asked(args.tool, account["account"], str(own_program(sys.argv[0])), str(own), **told)
@@ -126,6 +128,8 @@ def _write(client: Client, asked: Asked, record: Record, *, yes: bool) -> int:
     setup_files.write(steps, record)
     record.save(asked, app)
     _tell(plan, commands=True)
+    for name in (name for name in ELSEWHERE if os.environ.get(name)):
+        terminal.say(f"{name} is set here; where {asked.tool} does not have it, it asks at another place.")
     terminal.say(f"To take it back: keyfob setup {asked.tool} {asked.account} --undo")
     return 0
 
@@ -205,7 +209,7 @@ def _tell(plan: Plan, *, commands: bool) -> None:
         terminal.say(f"  {terminal.clean(command)}")
 
 
-def _module(tool: str) -> Any:  # noqa: ANN401 -- a module with ``plan``, perhaps with ``where``
+def _module(tool: str) -> Any:  # noqa: ANN401 -- a module with ``plan``, and perhaps ``where`` and ``told``
     return importlib.import_module(f"broker.integrations.setup.{tool.replace('-', '_')}")
 
 

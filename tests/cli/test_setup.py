@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import stat
 import sys
 from pathlib import Path
@@ -116,6 +117,24 @@ def test_other_options(tmp_path: Path) -> None:
 
     assert main(["setup", "msmtp", "work", "--undo", "--yes"]) == 0
     assert everything(tmp_path) == {".msmtprc"}
+
+
+@pytest.mark.parametrize("tool", ["git", "msmtp"])
+def test_two_accounts(tool: str, daemon: ScriptedDaemon, tmp_path: Path) -> None:
+    """Each has a part of its own, and goes in whatever order they came."""
+    daemon.answers("GET /v1/accounts/other", {**WORK, "account": "other"})
+    path = former(tmp_path, tool)
+    path.write_text("# mine\n")
+    assert setup(tool, "--yes") == 0
+    alone = path.read_text()
+    assert main(["setup", tool, "other", *WHERE[tool][0], "--yes"]) == 0
+
+    assert main(["setup", tool, "work", "--undo", "--yes"]) == 0
+    assert path.read_text() == re.sub(r"(keyfob-|token |git-|msmtp )work", r"\1other", alone)
+    assert main(["setup", tool, "other", "--undo", "--yes"]) == 0
+
+    assert path.read_text() == "# mine\n"
+    assert everything(tmp_path) == {WHERE[tool][1]}
 
 
 def test_damaged_marks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

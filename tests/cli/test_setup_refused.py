@@ -131,6 +131,28 @@ def test_no_place_for_a_file(file: str, tmp_path: Path, capsys: pytest.CaptureFi
     assert str(place) in capsys.readouterr().err
 
 
+def test_no_id_token(daemon: ScriptedDaemon, capsys: pytest.CaptureFixture[str]) -> None:
+    """An account without an ID token is told how it gets one."""
+    daemon.forget("GET /v1/accounts/work")
+    daemon.answers("GET /v1/accounts/work", {**WORK, "scope": "profile"})
+
+    assert main(["setup", "kubectl", "work", "--id-token", "--yes"]) == 1
+
+    assert "keyfob login work --scope openid profile" in capsys.readouterr().err
+
+
+def test_encrypted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A file that its program has encrypted is left alone."""
+    path = tmp_path / "rclone.conf"
+    path.write_text("# Encrypted rclone configuration File\n\nRCLONE_ENCRYPT_V0:\nAAAA\n")
+    before = path.read_bytes()
+
+    assert main(["setup", "rclone", "work", "--url", "https://dav.example.org/", "--file", str(path), "--yes"]) == 1
+
+    assert f"{path} is encrypted" in capsys.readouterr().err
+    assert path.read_bytes() == before
+
+
 def test_nothing_to_undo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """What was never set up is no error; a memory that cannot be read is."""
     assert main(["setup", "git", "a/../b", "--undo"]) == 0

@@ -142,6 +142,7 @@ class Through:
         puts: the words that write it; the first that this version of the program takes are used.
         takes: the words that remove it.
         fragment: the entry as text.
+        sealed: what the file holds if the program has encrypted it; then nothing in it can be shown or recognised.
     """
 
     path: str
@@ -151,6 +152,7 @@ class Through:
     takes: tuple[str, ...]
     fragment: str
     secret: bool = False
+    sealed: str = ""
 
     def put(self, text: str | None) -> str:
         """Return the file with it."""
@@ -170,8 +172,10 @@ class Through:
         """Return the copy after the first command that is taken.
 
         Raises:
-            ClientError: the program is not here, or it takes none of them.
+            ClientError: the program is not here, or it takes none of them; or the file is encrypted.
         """
+        if text and self.sealed and self.sealed in text:
+            raise ClientError(f"{self.path} is encrypted.", f"Add it with {self.program} itself, as --print tells it.")
         found = shutil.which(self.program)
         if found is None:
             detail = f"There is no {self.program} here, which writes its own configuration."

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from broker.client import Client, ClientError, quote
 from broker.integrations.places import Place, is_loopback, place_of
@@ -23,29 +24,21 @@ def where(environ: Mapping[str, str], home: Path) -> Path:
     return first_there([home / ".gitconfig", config_home(environ, home) / "git/config"], home / ".gitconfig")
 
 
-def hosts(
-    client: Client, account: str, provider: str, resource: str | None, named: str | None
-) -> tuple[tuple[str, ...], bool]:
+def told(client: Client, account: Mapping[str, Any], options: Mapping[str, str]) -> dict[str, Any]:
     """Return the places of an account's provider, and whether other accounts belong to one of them.
-
-    Args:
-        client: as the owner.
-        account: its name.
-        provider: where it is logged in.
-        resource: for which resource, or None.
-        named: a host that the person named; then the provider need not have one.
 
     Raises:
         ClientError: the daemon cannot be asked; or the provider has no place to which a token may go.
     """
-    told = client.request("GET", f"/v1/providers/{quote(provider)}")
-    places = [place_of(address) for address in [*(told.get(key) for key in ADDRESSES), resource] if address]
+    provider = client.request("GET", f"/v1/providers/{quote(account['provider'])}")
+    addresses = [*(provider.get(key) for key in ADDRESSES), account.get("resource")]
+    places = [place_of(address) for address in addresses if address]
     safe = {str(place): place for place in places if place.protocol == "https" or is_loopback(place.host)}
-    if not safe and not named:
-        detail = f"Provider '{provider}' of account '{account}' has no host with TLS that git could ask."
+    if not safe and not options.get("host"):
+        detail = f"Provider '{account['provider']}' of account '{account['account']}' has no host with TLS."
         raise ClientError(detail, "Name where the repositories are: --host HOST", code="no_host")
     belonging = {one["account"] for place in safe.values() for one in fitting(client, Wish("", None, ()), place)}
-    return tuple(safe), bool(belonging - {account})
+    return {"hosts": tuple(safe), "shared": bool(belonging - {account["account"]})}
 
 
 def plan(asked: Asked, key: str) -> Plan:

@@ -8,7 +8,9 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+from broker.client import Client, ClientError
 from broker.integrations.kube import VERSIONS
 from broker.integrations.setup.changes import COPY, Through
 from broker.integrations.setup.plan import Asked, Plan, plain
@@ -18,6 +20,20 @@ def where(environ: Mapping[str, str], home: Path) -> Path:
     """Return the kubeconfig: the first that the environment names."""
     named = next(filter(None, environ.get("KUBECONFIG", "").split(os.pathsep)), "")
     return Path(named) if named else home / ".kube/config"
+
+
+def told(client: Client, account: Mapping[str, Any], options: Mapping[str, str]) -> dict[str, Any]:
+    """Return nothing more than is known; an account without an ID token cannot hand one over.
+
+    Raises:
+        ClientError: it is wanted, and it has none.
+    """
+    del client
+    scope = str(account.get("scope") or "").split()
+    if options.get("id_token") and scope and "openid" not in scope:
+        detail = f"Account '{account['account']}' was logged in without the scope openid, so it has no ID token."
+        raise ClientError(detail, f"keyfob login {account['account']} --scope {' '.join(['openid', *scope])}")
+    return {}
 
 
 def plan(asked: Asked, key: str) -> Plan:

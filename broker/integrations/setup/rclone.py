@@ -11,6 +11,9 @@ from pathlib import Path
 from broker.integrations.setup.changes import COPY, Through
 from broker.integrations.setup.plan import Asked, Plan, config_home, first_there, plain, url
 
+# Begins what rclone has encrypted.
+ENCRYPTED = "RCLONE_ENCRYPT_V"
+
 
 def where(environ: Mapping[str, str], home: Path) -> Path:
     """Return the file that rclone reads."""
@@ -33,6 +36,7 @@ def plan(asked: Asked, key: str) -> Plan:
         f"[{remote}]",
         ((*config, "create", remote, "webdav", *(f"{name}={value}" for name, value in members.items())),),
         (*config, "delete", remote),
-        "".join([f"[{remote}]\ntype = webdav\n", *(f"{name} = {value}\n" for name, value in members.items())]),
+        fragment="".join([f"[{remote}]\ntype = webdav\n", *(f"{name} = {value}\n" for name, value in members.items())]),
+        sealed=ENCRYPTED,
     )
     return Plan((entry,), commands=(f"rclone lsf {remote}:",))

@@ -142,6 +142,7 @@ class Through:
         puts: the words that write it; the first that this version of the program takes are used.
         takes: the words that remove it.
         fragment: the entry as text.
+        empty: a pattern of what the program leaves of it where it removes it, or empty.
         sealed: what the file holds if the program has encrypted it; then nothing in it can be shown or recognised.
     """
 
@@ -152,6 +153,7 @@ class Through:
     takes: tuple[str, ...]
     fragment: str
     secret: bool = False
+    empty: str = ""
     sealed: str = ""
 
     def put(self, text: str | None) -> str:
@@ -162,7 +164,10 @@ class Through:
 
     def take(self, text: str | None) -> str | None:
         """Return the file without it."""
-        return self._run((self.takes,), text) if text is not None and self.entry in text else text
+        if text is None or self.entry not in text:
+            return text
+        taken = self._run((self.takes,), text)
+        return re.sub(self.empty, "", taken, flags=re.MULTILINE) if self.empty else taken
 
     def shown(self) -> str:
         """Return it as text."""

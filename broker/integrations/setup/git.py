@@ -58,6 +58,7 @@ def plan(asked: Asked, key: str) -> Plan:
         ((*once, "--replace-all", "include.path", line, line),),
         (*once, "--unset-all", "include.path", line),
         f"[include]\n\tpath = {line}\n",
+        empty=r"^\[include\]\n(?=\[|\Z)",  # which git leaves where a comment stands above
     )
     places = ", ".join([*asked.hosts, *([str(Place("https", named))] if named else [])])
     notes = [f"git asks Keyfob at {places}, and no other helper there."]

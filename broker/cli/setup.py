@@ -77,7 +77,7 @@ def _asked(client: Client, args: argparse.Namespace, own: Path) -> Asked:
         said.setdefault("user", label)
     if "url" in TOOLS[args.tool].needs and account.get("resource"):
         said.setdefault("url", account["resource"])
-    told: dict[str, Any] = {"app_url": doors["app"], "socket": doors["socket"], "options": said}
+    told: dict[str, Any] = {"app_url": doors["app"], "agent": doors.get("oidc") or "", "options": said}
     if TOOLS[args.tool].has_file:
         named = Path(args.file).expanduser() if args.file else module.where(os.environ, _home())
         told["file"] = str(named.absolute())

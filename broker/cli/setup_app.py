@@ -3,12 +3,20 @@
 Called by ``setup``. The key is never shown and never an argument.
 """
 
+import http.client
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from broker.cli.files import read, remove, replace
 from broker.client import Client, ClientError, NotAllowed, quote
 from broker.errors import Conflict
 from broker.integrations.setup.plan import App, Asked
+
+# A metadata server says at this address whether it is one; every key for addresses is good here.
+ASKED_AT = "/google/"
+FLAVOR = {"Metadata-Flavor": "Google"}
+ANSWER_WITHIN = 10.0
+OK = 200
 
 
 def key_of(app: App, asked: Asked) -> str:
@@ -20,6 +28,8 @@ def key_of(app: App, asked: Asked) -> str:
     key = (read(app.file) or "").strip()
     if not key:
         return ""
+    if app.capability:
+        return key if _opens(asked.app_url, key) else ""
     try:
         with Client(url=asked.app_url, key=key) as client:
             grants = client.request("GET", f"/v1/apps/{quote(app.name)}")["grants"]
@@ -41,7 +51,7 @@ def make(client: Client, app: App, asked: Asked, *, ours: bool) -> str:
         Conflict: an app of that name is another's.
         ClientError: the daemon refuses.
     """
-    path = f"/v1/apps/{quote(app.name)}"
+    path, kind = f"/v1/apps/{quote(app.name)}", {"capability": True} if app.capability else {}
     if _exists(client, path):
         if not ours:
             raise Conflict(
@@ -49,10 +59,10 @@ def make(client: Client, app: App, asked: Asked, *, ours: bool) -> str:
                 f"If it is not needed: keyfob app remove {app.name}",
             )
         client.request("PUT", f"{path}/grants/{quote(asked.account)}", {"mode": "token"})
-        answer = client.request("POST", f"{path}/rotate", {})
+        answer = client.request("POST", f"{path}/rotate", kind)
     else:
         grants = [{"account": asked.account, "mode": "token"}]
-        answer = client.request("POST", "/v1/apps", {"name": app.name, "grants": grants})
+        answer = client.request("POST", "/v1/apps", {"name": app.name, "grants": grants, **kind})
     key = str(answer["key"])
     replace(Path(app.file), f"{key}\n")
     return key
@@ -69,6 +79,23 @@ def end(client: Client, app: App) -> None:
     if _exists(client, path):
         client.request("DELETE", path)
     remove(Path(app.file))
+
+
+def _opens(app_url: str, key: str) -> bool:
+    """Whether a key that stands in an address is worth something: asked as the programs do that use it.
+
+    Raises:
+        ClientError: the app port cannot be asked.
+    """
+    address = urlsplit(app_url)
+    connection = http.client.HTTPConnection(str(address.hostname), address.port, timeout=ANSWER_WITHIN)
+    try:
+        connection.request("GET", f"{ASKED_AT}{quote(key)}/", headers=FLAVOR)
+        return connection.getresponse().status == OK
+    except (OSError, http.client.HTTPException) as exc:
+        raise ClientError(f"The app port {app_url} cannot be asked: {exc}.", "See: keyfob doctor") from exc
+    finally:
+        connection.close()
 
 
 def _exists(client: Client, path: str) -> bool:

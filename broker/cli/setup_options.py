@@ -33,8 +33,8 @@ TOOLS = {
     "msmtp": Tool("an account that sends mail", (*SERVER, "mechanism"), ("host", "user")),
     "neomutt": Tool("the token for IMAP and SMTP", ("user",)),
     "mbsync": Tool("an account that reads mail", SERVER, ("host", "user")),
-    "gcloud": Tool("a credentials file, for the libraries of that cloud", has_file=False),
-    "azure": Tool("a managed identity, for the libraries of that cloud", has_file=False),
+    "gcloud": Tool("a credentials file, for the libraries of that cloud", ("metadata",), has_file=False),
+    "azure": Tool("a managed identity, for the libraries of that cloud", ("imds",), has_file=False),
     "oidc-agent": Tool("the socket that oidc-agent's clients ask", has_file=False),
     "prometheus": Tool("the oauth2 block of a scrape, to paste", has_file=False),
     "claude": Tool("an MCP server whose headers Keyfob gives", ("url", "name"), ("url",)),
@@ -63,5 +63,11 @@ def options(parser: argparse.ArgumentParser, tool: str) -> None:
         parser.add_argument("--url", metavar="URL", help="where it is; default: the resource that was logged in at")
     if "name" in known.options:
         parser.add_argument("--name", metavar="NAME", help="how the server is called; default: keyfob-ACCOUNT")
+    if "metadata" in known.options:
+        parser.add_argument("--metadata", action="store_true", help="the metadata server's address instead of a file")
+    if "imds" in known.options:
+        parser.add_argument(
+            "--imds", action="store_true", help="the form of a virtual machine (IMDS), with one address"
+        )
     if known.has_file:
         parser.add_argument("--file", metavar="FILE", help="another file than the program's usual one")

@@ -80,5 +80,5 @@ def forge_account(daemon: ScriptedDaemon) -> None:
     daemon.answers("GET /v1/accounts", {"accounts": [WORK]})
     daemon.answers("GET /v1/providers/forge", FORGE)
     daemon.answers("GET /v1/providers", {"providers": [FORGE]})
-    doors = {"socket": "/run/keyfob/keyfob.sock", "app": "http://127.0.0.1:8401"}
+    doors = {"socket": "/run/keyfob/keyfob.sock", "app": "http://127.0.0.1:8401", "oidc": "/run/keyfob/oidc.sock"}
     daemon.answers("GET /v1/status", {"doors": doors})

@@ -1,4 +1,4 @@
-"""Azure's libraries: the endpoint of a managed identity, with an app's key as its secret.
+"""Azure's libraries: the endpoint of a managed identity, with an app's key as its secret or in its address.
 
 Called by ``cli.setup``.
 """
@@ -10,6 +10,14 @@ from broker.integrations.setup.plan import Asked, Plan, Variable, environment, l
 
 def plan(asked: Asked, key: str) -> Plan:
     """Return the variables by which the libraries find the endpoint, and the app whose key they send."""
-    endpoint = f"{plain(asked.app_url, 'address of the app port')}/azure/token"
-    variables = (Variable("IDENTITY_ENDPOINT", endpoint), Variable("IDENTITY_HEADER", key, secret=True))
-    return Plan((environment(asked, variables),), variables, asked.app, commands=(loading(asked),))
+    base, imds = plain(asked.app_url, "address of the app port"), bool(asked.options.get("imds"))
+    variables = (
+        (Variable("AZURE_POD_IDENTITY_AUTHORITY_HOST", f"{base}/imds/{key}", secret=True),)
+        if imds
+        else (
+            Variable("IDENTITY_ENDPOINT", f"{base}/azure/token"),
+            Variable("IDENTITY_HEADER", key, secret=True),
+        )
+    )
+    app = asked.app(capability=imds)
+    return Plan((environment(asked, variables),), variables, app, commands=(loading(asked),))

@@ -1,4 +1,4 @@
-"""Google's libraries: a credentials file that has them exchange an app's key for the account's token.
+"""Google's libraries: a credentials file that has them exchange an app's key, or the address of a metadata server.
 
 Called by ``cli.setup``.
 """
@@ -12,19 +12,32 @@ from broker.integrations.setup.plan import Asked, Plan, Variable, environment, l
 
 # RFC 8693 3; which of them it is says nothing here, but the libraries want one.
 SUBJECT_TOKEN_TYPE = "urn:ietf:params:oauth:token-type:jwt"  # noqa: S105 -- a name, not a secret
-VARIABLE = "GOOGLE_APPLICATION_CREDENTIALS"
+CREDENTIALS = "GOOGLE_APPLICATION_CREDENTIALS"
+# The libraries want both: by the one they find out that there is a server, and ask at the other.
+METADATA = ("GCE_METADATA_HOST", "GCE_METADATA_IP")
 
 
 def plan(asked: Asked, key: str) -> Plan:
-    """Return the credentials file, the app whose key it names, and the variable that names it."""
-    del key
+    """Return what the libraries look for, and the app whose key they use."""
+    return _metadata(asked, key) if asked.options.get("metadata") else _exchange(asked)
+
+
+def _exchange(asked: Asked) -> Plan:
+    app = asked.app()
     credentials = {
         "type": "external_account",
         "audience": asked.account,
         "subject_token_type": SUBJECT_TOKEN_TYPE,
         "token_url": f"{plain(asked.app_url, 'address of the app port')}/oauth/token",
-        "credential_source": {"file": asked.app.file},
+        "credential_source": {"file": app.file},
     }
     own = Own(asked.beside(".credentials.json"), json.dumps(credentials, indent=2) + "\n")
-    variables = (Variable(VARIABLE, own.path),)
-    return Plan((own, environment(asked, variables)), variables, asked.app, commands=(loading(asked),))
+    variables = (Variable(CREDENTIALS, own.path),)
+    return Plan((own, environment(asked, variables)), variables, app, commands=(loading(asked),))
+
+
+def _metadata(asked: Asked, key: str) -> Plan:
+    _, _, port = plain(asked.app_url, "address of the app port").partition("://")
+    variables = tuple(Variable(name, f"{port}/google/{key}", secret=True) for name in METADATA)
+    app = asked.app(capability=True)
+    return Plan((environment(asked, variables),), variables, app, commands=(loading(asked),))

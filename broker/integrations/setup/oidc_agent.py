@@ -5,16 +5,19 @@ Called by ``cli.setup``.
 
 from __future__ import annotations
 
-from pathlib import Path
-
+from broker.client import ClientError
 from broker.integrations.setup.plan import Asked, Plan, Variable, environment, loading, plain
-
-SOCKET = "oidc.sock"
 
 
 def plan(asked: Asked, key: str) -> Plan:
-    """Return the variable; its socket knows every account of the person, by its name or its issuer."""
+    """Return the variable; its socket knows every account of the person, by its name or its issuer.
+
+    Raises:
+        ClientError: the daemon has no such socket.
+    """
     del key
-    variables = (Variable("OIDC_SOCK", str(Path(asked.socket).with_name(SOCKET))),)
+    if not asked.agent:
+        raise ClientError("The daemon has no socket for oidc-agent's clients.", 'Set it: oidc_socket = "on"')
+    variables = (Variable("OIDC_SOCK", asked.agent),)
     tried = f"oidc-token {plain(asked.account, 'account')}"
     return Plan((environment(asked, variables),), variables, commands=(loading(asked), tried))

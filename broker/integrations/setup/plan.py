@@ -31,7 +31,7 @@ class Asked:
         own: the directory in which Keyfob keeps what it writes for others.
         file: the other program's own file, or empty where it has none.
         app_url: where the app port is.
-        socket: where the app socket is.
+        agent: where the socket for oidc-agent's clients is, or empty where there is none.
         hosts: for git: ``https://HOST`` of each place that the account's provider has.
         shared: for git: other accounts belong to these hosts, too.
         options: what the person said beside.
@@ -43,7 +43,7 @@ class Asked:
     own: str
     file: str = ""
     app_url: str = ""
-    socket: str = ""
+    agent: str = ""
     hosts: tuple[str, ...] = ()
     shared: bool = False
     options: dict[str, str] = field(default_factory=dict)
@@ -57,11 +57,10 @@ class Asked:
         """How this account is called in the other program's file."""
         return f"keyfob-{self.account.replace('@', '_at_')}"
 
-    @property
-    def app(self) -> App:
-        """The app whose key a program uses that can run no command."""
+    def app(self, *, capability: bool = False) -> App:
+        """Return the app whose key a program uses that can run no command."""
         name = f"{self.tool}-{self.account.replace('@', '_at_')}"
-        return App(name, str(Path(self.own).parent / "apps" / f"{name}.key"))
+        return App(name, str(Path(self.own).parent / "apps" / f"{name}.key"), capability)
 
     def beside(self, suffix: str) -> str:
         """Return the path of a file of Keyfob's own for this program and account."""
@@ -86,10 +85,12 @@ class App:
     Attributes:
         name: the app's.
         file: where its key is kept.
+        capability: its key is one that stands in an address, and is good nowhere else.
     """
 
     name: str
     file: str
+    capability: bool = False
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from broker.integrations.setup.plan import Asked, Plan, plain
 def plan(asked: Asked, key: str) -> Plan:
     """Return the block, and the app that it names."""
     del key
-    app = asked.app
+    app = asked.app()
     block = (
         f"oauth2:\n  client_id: {plain(app.name, 'name of the app')}\n"
         f"  client_secret_file: {plain(app.file, 'path of the key')}\n"

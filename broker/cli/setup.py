@@ -120,7 +120,7 @@ def _write(client: Client, asked: Asked, record: Record, *, yes: bool) -> int:
     _show(steps)
     if app is not None and not key:
         terminal.say(f"App '{app.name}' is made for it; its key goes to {app.file}")
-    if code := _refused("Write this?", yes=yes):
+    if code := _refused("Write this?", "Add --yes, or only look: --print", yes=yes):
         return code
     if app is not None and not key:
         plan, _ = _with_key(client, asked, record)
@@ -143,7 +143,7 @@ def _undo(args: argparse.Namespace, record: Record) -> int:
     _show(steps)
     if plan.app is not None:
         terminal.say(f"App '{plan.app.name}' goes, and with it its key.")
-    if code := _refused("Take this away?", yes=args.yes):
+    if code := _refused("Take this away?", "Add --yes.", yes=args.yes):
         return code
     if plan.app is not None:
         with connect() as client:
@@ -179,12 +179,12 @@ def _show(steps: list[setup_files.Step]) -> None:
             terminal.say(terminal.clean(line.expandtabs(4)))
 
 
-def _refused(question: str, *, yes: bool) -> int:
+def _refused(question: str, otherwise: str, *, yes: bool) -> int:
     """Ask the person; return 0 for a yes, else what the command ends with."""
     if yes:
         return 0
     if not sys.stdin.isatty():
-        terminal.fail("Nothing was changed: no terminal is here to say yes at.", "Add --yes, or only look: --print")
+        terminal.fail("Nothing was changed: no terminal is here to say yes at.", otherwise)
         return 2
     sys.stderr.write(f"{question} [y/N] ")
     sys.stderr.flush()

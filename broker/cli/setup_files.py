@@ -91,7 +91,7 @@ def steps_back(changes: Sequence[Change], record: Record) -> list[Step]:
 
 
 def difference(step: Step) -> Iterator[str]:
-    """Yield the lines of a unified difference."""
+    """Yield the lines of a unified difference, without those around it: there may be a password in them."""
     if not step.changes:
         return
     if step.secret:
@@ -99,7 +99,7 @@ def difference(step: Step) -> Iterator[str]:
         return
     old, new = (text.splitlines() if text else [] for text in (step.now, step.then))
     old_name, new_name = ("/dev/null" if text is None else step.path for text in (step.now, step.then))
-    yield from difflib.unified_diff(old, new, old_name, new_name, lineterm="")
+    yield from difflib.unified_diff(old, new, old_name, new_name, lineterm="", n=0)
 
 
 def write(todo: Iterable[Step], record: Record) -> None:

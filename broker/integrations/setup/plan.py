@@ -17,7 +17,7 @@ from broker.integrations.setup.changes import Change, Own
 # Beside letters and digits of any script: what no shell and none of the files written here reads as something else.
 PLAIN = re.compile(r"[\w@%+=:,./-]+")
 # RFC 3986 without quotes, blanks and what a shell would read.
-URL = re.compile(r"https?://[\w.:\[\]-]+(/[\w.~%+=:@,;/?&-]*)?", re.ASCII)
+URL = re.compile(r"https?://[\w.:\[\]-]+(/[\w.~%+=:@,/?&-]*)?", re.ASCII)
 
 
 @dataclass(frozen=True)

@@ -73,9 +73,9 @@ def _asked(client: Client, args: argparse.Namespace, own: Path) -> Asked:
     doors = client.request("GET", "/v1/status")["doors"]
     said = {name: str(getattr(args, name)) for name in TOOLS[args.tool].options if getattr(args, name, None)}
     label = str((account.get("identity") or {}).get("label") or "")
-    if "user" in TOOLS[args.tool].needs and "@" in label:
+    if "user" in TOOLS[args.tool].defaults and "@" in label:
         said.setdefault("user", label)
-    if "url" in TOOLS[args.tool].needs and account.get("resource"):
+    if "url" in TOOLS[args.tool].defaults and account.get("resource"):
         said.setdefault("url", account["resource"])
     told: dict[str, Any] = {"app_url": doors["app"], "agent": doors.get("oidc") or "", "options": said}
     if TOOLS[args.tool].has_file:
@@ -90,11 +90,11 @@ def _asked(client: Client, args: argparse.Namespace, own: Path) -> Asked:
 
 def _print(client: Client, asked: Asked, record: Record) -> int:
     """Print everything. What the printed lines name has to be there, so an app and Keyfob's own files are made."""
+    last = _planned(record)
     plan, app = _with_key(client, asked, record)
     if app is not None:
         owned = [change for change in plan.changes if isinstance(change, Own)]
-        setup_files.write(setup_files.steps(owned, _planned(record), record), record)
-        record.save(asked, app)
+        _carry_out(setup_files.steps(owned, last, record), record, asked, app)
         terminal.say(f"App '{app.name}' and its key in {app.file} are there; --undo takes them away.")
     for one in plan.variables:
         terminal.result(f"{one.name}={one.value}")
@@ -110,9 +110,9 @@ def _print(client: Client, asked: Asked, record: Record) -> int:
 
 
 def _write(client: Client, asked: Asked, record: Record, *, yes: bool) -> int:
-    plan = _plan(asked)
+    plan, last = _plan(asked), _planned(record)
     app, key = plan.app, setup_app.key_of(plan.app, asked) if plan.app else ""
-    steps = setup_files.steps(_plan(asked, key or TO_COME).changes, _planned(record), record)
+    steps = setup_files.steps(_plan(asked, key or TO_COME).changes, last, record)
     if (key or app is None) and not any(step.changes for step in steps):
         terminal.say(f"Nothing to change: {asked.tool} gets the tokens of '{asked.account}' already.")
         _tell(plan, commands=True)
@@ -124,11 +124,10 @@ def _write(client: Client, asked: Asked, record: Record, *, yes: bool) -> int:
         return code
     if app is not None and not key:
         plan, _ = _with_key(client, asked, record)
-        steps = setup_files.steps(plan.changes, _planned(record), record)
-    setup_files.write(steps, record)
-    record.save(asked, app)
+        steps = setup_files.steps(plan.changes, last, record)
+    _carry_out(steps, record, asked, app)
     _tell(plan, commands=True)
-    for name in (name for name in ELSEWHERE if os.environ.get(name)):
+    for name in (name for name in ELSEWHERE if app is None and os.environ.get(name)):
         terminal.say(f"{name} is set here; where {asked.tool} does not have it, it asks at another place.")
     terminal.say(f"To take it back: keyfob setup {asked.tool} {asked.account} --undo")
     return 0
@@ -169,8 +168,19 @@ def _with_key(client: Client, asked: Asked, record: Record) -> tuple[Plan, App |
     app = _plan(asked).app
     if app is None:
         return _plan(asked), None
-    key = setup_app.key_of(app, asked) or setup_app.make(client, app, asked, ours=record.app == app.name)
+    key = setup_app.key_of(app, asked)
+    if not key:
+        key = setup_app.make(client, app, asked, ours=record.app == app.name)
+        record.save(record.asked or asked, app)  # whatever comes now, it can be undone
     return _plan(asked, key), app
+
+
+def _carry_out(steps: list[setup_files.Step], record: Record, asked: Asked, app: App | None) -> None:
+    """Write, and remember what was written, if it is only a part."""
+    try:
+        setup_files.write(steps, record)
+    finally:
+        record.save(asked, app)
 
 
 def _show(steps: list[setup_files.Step]) -> None:

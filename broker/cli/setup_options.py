@@ -15,13 +15,13 @@ class Tool(NamedTuple):
     Attributes:
         summary: what is set up.
         options: what may be said of it.
-        needs: what it needs of these; where the daemon knows it, that is the default.
+        defaults: those of them that the daemon may know: who is logged in, and for which resource.
         has_file: it has a file of its own, which ``--file`` names.
     """
 
     summary: str
     options: tuple[str, ...] = ()
-    needs: tuple[str, ...] = ()
+    defaults: tuple[str, ...] = ()
     has_file: bool = True
 
 
@@ -30,9 +30,9 @@ TOOLS = {
     "git": Tool("credential helper for the hosts of the account", ("host",)),
     "kubectl": Tool("a user in the kubeconfig", ("id_token",)),
     "rclone": Tool("a WebDAV remote", ("url",), ("url",)),
-    "msmtp": Tool("an account that sends mail", (*SERVER, "mechanism"), ("host", "user")),
+    "msmtp": Tool("an account that sends mail", (*SERVER, "mechanism"), ("user",)),
     "neomutt": Tool("the token for IMAP and SMTP", ("user",)),
-    "mbsync": Tool("an account that reads mail", SERVER, ("host", "user")),
+    "mbsync": Tool("an account that reads mail", SERVER, ("user",)),
     "gcloud": Tool("a credentials file, for the libraries of that cloud", ("metadata",), has_file=False),
     "azure": Tool("a managed identity, for the libraries of that cloud", ("imds",), has_file=False),
     "oidc-agent": Tool("the socket that oidc-agent's clients ask", has_file=False),

@@ -131,6 +131,16 @@ def test_no_place_for_a_file(file: str, tmp_path: Path, capsys: pytest.CaptureFi
     assert str(place) in capsys.readouterr().err
 
 
+def test_half_of_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where the second file cannot be written, the first can be taken back."""
+    assert setup("git", "--file", "/proc/keyfob/config", "--yes") == 1
+    assert "/proc/keyfob/config cannot be written" in capsys.readouterr().err
+    assert ".config/keyfob/setup/git-work.gitconfig" in everything(tmp_path)
+
+    assert main(["setup", "git", "work", "--undo", "--yes"]) == 0
+    assert everything(tmp_path) == set()
+
+
 def test_no_id_token(daemon: ScriptedDaemon, capsys: pytest.CaptureFixture[str]) -> None:
     """An account without an ID token is told how it gets one."""
     daemon.forget("GET /v1/accounts/work")

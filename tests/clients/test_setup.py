@@ -87,9 +87,19 @@ def test_git(room: Room, program: Program) -> None:
         assert service.refused == ["stale"]
 
 
-def test_kubectl(room: Room, program: Program) -> None:
-    """The command that it names makes a context ask with it; undone, kubectl has no such user."""
+@pytest.mark.parametrize("refused", ["", "--exec-interactive-mode"])
+def test_kubectl(room: Room, program: Program, refused: str) -> None:
+    """The command that it names makes a context ask with it; undone, kubectl has no such user.
+
+    The same where kubectl does not know an option yet.
+    """
     kubectl = program("kubectl", "kubernetes-client")
+    if refused:
+        older = room.home.place / "bin/kubectl"
+        older.parent.mkdir()
+        older.write_text(f'#!/bin/sh\ncase "$*" in *{refused}*) exit 1 ;; esac\nexec {kubectl} "$@"\n')
+        older.chmod(0o700)
+        room.home.environ["PATH"] = f"{older.parent}:{room.home.environ['PATH']}"
     certificate, context = certified(program("openssl", "openssl"), room.home.place)
     place = room.home.place / "kubeconfig"
     room.home.environ["KUBECONFIG"] = str(place)
@@ -99,7 +109,10 @@ def test_kubectl(room: Room, program: Program) -> None:
         for words in (where, ("set-context", "x", "--cluster=c"), ("use-context", "x")):
             assert room.run(kubectl, "config", *words).code == 0
         before = place.read_bytes()
-        setup(room, "kubectl")
+        first = room.home.run("setup", "kubectl", "me", "--yes")
+        if "panic:" in first.err and "CI" not in os.environ:
+            pytest.skip("This kubectl breaks when it writes a user, as the one of Debian 12 does")
+        assert first.code == 0, first
         setup(room, "kubectl", "--undo")
         assert place.read_bytes() == before
 

@@ -207,8 +207,13 @@ class Through:
                 if done.returncode == 0:
                     return copy.read_bytes().decode(ENCODING, ERRORS)
                 said = (done.stderr.strip() or done.stdout.strip()).replace(str(copy), self.path)
-        last = said.splitlines()[-1].rstrip(".") if said else "it does not say why"
-        raise ClientError(f"{self.program} refuses: {last}.", "Nothing was changed.", code="program_failed")
+        told = said.splitlines() or ["it does not say why"]
+        # Some print how they are used beside, or where they broke.
+        why = (
+            next((line for line in told if re.search("error|fatal", line, re.IGNORECASE)), told[-1]).strip().rstrip(".")
+        )
+        hint = "Nothing was changed. See what belongs into that file: --print"
+        raise ClientError(f"{self.program} refuses: {why}.", hint, code="program_failed")
 
 
 def lines(text: str | None) -> Counter[str]:

@@ -40,4 +40,5 @@ def _metadata(asked: Asked, key: str) -> Plan:
     _, _, port = plain(asked.app_url, "address of the app port").partition("://")
     variables = tuple(Variable(name, f"{port}/google/{key}", secret=True) for name in METADATA)
     app = asked.app(capability=True)
-    return Plan((environment(asked, variables),), variables, app, commands=(loading(asked),))
+    notes = ("Keyfob knows of no project; a program that wants one finds it in GOOGLE_CLOUD_PROJECT.",)
+    return Plan((environment(asked, variables),), variables, app, commands=(loading(asked),), notes=notes)

@@ -5,6 +5,7 @@ Called by every module of this room that talks to a provider.
 
 import asyncio
 import contextlib
+import functools
 import json as jsonlib
 import ssl
 import time
@@ -103,6 +104,12 @@ class Reply:
         return 0.0 if theirs is None else self.received_at - theirs
 
 
+@functools.cache
+def _usual_trust() -> ssl.SSLContext:
+    """Read the certificates that are trusted, once: that takes as long as it takes to import half of the stack."""
+    return httpx2.create_ssl_context(trust_env=False)
+
+
 class Http:
     """Sends requests to providers. Keeps nothing between them: no connection, no cookie, no redirect.
 
@@ -130,16 +137,21 @@ class Http:
     ) -> None:
         self._deadline = deadline
         self._clock = clock
-        self._tls = httpx2.create_ssl_context(trust_env=False)
+        self._own_trust: ssl.SSLContext | None = None
         if ca_file is not None:
+            self._own_trust = httpx2.create_ssl_context(trust_env=False)
             try:
-                self._tls.load_verify_locations(cafile=ca_file)
+                self._own_trust.load_verify_locations(cafile=ca_file)
             except (OSError, ssl.SSLError) as exc:
                 raise CannotStart(
                     f"The CA file {ca_file} cannot be used: {exc.strerror or exc}.",
                     "Give a PEM file with --ca-file or KEYFOB_CA_FILE.",
                 ) from exc
         self._proxy = _proxy(proxy) if proxy else None
+
+    @property
+    def _tls(self) -> ssl.SSLContext:
+        return self._own_trust or _usual_trust()
 
     def now(self) -> float:
         """Return what time it is by the wall clock, epoch seconds."""

@@ -26,6 +26,7 @@ from broker.web.parts import app as part_app
 from broker.web.parts import approvals as part_approvals
 from broker.web.parts import apps as part_apps
 from broker.web.signed_in import Handler, act, part
+from broker.web.standing import StandingAnswers
 
 log = logging.getLogger(__name__)
 
@@ -156,7 +157,8 @@ def app_door(ctx: Context, name: str, hosts: frozenset[str] | None) -> ASGIApp:
         exception_handlers={HTTPException: _app_miss},
     )
     app.router.redirect_slashes = False
-    return AccessLog(AppGuard(app, ctx, hosts, OPEN_PATHS, STRANGER_PATHS, DIALECTS), name)
+    guarded = AppGuard(app, ctx, hosts, OPEN_PATHS, STRANGER_PATHS, DIALECTS)
+    return AccessLog(StandingAnswers(guarded, ctx, name, anyone=hosts is not None), name)
 
 
 def browser_door(ctx: Context, hosts: frozenset[str]) -> ASGIApp:

@@ -18,7 +18,7 @@ from broker.core.policy import Owner
 from broker.errors import InvalidRequest, KeyfobError, Locked, NotFound, NotGranted, Unauthorized
 from broker.usecases import apps, audit, locking
 from broker.usecases.context import Context
-from broker.web import api, approvals, callback, callers, keys, manage, pages, record, render, signed_in
+from broker.web import api, approvals, callback, callers, keys, manage, pages, record, render, signed_in, told
 from broker.web.emulate import oauth
 from broker.web.guards import AccessLog, AppGuard, BrowserGuard
 from broker.web.parts import account, activity, add, choose, overview, progress, settings
@@ -37,7 +37,6 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 Who = Literal["anyone", "stranger", "client", "app", "owner"]
 # What a browser door's route answers: a page for people, or what a page's script asks for.
 Kind = Literal["page", "data"]
-BROKEN = KeyfobError("This is a fault of Keyfob; its log says more.")
 NOTHING_HERE = NotFound("There is nothing at this path.", "The owner gets the list: GET /openapi.yaml on the socket.")
 
 # fmt: off
@@ -202,7 +201,7 @@ def _app_endpoint(ctx: Context, path: str, handler: Handler, who: Who) -> Endpoi
             return problem(exc)
         except Exception:
             log.exception("%s %s broke", request.method, path)
-            return problem(BROKEN)
+            return problem(told.BROKEN)
 
     return endpoint
 
@@ -259,14 +258,14 @@ def _page_endpoint(ctx: Context, path: str, handler: Handler, kind: Kind) -> End
             return _told(exc, kind)
         except Exception:
             log.exception("%s %s broke", request.method, path)
-            return _told(BROKEN, kind)
+            return _told(told.BROKEN, kind)
 
     return endpoint
 
 
 def _told(error: KeyfobError, kind: Kind) -> Response:
     if kind == "page":
-        return pages.render(pages.BROKEN if error is BROKEN else pages.page_of(error))
+        return pages.render(pages.BROKEN if error is told.BROKEN else pages.page_of(error))
     response = render.problem(error)
     response.headers.update(pages.HEADERS)
     return response

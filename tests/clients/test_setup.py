@@ -313,3 +313,15 @@ def test_google_auth(room: Room) -> None:
     setup(room, "gcloud", "--undo")
     assert room.run(FOREIGN, "-I", "-c", GOOGLE, **{name: value}).code != 0
     assert not Path(value).exists()
+
+
+def test_oidc_agent(room: Room, program: Program) -> None:
+    """With the printed line in its environment, oidc-token gets the account's token."""
+    oidc_token = program("oidc-token", "oidc-agent-cli")
+    room.serve()
+    name, _, value = setup(room, "oidc-agent").out.strip().partition("=")
+
+    assert room.run(oidc_token, "me", **{name: value}).out.strip() == room.home.token()
+
+    setup(room, "oidc-agent", "--undo")
+    assert [*(room.home.place / ".config/keyfob/setup").iterdir()] == []

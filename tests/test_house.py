@@ -34,6 +34,8 @@ REVEALING = {
     "usecases/paste.py": "a pasted code is put beside the parameters of a pasted URL",
     "web/approvals.py": "the address that signs the owner's browser in is told to the owner",
     "web/callback.py": "the browser's cookie is set",
+    "web/emulate/azure.py": "a token goes out in Azure's own form",
+    "web/emulate/google.py": "a token goes out in the form of Google's metadata server",
     "web/emulate/oauth.py": "an app key is looked up, and a token goes out in OAuth's own form",
     "web/emulate/oidc_agent.py": "a token goes out in oidc-agent's own form",
     "web/manage.py": "an app key is shown, once",

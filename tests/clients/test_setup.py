@@ -5,7 +5,6 @@ import os
 import pty
 import re
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +16,7 @@ from tests.clients.forge import forge
 from tests.clients.gate import gate
 from tests.clients.mailbox import Imap
 from tests.clients.post import Post, post
+from tests.clients.program import FOREIGN
 from tests.clients.room import Room
 from tests.clients.test_git import NO_PROMPT
 from tests.clients.test_kubectl import ANSWER
@@ -29,7 +29,6 @@ from tests.e2e.home import PATIENCE, Done, until
 __all__ = ["prometheus"]
 
 USER = "ada@example.org"
-FOREIGN = Path(sys.prefix) / "foreign/bin/python"
 STORES = """
 IMAPStore far
 Account keyfob-me
@@ -51,6 +50,12 @@ import google.auth, google.auth.transport.requests
 credentials, _ = google.auth.default(scopes=["openid"])
 credentials.refresh(google.auth.transport.requests.Request())
 print(credentials.token)
+"""
+
+# The same of azure-identity.
+AZURE = """
+from azure.identity import ManagedIdentityCredential
+print(ManagedIdentityCredential().get_token("https://storage.azure.com/.default").token)
 """
 
 
@@ -300,21 +305,6 @@ def test_prometheus(room: Room, prometheus: str) -> None:
         until("it is down", lambda: target(http).get("health") == "down")
 
 
-def test_google_auth(room: Room) -> None:
-    """With the printed line in its environment, the library finds everything by itself; undone, it finds nothing."""
-    if not FOREIGN.exists():
-        pytest.fail(f"There is no {FOREIGN}. Run: make test-clients")
-    room.serve()
-    name, _, value = setup(room, "gcloud").out.strip().partition("=")
-
-    found = room.run(FOREIGN, "-I", "-c", GOOGLE, **{name: value})
-    assert good(room, found.out.strip()), found
-
-    setup(room, "gcloud", "--undo")
-    assert room.run(FOREIGN, "-I", "-c", GOOGLE, **{name: value}).code != 0
-    assert not Path(value).exists()
-
-
 def test_oidc_agent(room: Room, program: Program) -> None:
     """With the printed line in its environment, oidc-token gets the account's token."""
     oidc_token = program("oidc-token", "oidc-agent-cli")
@@ -325,3 +315,24 @@ def test_oidc_agent(room: Room, program: Program) -> None:
 
     setup(room, "oidc-agent", "--undo")
     assert [*(room.home.place / ".config/keyfob/setup").iterdir()] == []
+
+
+@pytest.mark.parametrize(
+    ("tool", "option"), [("gcloud", ""), ("gcloud", "--metadata"), ("azure", ""), ("azure", "--imds")]
+)
+def test_libraries_of_clouds(room: Room, tool: str, option: str) -> None:
+    """With the printed lines in its environment, the library finds Keyfob by itself; undone, it gets nothing."""
+    if not FOREIGN.exists():
+        pytest.fail(f"There is no {FOREIGN}. Run: make test-clients")
+    room.serve()
+    options = (option,) if option else ()
+    setup(room, tool, *options)
+    printed = room.home.run("setup", tool, "me", *options, "--print")
+    variables = dict(re.findall(r"^([A-Z_]+)=(.*)$", printed.out, re.MULTILINE))
+    library = GOOGLE if tool == "gcloud" else AZURE
+
+    found = room.run(FOREIGN, "-I", "-c", library, **variables)
+    assert good(room, found.out.strip()), found
+
+    setup(room, tool, "--undo")
+    assert room.run(FOREIGN, "-I", "-c", library, **variables).code != 0

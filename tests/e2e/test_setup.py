@@ -66,3 +66,23 @@ def test_a_key_that_is_worth_nothing(home: Home, practice: PracticeServer) -> No
     assert refused.code == 1
     assert "keyfob app remove gcloud-me" in refused.err
     assert [path for path in home.place.rglob("*gcloud*") if path.is_file()] == []
+
+
+def test_a_key_for_an_address(home: Home, practice: PracticeServer) -> None:
+    """Set up in another form, the app gets a key of that kind, and nothing is left of the form before."""
+    ready(home, practice)
+    own = home.place / ".config/keyfob/setup"
+    assert home.run("setup", "gcloud", "me", "--yes").code == 0
+    assert home.run("setup", "gcloud", "me", "--metadata", "--yes").code == 0
+    key = (home.place / ".config/keyfob/apps/gcloud-me.key").read_text().strip()
+
+    assert "Nothing to change" in home.run("setup", "gcloud", "me", "--metadata").err
+    assert {path.name for path in own.iterdir()} == {"gcloud-me.env", "gcloud-me.setup.json"}
+    variables = (own / "gcloud-me.env").read_text()
+    assert [line.partition("/")[2] for line in variables.splitlines()] == [f"google/{key}"] * 2
+    assert home.run("app", "rotate", "gcloud-me", "--capability").code == 0
+    assert home.run("setup", "gcloud", "me", "--metadata", "--yes").code == 0
+    assert key not in (own / "gcloud-me.env").read_text()
+
+    assert home.run("setup", "gcloud", "me", "--undo", "--yes").code == 0
+    assert [*own.iterdir()] == []

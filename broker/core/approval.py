@@ -53,11 +53,13 @@ class Wanted:
         account: its name; whether there is such an account is not said to who asks.
         scope: scopes; empty for whatever the account has.
         resource: the RFC 8707 resource, or None for the account's own.
+        mode: ``proxy`` where the app wanted a request to be sent, and not the token.
     """
 
     account: str
     scope: tuple[str, ...] = ()
     resource: str | None = None
+    mode: str = "token"
 
 
 @dataclass(frozen=True, slots=True)

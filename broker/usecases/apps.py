@@ -160,6 +160,7 @@ async def rotate(ctx: Context, name: str) -> Secret:
     await shown(ctx, name)
     key = _new_key()
     await ctx.store.rotate_app(name, challenge.hash_key(key.reveal()))
+    ctx.streams.cut(app=name)
     ctx.publish("app-rotated", app=name)
     return key
 
@@ -172,6 +173,7 @@ async def remove(ctx: Context, name: str) -> None:
     """
     await shown(ctx, name)
     await ctx.store.delete_app(name)
+    ctx.streams.cut(app=name)
     ctx.desk.forget_app(name)
     ctx.publish("app-removed", app=name)
 
@@ -197,9 +199,11 @@ async def revoke(ctx: Context, name: str, account: str) -> None:
         UnknownApp: none has that name, or it was not granted that account.
     """
     row = await shown(ctx, name)
-    if account not in {given.account for given in row.grants}:
+    given = next((given for given in row.grants if given.account == account), None)
+    if given is None:
         raise UnknownApp(f"App '{name}' was not granted account '{account}'.", f"See: keyfob app show {name}")
     await ctx.store.delete_grant(name, account)
+    ctx.streams.cut(app=name, account=given.uuid)
     ctx.publish("grant-revoked", account, app=name)
 
 

@@ -4,6 +4,7 @@ Run by ``__main__``; that each still fits the code is checked by ``test_unguarde
 """
 
 from tests.attacks.unguarded_page import OWNERS_PAGE
+from tests.attacks.unguarded_proxy import PROXY
 from tests.mutants.mutants import Mutant
 
 HERE = "tests/attacks"
@@ -376,4 +377,5 @@ UNGUARDED = (
         ("tests/web/test_standing.py::test_an_app_key_ends_when_it_ends",),
     ),
     *OWNERS_PAGE,
+    *PROXY,
 )

@@ -15,6 +15,7 @@ from broker.practice.settings import PracticeSettings
 from broker.web import peers
 from tests.web.house import Door, House, running
 
+NO_MORE: dict[str, object] = {"token_file": None, "token_file_path": None, "rules": []}
 TOKEN = "/v1/accounts/{account}/token"
 HOUR, DAY = 3600.0, 86_400.0
 
@@ -172,7 +173,7 @@ def test_always(room: Room) -> None:
 
     assert room.gets() == room.gets()
     assert room.grants() == [
-        {"account": "work", "scope": "", "resource": None, "mode": "token", "expires_at": None, "rules": []}
+        {"account": "work", "scope": "", "resource": None, "mode": "token", "expires_at": None, **NO_MORE}
     ]
     assert room.listed() == []
     room.answer(code, 404, decision="allow")
@@ -260,7 +261,7 @@ def test_the_owner_may_give_less(room: Room) -> None:
         "resource": None,
         "mode": "proxy",
         "expires_at": None,
-        "rules": [],
+        **NO_MORE,
     }
 
 

@@ -23,10 +23,12 @@ class Found:
     Attributes:
         data: what it publishes about itself, in the shape of a preset file.
         resource: the protected resource that led to it, or None.
+        scopes: what that wants a token to have; empty where it does not say.
     """
 
     data: dict[str, Any]
     resource: str | None = None
+    scopes: tuple[str, ...] = ()
 
     @property
     def issuer(self) -> str:
@@ -92,7 +94,16 @@ async def _behind(http: Http, url: str, *, private: bool) -> Found | None:
     said = await protected(http, url, private=private)
     if said is None:
         return None
-    return Found(await discover(http, said.authorization_server, private=private), said.resource)
+    refusals: list[InvalidRequest] = []
+    for issuer in said.authorization_servers:
+        # Some libraries put a slash behind a host that its server does not have. Either way it has to confirm it.
+        for spelled in (issuer, issuer.rstrip("/") if issuer.endswith("/") else f"{issuer}/"):
+            try:
+                return Found(await discover(http, spelled, private=private), said.resource, said.scopes)
+            except InvalidRequest as exc:
+                # The next one may be a server. One that is only down is not passed over: it is the one that is meant.
+                refusals.append(exc)
+    raise refusals[0]
 
 
 async def _named_by_site(http: Http, url: str, *, private: bool) -> list[str]:

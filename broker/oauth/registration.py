@@ -15,8 +15,9 @@ from broker.providers.model import Provider
 
 # What people see on the provider's consent page and in their list of applications, and where they can read about it.
 CLIENT_NAME = "Keyfob"
-# The client authentication that Keyfob can do, best first: on a person's own machine a secret proves nothing
-# (RFC 8252 8.5), so where none is needed none is asked for.
+# The client authentication that Keyfob can do. On a person's own machine a secret proves nothing (RFC 8252 8.5), so
+# where none is needed none is asked for. Else the server's own order counts: those made with the MCP SDK announce both
+# ways to show a secret, and cannot do the second.
 AUTH_METHODS = ("none", "client_secret_basic", "client_secret_post")
 # Grant types that Keyfob uses beside the code, where the provider announces them.
 _FURTHER_GRANTS = ("refresh_token", "urn:ietf:params:oauth:grant-type:device_code")
@@ -84,7 +85,7 @@ def metadata(provider: Provider, redirect_uris: Sequence[str], scope: Sequence[s
     """
     # RFC 8414 2: who announces nothing takes client_secret_basic.
     taken = provider.auth_methods or ("client_secret_basic",)
-    able = [method for method in AUTH_METHODS if method in taken]
+    able = sorted((method for method in taken if method in AUTH_METHODS), key=lambda method: method != "none")
     if not able:
         raise InvalidRequest(
             f"{provider.title} takes only clients that authenticate by {', '.join(taken)}; Keyfob registers none such.",

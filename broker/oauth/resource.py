@@ -4,11 +4,11 @@ Called by ``locate``.
 """
 
 import asyncio
-import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
+from broker.core import bearer
 from broker.errors import InvalidRequest
 from broker.oauth.discover import fetch
 from broker.oauth.http import AnswerLost, Http, NotAllowed, NotSent
@@ -18,10 +18,12 @@ from broker.providers.urls import check_endpoint, check_resource, split
 WELL_KNOWN = "/.well-known/oauth-protected-resource"
 # HTTP statuses (RFC 9110 15).
 _UNAUTHORIZED = 401
-# RFC 9110 11.2: a parameter of a challenge, its value a quoted text or a token. A name is looked for where one begins,
-# and nothing of it is given back: trying again from every letter of a long word would take minutes.
-_PARAMETER = re.compile(r'(?<![A-Za-z0-9_-])([A-Za-z0-9_-]++)\s*+=\s*+(?:"([^"]*)"|([^\s",]+))')
 _POINTER = "resource_metadata"  # RFC 9728 5.1
+# Seconds in which a resource that is asked without a token has to refuse. One that is open to everybody may begin a
+# stream in the place of that.
+_REFUSAL_WAIT = 5.0
+# So many authorization servers of a list are looked at.
+MOST_SERVERS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,18 +32,21 @@ class Protected:
 
     Attributes:
         resource: its identifier: what tokens for it are asked with (RFC 8707).
-        authorization_server: issuer of the first authorization server that it names.
+        authorization_servers: issuers of those that it names, at least one, in its order.
+        scopes: what to ask for: what its refusal names, else what it supports (RFC 9728 2); empty where it tells
+            neither.
     """
 
     resource: str
-    authorization_server: str
+    authorization_servers: tuple[str, ...]
+    scopes: tuple[str, ...] = ()
 
 
 async def protected(http: Http, url: str, *, private: bool) -> Protected | None:
     """Return what a protected resource says about itself; None where nothing is published for it.
 
-    Asked are the two well-known places (RFC 9728 3.1), then the resource itself, without a token: its refusal may
-    name the place (RFC 9728 5.1).
+    Asked are the two well-known places (RFC 9728 3.1) and the resource itself, without a token: its refusal may name
+    another place (RFC 9728 5.1), and the scopes that a token has to have (RFC 6750 3).
 
     Raises:
         InvalidRequest: it is no resource, or must not be asked; or what is published speaks for another one, names
@@ -53,21 +58,30 @@ async def protected(http: Http, url: str, *, private: bool) -> Protected | None:
     check_endpoint(url, what="resource", private=private)
     origin = f"{parts.scheme}://{parts.netloc}"
     places = list(dict.fromkeys((f"{origin}{WELL_KNOWN}{_below(parts)}", f"{origin}{WELL_KNOWN}")))
+    refusal, *documents = await asyncio.gather(
+        _refusal(http, url, private=private), *(fetch(http, place, private=private) for place in places)
+    )
+    needed = bearer.scopes(refusal.get("scope", "").split())
     distrust: InvalidRequest | None = None
-    for document in await asyncio.gather(*(fetch(http, place, private=private) for place in places)):
+    for document in documents:
         if isinstance(document, dict):
             try:
-                return _read(document, url)
+                return _needing(needed, _read(document, url))
             except InvalidRequest as exc:
                 # The origin may hold the document of another resource beside this one.
                 distrust = distrust or exc
-    pointer = await _challenged(http, url, private=private)
+    pointer = _pointer(refusal, url, private=private)
     document = await fetch(http, pointer, private=private) if pointer else None
     if isinstance(document, dict):
-        return _read(document, url)
+        return _needing(needed, _read(document, url))
     if distrust is not None:
         raise distrust
     return None
+
+
+def _needing(needed: tuple[str, ...], said: Protected) -> Protected:
+    """Return it with what a refusal has named, where it has: that is what a request needs, and the rest what may be."""
+    return replace(said, scopes=needed) if needed else said
 
 
 def speaks_for(said: str, url: str) -> bool:
@@ -93,19 +107,38 @@ def _read(document: dict[str, Any], url: str) -> Protected:
             f"What is published for the resource {url} speaks for another one, so it is not believed (RFC 9728 3.3).",
             "Check the URL, or name the authorization server with --provider.",
         )
-    first = servers[0] if isinstance(servers, list) and servers else None
-    if not isinstance(first, str):
-        raise InvalidRequest(
+    supported = document.get("scopes_supported")
+    scopes = bearer.scopes(supported) if isinstance(supported, list) else ()
+    return Protected(said, _servers(said, url, servers if isinstance(servers, list) else []), scopes)
+
+
+def _servers(said: str, url: str, listed: list[object]) -> tuple[str, ...]:
+    """Return those authorization servers of a list that a resource may name."""
+    found: list[str] = []
+    why: InvalidRequest | None = None
+    for one in listed[:MOST_SERVERS]:
+        if not isinstance(one, str):
+            continue
+        try:
+            _check_server(said, url, one)
+            found.append(one)
+        except InvalidRequest as exc:
+            why = why or exc
+    if not found:
+        raise why or InvalidRequest(
             f"The resource {said} does not say which authorization server it belongs to.",
             "Name that with --provider.",
         )
-    split(first, what=f"authorization server of the resource {said}")
-    if not may_lead(url, first):
+    return tuple(found)
+
+
+def _check_server(said: str, url: str, server: str) -> None:
+    split(server, what=f"authorization server of the resource {said}")
+    if not may_lead(url, server):
         raise InvalidRequest(
             f"The resource {said} points to this machine, which a server elsewhere has no reason to do.",
             "If the authorization server is your own, name it with --provider.",
         )
-    return Protected(said, first)
 
 
 def _is_resource(said: str) -> bool:
@@ -116,20 +149,25 @@ def _is_resource(said: str) -> bool:
     return True
 
 
-async def _challenged(http: Http, url: str, *, private: bool) -> str:
-    """Ask for the resource without a token; return the place that its refusal names, or empty text."""
+async def _refusal(http: Http, url: str, *, private: bool) -> dict[str, str]:
+    """Ask for the resource without a token; return what its refusal says, nothing where it is no refusal."""
     try:
-        reply = await http.send("GET", url, private=private)
+        async with asyncio.timeout(_REFUSAL_WAIT):
+            reply = await http.send("GET", url, private=private)
     except NotAllowed as exc:
         raise InvalidRequest(f"The resource is not asked: {exc.reason}.", "Do so if you trust that network.") from exc
-    except (NotSent, AnswerLost):
-        # It may be one that answers other methods only, or without an end: then its well-known places were all.
-        return ""
+    except (NotSent, AnswerLost, TimeoutError):
+        # It may be one that answers other methods only, or without an end: then its well-known places are all.
+        return {}
     said = reply.headers.get("www-authenticate", "") if reply.status == _UNAUTHORIZED else ""
-    values = [quoted or token for name, quoted, token in _PARAMETER.findall(said) if name.lower() == _POINTER]
-    if not values:
+    return bearer.parameters(said)
+
+
+def _pointer(refusal: dict[str, str], url: str, *, private: bool) -> str:
+    """Return the place that a refusal names, or empty text."""
+    if _POINTER not in refusal:
         return ""
-    pointer = check_endpoint(values[0], what="resource metadata of the resource", private=private)
+    pointer = check_endpoint(refusal[_POINTER], what="resource metadata of the resource", private=private)
     if not may_lead(url, pointer):
         raise InvalidRequest("The resource points to this machine.", "Name its authorization server with --provider.")
     return pointer

@@ -6,7 +6,7 @@ Used by every kind of login: ``login``, ``device``, ``given``, ``machine``.
 import contextlib
 import functools
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from broker.core.account import ACCOUNT_NAME, Account
@@ -176,6 +176,8 @@ async def prepare(
         )
     if not reached.discovered:
         provider = await known(ctx, provider.name)
+    # What a resource wants comes before what its server has for everybody.
+    provider = replace(provider, scopes=tuple(dict.fromkeys((*reached.scopes, *provider.scopes))))
     # What leads to the server is named as it names itself; a resource beside a provider is what the person says.
     said = (new.resource if new.provider else None) or reached.resource or new.resource
     return provider, account, said or (account.resource if account is not None else None)

@@ -82,8 +82,8 @@ async def current(
     """Return a kept client as it can be used now, changed at the provider where that is needed and possible.
 
     Returns:
-        None where it cannot serve: it was registered for another address, or its secret has ended, and the provider
-        does not change that.
+        None where it cannot serve: it was registered for another address or less scope, or its secret has ended, and
+        the provider does not change that.
 
     Raises:
         ProviderUnavailable: the provider cannot be asked to change it now.
@@ -101,7 +101,10 @@ async def current(
             return await _update(ctx, provider, client, wanted_uris(provider, redirect_uri), wider)
         except LoginFailed as exc:
             log.warning("the registration at %s could not be changed: %s", provider.name, exc.detail)
-    # Whether more scope than was registered may be asked for is the provider's to say.
+    elif more and provider.registration is not None:
+        # What a client was registered for is all that it may ask for (RFC 7591 2), and servers hold it to that.
+        return None
+    # Whether more scope than that may be asked for all the same is the provider's to say.
     return client if fits and not ended else None
 
 

@@ -119,6 +119,50 @@ def test_a_resource_is_found_at_both_well_known_places(server: Loopback, place: 
         assert (found.issuer, found.resource) == (f"{server.url}/as", server.url + said)
 
 
+def test_what_a_resource_wants_is_found_with_it(server: Loopback) -> None:
+    """Its refusal says what a request needs; where that says nothing, what it supports is asked for."""
+    speaks(server, server.url, OIDC)
+    describes(server, f"{WELL_KNOWN}/mcp", f"{server.url}/mcp", server.url, scopes_supported=["read", "write", "read"])
+    assert find_for(f"{server.url}/mcp").scopes == ("read", "write")
+    server.routes["/mcp"] = http("401 Unauthorized", WWW_Authenticate='Bearer scope="read list"')
+    assert find_for(f"{server.url}/mcp").scopes == ("read", "list")
+
+
+@pytest.mark.parametrize(
+    "supported", ["read", ["read", 5], ["two words"], ["--only-scope"], [f"s{n}" for n in range(200)]]
+)
+def test_scopes_that_are_none_are_not_asked_for(server: Loopback, supported: object) -> None:
+    """Nothing of a list is used that holds anything else, or is beyond reason."""
+    speaks(server, server.url, OIDC)
+    describes(server, f"{WELL_KNOWN}/mcp", f"{server.url}/mcp", server.url, scopes_supported=supported)
+    assert find_for(f"{server.url}/mcp").scopes == ()
+
+
+def test_the_first_authorization_server_that_is_one_counts(server: Loopback) -> None:
+    """A resource may name several; one that describes itself as another, or as nothing, is passed over."""
+    speaks(server, f"{server.url}/b", f"{OAUTH}/b", f"{OAUTH}/a")
+    describes(server, f"{WELL_KNOWN}/mcp", f"{server.url}/mcp", 5, f"{server.url}/a", f"{server.url}/b")
+    assert find_for(f"{server.url}/mcp").issuer == f"{server.url}/b"
+
+
+def test_an_authorization_server_that_is_down_is_not_passed_over(server: Loopback) -> None:
+    """Nobody is sent to log in elsewhere because of an outage."""
+    speaks(server, f"{server.url}/b", f"{OAUTH}/b")
+    describes(server, f"{WELL_KNOWN}/mcp", f"{server.url}/mcp", f"{server.url}/a", f"{server.url}/b")
+    for place in (f"/a{OIDC}", f"{OAUTH}/a"):
+        server.routes[place] = http("503 Unavailable")
+    with pytest.raises(ProviderUnavailable):
+        find_for(f"{server.url}/mcp")
+
+
+@pytest.mark.parametrize(("named", "issuer"), [("{url}/", "{url}"), ("{url}", "{url}/")])
+def test_a_slash_behind_an_authorization_server_is_forgiven(server: Loopback, named: str, issuer: str) -> None:
+    """The issuer counts as it writes itself."""
+    speaks(server, issuer.replace("{url}", server.url), OIDC)
+    describes(server, f"{WELL_KNOWN}/mcp", f"{server.url}/mcp", named.replace("{url}", server.url))
+    assert find_for(f"{server.url}/mcp").issuer == issuer.replace("{url}", server.url)
+
+
 @pytest.mark.parametrize(
     "challenge",
     [

@@ -60,8 +60,9 @@ def test_the_authentication_that_was_registered_is_used(server: Loopback) -> Non
     [
         (("client_secret_basic", "none"), (), "none"),
         (("client_secret_basic", "none"), ("client_secret_basic", "none"), "none"),
-        (("client_secret_post", "client_secret_basic", "none"), ("client_secret_basic",), "client_secret_basic"),
-        (("client_secret_post", "none"), ("client_secret_basic",), "client_secret_post"),
+        (("client_secret_post", "client_secret_basic", "none"), ("client_secret_basic",), "client_secret_post"),
+        (("client_secret_post", "client_secret_basic"), (), "client_secret_post"),
+        (("client_secret_basic", "client_secret_post"), (), "client_secret_basic"),
         (("none",), ("client_secret_basic",), "none"),
         (("client_secret_basic", "none"), ("private_key_jwt",), "none"),
     ],
@@ -69,7 +70,10 @@ def test_the_authentication_that_was_registered_is_used(server: Loopback) -> Non
 def test_the_way_to_authenticate_is_one_that_can_also_revoke(
     token: tuple[str, ...], revocation: tuple[str, ...], asked: str
 ) -> None:
-    """The first that can do both, if need be with its secret in another place; where none can, the first."""
+    """The first that can do both, if need be with its secret in another place; where none can, the first.
+
+    ``none`` goes before the others; of these the server's own order counts.
+    """
     provider = Provider(
         "p",
         "P",

@@ -83,6 +83,15 @@ class NotGranted(KeyfobError):
     exit_code = 4
 
 
+class InsufficientScope(KeyfobError):
+    """The account's API wants more scope than the login has; a person can log in for it."""
+
+    code = "insufficient_scope"
+    title = "The login has too little scope"
+    status = 403
+    exit_code = 3
+
+
 class NotFound(KeyfobError):
     """The thing named does not exist."""
 

@@ -46,6 +46,7 @@ Kind = Literal[
     "keys-rotated",
     "changed-outside",
     "throttled",
+    "scope-needed",
 ]
 # What comes by the thousand: most listeners do without.
 COUNTED: tuple[Kind, ...] = ("handed-out",)

@@ -32,6 +32,8 @@ log = logging.getLogger(__name__)
 NOTIFIED = "notified"
 # What makes an account wait for a person.
 WORTH_A_LOOK: tuple[Kind, ...] = ("needs-login", "misconfigured", "suspect")
+# What is told as it happens: a program is at work, and can go on once a person has answered.
+TOLD_AT_ONCE: tuple[Kind, ...] = ("approval-asked", "scope-needed")
 # A look without an event finds tokens that have run out and cannot be renewed, and what is to be said once more.
 LOOK_EVERY = 600.0
 # As long as nobody helps, a person is reminded once a day, and not more often; of a token that will end, once.
@@ -117,13 +119,17 @@ class Announcer:
                 asked = await _wait(news)
 
     async def tell_asked(self, event: Event) -> None:
-        """Tell at once that a program asks for what it was not granted; of each request once."""
+        """Tell at once that a program asks for what it was not granted, or for more scope; of each request once."""
+        if event.kind == "scope-needed":
+            title, reason = "Keyfob: a login has too little scope", f"Account '{event.account}': {event.detail}."
+        else:
+            asks = f"for account '{event.account}'" if event.account else "to become an app"
+            title, reason = "Keyfob: a program asks you", f"'{event.app}' asks {asks}."
         words = {
             "event": event.kind,
             "account": event.account,
             "app": event.app,
-            "reason": f"'{event.app}' asks "
-            + (f"for account '{event.account}'." if event.account else "to become an app."),
+            "reason": reason,
             "since": _utc(event.at),
             "next_step": event.next_step,
         }
@@ -134,7 +140,10 @@ class Announcer:
             if problem := await _run_program(self._argv, {**self._environ, **facts}, said):
                 log.warning("%s: the notify command did not succeed: %s", event.app, problem)
         if self._desktop and _has_desktop(self._environ):
-            await self._notify("Keyfob: a program asks you", words["reason"], words["next_step"])
+            # No words of an API: as below.
+            foreign = event.kind == "scope-needed"
+            lines = [f"See which: keyfob show {event.account}"] if foreign else [words["reason"], words["next_step"]]
+            await self._notify(title, *lines)
 
     async def look(self) -> None:
         """Tell of every account that waits for a person and was not told of, or not for a day.
@@ -232,7 +241,7 @@ async def _wait(news: Subscription) -> Event | None:
     end = clock() + LOOK_EVERY
     while (left := end - clock()) > 0:
         event = await news.next(left)
-        if event is not None and event.kind == "approval-asked":
+        if event is not None and event.kind in TOLD_AT_ONCE:
             return event
         if event is None or event.kind in WORTH_A_LOOK:
             return None

@@ -3,7 +3,8 @@
 Called by ``web.render`` for the API and the events, and by ``notify``. The command line repeats what the API says.
 """
 
-from collections.abc import Mapping
+import shlex
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -65,6 +66,16 @@ def step(state: str, name: str, again: str = "") -> str:
     ``again`` is the command that begins a first login anew, where that is more than the account's name.
     """
     return STEPS.get(state, "").format(name=name, again=again or f"keyfob login {name}")
+
+
+def more_scope(account: Account, missing: Sequence[str]) -> str:
+    """Return what a person can do so that an account has more scope; ``missing`` is empty where nobody named it."""
+    if account.by_hand:
+        return f"Bring a token that has it: keyfob login {account.name} --flow token --token-file FILE"
+    # A person's login asks for what it has as well, a program's for what is named.
+    had = account.asked_scope if account.spends_nothing else ()
+    words = " ".join(map(shlex.quote, (*had, *(missing or ("SCOPE",)))))
+    return f"Log in for more: keyfob login {account.name} --scope {words}"
 
 
 def next_step(account: Account, now: float) -> str:

@@ -7,7 +7,7 @@ import asyncio
 import logging
 from dataclasses import dataclass, replace
 
-from broker.core import timing
+from broker.core import advice, timing
 from broker.core.account import Account, Active, Misconfigured, NeedsLogin, RefreshingFailed, Static, Suspect, Uncertain
 from broker.core.account import login_needed as needs_login
 from broker.core.login import Login
@@ -16,7 +16,7 @@ from broker.core.rules import Passage
 from broker.core.secret import Secret
 from broker.errors import ConfirmNeeded, Conflict, ProviderUnavailable, TooManyRequests, UnknownAccount
 from broker.oauth import identity
-from broker.usecases import again, derived, due, get_token, login, newlogin, refresh, revoke
+from broker.usecases import again, derived, due, get_token, login, newlogin, refresh, revoke, stepup
 from broker.usecases.context import Context
 from broker.usecases.get_token import MustLogin, Unavailable
 from broker.usecases.providers import find
@@ -34,6 +34,7 @@ class View:
         login_url: where a person can help, or empty.
         next_step: what a person can do, in words; empty where all is well.
         parent: the name of the account that it is derived from; empty where it is a login, or that one is gone.
+        needed_scope: what its API has refused a request for; None where it has refused none, empty where it named none.
     """
 
     account: Account
@@ -41,6 +42,7 @@ class View:
     login_url: str = ""
     next_step: str = ""
     parent: str = ""
+    needed_scope: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +82,13 @@ async def shown(ctx: Context, name: str) -> View | PendingView:
 
 
 async def _view(ctx: Context, account: Account, next_refresh_at: float | None) -> View:
-    url = await login.offer(ctx, account) if isinstance(account.state, NeedsLogin) else ""
-    step = await derived.next_step(ctx, account)
+    lacking = stepup.noted(ctx, account)
+    needed = lacking.scopes if lacking is not None else None
+    url = await login.offer(ctx, account, needed or ()) if needed or isinstance(account.state, NeedsLogin) else ""
+    step = await derived.next_step(ctx, account) or (advice.more_scope(account, needed) if needed is not None else "")
     parent = await derived.parent_of(ctx, account)
     came_from = parent.name if parent is not None else ""
-    return View(account, next_refresh_at, url, step, came_from)
+    return View(account, next_refresh_at, url, step, came_from, needed)
 
 
 def unknown(name: str) -> UnknownAccount:
@@ -255,6 +259,7 @@ async def log_out(ctx: Context, name: str, *, local_only: bool = False) -> Logge
     finally:
         ctx.flights.leaving.discard(account.uuid)
     ctx.offers.pop(account.uuid, None)
+    ctx.lacking.pop(account.uuid, None)
     ctx.offering.pop(account.uuid, None)
     ctx.publish("logged-out", account.name, detail=result.detail)
     await derived.orphaned(ctx, account, children)

@@ -54,6 +54,19 @@ class Schedule:
 
 
 @dataclass(frozen=True, slots=True)
+class Lacking:
+    """What the API of an account wants a token to have beside what the login brought.
+
+    Attributes:
+        since: since when that is known, epoch seconds.
+        scopes: by name; empty where it did not say.
+    """
+
+    since: float
+    scopes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Moment:
     """A moment by the clock as it was then."""
 
@@ -172,6 +185,7 @@ class Context:
         standing: the request -> an answer that may be given to it again, while nothing changes: see ``standing``.
         known: the hash of a key -> the app that it is of, while nothing changes: see ``apps``.
         ways: caller and account -> where requests through the proxy go, while nothing changes: see ``forward``.
+        lacking: account uuid -> what its API refused a request for, and no login has brought since: see ``stepup``.
         sessions: who is signed in at the web page.
         checkup: what the doctor says of the machine.
         schedule: what the scheduler is up to.
@@ -210,6 +224,7 @@ class Context:
     standing: dict[bytes, Any] = field(default_factory=dict, repr=False)
     known: dict[bytes, Any] = field(default_factory=dict, repr=False)
     ways: dict[tuple[bytes, str], Any] = field(default_factory=dict, repr=False)
+    lacking: dict[str, Lacking] = field(default_factory=dict)
     sessions: Sessions = field(default_factory=Sessions)
     checkup: Checkup = field(default_factory=Checkup)
     schedule: Schedule = field(default_factory=Schedule)

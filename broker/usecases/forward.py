@@ -11,17 +11,18 @@ from typing import Protocol
 from urllib.parse import SplitResult, urlsplit
 
 from broker.core import below
-from broker.core.account import Account
+from broker.core.account import Account, Misconfigured, NeedsLogin
 from broker.core.approval import Asker
 from broker.core.policy import Allowed, App, Ask, Caller, Denied, Narrow, decide
 from broker.core.secret import Secret
 from broker.errors import Conflict, InvalidRequest, KeyfobError
 from broker.oauth.upstream import Answer, Headers, Sending
 from broker.providers.urls import check_base
-from broker.usecases import accounts, approvals, audit
+from broker.usecases import accounts, approvals, audit, stepup
 from broker.usecases.context import Context, Since
-from broker.usecases.get_token import MustLogin, Outcome, Ready, Unavailable, get_token
+from broker.usecases.get_token import MustLogin, Outcome, Ready, Unavailable, get_token, refused
 from broker.usecases.providers import find
+from broker.usecases.stepup import TooLittle
 
 log = logging.getLogger(__name__)
 
@@ -88,7 +89,10 @@ class _Kept:
 
 @dataclass(frozen=True, slots=True)
 class Forwarded:
-    """An answer of the API, whose body is still to come; with the way that it went, and what was asked for there."""
+    """An answer of the API, whose body is still to come; with the way that it went, and what was asked for there.
+
+    It has to be closed.
+    """
 
     way: Way
     target: bytes
@@ -97,10 +101,11 @@ class Forwarded:
 
 async def forward(
     ctx: Context, caller: Caller, errand: Errand, asker: Callable[[], Asker]
-) -> Forwarded | MustLogin | Denied | Unavailable:
+) -> Forwarded | TooLittle | MustLogin | Denied | Unavailable:
     """Send a request to an account's API, and return its answer once the head of that is there.
 
-    An API that refuses the token is believed once: the token is renewed, and a request that can be sent again is.
+    An API that refuses the token is believed once: the token is renewed, and a request that can be sent again is. One
+    that wants more scope gets none by that: a person has to bring it.
 
     Args:
         ctx: the collaborators.
@@ -119,18 +124,43 @@ async def forward(
     target = below.target(way.base, errand.raw, errand.query)
     body = errand.body.chunks() if errand.body is not None else None
     answer = await _sent(ctx, way, errand, target, body)
-    if answer.status != REFUSED:
-        return Forwarded(way, target, answer)
+    if answer.status != REFUSED or stepup.wanted(answer.status, answer.headers) is not None:
+        return await _judged(ctx, caller, errand.ask, asker, Forwarded(way, target, answer))
     body = errand.body.again() if errand.body is not None else None
     try:
         renewed = await _renewed(ctx, caller, errand.ask, way)
     except BaseException:
         await answer.aclose()
         raise
+    if isinstance(renewed, MustLogin):
+        await answer.aclose()
+        return renewed
     if renewed is None or (errand.body is not None and body is None):
         return Forwarded(way, target, answer)
     await answer.aclose()
-    return Forwarded(renewed, target, await _sent(ctx, renewed, errand, target, body))
+    again = Forwarded(renewed, target, await _sent(ctx, renewed, errand, target, body))
+    return await _judged(ctx, caller, errand.ask, asker, again)
+
+
+async def _judged(
+    ctx: Context, caller: Caller, ask: Ask, asker: Callable[[], Asker], found: Forwarded
+) -> Forwarded | TooLittle | Denied:
+    """Return an answer, or what is told in its place where the API wants more scope.
+
+    A program cannot do what the API's own refusal tells it to do: the login is not its own.
+    """
+    want = stepup.wanted(found.answer.status, found.answer.headers)
+    if want is None:
+        return found
+    try:
+        told = await stepup.refused(ctx, caller, ask, found.way.account, want, asker)
+    except BaseException:
+        await found.answer.aclose()
+        raise
+    if told is None:
+        return found
+    await found.answer.aclose()
+    return told
 
 
 async def _found(
@@ -178,16 +208,27 @@ async def _sent(ctx: Context, way: Way, errand: Errand, target: bytes, body: Asy
     return await ctx.upstream.send(ctx.http, sending)
 
 
-async def _renewed(ctx: Context, caller: Caller, ask: Ask, way: Way) -> Way | None:
-    """Report that the API refused the token; return the way with another one, or None where there is none to be had."""
+async def _renewed(ctx: Context, caller: Caller, ask: Ask, way: Way) -> Way | MustLogin | None:
+    """Report that the API refused the token; return the way with another one, or None where there is none to be had.
+
+    Where only a person can bring another, that is the answer, although the refused one has not ended by the clock.
+    """
+    again: Way | MustLogin | Denied | Unavailable | None = None
     try:
         if await accounts.rejected(ctx, caller, ask.account, way.token, ask.passage) is not None:
             return None
         again = await _way(ctx, await get_token(ctx, caller, ask))
     except KeyfobError as exc:
         log.info("'%s': its API refused the token, and there is no other now: %s", ask.account, exc)
-        return None
-    return replace(way, token=again.token) if isinstance(again, Way) and again.token != way.token else None
+    if isinstance(again, Way) and again.token != way.token:
+        return replace(way, token=again.token)
+    if not isinstance(again, MustLogin):
+        account = await ctx.store.account_by_uuid(way.account.uuid)
+        if account is None or not isinstance(account.state, NeedsLogin | Misconfigured):
+            return None
+        helps = await refused(ctx, account, caller)
+        return helps if isinstance(helps, MustLogin) else None
+    return again
 
 
 async def _way(ctx: Context, outcome: Outcome) -> Way | MustLogin | Denied | Unavailable:

@@ -181,8 +181,10 @@ async def cancel(ctx: Context, login_id: str) -> None:
     await _fail(ctx, login, "The login was cancelled.")
 
 
-async def offer(ctx: Context, account: Account) -> str:
+async def offer(ctx: Context, account: Account, scope: tuple[str, ...] = ()) -> str:
     """Return a URL at which a person can log this account in again; empty where that cannot be offered.
+
+    With ``scope`` it asks for that, too.
 
     One unopened login per account is enough, however often it is asked for. An account of a program has no person who
     could log in, and one with a token made by hand was not made by a login; for one that is derived, it is the login of
@@ -197,12 +199,13 @@ async def offer(ctx: Context, account: Account) -> str:
     async with ctx.offering.setdefault(account.uuid, asyncio.Lock()):
         known = ctx.offers.get(account.uuid)
         login = await ctx.store.login(known) if known is not None else None
-        if login is not None and login.state == "pending" and login.expires_at - ctx.clock() > LOGIN_LIFETIME / 2:
+        lives = login is not None and login.state == "pending" and login.expires_at - ctx.clock() > LOGIN_LIFETIME / 2
+        if login is not None and lives and set(scope) <= set(login.scope):
             return start_url(ctx, login.id)
         # It may have got another name while another login was offered for it.
         account = await ctx.store.account_by_uuid(account.uuid) or account
         try:
-            login = await begin(ctx, NewLogin(provider="", account=account.name), ask_again=False)
+            login = await begin(ctx, NewLogin(provider="", account=account.name, scope=scope), ask_again=False)
         except KeyfobError:
             # The refusal that carries this URL is the answer; a provider that cannot be prepared now must not hide it.
             return ""

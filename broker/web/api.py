@@ -19,7 +19,7 @@ from broker.usecases import accounts, approvals, audit, begin, derive, forward, 
 from broker.usecases import get_token as tokens
 from broker.usecases.context import Context
 from broker.usecases.newlogin import NewLogin
-from broker.web import peers, render
+from broker.web import peers, refusals, render
 from broker.web.body import Fields, Query, check_audience, check_words
 from broker.web.guards import check_unlocked
 
@@ -117,7 +117,7 @@ async def refresh_account(request: Request, ctx: Context) -> Response:
     check_unlocked(ctx)
     result = await accounts.refresh_now(ctx, request.path_params["account"], confirm=confirm)
     if not isinstance(result, Account):
-        return render.problem(render.refusal(result))
+        return render.problem(refusals.refusal(result))
     view = await accounts.shown(ctx, result.name)
     return render.answer(render.account(view))
 

@@ -70,6 +70,12 @@ def is_oddly_framed(headers: Iterable[tuple[bytes, bytes]]) -> bool:
     return codings not in ([], [b"chunked"])
 
 
+def speaks_rpc(method: str, headers: Iterable[tuple[bytes, bytes]]) -> bool:
+    """Whether it is a message of MCP's Streamable HTTP: its client has to take JSON and an event stream, both."""
+    accepted = b",".join(value for name, value in headers if name == b"accept").lower()
+    return method == "POST" and b"application/json" in accepted and b"text/event-stream" in accepted
+
+
 def names_other_method(headers: Iterable[tuple[bytes, bytes]]) -> bool:
     """Whether a header names a method that some servers would take in the place of the request's own."""
     return any(_known_as(name) in _OTHER_METHOD for name, _ in headers)

@@ -21,7 +21,7 @@ from broker.usecases import audit, forward, locking
 from broker.usecases.context import Context
 from broker.usecases.forward import Errand, Forwarded
 from broker.usecases.streams import Stream
-from broker.web import passing, peers, render
+from broker.web import passing, peers, refusals, render
 from broker.web.api import caller_of
 from broker.web.guards import check_unlocked
 
@@ -79,7 +79,7 @@ class Proxy:
                 scope["state"]["hang_up"]()
                 return
             response = exc.response if isinstance(exc, _Told) else self._told(request, exc)
-            await response(scope, receive, send)
+            await _worded(request, response)(scope, receive, send)
 
 
 class _Exchange:
@@ -165,7 +165,8 @@ class _Exchange:
         if isinstance(outcome, Denied):
             audit.refused(ctx, caller, outcome.account, outcome.reason)
         self._over = True
-        await render.problem(render.refusal(outcome))(request.scope, self._receive, self._send)
+        told = _worded(request, render.problem(refusals.refusal(outcome)))
+        await told(request.scope, self._receive, self._send)
 
     async def _pass_back(self, forwarded: Forwarded) -> None:
         answer = forwarded.answer
@@ -248,6 +249,11 @@ class _Body:
 async def _once(whole: bytes) -> AsyncIterator[bytes]:
     if whole:
         yield whole
+
+
+def _worded(request: Request, told: Response) -> Response:
+    """Return what Keyfob itself says in the form that the caller's protocol has for it."""
+    return refusals.rpc(told) if passing.speaks_rpc(request.scope["method"], request.scope["headers"]) else told
 
 
 def _check_method(request: Request) -> None:

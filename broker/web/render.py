@@ -15,8 +15,8 @@ from starlette.responses import Response
 from broker.core import advice
 from broker.core.account import Account, Pending
 from broker.core.login import Login
-from broker.core.policy import AppGrant, Denied
-from broker.errors import ConfirmNeeded, KeyfobError, LoginNeeded, Misconfigured, NotGranted, ProviderUnavailable
+from broker.core.policy import AppGrant
+from broker.errors import KeyfobError
 from broker.events import Event, Kind
 from broker.providers import catalog, words
 from broker.providers.discovery import ENDPOINTS
@@ -24,17 +24,16 @@ from broker.providers.flows import offered
 from broker.providers.model import Preset, Provider
 from broker.store.store import AppRow, AuditEntry, Break, Verdict
 from broker.usecases.accounts import PendingView, View
-from broker.usecases.get_token import MustLogin, Outcome, Ready, Unavailable
+from broker.usecases.get_token import Outcome, Ready
 from broker.web import told
 from broker.web.body import LATEST
+from broker.web.refusals import refusal
 
 PROBLEM = "application/problem+json"
 # Every answer of an app door: nothing is cached, nothing is guessed.
 ANSWER_HEADERS = {"cache-control": "no-store", "x-content-type-options": "nosniff"}
 # Problem types are names, not pages: they need no server (RFC 9457 3.1.1 allows any URI).
 PROBLEM_TYPE = "urn:keyfob:problem:"
-# What an app is told whose request waits for the owner.
-ASKED = "The owner has been asked, and answers with: keyfob approve {}"
 # The events that tell of trouble, and the state that the account is in from then on.
 STATE_OF: Mapping[Kind, str] = {
     "refresh-failed": "refreshing-failed",
@@ -93,36 +92,6 @@ def token(outcome: Outcome, *, plain: bool = False) -> Response:
     )
 
 
-def refusal(outcome: MustLogin | Denied | Unavailable) -> KeyfobError:
-    """Return the error that stands for an outcome which is no token."""
-    match outcome:
-        case Denied(reason=reason, hint=hint, rules=rules) if rules:
-            return NotGranted(f"No: {reason}.", hint, rule=", ".join(rules))
-        case Denied(reason=reason, app=app, account=account, hint=hint, approval_url=url):
-            ask_owner = f"Ask the owner: keyfob app grant {app} --account {account}"
-            if url:
-                return NotGranted(f"No: {reason}.", ASKED.format(url.rpartition("/")[2]), approval_url=url)
-            again = f"Only another login can bring that: keyfob login {account} --scope SCOPE"
-            return NotGranted(f"No: {reason}.", hint or (ask_owner if app else again))
-        case Unavailable(account=account, reason=reason, retry_after=retry_after, own_pause=own_pause):
-            at_once = f" To ask at once: keyfob refresh {account}" if own_pause else ""
-            return ProviderUnavailable(
-                reason, f"Try again later; the login is kept.{at_once}", retry_after=retry_after, account=account
-            )
-        case MustLogin(account=account, reason=reason, misconfigured=True):
-            return Misconfigured(reason, outcome.hint or advice.step("misconfigured", account), account=account)
-        case MustLogin(account=account, reason=reason, login_url=url, confirm=True):
-            return ConfirmNeeded(
-                reason, f"Confirm it: keyfob refresh {account} --confirm", login_url=url or None, account=account
-            )
-        case MustLogin(account=account, reason=reason, login_url=url, pending=True, hint=again):
-            hint = f"Finish it in a browser: {url} - or begin it anew: {again}"
-            return LoginNeeded(reason, hint, login_url=url, account=account)
-        case MustLogin(account=account, reason=reason, login_url=url, hint=hint):
-            hint = hint or f"Log in: keyfob login {account}"
-            return LoginNeeded(reason, hint, login_url=url or None, account=account)
-
-
 def account(view: View | PendingView) -> dict[str, Any]:
     """Return an account as people and programs see it; never a token."""
     if isinstance(view, PendingView):
@@ -137,6 +106,7 @@ def account(view: View | PendingView) -> dict[str, Any]:
             "scope": "",
             "asked_scope": " ".join(begun.scope),
             "missing_scope": "",
+            "needed_scope": None,
             "resource": begun.resource,
             "audience": None,
             "api_base": None,
@@ -171,6 +141,7 @@ def account(view: View | PendingView) -> dict[str, Any]:
         "scope": " ".join(shown.scope),
         "asked_scope": " ".join(shown.asked_scope),
         "missing_scope": " ".join(shown.missing_scope),
+        "needed_scope": None if view.needed_scope is None else " ".join(view.needed_scope),
         "resource": shown.resource,
         "audience": shown.audience,
         "api_base": shown.api_base or None,

@@ -12,7 +12,7 @@ from broker.errors import InvalidRequest
 from broker.usecases import accounts, again, given
 from broker.usecases.get_token import MustLogin
 from broker.usecases.newlogin import NewLogin
-from broker.web import render
+from broker.web import refusals, render
 from tests.usecases.house import opened
 from tests.usecases.programs import MACHINE, log_in
 
@@ -22,7 +22,7 @@ BRING = "keyfob login {} --flow token --token-file FILE"
 def said(outcome: object) -> str:
     """Return the words of a refusal."""
     assert isinstance(outcome, MustLogin)
-    return str(render.refusal(outcome))
+    return str(refusals.refusal(outcome))
 
 
 def test_of_a_token_made_by_hand_a_new_one_is_wanted(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from broker.errors import InvalidRequest, KeyfobError, NotGranted, TooManyReques
 from broker.usecases import target
 from broker.usecases.context import Context
 from broker.usecases.get_token import Ready
-from broker.web import render
+from broker.web import refusals, render
 from broker.web.emulate import asked, oauth
 from broker.web.form import Form
 from broker.web.guards import check_unlocked
@@ -57,7 +57,7 @@ async def _token(request: Request, ctx: Context, app: App, refuse: Callable[[Key
     ask = await target.choose_for_api(ctx, app, "".join(names), resource, CHOOSE)
     outcome = await asked.outcome_of(request, ctx, app, ask, min_ttl=LEAST_LIFE)
     if not isinstance(outcome, Ready):
-        return refuse(render.refusal(outcome))
+        return refuse(refusals.refusal(outcome))
     left = asked.life_of(outcome)
     # All of it is text there.
     return render.answer(

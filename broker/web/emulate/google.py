@@ -15,7 +15,7 @@ from broker.errors import InvalidRequest, KeyfobError, Locked, NotFound, NotGran
 from broker.usecases import target
 from broker.usecases.context import Context
 from broker.usecases.get_token import Ready
-from broker.web import render
+from broker.web import refusals, render
 from broker.web.body import check_words
 from broker.web.emulate import asked
 from broker.web.form import Form
@@ -72,7 +72,7 @@ async def token(request: Request, ctx: Context) -> Response:
     ask = await _choose(ctx, app, request.path_params["identity"], scope)
     outcome = await asked.outcome_of(request, ctx, app, ask, min_ttl=LEAST_LIFE)
     if not isinstance(outcome, Ready):
-        return problem(render.refusal(outcome))
+        return problem(refusals.refusal(outcome))
     body = {
         "access_token": outcome.access_token.reveal(),
         "expires_in": asked.life_of(outcome),
@@ -94,7 +94,7 @@ async def identity(request: Request, ctx: Context) -> Response:
         )
     outcome = await asked.outcome_of(request, ctx, app, Ask(account.name), min_ttl=None, id_token=True)
     if not isinstance(outcome, Ready):
-        return problem(render.refusal(outcome))
+        return problem(refusals.refusal(outcome))
     return _text(outcome.access_token.reveal())
 
 

@@ -22,7 +22,7 @@ from broker.providers.urls import check_resource
 from broker.usecases import target
 from broker.usecases.context import Context
 from broker.usecases.get_token import Ready
-from broker.web import render, told
+from broker.web import refusals, render, told
 from broker.web.body import Query, check_audience, check_words
 from broker.web.emulate import asked
 from broker.web.form import Form
@@ -88,7 +88,7 @@ async def token(request: Request, ctx: Context) -> Response:
     outcome = await asked.outcome_of(request, ctx, caller, ask, min_ttl=min_ttl, id_token=issued == ID_TOKEN)
     if isinstance(outcome, Ready):
         return _handed_out(outcome, issued if grant_type == EXCHANGE else "")
-    refusal = render.refusal(outcome)
+    refusal = refusals.refusal(outcome)
     return _answer(refusal, LACKING[outcome.lacks], 400) if isinstance(outcome, Denied) else problem(refusal)
 
 

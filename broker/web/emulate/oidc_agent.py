@@ -17,7 +17,7 @@ from broker.errors import InvalidRequest, KeyfobError, Locked, UnknownAccount
 from broker.usecases import approvals, audit, locking, target
 from broker.usecases.context import Context
 from broker.usecases.get_token import Ready
-from broker.web import peers, render, told
+from broker.web import peers, refusals, told
 from broker.web.body import MOST_SECONDS, Fields, check_audience
 from broker.web.guards import check_unlocked
 
@@ -156,7 +156,7 @@ async def _token(ctx: Context, asked: Asked, *, id_token: bool = False) -> Ready
         return outcome
     if isinstance(outcome, Denied):
         audit.refused(ctx, caller, outcome.account, outcome.reason)
-    raise render.refusal(outcome)
+    raise refusals.refusal(outcome)
 
 
 async def _account(ctx: Context, asked: Asked) -> str:

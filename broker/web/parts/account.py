@@ -14,7 +14,7 @@ from broker.core.account import Account, Misconfigured, NeedsLogin, RefreshingFa
 from broker.core.policy import AppGrant
 from broker.errors import InvalidRequest, KeyfobError
 from broker.providers.model import Provider
-from broker.usecases import accounts, derived, providers
+from broker.usecases import accounts, derived, providers, stepup
 from broker.usecases.context import Context
 from broker.web import pages
 from broker.web.body import Query
@@ -55,6 +55,7 @@ class AccountPart:
         provider: where it is, or None where nothing more is known of that.
         renews: how it gets its next token; empty where nothing can.
         dies_at: when its refresh token dies if it is not used, or for good; None where nobody knows.
+        needed: what its API has refused a request for; None where it has refused none, empty where it named none.
         limits: what keeps Keyfob from asking the provider now, and the provider's own rules.
         history: what happened.
         grants: app -> what it may have of it.
@@ -71,6 +72,7 @@ class AccountPart:
     provider: Provider | None
     renews: str
     dies_at: float | None
+    needed: tuple[str, ...] | None
     limits: tuple[Limit, ...]
     history: History
     grants: tuple[tuple[str, AppGrant], ...]
@@ -105,12 +107,14 @@ async def show(request: Request, ctx: Context) -> Response:
     provider = await _provider(ctx, account)
     parent = await derived.parent_of(ctx, account)
     policy = None if provider is None else providers.timing_policy(provider)
+    lacking = stepup.noted(ctx, account)
     part = AccountPart(
         line=(await lines.drawn(ctx, [account]))[0],
         account=account,
         provider=provider,
         renews=RENEWALS[account.renewal.by] if account.renewable else "",
         dies_at=None if policy is None or not account.renewable else timing.dies_at(account, policy),
+        needed=lacking.scopes if lacking is not None else None,
         limits=tuple(_limits(ctx, account, provider, policy)),
         history=await _history(ctx, account, span),
         grants=tuple(await ctx.store.grants_of(account.uuid)),

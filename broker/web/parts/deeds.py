@@ -63,6 +63,7 @@ DEEDS: Final[Mapping[str, Deed]] = {
     "app-removed": Deed("{app} was removed", "careful", ("apps",)),
     "granted": Deed("{app} may use {account}", "good", ("apps",)),
     "grant-revoked": Deed("{app} may no longer use {account}", "careful", ("apps",)),
+    "scope-needed": Deed("The API of {account} wants more scope, from {app}", "careful", ("logins", "trouble")),
     "approval-asked": Deed("{app} asked you", "careful", ("apps",)),
     "approval-allowed": Deed("You said yes to {app}", "good", ("apps",)),
     "approval-denied": Deed("You said no to {app}", "careful", ("apps",)),

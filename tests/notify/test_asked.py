@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from broker.core.approval import Asker
-from broker.core.policy import App, Ask, Stranger
-from broker.usecases import approvals
+from broker.core.policy import App, Ask, Owner, Stranger
+from broker.usecases import approvals, stepup
 from tests.notify.hooks import Hook, announcer, running
 from tests.usecases.house import opened
 
@@ -49,6 +49,28 @@ def test_a_running_announcer_hears_of_it(tmp_path: Path, hook: Hook) -> None:
                 return hook.environ.get("KEYFOB_APP") == "mail"
 
             await house.until(told)
+
+    asyncio.run(live())
+
+
+def test_a_login_with_too_little_scope_is_told_at_once(tmp_path: Path, hook: Hook) -> None:
+    """With what the API wants and the command that brings it, in words that a shell takes as they are."""
+
+    async def live() -> None:
+        async with opened(tmp_path) as house, running(house, hook.command):
+            account = await house.log_in("me")
+            want = stepup.Wanted(("mail.read", "$(id)"), "")
+            for _ in range(2):
+                said = await stepup.refused(house.ctx, Owner(), Ask("me"), account, want, lambda: ASKER)
+                assert isinstance(said, stepup.TooLittle)
+            await house.until(lambda: told(hook))
+            step = "Log in for more: keyfob login me --scope mail.read '$(id)'"
+            assert [(line["event"], line["reason"], line["next_step"]) for line in hook.lines] == [
+                ("scope-needed", "Account 'me': its API wants 'mail.read $(id)'.", step)
+            ]
+
+    async def told(hook: Hook) -> bool:
+        return bool(hook.lines)
 
     asyncio.run(live())
 

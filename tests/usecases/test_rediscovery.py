@@ -175,10 +175,16 @@ def test_a_resource_alone_tells_where_to_log_in(tmp_path: Path) -> None:
             assert [event.resource for event in house.practice.log.all("code")] == [resource] * 3
             with Loopback(answer=http("404 Not Found")) as elsewhere:
                 there = f"{elsewhere.url}/mcp"
-                described = {"resource": there, "authorization_servers": [house.practice.url]}
+                described = {
+                    "resource": there,
+                    "authorization_servers": [house.practice.url],
+                    "scopes_supported": ["email"],
+                }
                 elsewhere.routes["/.well-known/oauth-protected-resource/mcp"] = http("200 OK", described)
                 other = await house.log_in("other", "grace", provider=there, base_url="")
             assert (other.provider, other.resource) == (account.provider, there)
+            # What the resource wants, and what is asked for everywhere.
+            assert other.scope == ("email", "openid", "profile", "offline_access")
             assert house.asked("register") == 1
 
     asyncio.run(story())

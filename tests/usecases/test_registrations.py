@@ -77,6 +77,24 @@ def test_what_was_registered_follows_the_browser_door(tmp_path: Path) -> None:
     asyncio.run(story())
 
 
+def test_more_scope_than_a_server_changes_gets_a_client_of_its_own(tmp_path: Path) -> None:
+    """What a client was registered for is all that it may ask for; the account's login goes over to the new one."""
+
+    async def story() -> None:
+        async with opened(tmp_path, "register:without=registration_access_token*2") as house:
+            await discovered(house)
+            before = await house.log_in("me", provider="theirs", base_url="")
+            after = await house.log_in("me", provider="theirs", base_url="", scope=("email",))
+            assert after.uuid == before.uuid
+            assert after.destination.client_id != before.destination.client_id
+            registered = {client.client_id: client.scope for client in await house.store.clients("theirs")}
+            assert set(registered[after.destination.client_id]) >= {"openid", "email"}
+            assert (await begin(house.ctx)).destination.client_id == after.destination.client_id
+            assert house.asked("register") == 2
+
+    asyncio.run(story())
+
+
 def test_where_it_cannot_be_changed_it_is_made_anew(tmp_path: Path) -> None:
     """A server without RFC 7592, or one that forgot the client, gets another registration; old accounts keep theirs."""
 

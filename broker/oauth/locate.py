@@ -24,11 +24,13 @@ class Found:
         data: what it publishes about itself, in the shape of a preset file.
         resource: the protected resource that led to it, or None.
         scopes: what that wants a token to have; empty where it does not say.
+        supported: what it may want of another request.
     """
 
     data: dict[str, Any]
     resource: str | None = None
     scopes: tuple[str, ...] = ()
+    supported: tuple[str, ...] = ()
 
     @property
     def issuer(self) -> str:
@@ -99,7 +101,8 @@ async def _behind(http: Http, url: str, *, private: bool) -> Found | None:
         # Some libraries put a slash behind a host that its server does not have. Either way it has to confirm it.
         for spelled in (issuer, issuer.rstrip("/") if issuer.endswith("/") else f"{issuer}/"):
             try:
-                return Found(await discover(http, spelled, private=private), said.resource, said.scopes)
+                found = await discover(http, spelled, private=private)
+                return Found(found, said.resource, said.scopes, said.supported)
             except InvalidRequest as exc:
                 # The next one may be a server. One that is only down is not passed over: it is the one that is meant.
                 refusals.append(exc)

@@ -35,11 +35,13 @@ class Protected:
         authorization_servers: issuers of those that it names, at least one, in its order.
         scopes: what to ask for: what its refusal names, else what it supports (RFC 9728 2); empty where it tells
             neither.
+        supported: what it supports, that among it or not.
     """
 
     resource: str
     authorization_servers: tuple[str, ...]
     scopes: tuple[str, ...] = ()
+    supported: tuple[str, ...] = ()
 
 
 async def protected(http: Http, url: str, *, private: bool) -> Protected | None:
@@ -109,7 +111,7 @@ def _read(document: dict[str, Any], url: str) -> Protected:
         )
     supported = document.get("scopes_supported")
     scopes = bearer.scopes(supported) if isinstance(supported, list) else ()
-    return Protected(said, _servers(said, url, servers if isinstance(servers, list) else []), scopes)
+    return Protected(said, _servers(said, url, servers if isinstance(servers, list) else []), scopes, scopes)
 
 
 def _servers(said: str, url: str, listed: list[object]) -> tuple[str, ...]:

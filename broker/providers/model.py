@@ -91,6 +91,7 @@ class Provider:
         issuer: issuer identifier (RFC 8414 2), or empty where the provider has none.
         endpoints: where it listens.
         scopes: asked for when the person names none.
+        further_scopes: what the resource of a login may want later; a client is registered for it, and nobody is asked.
         scope_separator: between scopes in requests.
         scope_parameter: name of the parameter that holds them.
         authorize_params: extra parameters of the authorization request.
@@ -136,6 +137,7 @@ class Provider:
     issuer: str = ""
     endpoints: Endpoints = field(default_factory=Endpoints)
     scopes: tuple[str, ...] = ()
+    further_scopes: tuple[str, ...] = ()
     scope_separator: str = " "
     scope_parameter: str = "scope"
     authorize_params: Mapping[str, str] = field(default_factory=dict)

@@ -5,6 +5,7 @@ that a mistyped one neither stands in the way of the next login nor takes the pl
 """
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
@@ -19,6 +20,8 @@ from broker.providers.model import Provider
 from broker.providers.urls import split
 from broker.usecases import registrations
 from broker.usecases.context import Context
+
+log = logging.getLogger(__name__)
 
 AUTH_METHODS = ("none", "client_secret_basic", "client_secret_post", *assertion.METHODS, BY_ID)
 Brought = tuple[Client, Secret | None]
@@ -230,12 +233,26 @@ async def kept(
         if provider.registration is None or not may_register:
             raise by_hand(provider, redirect_uri)
         try:
-            return await registrations.register(ctx, provider, redirect_uri, scope or provider.scopes)
+            return await _registered(ctx, provider, redirect_uri, tuple(scope or provider.scopes))
         except (InvalidRequest, LoginFailed, ProviderUnavailable) as exc:
             # Where it is refused, or not allowed now, a person can make a client; an outage only has to pass.
             if not isinstance(exc, ProviderUnavailable) or "retry_after" in exc.extra:
                 exc.extra |= {**by_hand(provider, redirect_uri).extra, "registration": exc.detail}
             raise
+
+
+async def _registered(ctx: Context, provider: Provider, redirect_uri: str, scope: tuple[str, ...]) -> Client:
+    """Register a client for what is asked for, and for what the resource may want later where the server lets it.
+
+    Servers bind sessions to the client that began them: more scope should not need another one.
+    """
+    wider = tuple(dict.fromkeys((*scope, *provider.further_scopes)))
+    if wider != scope:
+        try:
+            return await registrations.register(ctx, provider, redirect_uri, wider)
+        except LoginFailed as exc:
+            log.info("%s registers no client for all that the resource supports: %s", provider.name, exc.detail)
+    return await registrations.register(ctx, provider, redirect_uri, scope)
 
 
 async def _people(ctx: Context, provider: Provider) -> list[Account]:

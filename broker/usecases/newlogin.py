@@ -177,7 +177,8 @@ async def prepare(
     if not reached.discovered:
         provider = await known(ctx, provider.name)
     # What a resource wants comes before what its server has for everybody.
-    provider = replace(provider, scopes=tuple(dict.fromkeys((*reached.scopes, *provider.scopes))))
+    asked = tuple(dict.fromkeys((*reached.scopes, *provider.scopes)))
+    provider = replace(provider, scopes=asked, further_scopes=reached.supported)
     # What leads to the server is named as it names itself; a resource beside a provider is what the person says.
     said = (new.resource if new.provider else None) or reached.resource or new.resource
     return provider, account, said or (account.resource if account is not None else None)

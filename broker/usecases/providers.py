@@ -66,12 +66,14 @@ class Reached:
         resource: the protected resource that led to it, or None.
         discovered: it was asked about itself just now.
         scopes: what that resource wants a token to have; empty where it does not say.
+        supported: what it may want of another request.
     """
 
     provider: Provider
     resource: str | None = None
     discovered: bool = False
     scopes: tuple[str, ...] = ()
+    supported: tuple[str, ...] = ()
 
 
 async def find(ctx: Context, name: str) -> Provider:
@@ -155,13 +157,18 @@ async def _reach(ctx: Context, new: NewProvider) -> Reached:
         if _has_issuer(config, new.issuer) or _is_instance(config, new, base_url):
             return Reached(await find(ctx, config.name))
     config, found = await _describe(ctx, new)
-    resource, scopes = (found.resource, found.scopes) if found is not None else (None, ())
     for known in await ctx.store.providers():
         # A site, or a resource, of an issuer that is known already.
         if found is not None and found.issuer != new.issuer and _has_issuer(known, found.issuer):
-            return Reached(await find(ctx, known.name), resource, scopes=scopes)
+            return _reached(await find(ctx, known.name), found)
     kept = await _keep(ctx, replace(config, name=await _free_name(ctx, config.name)), new)
-    return Reached(kept, resource, discovered=True, scopes=scopes)
+    return replace(_reached(kept, found), discovered=True)
+
+
+def _reached(provider: Provider, found: Found | None) -> Reached:
+    if found is None:
+        return Reached(provider)
+    return Reached(provider, found.resource, scopes=found.scopes, supported=found.supported)
 
 
 async def _check_not_set_up(ctx: Context, new: NewProvider) -> None:

@@ -190,6 +190,27 @@ def test_a_resource_alone_tells_where_to_log_in(tmp_path: Path) -> None:
     asyncio.run(story())
 
 
+@pytest.mark.parametrize("faults", [(), ("register:error=invalid_client_metadata*1",)])
+def test_a_client_is_registered_for_what_a_resource_may_want_later(tmp_path: Path, faults: tuple[str, ...]) -> None:
+    """Asked for is what its refusal names; a server that registers no more than that is asked once more, for that."""
+
+    async def story() -> None:
+        async with opened(tmp_path, *faults) as house:
+            with Loopback(answer=http("401 Unauthorized", WWW_Authenticate='Bearer scope="profile"')) as resource:
+                described = {
+                    "resource": resource.url,
+                    "authorization_servers": [house.practice.url],
+                    "scopes_supported": ["profile", "email"],
+                }
+                resource.routes["/.well-known/oauth-protected-resource"] = http("200 OK", described)
+                account = await house.log_in("mcp", provider="", base_url="", resource=resource.url)
+            assert account.asked_scope == ("profile", "openid", "offline_access")
+            (client,) = await house.store.clients(account.provider)
+            assert ("email" in client.scope, house.asked("register")) == (not faults, 1 + len(faults))
+
+    asyncio.run(story())
+
+
 def test_a_resource_beside_a_provider_is_only_named(tmp_path: Path) -> None:
     """Whoever says both means both: the resource is not asked."""
 

@@ -312,7 +312,7 @@ async def _answer(
             break
     if current is not None and id_token and (why := _no_id_token(current)):
         if current.id_token_generation is not None:
-            return MustLogin(current.name, why, await _offer(ctx, current, caller))
+            return MustLogin(current.name, why, await offer(ctx, current, caller))
         return MustLogin(current.name, why, "", hint=f"Log in with it: keyfob login {current.name} --scope openid")
     return await refused(ctx, current or account, caller)
 
@@ -360,12 +360,13 @@ def _may_serve(account: Account, token: Token, now: float, min_ttl: float | None
     return not isinstance(account.state, NeedsLogin) or timing.satisfies(token, now, min_ttl)
 
 
-async def _offer(ctx: Context, account: Account, caller: Caller) -> str:
+async def offer(ctx: Context, account: Account, caller: Caller, scope: tuple[str, ...] = ()) -> str:
     """Return where a login can be begun. Whoever opens that first finishes it, with whatever session it likes.
 
     So an app is shown it only where the account knows its person, and anybody else who comes back is refused.
     """
-    return await login.offer(ctx, account) if isinstance(caller, Owner) or account.identity is not None else ""
+    shown = isinstance(caller, Owner) or account.identity is not None
+    return await login.offer(ctx, account, scope) if shown else ""
 
 
 async def refused(ctx: Context, account: Account, caller: Caller) -> MustLogin | Unavailable:
@@ -377,7 +378,7 @@ async def refused(ctx: Context, account: Account, caller: Caller) -> MustLogin |
             return MustLogin(account.name, reason, "", misconfigured=True, hint=step)
         case NeedsLogin(reason=reason):
             if step:
-                return MustLogin(account.name, reason, await _offer(ctx, account, caller), hint=step)
+                return MustLogin(account.name, reason, await offer(ctx, account, caller), hint=step)
             return await _login_needed(ctx, account, caller, reason)
         case RefreshingFailed(reason=reason, retry_at=retry_at, throttled_until=until):
             wait = max(1.0, account.quiet_until - now)
@@ -385,7 +386,7 @@ async def refused(ctx: Context, account: Account, caller: Caller) -> MustLogin |
         case Uncertain(reason=reason):
             return Unavailable(account.name, reason, max(1.0, account.quiet_until - now))
         case Suspect(reason=reason):
-            return MustLogin(account.name, reason, await _offer(ctx, account, caller), confirm=True)
+            return MustLogin(account.name, reason, await offer(ctx, account, caller), confirm=True)
     if account.renewable:
         return Unavailable(account.name, "A refresh is under way and takes long.", 5.0)
     reason = "The token has expired and the provider gave no refresh token."
@@ -396,4 +397,4 @@ async def refused(ctx: Context, account: Account, caller: Caller) -> MustLogin |
 
 async def _login_needed(ctx: Context, account: Account, caller: Caller, reason: str) -> MustLogin:
     bring = advice.step("needs-login-static", account.name) if account.by_hand else ""
-    return MustLogin(account.name, reason, await _offer(ctx, account, caller), hint=bring)
+    return MustLogin(account.name, reason, await offer(ctx, account, caller), hint=bring)

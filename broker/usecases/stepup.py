@@ -11,7 +11,7 @@ from broker.core import advice, bearer
 from broker.core.account import Account
 from broker.core.approval import Asker
 from broker.core.policy import Ask, Caller, Denied
-from broker.usecases import approvals, login
+from broker.usecases import approvals, get_token
 from broker.usecases.context import Context, Lacking
 
 # RFC 6750 3.1 says 403; some say it with a 401.
@@ -42,7 +42,7 @@ class TooLittle:
         account: its name.
         missing: what the API wants beside what the login has; empty where it did not say.
         words: the API's own; or empty.
-        login_url: where a person can log in for that, or empty.
+        login_url: where a person can log in for that; empty where that cannot be offered to this caller.
         step: what a person can do, in words that end with a command.
     """
 
@@ -84,7 +84,7 @@ async def refused(
         ctx.lacking[account.uuid] = Lacking(now, tuple(dict.fromkeys((*had, *missing)))[:MOST_SCOPES])
         named = f"'{' '.join(missing)}'" if missing else "more scope than it has"
         ctx.publish("scope-needed", account.name, app=caller.name, detail=f"its API wants {named}", next_step=step)
-    url = await login.offer(ctx, account, missing) if missing else ""
+    url = await get_token.offer(ctx, account, caller, missing) if missing else ""
     return TooLittle(account.name, missing, want.words, url, step)
 
 

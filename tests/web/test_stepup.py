@@ -8,7 +8,7 @@ import pytest
 from broker.practice.person import visit
 from broker.practice.server import PracticeServer
 from tests.e2e.home import until
-from tests.web.api import Call
+from tests.web.api import Call, an_api
 from tests.web.desktop import Desktop
 from tests.web.house import PATIENCE
 from tests.web.owner import Form, Owner
@@ -102,6 +102,24 @@ def test_a_scope_that_nobody_names(me: Proxied, desktop: Desktop) -> None:
     desktop.now += 1
     visit(me.house.owner.ask("POST", "/v1/logins", 201, json={"account": me.account})["start_url"], PATIENCE)
     assert account(me)["needed_scope"] is None
+
+
+def test_an_app_sees_no_login_that_could_become_anybodys(desktop: Desktop, practice: PracticeServer) -> None:
+    """Where an account does not know its person, only the owner is shown where to log in: whoever opens it decides."""
+    login = {"account": "bare", "provider": "practice", "base_url": practice.url, "scope": ["offline_access"]}
+    visit(desktop.house.owner.ask("POST", "/v1/logins", 201, json=login)["start_url"], PATIENCE)
+    made = {"name": "bare-app", "grants": [{"account": "bare", "mode": "proxy"}]}
+    key = desktop.house.owner.ask("POST", "/v1/apps", 201, json=made)["key"]
+    with an_api() as api, desktop.house.app(key).http as app:
+        api.acts["/v1/x"] = wants(practice, "email")
+        base = {"api_base": f"http://{api.host}/v1"}
+        desktop.house.owner.ask("PATCH", "/v1/accounts/{account}", 200, path={"account": "bare"}, json=base)
+
+        assert "login_url" not in problem(app.get("/proxy/bare/x"), 403, "insufficient_scope")
+
+        shown = desktop.house.owner.ask("GET", "/v1/accounts/{account}", 200, path={"account": "bare"})
+        assert shown["identity"] is None
+        assert shown["login_url"]
 
 
 def test_an_app_that_was_granted_less_asks_for_a_grant(me: Proxied, practice: PracticeServer) -> None:

@@ -40,14 +40,12 @@ PROXY = (
     Mutant(
         "no redirect is followed",
         "broker/usecases/forward.py",
-        "    if answer.status != REFUSED:\n        return Forwarded(way, target, answer)\n",
+        "    if answer.status != REFUSED or stepup.wanted",
         """    if moved := dict(answer.headers).get(b"Location"):
         elsewhere = urlsplit(moved.decode())
         way, target = replace(way, base=elsewhere), elsewhere.path.encode()
         return Forwarded(way, target, await _sent(ctx, way, errand, target, None))
-    if answer.status != REFUSED:
-        return Forwarded(way, target, answer)
-""",
+    if answer.status != REFUSED or stepup.wanted""",
         f"{ATTACK}::test_no_other_host_gets_the_token",
     ),
     Mutant(

@@ -210,6 +210,7 @@ class Daemon:
 
 async def _land(ctx: Context, recording: asyncio.Task[None]) -> None:
     """Let refreshes and logins end, and with them what listens to events."""
+    ctx.rates.close()
     late = await ctx.flights.drain(DRAIN)
     if late:
         log.warning("%d refreshes did not end in time; they are settled at the next start", late)

@@ -39,6 +39,7 @@ class AppGrant:
         mode: ``token``, or ``proxy`` for an app that never sees the token.
         expires_at: epoch seconds, or None.
         uuid: the account's uuid, by which it is known whatever its name is by now; empty of a grant that is not made.
+        rate_share: how many percent of a rate limit the app may use up through the proxy; None for all of it.
     """
 
     account: str
@@ -47,6 +48,7 @@ class AppGrant:
     mode: str = "token"
     expires_at: float | None = None
     uuid: str = field(default="", repr=False, compare=False)
+    rate_share: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

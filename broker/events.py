@@ -46,6 +46,8 @@ Kind = Literal[
     "changed-outside",
     "throttled",
 ]
+# What comes by the thousand: most listeners do without.
+COUNTED: tuple[Kind, ...] = ("handed-out",)
 
 # A listener that reads nothing for so many events is told that it missed some; nobody waits for it.
 BACKLOG = 256
@@ -95,11 +97,15 @@ class Subscription:
 
     def put(self, event: Event) -> None:
         """Add an event; the oldest gives way when the listener is far behind."""
-        if event.kind in self._without:
+        if not self.wants(event.kind):
             return
         self.missed += len(self._queue) == self._queue.maxlen
         self._queue.append(event)
         self._news.set()
+
+    def wants(self, kind: Kind) -> bool:
+        """Whether the listener hears of that kind."""
+        return kind not in self._without
 
     def close(self) -> None:
         """Let the listener end once it has read what is there."""
@@ -139,12 +145,20 @@ class Events:
 
     def __init__(self) -> None:
         self._listeners: set[Subscription] = set()
+        self._wanted: dict[Kind, bool] = {}
         self._closed = False
 
     def publish(self, event: Event) -> None:
         """Tell every listener; never waits."""
         for listener in self._listeners:
             listener.put(event)
+
+    def wants(self, kind: Kind) -> bool:
+        """Whether anybody hears of that kind: what comes by the thousand need not be made for nobody."""
+        wanted = self._wanted.get(kind)
+        if wanted is None:
+            wanted = self._wanted[kind] = any(listener.wants(kind) for listener in self._listeners)
+        return wanted
 
     @contextmanager
     def listen(self, *, without: Collection[Kind] = (), backlog: int = BACKLOG) -> Iterator[Subscription]:
@@ -153,10 +167,12 @@ class Events:
         if self._closed:
             subscription.close()
         self._listeners.add(subscription)
+        self._wanted.clear()
         try:
             yield subscription
         finally:
             self._listeners.discard(subscription)
+            self._wanted.clear()
 
     def close(self) -> None:
         """End every listener, so that open streams do not hold up a stop."""

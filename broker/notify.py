@@ -23,7 +23,7 @@ from broker.core import advice
 from broker.core.account import Account
 from broker.core.advice import Need
 from broker.errors import KeyfobError
-from broker.events import Event, Kind, Subscription
+from broker.events import COUNTED, Event, Kind, Subscription
 from broker.usecases import derived
 from broker.usecases.context import Context
 
@@ -105,7 +105,7 @@ class Announcer:
             await asyncio.wait([self._task])
 
     async def _run(self) -> None:
-        with self._ctx.events.listen() as news:
+        with self._ctx.events.listen(without=COUNTED) as news:
             asked: Event | None = None
             while not news.closed:
                 try:

@@ -3,6 +3,7 @@
 Called by the use cases before anything is handed out or changed. An empty list of grants denies.
 """
 
+import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -59,14 +60,24 @@ class App:
         name: unique.
         grants: what it may have, as they were when it was asked who it is.
         key_hash: of the key that it showed, by which the question can be asked again.
+        expires_at: when that key stops working, epoch seconds, or None.
     """
 
     name: str
     grants: tuple[AppGrant, ...]
     key_hash: bytes = field(default=b"", repr=False, compare=False)
+    expires_at: float | None = field(default=None, compare=False)
 
 
 Caller = Owner | App
+
+
+def ends_at(caller: Caller) -> float:
+    """Return when the first of what a caller may do ends by itself, epoch seconds; infinity where nothing does."""
+    if isinstance(caller, Owner):
+        return math.inf
+    ends = (caller.expires_at, *(grant.expires_at for grant in caller.grants))
+    return min((end for end in ends if end is not None), default=math.inf)
 
 
 @dataclass(frozen=True, slots=True)

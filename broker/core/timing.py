@@ -93,6 +93,17 @@ def is_fresh(token: Token, now: float, min_ttl: float | None = None) -> bool:
     return wanted > lifetime * REACHABLE_PART and 0 <= now - token.issued_at < LEAST_BETWEEN_REFRESHES
 
 
+def fresh_until(token: Token, now: float, min_ttl: float | None = None) -> float:
+    """Return until when a token that :func:`is_fresh` now stays so, in epoch seconds; maybe it does for longer."""
+    if token.expires_at is None or token.lifetime is None:
+        return math.inf
+    usual = min(DEFAULT_MIN_TTL, token.lifetime * SHORT_PART)
+    wanted = usual if min_ttl is None else min_ttl
+    if token.expires_at - now >= wanted:
+        return token.expires_at - max(wanted, 0.0)
+    return min(token.issued_at + LEAST_BETWEEN_REFRESHES, token.expires_at - usual)
+
+
 def satisfies(token: Token, now: float, min_ttl: float | None) -> bool:
     """Whether the token lives as long as the caller needs, as far as its lifetime could ever reach."""
     remaining, lifetime = token.remaining(now), token.lifetime

@@ -5,6 +5,7 @@ Called by every module of this room that talks to a provider.
 
 import asyncio
 import contextlib
+import functools
 import math
 import ssl
 import time
@@ -116,6 +117,12 @@ class Rates(Protocol):
         """Take in an answer of that address to a request that was sent then, epoch seconds."""
 
 
+@functools.cache
+def _usual_trust() -> ssl.SSLContext:
+    """Read the certificates that are trusted, once: that takes as long as it takes to import half of the stack."""
+    return httpx2.create_ssl_context(trust_env=False)
+
+
 class Http:
     """Sends requests to providers. Keeps nothing between them: no connection, no cookie, no redirect.
 
@@ -143,10 +150,11 @@ class Http:
     ) -> None:
         self._deadline = deadline
         self._clock = clock
-        self._tls = httpx2.create_ssl_context(trust_env=False)
+        self._own_trust: ssl.SSLContext | None = None
         if ca_file is not None:
+            self._own_trust = httpx2.create_ssl_context(trust_env=False)
             try:
-                self._tls.load_verify_locations(cafile=ca_file)
+                self._own_trust.load_verify_locations(cafile=ca_file)
             except (OSError, ssl.SSLError) as exc:
                 raise CannotStart(
                     f"The CA file {ca_file} cannot be used: {exc.strerror or exc}.",
@@ -155,6 +163,10 @@ class Http:
         self._proxy = _proxy(proxy) if proxy else None
         # Set once, by whoever has it.
         self.rates: Rates | None = None
+
+    @property
+    def _tls(self) -> ssl.SSLContext:
+        return self._own_trust or _usual_trust()
 
     def now(self) -> float:
         """Return what time it is by the wall clock, epoch seconds."""

@@ -158,8 +158,8 @@ class Apps(Shelf):
             raise self._vault.suspect(f"app '{first['name']}'", _again(first["name"]))
         if first["expires_at"] is not None and first["expires_at"] <= now:
             return None
-        app = App(first["name"], tuple(self._listed(rows)), key_hash)
-        self._memory.saw_app(app, first["expires_at"], epoch)
+        app = App(first["name"], tuple(self._listed(rows)), key_hash, first["expires_at"])
+        self._memory.saw_app(app, epoch)
         return app
 
     def _listed(self, rows: Sequence[RowMapping]) -> Iterator[AppGrant]:

@@ -18,6 +18,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from broker.errors import StoreUnavailable
+from broker.store.changes import Changes
 
 T = TypeVar("T")
 
@@ -70,6 +71,7 @@ class Database:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.changes = Changes(path)
         self._writer = self._engine(("PRAGMA journal_mode = WAL",), size=1)
         self._readers = self._engine((READ_ONLY,), size=READERS)
         self._turn = asyncio.Lock()
@@ -159,6 +161,7 @@ class Database:
     async def dispose(self) -> None:
         """Close every connection as it is."""
         self._closed = True
+        self.changes.close()
         await self._readers.dispose()
         await self._writer.dispose()
 

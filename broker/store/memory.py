@@ -29,7 +29,7 @@ class Memory:
         self._names: dict[str, str] = {}
         self._secrets: dict[tuple[str, str], Row] = {}
         self._derived: dict[str, Row] = {}
-        self._apps: dict[bytes, tuple[App, float | None]] = {}
+        self._apps: dict[bytes, App] = {}
 
     def account(self, uuid: str) -> Row | None:
         """Return an account's row."""
@@ -50,8 +50,8 @@ class Memory:
 
     def app(self, key_hash: bytes, now: float) -> App | None:
         """Return the app whose key has that hash and has not expired."""
-        app, expires_at = self._apps.get(key_hash, (None, None))
-        return app if expires_at is None or expires_at > now else None
+        app = self._apps.get(key_hash)
+        return app if app is None or app.expires_at is None or app.expires_at > now else None
 
     def key_hashes(self) -> list[bytes]:
         """Return the hash of each key that was seen."""
@@ -72,10 +72,10 @@ class Memory:
         if epoch == self.epoch:
             self._derived[row["slot"]] = row
 
-    def saw_app(self, app: App, expires_at: float | None, epoch: int) -> None:
+    def saw_app(self, app: App, epoch: int) -> None:
         """Remember an app; its key is known by its hash."""
         if epoch == self.epoch:
-            self._apps[app.key_hash] = (app, expires_at)
+            self._apps[app.key_hash] = app
 
     def account_changed(self, row: Row) -> None:
         """An account's row is this one from now on."""

@@ -44,8 +44,11 @@ from broker.store.verify import Break, Verdict
 
 log = logging.getLogger(__name__)
 
-__all__ = ["AppRow", "AuditEntry", "Break", "Count", "Refusal", "Rotated", "Store", "TakenLogin", "Verdict"]
+__all__ = ["AppRow", "AuditEntry", "Break", "Count", "Mark", "Refusal", "Rotated", "Store", "TakenLogin", "Verdict"]
 
+
+# Equal to another one only while nothing has changed; of no other use.
+Mark = tuple[int, bytes]
 
 # Where copies are that the owner makes on the web page.
 BACKUPS = "backups"
@@ -254,6 +257,19 @@ class Store(Refreshes, Providers, Logins, Apps, Refusals, Audit, Times, Findings
             return file
 
         return await asyncio.to_thread(work)
+
+    def mark(self) -> Mark | None:
+        """Return what tells whether anything changed, here or in the database; None where nobody can tell.
+
+        While two marks are equal, whatever was read before the first is as it would be read after the second.
+        """
+        header = self._db.changes.mark()
+        return None if header is None else (self._vault.turn, header)
+
+    def new_mark(self) -> Mark | None:
+        """Return :meth:`mark`, to be compared with later ones."""
+        header = self._db.changes.look_again()
+        return None if header is None else (self._vault.turn, header)
 
     async def last_seen(self) -> float:
         """Return when the daemon last ran, as far as it wrote that down; epoch seconds, 0 where it never did."""

@@ -23,7 +23,7 @@ REFUSALS_FOR = 3600.0
 LATE_HANDOUTS = 60.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Count:
     """How often something happened that is only counted.
 

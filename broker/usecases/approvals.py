@@ -4,7 +4,7 @@ Called by the web API. ``desk`` keeps the open questions.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from broker.challenge import pairing_code
@@ -47,7 +47,13 @@ class Answer:
 
 
 async def ask_token(
-    ctx: Context, caller: Caller, ask: Ask, asker: Asker, *, min_ttl: float | None = None, id_token: bool = False
+    ctx: Context,
+    caller: Caller,
+    ask: Ask,
+    asker: Callable[[], Asker],
+    *,
+    min_ttl: float | None = None,
+    id_token: bool = False,
 ) -> Outcome:
     """Answer a request for a token, as ``get_token`` does; what only a grant is missing for becomes a question.
 
@@ -55,7 +61,7 @@ async def ask_token(
         ctx: the collaborators.
         caller: who asks.
         ask: for what.
-        asker: where from, for the owner to see.
+        asker: finds out where from, for the owner to see: the kernel is asked only where there is a question.
         min_ttl: seconds for which the token must still live; None for the usual.
         id_token: the ID token is wanted instead.
 
@@ -98,7 +104,7 @@ async def _once(
             ctx.desk.put_back(permit)
 
 
-async def _asked(ctx: Context, caller: App, ask: Ask, asker: Asker, denied: Denied) -> Denied:
+async def _asked(ctx: Context, caller: App, ask: Ask, asker: Callable[[], Asker], denied: Denied) -> Denied:
     """Put it to the owner, where a yes would help and no answer is known; return the refusal, with what became of it.
 
     Whether there is such an account makes no difference here: names are not the app's business.
@@ -112,7 +118,7 @@ async def _asked(ctx: Context, caller: App, ask: Ask, asker: Asker, denied: Deni
     if await ctx.store.is_refused(caller.name, ask.account):
         return replace(denied, reason=f"the owner refused account '{ask.account}' to app '{caller.name}'", hint=LATER)
     now = ctx.clock()
-    waiting = ctx.desk.file(caller.name, wanted, asker, now, ctx.steady())
+    waiting = ctx.desk.file(caller.name, wanted, asker(), now, ctx.steady())
     if waiting is None:
         return denied  # it asked for so much else that the owner has to answer that first
     approval = waiting.approval

@@ -8,9 +8,10 @@ from collections.abc import Coroutine
 from contextlib import ExitStack
 from typing import Any
 
+from broker.core.account import Account
 from broker.core.policy import App, Caller, named
 from broker.errors import StoreUnavailable
-from broker.events import Event, Kind, Subscription
+from broker.events import COUNTED, Event, Kind, Subscription
 from broker.usecases.context import Context
 
 log = logging.getLogger(__name__)
@@ -24,8 +25,7 @@ TROUBLE: tuple[Kind, ...] = (
     "login-failed",
     "changed-outside",
 )
-# Those come by the thousand and are counted elsewhere; all others may wait while the disk is slow.
-COUNTED: tuple[Kind, ...] = ("handed-out",)
+# All but what is counted elsewhere may wait while the disk is slow.
 BACKLOG = 10_000
 
 
@@ -76,6 +76,14 @@ def tell_changed(ctx: Context) -> None:
     """Tell of what was found changed outside Keyfob, each once."""
     for whose in ctx.store.newly_changed():
         ctx.publish("changed-outside", detail=f"{whose}: changed outside Keyfob, so it is not used")
+
+
+def handed_out(ctx: Context, caller: Caller, account: Account, now: float) -> None:
+    """Count that a token of an account is handed out, and tell whoever wants to know."""
+    ctx.latch.used_at = now - ctx.schedule.moved
+    ctx.handouts.count(account, caller.name, now)
+    if ctx.events.wants("handed-out"):
+        ctx.publish("handed-out", account.name, app=caller.name, generation=account.generation)
 
 
 def refused(ctx: Context, caller: Caller, account: str | None, reason: str) -> None:

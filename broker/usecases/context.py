@@ -151,6 +151,7 @@ class Context:
         limits: how fast apps may ask, and who brought wrong keys.
         rates: what the providers' rate limits leave, and who waits for more.
         handouts: what was handed out and is not written down yet.
+        standing: the request -> an answer that may be given to it again, while nothing changes: see ``standing``.
         sessions: who is signed in at the web page.
         checkup: what the doctor says of the machine.
         schedule: what the scheduler is up to.
@@ -184,6 +185,7 @@ class Context:
     limits: Limits = field(default_factory=Limits)
     rates: Book = field(default_factory=Book)
     handouts: Handouts = field(default_factory=Handouts)
+    standing: dict[bytes, Any] = field(default_factory=dict, repr=False)
     sessions: Sessions = field(default_factory=Sessions)
     checkup: Checkup = field(default_factory=Checkup)
     schedule: Schedule = field(default_factory=Schedule)

@@ -19,12 +19,12 @@ from broker.core.account import (
     Suspect,
     Uncertain,
 )
-from broker.core.policy import Ask, Caller, Denied, Narrow, Owner
+from broker.core.policy import App, Ask, Caller, Denied, Narrow, Owner
 from broker.core.secret import Secret
 from broker.core.token import Token, Wish
 from broker.errors import InvalidRequest, KeyfobError, Locked, UnknownAccount
 from broker.oauth import idtoken
-from broker.usecases import again, apps, derived, login, newlogin, refresh
+from broker.usecases import again, apps, audit, derived, login, newlogin, refresh
 from broker.usecases.context import Context
 from broker.usecases.narrower import Held, No, bring, kept, unable
 
@@ -45,6 +45,8 @@ class Ready:
         now: the clock when the remaining life was judged.
         resource: the RFC 8707 resource that it is for, or None.
         audience: whom it is for (RFC 8693 2.1), or None.
+        until: as long as nothing changes, the same request has the same answer until then, epoch seconds; 0 where
+            nobody knows.
     """
 
     account: Account
@@ -53,6 +55,7 @@ class Ready:
     now: float
     resource: str | None
     audience: str | None = None
+    until: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +139,7 @@ async def get_token(
     now = ctx.clock()
     fresh = held is not None and timing.is_fresh(held.facts, now, min_ttl)
     if held is not None and fresh and _may_serve(account, held.facts, now, min_ttl) and not waited:
-        return _handed_out(ctx, caller, account, held, now)
+        return _standing(_handed_out(ctx, caller, account, held, now), caller, min_ttl)
     if not (fresh and waited) and (not id_token or _may_bring_id_token(account, now)):
         account = await refresh.renewed(ctx, account)
         if account is None:
@@ -156,7 +159,8 @@ async def _narrowed(
     try:
         held = await kept(ctx, account, narrow.wish)
         if held is not None and timing.is_fresh(held.facts, ctx.clock(), min_ttl):
-            return _narrow_one(ctx, caller, ask, account, narrow, held)
+            found = _narrow_one(ctx, caller, ask, account, narrow, held)
+            return _standing(found, caller, min_ttl) if isinstance(found, Ready) else found
         problem = await _bring(ctx, caller, account, narrow.wish)
     except KeyfobError as exc:
         if held is None and not narrow.own_will_do:
@@ -315,11 +319,20 @@ def _handed_out(
 ) -> Ready:
     if ctx.store.locked:  # it was locked while this was on its way
         raise Locked(ctx.store.locked, ctx.store.locked_hint)
-    ctx.latch.used_at = ctx.steady()
-    ctx.handouts.count(account, caller.name, now)
-    ctx.publish("handed-out", account.name, app=caller.name, generation=account.generation)
+    audit.handed_out(ctx, caller, account, now)
     resource, audience = (account.resource, account.audience) if wish is None else (wish.resource, wish.audience)
     return Ready(account, held.secret, held.facts, now, resource, audience)
+
+
+def _standing(ready: Ready, caller: Caller, min_ttl: float | None) -> Ready:
+    """Say until when the same request has the same answer, as far as time alone decides.
+
+    A dead grant, and one that is in doubt, are looked at each time.
+    """
+    once = isinstance(caller, App) and not caller.key_hash  # a yes that was good for one token
+    if once or not isinstance(ready.account.state, Active | Static):
+        return ready
+    return replace(ready, until=min(timing.fresh_until(ready.facts, ready.now, min_ttl), policy.ends_at(caller)))
 
 
 def _may_bring_id_token(account: Account, now: float) -> bool:

@@ -33,11 +33,10 @@ class Handouts:
         """Note one hand-out."""
         key = ("", account.uuid, app, account.generation)
         seen = self._counts.get(key)
-        self._counts[key] = (
-            Count(account.uuid, app, account.generation, now, now, 1)
-            if seen is None
-            else replace(seen, last=now, count=seen.count + 1)
-        )
+        if seen is None:
+            self._counts[key] = Count(account.uuid, app, account.generation, now, now, 1)
+        else:
+            seen.last, seen.count = now, seen.count + 1
 
     def refuse(self, action: str, account: str | None, app: str | None, now: float, detail: str) -> None:
         """Note that somebody was turned away.
@@ -53,11 +52,10 @@ class Handouts:
             account = None
         key = (action, account, app, None)
         seen = self._counts.get(key)
-        self._counts[key] = (
-            Count(None, app, None, now, now, 1, action, account, detail)
-            if seen is None
-            else replace(seen, last=now, count=seen.count + 1, detail=detail)
-        )
+        if seen is None:
+            self._counts[key] = Count(None, app, None, now, now, 1, action, account, detail)
+        else:
+            seen.last, seen.count, seen.detail = now, seen.count + 1, detail
 
     def newest(self) -> dict[str, Count]:
         """Return the uuid of an account -> its newest hand-out, of those that are not written down yet."""

@@ -34,6 +34,7 @@ def lock(ctx: Context, why: str = BY_OWNER) -> int:
     """
     if not ctx.store.locked:
         ctx.store.lock(why)
+        ctx.standing.clear()  # tokens in clear
         # Whatever this leaves open is settled first when it goes on.
         ctx.flights.unsettled = True
         ctx.publish("locked", detail=why)
@@ -76,7 +77,10 @@ async def unlock(ctx: Context, passphrase: Secret | None) -> None:
 
 def watch(ctx: Context) -> None:
     """Lock by itself where it is time to: the machine has slept, or nobody has used Keyfob for long."""
-    latch, slept = ctx.latch, ctx.slept()
+    latch = ctx.latch
+    if not latch.on_sleep and not latch.idle:
+        return
+    slept = ctx.slept()
     woke, latch.slept = slept - latch.slept >= NAP, slept
     if ctx.store.locked:
         return

@@ -46,6 +46,8 @@ async def get_token(request: Request, ctx: Context) -> Response:
     outcome = await approvals.ask_token(
         ctx, caller_of(request), ask, peers.asker_of(request), min_ttl=min_ttl, id_token=id_token
     )
+    if isinstance(outcome, tokens.Ready) and outcome.until:
+        request.scope["state"]["standing"] = outcome, _wants_text(request)
     return _answered(request, ctx, outcome)
 
 

@@ -71,7 +71,7 @@ async def ask_pairing(request: Request, ctx: Context) -> Response:
     caller = _stranger(request)
     if isinstance(caller, App):
         raise Conflict(f"This key is app '{caller.name}' already.", "What it has: GET /v1/pairing")
-    approval = await approvals.pair(ctx, caller, peers.address_of(request), name, wanted, peers.asker_of(request))
+    approval = await approvals.pair(ctx, caller, peers.address_of(request), name, wanted, peers.asker_of(request)())
     return render.answer(_pairing(ctx, approval), 201)
 
 

@@ -18,7 +18,7 @@ from broker.core.policy import Owner
 from broker.errors import InvalidRequest, KeyfobError, Locked, NotFound, NotGranted, Unauthorized
 from broker.usecases import apps, audit, locking
 from broker.usecases.context import Context
-from broker.web import api, approvals, callback, callers, keys, manage, pages, record, render, signed_in
+from broker.web import api, approvals, callback, callers, keys, manage, pages, rates, record, render, signed_in
 from broker.web.emulate import oauth
 from broker.web.guards import AccessLog, AppGuard, BrowserGuard
 from broker.web.parts import account, activity, add, choose, overview, progress, settings
@@ -26,6 +26,7 @@ from broker.web.parts import app as part_app
 from broker.web.parts import approvals as part_approvals
 from broker.web.parts import apps as part_apps
 from broker.web.signed_in import Handler, act, part
+from broker.web.standing import StandingAnswers
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +53,8 @@ APP_ROUTES: tuple[tuple[str, str, Handler, Who], ...] = (
     ("GET",    "/v1/accounts/{account}/token",          api.get_token,          "app"),
     ("POST",   "/v1/accounts/{account}/token/rejected", api.report_rejected,    "app"),
     ("POST",   "/v1/accounts/{account}/refresh",        api.refresh_account,    "owner"),
+    ("GET",    "/v1/accounts/{account}/rate-limits",    rates.show_rate_limits, "app"),
+    ("POST",   "/v1/accounts/{account}/rate-limits",    rates.report_rate_limits, "app"),
     ("POST",   "/v1/logins",                            api.start_login,        "owner"),
     ("GET",    "/v1/logins/{id}",                       api.show_login,         "owner"),
     ("POST",   "/v1/logins/{id}/finish",                api.finish_login,       "owner"),
@@ -156,7 +159,8 @@ def app_door(ctx: Context, name: str, hosts: frozenset[str] | None) -> ASGIApp:
         exception_handlers={HTTPException: _app_miss},
     )
     app.router.redirect_slashes = False
-    return AccessLog(AppGuard(app, ctx, hosts, OPEN_PATHS, STRANGER_PATHS, DIALECTS), name)
+    guarded = AppGuard(app, ctx, hosts, OPEN_PATHS, STRANGER_PATHS, DIALECTS)
+    return AccessLog(StandingAnswers(guarded, ctx, name, anyone=hosts is not None), name)
 
 
 def browser_door(ctx: Context, hosts: frozenset[str]) -> ASGIApp:

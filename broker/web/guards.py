@@ -45,6 +45,9 @@ class AccessLog:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, and log."""
+        if not log.isEnabledFor(logging.INFO):
+            await self.app(scope, receive, send)
+            return
         status = 0
         began = time.perf_counter()
 
@@ -57,18 +60,17 @@ class AccessLog:
         try:
             await self.app(scope, receive, watched)
         finally:
-            if log.isEnabledFor(logging.INFO):
-                took = (time.perf_counter() - began) * 1000
-                caller = scope.get("state", {}).get("caller")
-                log.info(
-                    "%s %s %s %d %.1f ms %s",
-                    self.door,
-                    scope["method"],
-                    scope.get("state", {}).get("route", "-"),
-                    status,
-                    took,
-                    getattr(caller, "name", "-"),
-                )
+            took = (time.perf_counter() - began) * 1000
+            caller = scope.get("state", {}).get("caller")
+            log.info(
+                "%s %s %s %d %.1f ms %s",
+                self.door,
+                scope["method"],
+                scope.get("state", {}).get("route", "-"),
+                status,
+                took,
+                getattr(caller, "name", "-"),
+            )
 
 
 @dataclass(frozen=True, slots=True)

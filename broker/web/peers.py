@@ -7,6 +7,7 @@ of the app doors, so that the owner sees who asks.
 import ipaddress
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from starlette.requests import Request
@@ -44,13 +45,20 @@ def uid_of(client: Address | None, server: Address | None) -> int | None:
     return None
 
 
-def asker_of(request: Request) -> Asker:
-    """Return where a request at an app door came from, as far as the kernel tells."""
-    peer = request.scope["state"].get("peer")
-    if peer is None:
-        return Asker("port", uid_of(request.scope["client"], request.scope["server"]))
-    pid, uid = peer
-    return Asker("socket", uid, pid, executable_of(pid))
+def asker_of(request: Request) -> Callable[[], Asker]:
+    """Return what finds out where a request at an app door came from, as far as the kernel tells.
+
+    Its table of connections takes milliseconds on a busy machine, so it is not read where nobody is asked.
+    """
+
+    def asker() -> Asker:
+        peer = request.scope["state"].get("peer")
+        if peer is None:
+            return Asker("port", uid_of(request.scope["client"], request.scope["server"]))
+        pid, uid = peer
+        return Asker("socket", uid, pid, executable_of(pid))
+
+    return asker
 
 
 def address_of(request: Request) -> str:

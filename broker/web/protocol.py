@@ -20,6 +20,7 @@ MOST_HEAD_BYTES = 32 * 1024
 MOST_HEADER_LINES = 64
 # Of a whole request as it comes over the wire: the largest body that anybody reads (128 KiB) in very small chunks.
 MOST_REQUEST_BYTES = 1024 * 1024
+TOO_LARGE = "the header is too large"
 SPOKEN = ("1.1", "1.0")
 # What every answer carries, the parser's own refusals too.
 REFUSAL_HEADERS = b"cache-control: no-store\r\nx-content-type-options: nosniff\r\nconnection: close\r\n"
@@ -28,7 +29,10 @@ _UCRED = struct.Struct("3i")
 
 
 class GuardedProtocol(HttpToolsProtocol):
-    """One connection. ``scope["state"]["peer"]`` is (pid, uid) on a Unix socket and None on TCP."""
+    """One connection.
+
+    ``scope["state"]["peer"]`` is (pid, uid) on a Unix socket and None on TCP; ``last`` is a list of its own.
+    """
 
     # More than a desktop's programs ever hold. For one more, the one that says nothing for longest is hung up on: then
     # whoever holds many shuts nobody out, and descriptors do not run out.
@@ -43,6 +47,8 @@ class GuardedProtocol(HttpToolsProtocol):
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self._peer: tuple[int, int] | None = None
+        # What ``standing`` keeps of the connection's last request.
+        self._last: list[Any] = []
         self._deadline: asyncio.TimerHandle | None = None
         self._receiving = True
         self._in_head = True
@@ -99,7 +105,7 @@ class GuardedProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """A request begins."""
         super().on_message_begin()
-        self.scope["state"]["peer"] = self._peer
+        self.scope["state"]["peer"], self.scope["state"]["last"] = self._peer, self._last
         self._receiving = self._in_head = True
         self.since = self.loop.time()
         self._read_bytes = self._head_bytes = 0
@@ -120,7 +126,9 @@ class GuardedProtocol(HttpToolsProtocol):
             raise ValueError("trailers are not taken")
         if len(self.headers) >= MOST_HEADER_LINES:
             raise ValueError("too many header lines")
-        self._count(len(name) + len(value))
+        self._head_bytes += len(name) + len(value)  # as _count, without the call: there are many lines
+        if self._head_bytes > MOST_HEAD_BYTES:
+            raise ValueError(TOO_LARGE)
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
@@ -146,7 +154,7 @@ class GuardedProtocol(HttpToolsProtocol):
     def _count(self, size: int) -> None:
         self._head_bytes += size
         if self._head_bytes > MOST_HEAD_BYTES:
-            raise ValueError("the header is too large")
+            raise ValueError(TOO_LARGE)
 
     def _unsupported_upgrade_warning(self) -> None:
         """Say nothing: uvicorn would advise to install a WebSocket library, which is not missing but left out."""

@@ -22,7 +22,7 @@ def test_the_command_is_told_of_each_request_once(tmp_path: Path, hook: Hook) ->
         async with opened(tmp_path) as house:
             crier = announcer(house, hook.command)
             for _ in range(2):
-                await approvals.ask_token(house.ctx, App("mail", ()), Ask("work"), ASKER)
+                await approvals.ask_token(house.ctx, App("mail", ()), Ask("work"), lambda: ASKER)
             await approvals.pair(house.ctx, Stranger(b"x"), "socket", "editor", (), ASKER)
             told = [event for event in await house.heard() if event.kind == "approval-asked"]
             for event in told:

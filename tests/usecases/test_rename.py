@@ -45,7 +45,7 @@ async def app_of(house: House, key: Secret) -> App:
 
 async def asks(house: House, key: Secret, account: str) -> get_token.Outcome:
     """Ask for a token as an app does."""
-    return await approvals.ask_token(house.ctx, await app_of(house, key), Ask(account), PORT)
+    return await approvals.ask_token(house.ctx, await app_of(house, key), Ask(account), lambda: PORT)
 
 
 async def refused(house: House, key: Secret, account: str) -> str:

@@ -118,7 +118,8 @@ class House:
     """A daemon in a thread, with its doors."""
 
     def __init__(self, daemon: Daemon) -> None:
-        doors = daemon.ctx.doors
+        self.ctx = daemon.ctx
+        doors = self.ctx.doors
         self.socket = doors["socket"]
         self.app_url = doors["app"]
         self.browser_url = doors["browser"]

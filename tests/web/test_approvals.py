@@ -12,6 +12,7 @@ import pytest
 
 from broker.practice.server import PracticeServer, practice_in_thread
 from broker.practice.settings import PracticeSettings
+from broker.web import peers
 from tests.web.house import Door, House, running
 
 TOKEN = "/v1/accounts/{account}/token"
@@ -125,6 +126,30 @@ def test_the_kernel_says_who_asks_at_the_socket(room: Room) -> None:
     (shown,) = room.listed()
     executable = str(Path(sys.executable).resolve())
     assert shown["asker"] == {"door": "socket", "uid": os.getuid(), "pid": os.getpid(), "executable": executable}
+
+
+class Table(type(Path())):  # type: ignore[misc]  # which class that is depends on the system
+    """A file of the kernel's that counts how often it is read."""
+
+    reads = 0
+
+    def read_text(self, *args: Any, **kwargs: Any) -> str:  # noqa: ANN401 -- as Path has it
+        """Read it, and count."""
+        Table.reads += 1
+        return str(super().read_text(*args, **kwargs))
+
+
+def test_the_table_of_connections_is_not_read_for_a_token(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes milliseconds on a busy machine, so who asks is found out only where the owner is asked."""
+    monkeypatch.setattr(peers, "TABLES", (Table("/proc/net/tcp"),))
+    room.grant()
+    Table.reads = 0
+
+    room.gets()
+    assert Table.reads == 0
+
+    room.asked("nowhere")
+    assert Table.reads == 1
 
 
 def test_an_account_that_is_not_there_looks_the_same(room: Room) -> None:

@@ -1,0 +1,93 @@
+"""Answers a request for a token that is byte for byte one of before, from what was answered then, while that stands.
+
+Put before the guard of each app door by ``asgi``. The guard judges nothing but the request's head and who is connected:
+the same head from the same user passes again as it did. What else is to be looked at each time is looked at here and
+in ``usecases.standing``; where anything is different, the request goes the whole way.
+"""
+
+import hashlib
+import os
+from dataclasses import replace
+from itertools import chain
+from typing import Any, cast
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from broker.core.policy import App
+from broker.usecases import audit, standing
+from broker.usecases.context import Context
+from broker.usecases.standing import Standing
+from broker.web import render
+
+ROUTE = "/v1/accounts/{account}/token"
+# Programs times accounts is what there is of them; who varies the request to fill the memory begins anew.
+MOST = 1024
+
+
+class StandingAnswers:
+    """Answers again, or lets pass.
+
+    Args:
+        app: the guarded door.
+        ctx: the collaborators.
+        door: its name.
+        anyone: whoever has a key may come; else only programs of our own user.
+    """
+
+    def __init__(self, app: ASGIApp, ctx: Context, door: str, *, anyone: bool) -> None:
+        self._app, self._ctx, self._door = app, ctx, door.encode()
+        self._open, self._uid = anyone, os.getuid()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer again, or let pass and remember."""
+        if scope["type"] != "http" or scope["method"] != "GET" or not scope["path"].endswith("/token"):
+            await self._app(scope, receive, send)
+            return
+        ctx, key = self._ctx, self._name(scope)
+        kept: Standing | None = ctx.standing.get(key)
+        if kept is not None and self._is_own(scope) and (now := standing.holds(ctx, kept)) is not None:
+            caller = kept.caller
+            if not isinstance(caller, App) or not ctx.limits.wait_of(caller.name, now - ctx.schedule.moved):
+                audit.handed_out(ctx, caller, kept.ready.account, now)
+                scope["state"]["route"], scope["state"]["caller"] = ROUTE, caller
+                start, body = _written(kept, now)
+                await send(start)
+                await send(body)
+                return
+        mark = ctx.store.new_mark()
+        await self._app(scope, receive, send)
+        found = scope["state"].get("standing")
+        if found is None:
+            ctx.standing.pop(key, None)
+        elif mark is not None and not ctx.store.locked:  # nothing is kept in clear that came while it was locked
+            if len(ctx.standing) >= MOST:
+                ctx.standing.clear()
+            ready, plain = found
+            ctx.standing[key] = Standing(ready, scope["state"]["caller"], mark, ctx.schedule.moved, plain)
+
+    def _name(self, scope: Scope) -> bytes:
+        """Name a request by all that stands in it; the name says nothing of the key. No part holds a line feed.
+
+        Most connections say the same again and again, so the last one's name is kept with them.
+        """
+        last: list[Any] = scope["state"].setdefault("last", [])
+        said = [scope["raw_path"], scope["query_string"], scope["headers"]]
+        if last[:3] != said:
+            parts = (self._door, *said[:2], *chain.from_iterable(said[2]))
+            last[:] = [*said, hashlib.sha256(b"\n".join(parts)).digest()]
+        return cast("bytes", last[3])
+
+    def _is_own(self, scope: Scope) -> bool:
+        """Whether whoever is connected is whom the guard would let pass: at a port anybody with a key."""
+        return self._open or (scope["state"].get("peer") or (0, None))[1] == self._uid
+
+
+def _written(kept: Standing, now: float) -> tuple[Message, Message]:
+    """Return the answer as it goes out; from one second to the next only ``expires_in`` is another."""
+    expires_at = kept.ready.facts.expires_at
+    second = 0.0 if expires_at is None else (expires_at - now) // 1
+    if kept.written is None or kept.written[0] != second:
+        response = render.token(replace(kept.ready, now=now), plain=kept.plain)
+        start = {"type": "http.response.start", "status": response.status_code, "headers": response.raw_headers}
+        kept.written = second, start, {"type": "http.response.body", "body": response.body}
+    return kept.written[1], kept.written[2]

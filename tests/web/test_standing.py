@@ -1,0 +1,220 @@
+"""An answer that is given again without looking: only while nothing has changed, and counted and limited as ever."""
+
+import contextlib
+import sqlite3
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from broker.practice.server import PracticeServer, practice_in_thread
+from broker.practice.settings import PracticeSettings
+from tests.web.house import House, running
+
+PATH = "/v1/accounts/work/token"
+TTL = 600.0
+
+
+class Room:
+    """A daemon with an account ``work``, by a clock that the test moves; and an app with a grant, on one connection."""
+
+    def __init__(self) -> None:
+        self.now = float(round(time.time()))
+        self.home: Path
+        self.practice: PracticeServer
+        self.house: House
+        self.http: httpx2.Client
+        self.name = "mail"
+
+    def clock(self) -> float:
+        """Tell the time, to the provider too."""
+        return self.now
+
+    def get(self, status: int = 200, path: str = PATH, **headers: str) -> Any:  # noqa: ANN401 -- the answer's JSON
+        """Ask for the token."""
+        answer = self.http.get(path, headers=headers)
+        assert answer.status_code == status, answer.text
+        return answer.json()
+
+    def again(self) -> str:
+        """Ask until an answer stands, and once more; return the token. The scheduler forgets them from time to time."""
+        for _ in range(20):
+            self.get()
+            if self.house.ctx.standing:
+                break
+        token: str = self.get()["access_token"]
+        return token
+
+    def owner(self, method: str, route: str, status: int, **more: Any) -> Any:  # noqa: ANN401 -- as above
+        """Do something as the owner."""
+        path = {"account": "work", "app": self.name}
+        return self.house.owner.ask(method, route, status, path=path, **more)
+
+
+@pytest.fixture
+def room(tmp_path: Path) -> Iterator[Room]:
+    """Run it."""
+    found = Room()
+    found.home = tmp_path
+    settings = PracticeSettings(ttl=TTL, auto_approve=True)
+    with (
+        practice_in_thread(settings, clock=found.clock) as found.practice,
+        running(tmp_path, found.clock, app_rate="0") as found.house,
+    ):
+        found.house.log_in("work", found.practice.url)
+        made = found.owner("POST", "/v1/apps", 201, json={"name": found.name, "grants": [{"account": "work"}]})
+        with found.house.app(made["key"]).http as found.http:
+            yield found
+
+
+def test_it_is_the_same_answer_with_the_life_that_remains(room: Room) -> None:
+    """Token and facts are the same; ``expires_in`` is what is left now, and not what was left then."""
+    first = room.get()
+    room.again()
+    room.now += 100.0
+    second = room.get()
+
+    assert second.pop("expires_in") == first.pop("expires_in") - 100
+    assert second == first
+
+
+def test_a_grant_that_was_taken_back_counts_at_once(room: Room) -> None:
+    """The next request after the revocation is refused."""
+    room.again()
+    room.owner("DELETE", "/v1/apps/{app}/grants/{account}", 204)
+
+    assert room.get(403)["code"] == "not_granted"
+
+
+def test_a_key_that_was_replaced_is_dead_at_once(room: Room) -> None:
+    """Also one that had an answer a moment ago."""
+    room.again()
+    room.owner("POST", "/v1/apps/{app}/rotate", 200)
+
+    room.get(401)
+
+
+def test_a_locked_keyfob_gives_nothing_and_keeps_nothing(room: Room) -> None:
+    """No token stays in memory in clear, and the app is told."""
+    room.again()
+    room.owner("POST", "/v1/lock", 200)
+
+    assert room.house.ctx.standing == {}
+    assert room.get(423)["code"] == "locked"
+    assert room.house.ctx.standing == {}
+
+
+def test_a_logout_counts_at_once(room: Room) -> None:
+    """The token is not handed out any more, whatever the provider says of it."""
+    room.again()
+    room.owner("DELETE", "/v1/accounts/{account}", 204, params={"local_only": "true"})
+
+    room.get(403)
+
+
+def test_what_another_program_writes_into_the_database_counts_at_once(room: Room) -> None:
+    """A grant that somebody deletes behind Keyfob's back is gone at the next request."""
+    room.again()
+    with contextlib.closing(sqlite3.connect(room.home / ".local/state/keyfob/keyfob.db", isolation_level=None)) as db:
+        db.execute("DELETE FROM app_grant")
+
+    assert room.get(403)["code"] == "not_granted"
+
+
+def test_a_token_is_renewed_when_its_time_comes(room: Room) -> None:
+    """A standing answer ends where a caller would no longer be served with that token."""
+    before = room.again()
+    room.now += TTL - 59.0
+
+    after = room.get()
+    assert after["access_token"] != before
+    assert after["expires_in"] > 60
+
+
+def test_a_longer_wish_is_another_request(room: Room) -> None:
+    """What stands for one ``min_ttl`` says nothing about a longer one."""
+    before = room.again()
+    room.now += 250.0
+
+    assert room.get()["access_token"] == before
+    assert room.get(path=f"{PATH}?min_ttl=390")["access_token"] != before
+
+
+def test_a_grant_ends_when_it_ends(room: Room) -> None:
+    """Time alone ends it, and nothing has to change in the database for that."""
+    ends = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(room.now + 100.0))
+    room.owner("PUT", "/v1/apps/{app}/grants/{account}", 200, json={"expires_at": ends})
+    room.again()
+    room.now += 101.0
+
+    room.get(403)
+
+
+def test_an_app_key_ends_when_it_ends(room: Room) -> None:
+    """Likewise the key itself."""
+    ends = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(room.now + 100.0))
+    made = {"name": "short", "grants": [{"account": "work"}], "expires_at": ends}
+    key = room.owner("POST", "/v1/apps", 201, json=made)["key"]
+    with room.house.app(key).http as http:
+        assert [http.get(PATH).status_code for _ in range(2)] == [200, 200]
+        room.now += 101.0
+        assert http.get(PATH).status_code == 401
+
+
+def test_the_guard_sees_every_other_head(room: Room) -> None:
+    """A page of a browser, another key, another Host: each is refused, whatever was answered just before."""
+    room.again()
+
+    assert room.get(403, Origin="http://evil.example")["code"] == "not_granted"
+    room.get(401, Authorization="Bearer kf_" + "x" * 43)
+    room.get(400, Host="evil.example")
+    assert room.http.get(PATH, headers={"Accept": "text/plain"}).headers["content-type"].startswith("text/plain")
+
+
+def test_a_refresh_brings_the_new_token_at_once(room: Room) -> None:
+    """Whoever asks after a refresh does not get the token of before."""
+    before = room.again()
+    room.owner("POST", "/v1/accounts/{account}/refresh", 200)
+
+    assert room.get()["access_token"] != before
+
+
+def test_the_rate_of_an_app_holds(tmp_path: Path) -> None:
+    """Standing answers are counted against the rate like all others."""
+    room = Room()
+    with (
+        practice_in_thread(PracticeSettings(ttl=TTL, auto_approve=True), clock=room.clock) as practice,
+        running(tmp_path, room.clock, app_rate="1", app_burst="5") as room.house,
+    ):
+        room.house.log_in("work", practice.url)
+        made = room.owner("POST", "/v1/apps", 201, json={"name": room.name, "grants": [{"account": "work"}]})
+        with room.house.app(made["key"]).http as http:
+            assert [http.get(PATH).status_code for _ in range(7)] == [200] * 5 + [429] * 2
+
+
+def test_a_yes_for_once_is_for_once(room: Room) -> None:
+    """A token that the owner allowed once is not handed out a second time."""
+    room.owner("DELETE", "/v1/apps/{app}/grants/{account}", 204)
+    code = room.get(403)["approval_url"].rpartition("/")[2]
+    answer = {"decision": "allow", "remember": "once"}
+    room.house.owner.ask("POST", "/v1/approvals/{id}", 200, path={"id": code}, json=answer)
+
+    room.get()
+    room.get(403)
+
+
+def test_each_is_counted_in_the_audit(tmp_path: Path) -> None:
+    """Whether an answer stands or is made anew makes no difference in the record."""
+    room = Room()
+    with practice_in_thread(PracticeSettings(ttl=TTL, auto_approve=True), clock=room.clock) as practice:
+        with running(tmp_path, room.clock) as room.house:
+            room.house.log_in("work", practice.url)
+            made = room.owner("POST", "/v1/apps", 201, json={"name": room.name, "grants": [{"account": "work"}]})
+            with room.house.app(made["key"]).http as http:
+                assert {http.get(PATH).status_code for _ in range(25)} == {200}
+        with running(tmp_path, room.clock) as room.house:  # what is counted is written down at the stop
+            entries = room.owner("GET", "/v1/audit", 200, params={"app": room.name})["entries"]
+    assert [one["count"] for one in entries if one["action"] == "handout"] == [25]

@@ -21,6 +21,7 @@ REVEALING = {
     "oauth/idtoken.py": "an ID token is taken apart, and at_hash is computed (OpenID Connect Core 3.1.3.6)",
     "oauth/proof.py": "a client secret is form-encoded for Basic (RFC 6749 2.3.1)",
     "oauth/reply.py": "an answer is parsed, and an error text is rid of the secrets that it repeats",
+    "oauth/upstream.py": "the account's token goes into the Authorization header of a request through the proxy",
     "oauth/wire.py": "a token proves who revokes it",
     "store/logins.py": "a state is hashed, and a person's authorization URL is opened again",
     "store/passphrase.py": "a passphrase is normalised and becomes a key",

@@ -13,6 +13,7 @@ from broker.cli.connect import connect
 from broker.cli.show import show
 from broker.client import Client, quote
 from broker.core.policy import App, AppGrant, Ask, Denied, Narrow, decide
+from broker.core.rules import READ_ONLY, Passage
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -59,6 +60,17 @@ def _grant_options(parser: argparse.ArgumentParser) -> None:
     scope_flag(parser, "scopes it may have (default: the account's)")
     parser.add_argument("--resource", metavar="R", help="the only resource it may have tokens for (RFC 8707)")
     parser.add_argument("--proxy-only", action="store_true", help="it may use the proxy, but never sees a token")
+    parser.add_argument(
+        "--rule",
+        metavar="R",
+        dest="rules",
+        action="append",
+        default=[],
+        help="with --proxy-only: what it may send, such as 'GET,POST /v1/issues/*' or 'GET /api/**'; repeatable",
+    )
+    parser.add_argument(
+        "--read-only", action="store_true", help="with --proxy-only: it may send GET, HEAD and OPTIONS, wherever to"
+    )
     parser.add_argument("--expires", metavar="30d", type=lasting, help="until when, from now on: 12h, 30d, 2w")
 
 
@@ -129,6 +141,8 @@ def _grant(args: argparse.Namespace) -> dict[str, Any]:
         grant["resource"] = args.resource
     if args.expires is not None:
         grant["expires_at"] = args.expires
+    if rules := [*([READ_ONLY] if args.read_only else []), *args.rules]:
+        grant["rules"] = rules
     return grant
 
 
@@ -138,6 +152,7 @@ def _words(grant: dict[str, Any], now: float) -> str:
     parts = [f"the scopes {scope}" if scope else "all its scopes"]
     parts += [f"for {resource}"] if resource else []
     parts += ["through the proxy only"] if grant.get("mode") == "proxy" else []
+    parts += [f"by the rules {terminal.clean(', '.join(rules))}"] if (rules := grant.get("rules")) else []
     ends = terminal.when(grant.get("expires_at"), now)
     return ", ".join([*parts, f"ends {ends}" if ends else "without an end"])
 
@@ -148,11 +163,12 @@ def _doubt(client: Client, app: str, grant: dict[str, Any]) -> tuple[str, str] |
     Asked before the grant is made: whatever fails here then leaves nothing half done.
     """
     wanted = AppGrant(grant["account"], tuple(grant.get("scope", ())), grant.get("resource"), grant["mode"])
-    if wanted.mode == "token" and not wanted.scope and not wanted.resource:
+    if not wanted.scope and not wanted.resource:
         return None
     account = client.request("GET", f"/v1/accounts/{quote(wanted.account)}")
     carried, resource = terminal.words(account.get("scope")).split(), account.get("resource")
-    decision = decide(App(app, (wanted,)), Ask(wanted.account), carried, resource, time.time())
+    passage = Passage("GET", "/") if wanted.mode == "proxy" else None
+    decision = decide(App(app, (wanted,)), Ask(wanted.account, passage=passage), carried, resource, time.time())
     if isinstance(decision, Narrow):
         provider = client.request("GET", f"/v1/providers/{quote(account['provider'])}")
         needed = (decision.wish.resource == resource or provider["other_resources"]) and (
@@ -162,8 +178,6 @@ def _doubt(client: Client, app: str, grant: dict[str, Any]) -> tuple[str, str] |
             return None
     elif not isinstance(decision, Denied):
         return None
-    if wanted.mode == "proxy":
-        return decision.reason, "The proxy comes in a later version; until then, leave --proxy-only out."
     if wanted.resource not in (None, resource):
         return (
             decision.reason,

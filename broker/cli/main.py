@@ -30,6 +30,7 @@ VERBS = {
     "rename": ("rename", "give an account another name"),
     "logout": ("logout", "revoke and forget an account"),
     "provider": ("providers", "the providers that accounts log in at"),
+    "proxy-url": ("proxy_url", "print where programs use an account's API without its token"),
     "app": ("apps", "the programs that have a key of their own"),
     "approvals": ("approvals", "list what programs ask for, and what was answered"),
     "approve": ("approve", "allow what a program asks for"),
@@ -88,6 +89,7 @@ Called by other programs
 Providers and programs
   provider                 list, show, add, remove; presets to choose from
   app                      programs with a key of their own, and what they may have
+  proxy-url ACCOUNT        where programs use its API without ever seeing the token
   approvals                what programs ask for
   approve CODE             allow it: once, always, or for a time
   deny CODE                refuse it, for now or for good

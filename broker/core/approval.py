@@ -104,7 +104,9 @@ def merged(old: AppGrant | None, wanted: Wanted, now: float, *, mode: str, expir
         return new
     # Empty is everything: whoever has that keeps it, and who asked for nothing in particular gets what it had.
     together = tuple(dict.fromkeys((*old.scope, *wanted.scope))) if old.scope else ()
-    return replace(new, scope=together, resource=old.resource)
+    # Rules are for requests through the proxy; whoever may have the token itself is bound by none.
+    rules = old.rules if mode == "proxy" else ()
+    return replace(new, scope=together, resource=old.resource, rules=rules)
 
 
 def is_over(grant: AppGrant, now: float) -> bool:

@@ -9,6 +9,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from broker.core import rules
+from broker.core.rules import Passage
 from broker.core.token import Wish
 
 # No part of a scope that any preset knows is as long; every part of a token is.
@@ -40,6 +42,7 @@ class AppGrant:
         mode: ``token``, or ``proxy`` for an app that never sees the token.
         expires_at: epoch seconds, or None.
         uuid: the account's uuid, by which it is known whatever its name is by now; empty of a grant that is not made.
+        rules: which requests it may send through the proxy, see ``core.rules``; empty means every one.
         rate_share: how many percent of a rate limit the app may use up through the proxy; None for all of it.
     """
 
@@ -49,6 +52,7 @@ class AppGrant:
     mode: str = "token"
     expires_at: float | None = None
     uuid: str = field(default="", repr=False, compare=False)
+    rules: tuple[str, ...] = ()
     rate_share: int | None = None
 
 
@@ -94,12 +98,16 @@ class Stranger:
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """What a caller wants of an account: scopes, an RFC 8707 resource, an RFC 8693 audience; what is left out, any."""
+    """What a caller wants of an account: scopes, an RFC 8707 resource, an RFC 8693 audience; what is left out, any.
+
+    With a ``passage`` it does not want the token, but a request to be sent with it.
+    """
 
     account: str
     scope: tuple[str, ...] = ()
     resource: str | None = None
     audience: str | None = None
+    passage: Passage | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +144,7 @@ class Denied:
         hint: what would help; empty where that follows from the above.
         approval_url: where the owner can allow it; empty where nobody is to be asked.
         lacks: what the reason is about.
+        rules: the rules of the app's grant, where the request fits none of them.
     """
 
     reason: str
@@ -144,6 +153,7 @@ class Denied:
     hint: str = ""
     approval_url: str = ""
     lacks: Lack = field(default="grant", compare=False)
+    rules: tuple[str, ...] = ()
 
 
 def decide(
@@ -178,6 +188,8 @@ def decide(
         )
         if reason:
             return Denied(reason, caller.name, named([ask.account]) if grant is None else ask.account, lacks=lacks)
+        if grant is not None and ask.passage is not None and not rules.allow(grant.rules, ask.passage):
+            return _against_rules(caller, grant, ask.passage)
     if granted_scope and not set(ask.scope) <= set(granted_scope):
         missing = named(set(ask.scope) - set(granted_scope))
         return Denied(
@@ -249,7 +261,7 @@ def _beyond_grant(
         return "grant", f"app '{app.name}' was not granted account '{named([ask.account])}'"
     if grant.expires_at is not None and grant.expires_at <= now:
         return "grant", f"the grant of account '{ask.account}' to app '{app.name}' has expired"
-    if grant.mode != "token":
+    if ask.passage is None and (grant.mode != "token" or grant.rules):
         return "grant", f"app '{app.name}' may use account '{ask.account}' through the proxy only"
     if ask.resource is not None and ask.resource != (grant.resource or resource):
         # RFC 8707 2: a token for one resource is never given to somebody who was granted another.
@@ -259,6 +271,18 @@ def _beyond_grant(
         missing = named(set(ask.scope) - set(grant.scope))
         return "scope", f"app '{app.name}' was not granted the scope '{missing}'"
     return None
+
+
+def _against_rules(app: App, grant: AppGrant, passage: Passage) -> Denied:
+    """Deny a request that fits no rule. Of its path nothing is told: it may hold what nobody should read."""
+    allowed = ", ".join(f"'{rule}'" for rule in grant.rules)
+    return Denied(
+        f"app '{app.name}' may not send {passage.method} there: the rules of account '{grant.account}' are {allowed}",
+        "",
+        grant.account,
+        f"The owner can change them: keyfob app grant {app.name} --account {grant.account} --rule 'METHODS PATH'",
+        rules=grant.rules,
+    )
 
 
 def is_opaque(asked: Iterable[str]) -> bool:

@@ -50,6 +50,7 @@ _GRANTS = (
         t.app_grant.c.resource,
         t.app_grant.c.mode,
         t.app_grant.c.expires_at,
+        t.app_grant.c.rules,
     )
     .join(t.account, t.account.c.uuid == t.app_grant.c.account)
     .order_by(t.account.c.name)
@@ -59,9 +60,13 @@ _GRANTS = (
 def _by_app(rows: Iterable[RowMapping]) -> dict[str, list[AppGrant]]:
     found: dict[str, list[AppGrant]] = {}
     for row in rows:
-        grant = AppGrant(row["name"], tuple(row["scope"]), row["resource"], row["mode"], row["expires_at"], row["uuid"])
-        found.setdefault(row["app"], []).append(grant)
+        found.setdefault(row["app"], []).append(_grant(row, row["name"], row["uuid"], row["expires_at"]))
     return found
+
+
+def _grant(row: Row, account: str, uuid: str, expires_at: float | None) -> AppGrant:
+    scope, rules = tuple(row["scope"]), tuple(row["rules"] or ())
+    return AppGrant(account, scope, row["resource"], row["mode"], expires_at, uuid, rules)
 
 
 _BY_KEY = register.WITH_GRANTS.where(t.app.c.key_hash == bindparam("key"))
@@ -75,6 +80,7 @@ def _put_grant(tx: Connection, app: str, grant: AppGrant) -> str:
         "resource": grant.resource,
         "mode": grant.mode,
         "expires_at": grant.expires_at,
+        "rules": list(grant.rules) or None,
     }
     tx.execute(
         upsert(t.app_grant)
@@ -168,8 +174,7 @@ class Apps(Shelf):
             if row["account_name"] is None:
                 continue
             if register.is_listed(row):
-                scope, uuid = tuple(row["scope"]), row["account"]
-                yield AppGrant(row["account_name"], scope, row["resource"], row["mode"], row["ends"], uuid)
+                yield _grant(row, row["account_name"], row["account"], row["ends"])
             else:
                 self._vault.suspect(register.called(row["name"], row["account_name"]))
 

@@ -49,6 +49,7 @@ WITH_GRANTS = (
         GRANT.scope,
         GRANT.resource,
         GRANT.mode,
+        GRANT.rules,
         GRANT.expires_at.label("ends"),
         t.account.c.name.label("account_name"),
     )
@@ -74,6 +75,8 @@ def of_app(sealer: Sealer, row: Row) -> bytes:
 def digest(row: Row) -> str:
     """Return what stands in an app's row for one of its grants; its expiry is called ``ends``."""
     parts = [row[name] for name in ("account", "scope", "resource", "mode", "ends")]
+    if row["rules"] is not None:  # as it was before schema 0010 where there is none
+        parts.append(row["rules"])
     return hashlib.sha256(_text(parts).encode()).hexdigest()
 
 

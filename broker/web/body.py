@@ -134,6 +134,24 @@ class Fields:
         check_line(name, value)
         return value
 
+    def optional_text(self, name: str) -> str | None:
+        """Take a text field whose emptiness says something, too; None where it is missing."""
+        if self._values.get(name) is None:
+            self._values.pop(name, None)
+            return None
+        return self.text(name)
+
+    def lines(self, name: str) -> tuple[str, ...]:
+        """Take an array of texts; none where the field is missing."""
+        value = self._values.pop(name, None)
+        if value is None:
+            return ()
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+            raise InvalidRequest(f"'{name}' must be an array of texts.")
+        for item in value:
+            check_line(name, item)
+        return tuple(value)
+
     def secret(self, name: str) -> Secret | None:
         """Take a text field that nobody may see."""
         value = self._values.pop(name, None)

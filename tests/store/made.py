@@ -31,6 +31,8 @@ PROVIDER = ProviderConfig(
 ME = Identity(ISSUER, "sub-1", "Alice")
 # Makes of the present schema what the seventh one was; ``made_older`` does what takes the key.
 TO_0007 = (
+    "ALTER TABLE account DROP COLUMN api_base",
+    "ALTER TABLE app_grant DROP COLUMN rules",
     "DROP TABLE refusal",
     *(f"ALTER TABLE app DROP COLUMN {column}" for column in ("epoch", "listed", "seal")),
     *(f"ALTER TABLE {table} DROP COLUMN binding" for table in ("client", "login")),

@@ -144,9 +144,9 @@ class Window:
         if told is not None:
             self._learn(told, now, sent_at, retry_after, app)
             return
+        # Servers tell it at every answer, or never: nothing was counted here. But what was used up is open again.
         if self._shut and now >= self.opens_at:
-            self.left, self._shut = None, False  # it was used up, is open again, and nobody says how far
-        self._count(app, now)
+            self.left, self._shut = None, False
 
     def refused(self, now: float, sent_at: float, told: Told | None, retry_after: float | None) -> None:
         """A request was refused because of this limit; it does not count.

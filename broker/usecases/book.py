@@ -19,8 +19,8 @@ NOBODY = ""
 DEFAULT = "default"
 # More accounts and endpoints than a person has, more limits than an API has, and more kinds of requests than a program.
 MOST_LINES, MOST_WINDOWS, MOST_ROUTES = 256, 32, 512
-# So many requests of one app may wait at one account, and so many of all.
-MOST_OF_APP, MOST_WAITING = 64, 256
+# So many requests of one app may wait at one account, and so many of all: the proxy has places for others then.
+MOST_OF_APP, MOST_WAITING = 16, 64
 # A path that is longer is not remembered.
 MOST_PATH = 512
 TOO_MANY, UNAVAILABLE, ERRORS = 429, 503, range(400, 600)

@@ -6,7 +6,7 @@ registrations, revocations) goes through ``oauth.http``, which asks the same boo
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import chain
 
@@ -22,6 +22,8 @@ from broker.usecases.context import Context
 
 # No request is held for longer, whatever its header says: few clients wait as long for a head.
 MOST_HOLD = 300.0
+# How the names of headers begin that say something about limits.
+_SPEAK = (b"x-ratelimit-", b"x-rate-limit-", b"ratelimit", b"retry-after", b"date")
 # Where Keyfob itself asks, by what for; the API is what programs ask.
 OWN = ("token", "refresh", "revocation", "registration", "device_authorization", "pushed_authorization")
 
@@ -71,6 +73,11 @@ class Turn:
             heard = _heard(self._ctx, whose, kind, status, headers, self._sent_at)
             self._line.heard(heard, self._windows)
             look(self._ctx, self._line)
+
+    def shut_for(self) -> float:
+        """Return the seconds for which no such request may go, as far as is known now."""
+        now = self._ctx.steady()
+        return max((window.shut_for(now) for window in self._line.under(self._waiter.route)), default=0.0)
 
     def lost(self) -> None:
         """It was sent, and no answer came."""
@@ -130,6 +137,17 @@ async def turn(ctx: Context, account: Account, caller: Caller, *, method: str, p
         look(ctx, line)
         raise
     return Turn(ctx, line, waiter, windows)
+
+
+def said(headers: Iterable[tuple[bytes, bytes]]) -> dict[str, str]:
+    """Return what an answer's headers say about limits, by lower-case name, several of one name joined with commas."""
+    found: dict[str, str] = {}
+    for raw, value in headers:
+        name = raw.lower()
+        if name.startswith(_SPEAK):
+            key, text = name.decode("latin-1"), value.decode("latin-1")
+            found[key] = f"{found[key]}, {text}" if key in found else text
+    return found
 
 
 def look(ctx: Context, line: Line) -> None:

@@ -235,7 +235,7 @@ def _clean_names(request: Request) -> None:
 def _check_may(request: Request, who: Who) -> None:
     if who == "owner" and not isinstance(api.caller_of(request), Owner):
         raise NotGranted(
-            "An app key may ask for tokens, report rejections and look at its own grants.",
+            "An app key may ask for tokens, report rejections and rate limits, and look at its own grants.",
             "The owner does this on the socket, without a key.",
         )
 

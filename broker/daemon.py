@@ -37,8 +37,10 @@ from broker.usecases.context import Context, Latch
 from broker.usecases.flights import Flights
 from broker.usecases.limits import Limits
 from broker.usecases.streams import Streams
+from broker.usecases.tokenfiles import Keeper
 from broker.web.asgi import app_door, browser_door
 from broker.web.doors import LOOPBACK, Door, bind_beside, bind_port, bind_socket
+from broker.web.emulate.oidc_door import OidcDoor
 
 log = logging.getLogger(__name__)
 
@@ -111,7 +113,10 @@ class Daemon:
         given = sdnotify.listen_fds(self._environ, os.getpid())
         browser = undo.enter_context(given.get("browser") or bind_port(settings.browser_port, "browser-port"))
         app = undo.enter_context(given.get("app-port") or bind_port(settings.app_port, "app-port"))
-        local = undo.enter_context(given.get("app") or self._own_socket())
+        local = undo.enter_context(given.get("app") or self._own_socket(settings.socket))
+        oidc = (
+            undo.enter_context(self._own_socket(settings.oidc_agent_socket)) if settings.oidc_socket == "on" else None
+        )
         beside, squatted = bind_beside(browser.getsockname()[1])
         if beside is not None:
             undo.enter_context(beside)
@@ -135,6 +140,7 @@ class Daemon:
             browser_url=f"http://{LOOPBACK}:{browser_port}",
             localhost_squatted=squatted,
             presets_dir=settings.presets_dir,
+            token_dir=settings.token_dir,
             latch=Latch(
                 idle=60.0 * settings.lock_after_idle, on_sleep=settings.lock_on_sleep == "on", slept=self._slept()
             ),
@@ -154,49 +160,48 @@ class Daemon:
                 "socket": str(local.getsockname()),
                 "app": f"http://{LOOPBACK}:{app_port}",
                 "browser": f"http://{LOOPBACK}:{browser_port}",
-            },
+            }
+            | ({"oidc": str(oidc.getsockname())} if oidc is not None else {}),
         )
         undo.push_async_callback(audit.write_handouts, ctx)
         pages = browser_door(ctx, _names(browser_port))
-        doors = [
+        doors: list[Door | OidcDoor] = [
             Door(app_door(ctx, "socket", None), local),
             Door(app_door(ctx, "app", _names(app_port)), app),
             Door(pages, browser),
         ]
         if beside is not None:
             doors.append(Door(pages, beside))
+        if oidc is not None:
+            doors.append(OidcDoor(ctx, oidc))
         undo.push_async_callback(_close_doors, doors)
         undo.push_async_callback(_land, ctx, asyncio.create_task(audit.record(ctx), name="audit"))
         undo.push_async_callback(locking.stop, ctx)
         ctx.latch.used_at = ctx.steady()
-        ctx.publish("started", detail=f"Keyfob {__version__}")
-        await backup.recognise_copy(ctx)
-        with contextlib.suppress(StoreUnavailable):  # whoever comes upon it tells of it, too
-            await store.changed_outside()
-        if store.locked:
-            ctx.publish("locked", detail=store.locked)
-            log.warning("locked: %s %s", store.locked, store.locked_hint)
-        else:
-            try:
-                await refresh.settle(ctx)
-            except StoreUnavailable as exc:
-                # A disk that is full now is no reason not to hand out what lives.
-                log.warning("what the last run left open cannot be settled yet: %s", exc)
+        await _take_up(ctx)
         for door in doors:
             await door.open()
+        self._start_tasks(ctx)
+        log.info("Keyfob %s: %s", __version__, ", ".join(f"{name} {where}" for name, where in ctx.doors.items()))
+
+    def _start_tasks(self, ctx: Context) -> None:
+        """Begin what is done unasked."""
+        settings, undo = self._settings, self._undo
         scheduler = Scheduler(ctx)
         scheduler.start()
         undo.push_async_callback(scheduler.stop)
+        keeper = Keeper(ctx, settings.token_dir)
+        keeper.start()
+        undo.push_async_callback(keeper.stop)
         command, desktop = settings.notify_command, settings.notify_desktop == "on"
         announcer = Announcer(ctx, command=command, desktop=desktop, environ=self._environ)
         announcer.start()
         undo.push_async_callback(announcer.stop)
-        log.info("Keyfob %s: %s", __version__, ", ".join(f"{name} {where}" for name, where in ctx.doors.items()))
 
-    def _own_socket(self) -> Socket:
+    def _own_socket(self, path: Path) -> Socket:
         private_directory(self._settings.runtime_dir)
-        sock = bind_socket(self._settings.socket)
-        self._undo.callback(self._settings.socket.unlink, missing_ok=True)
+        sock = bind_socket(path)
+        self._undo.callback(path.unlink, missing_ok=True)
         return sock
 
     async def _open_store(self) -> Store:
@@ -221,6 +226,23 @@ class Daemon:
         await self._undo.aclose()
 
 
+async def _take_up(ctx: Context) -> None:
+    """Say that a life begins, and settle what the last one left open."""
+    ctx.publish("started", detail=f"Keyfob {__version__}")
+    await backup.recognise_copy(ctx)
+    with contextlib.suppress(StoreUnavailable):  # whoever comes upon it tells of it, too
+        await ctx.store.changed_outside()
+    if ctx.store.locked:
+        ctx.publish("locked", detail=ctx.store.locked)
+        log.warning("locked: %s %s", ctx.store.locked, ctx.store.locked_hint)
+    else:
+        try:
+            await refresh.settle(ctx)
+        except StoreUnavailable as exc:
+            # A disk that is full now is no reason not to hand out what lives.
+            log.warning("what the last run left open cannot be settled yet: %s", exc)
+
+
 async def _land(ctx: Context, recording: asyncio.Task[None]) -> None:
     """Let requests through the proxy, refreshes and logins end, and with them what listens to events."""
     ctx.rates.close()
@@ -233,7 +255,7 @@ async def _land(ctx: Context, recording: asyncio.Task[None]) -> None:
     await recording
 
 
-async def _close_doors(doors: Sequence[Door]) -> None:
+async def _close_doors(doors: Sequence[Door | OidcDoor]) -> None:
     await asyncio.gather(*(door.close() for door in doors))
 
 
@@ -249,7 +271,7 @@ def _names(port: int) -> frozenset[str]:
     return frozenset({f"{LOOPBACK}:{port}", f"localhost:{port}"})
 
 
-# Three full doors, and as much again.
+# All doors full, and as much again.
 FILES = 4096
 # Of prctl(2).
 PR_SET_DUMPABLE = 4

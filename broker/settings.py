@@ -82,12 +82,15 @@ class Settings:
 
     config: Path = setting(_path, "the TOML file with these settings", "a path")
     state_dir: Path = setting(_path, "database and lock file; made 0700", "a path")
-    runtime_dir: Path = setting(_path, "the app socket keyfob.sock; made 0700", "a path")
+    runtime_dir: Path = setting(_path, "the sockets keyfob.sock, oidc.sock and the token files; made 0700", "a path")
     browser_port: int = setting(
         _whole(0, MAX_PORT), "port of the browser door on 127.0.0.1; 0 means any free one", "0 to 65535"
     )
     app_port: int = setting(
         _whole(0, MAX_PORT), "port of the app door on 127.0.0.1; 0 means any free one", "0 to 65535"
+    )
+    oidc_socket: str = setting(
+        _one_of(*ON_OFF), "answer clients of oidc-agent, at the socket oidc.sock", f"one of {', '.join(ON_OFF)}"
     )
     database_url: str = setting(str, "SQLAlchemy URL of the SQLite database", "sqlite+aiosqlite:///path")
     key_source: str = setting(
@@ -143,6 +146,16 @@ class Settings:
     def socket(self) -> Path:
         """Where the app socket listens."""
         return self.runtime_dir / "keyfob.sock"
+
+    @property
+    def oidc_agent_socket(self) -> Path:
+        """Where clients of oidc-agent are answered, if they are."""
+        return self.runtime_dir / "oidc.sock"
+
+    @property
+    def token_dir(self) -> Path:
+        """Where the token files of apps lie."""
+        return self.runtime_dir / "tokens"
 
     @property
     def presets_dir(self) -> Path:
@@ -209,6 +222,7 @@ def _defaults(home: Path, environ: Mapping[str, str], state_dir: Path | None) ->
         "runtime_dir": Path(run) / "keyfob" if run else state / "run",
         "browser_port": 8400,
         "app_port": 8401,
+        "oidc_socket": "on",
         "database_url": f"sqlite+aiosqlite:///{state / 'keyfob.db'}",
         "key_source": "file",
         "key_file": home / ".config/keyfob/key",

@@ -233,6 +233,7 @@ def test_words_of_settings() -> None:
         ("key_source", settings.KEY_SOURCES),
         ("lock_on_sleep", settings.ON_OFF),
         ("notify_desktop", settings.ON_OFF),
+        ("oidc_socket", settings.ON_OFF),
         ("log", settings.LOG_LEVELS),
         ("log_format", settings.LOG_FORMATS),
     ):

@@ -42,6 +42,7 @@ ROWS = [
     paths("runtime_dir", ".local/state/keyfob/run"),
     Row("browser_port", 8400, ("0", 0), ("65535", 65535), ("9000", 9000)),
     Row("app_port", 8401, ("1", 1), ("0", 0), ("9001", 9001)),
+    texts("oidc_socket", "on", "off", "on", "off"),
     texts("database_url", f"sqlite+aiosqlite:///{HOME}/.local/state/keyfob/keyfob.db", "a://", "b://", "c://"),
     texts("key_source", "file", "systemd", "command", "file"),
     paths("key_file", ".config/keyfob/key"),

@@ -71,6 +71,14 @@ def _grant_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--read-only", action="store_true", help="with --proxy-only: it may send GET, HEAD and OPTIONS, wherever to"
     )
+    parser.add_argument(
+        "--token-file",
+        metavar="KIND",
+        nargs="?",
+        const="access_token",
+        choices=("access_token", "id_token"),
+        help="keep its token in a file that is always fresh, for programs that read one: access_token, or id_token",
+    )
     parser.add_argument("--expires", metavar="30d", type=lasting, help="until when, from now on: 12h, 30d, 2w")
 
 
@@ -80,6 +88,8 @@ def _add(args: argparse.Namespace) -> int:
         doubts = [doubt for grant in grants if (doubt := _doubt(client, args.app, grant))]
         answer = client.request("POST", "/v1/apps", {"name": args.app, "grants": grants})
     code = _show_key(answer, as_json=args.json)
+    if not args.json:
+        _say_files(answer.get("grants") or [])
     _warn(doubts)
     return code
 
@@ -121,6 +131,7 @@ def _grant_one(args: argparse.Namespace) -> int:
         doubt = _doubt(client, args.app, {"account": args.account, **grant})
         kept = client.request("PUT", f"/v1/apps/{quote(args.app)}/grants/{quote(args.account)}", grant)
     terminal.say(f"App '{args.app}' may use account '{args.account}' now: {_words(kept, time.time())}.")
+    _say_files([kept])
     _warn([doubt] if doubt else [])
     return 0
 
@@ -143,7 +154,16 @@ def _grant(args: argparse.Namespace) -> dict[str, Any]:
         grant["expires_at"] = args.expires
     if rules := [*([READ_ONLY] if args.read_only else []), *args.rules]:
         grant["rules"] = rules
+    if args.token_file:
+        grant["token_file"] = args.token_file
     return grant
+
+
+def _say_files(grants: list[dict[str, Any]]) -> None:
+    for grant in grants:
+        if path := grant.get("token_file_path"):
+            what = "ID token" if grant["token_file"] == "id_token" else "access token"  # noqa: S105 -- a kind's name
+            terminal.say(terminal.clean(f"The {what} of account '{grant['account']}' is kept in {path}"))
 
 
 def _words(grant: dict[str, Any], now: float) -> str:
@@ -162,13 +182,21 @@ def _doubt(client: Client, app: str, grant: dict[str, Any]) -> tuple[str, str] |
 
     Asked before the grant is made: whatever fails here then leaves nothing half done.
     """
-    wanted = AppGrant(grant["account"], tuple(grant.get("scope", ())), grant.get("resource"), grant["mode"])
+    wanted = AppGrant(
+        grant["account"],
+        tuple(grant.get("scope", ())),
+        grant.get("resource"),
+        grant["mode"],
+        token_file=grant.get("token_file"),
+    )
     if not wanted.scope and not wanted.resource:
         return None
     account = client.request("GET", f"/v1/accounts/{quote(wanted.account)}")
     carried, resource = terminal.words(account.get("scope")).split(), account.get("resource")
     passage = Passage("GET", "/") if wanted.mode == "proxy" else None
     decision = decide(App(app, (wanted,)), Ask(wanted.account, passage=passage), carried, resource, time.time())
+    if isinstance(decision, Narrow) and wanted.files_id_token:
+        return decision.reason, "An ID token has no scope and no resource of its own: leave --scope and --resource out."
     if isinstance(decision, Narrow):
         provider = client.request("GET", f"/v1/providers/{quote(account['provider'])}")
         needed = (decision.wish.resource == resource or provider["other_resources"]) and (

@@ -39,6 +39,7 @@ def _lines(status: dict[str, Any], now: float) -> dict[str, object]:
         "socket": doors.get("socket"),
         "app port": doors.get("app"),
         "browser port": doors.get("browser"),
+        "oidc-agent": doors.get("oidc"),
         "key": f"{key.get('source', '?')}, {'locked' if key.get('locked') else 'open'}",
         "accounts": ", ".join(f"{count} {state}" for state, count in counts.items() if count) or "none",
         "refreshes": f"{due or 0} due{f', next look {tick}' if tick else ''}",

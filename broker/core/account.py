@@ -219,6 +219,11 @@ class Account:
     proven: bool | None = field(default=None, compare=False)
 
     @property
+    def issuer(self) -> str:
+        """Whose tokens it has: the issuer identifier, or the provider's base URL where it has none."""
+        return self.identity.issuer if self.identity is not None else self.destination.issuer
+
+    @property
     def quiet_until(self) -> float:
         """Until when trouble keeps Keyfob from asking by itself, in epoch seconds; 0 where there is none."""
         match self.state:

@@ -104,8 +104,10 @@ class Upstream:
         """
         try:
             return await self._send(http, sending)
-        except AnswerLost:
-            if sending.body is not None or sending.method not in REPEATABLE:
+        except AnswerLost as exc:
+            # Whoever was waited for in vain is not waited for again.
+            late = isinstance(exc.__cause__, TimeoutError | httpcore2.TimeoutException)
+            if late or sending.body is not None or sending.method not in REPEATABLE:
                 raise
             return await self._send(http, sending)
 

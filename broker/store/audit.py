@@ -86,7 +86,7 @@ class Audit(Shelf):
             with self._recording(tx) as chain:
                 tally.note(tx, chain, items)
 
-        await self._db.write(work)
+        await self._db.write(work, harmless=True)
 
     async def note(self, *, at: float, action: str, account: str | None, app: str | None, detail: str) -> None:
         """Record something that was done.

@@ -57,7 +57,7 @@ LOGIN = (
 
 def of_account(sealer: Sealer, row: Row) -> bytes:
     """Authenticate an account's row."""
-    if row["api_base"] is None:  # as it was before schema 0010
+    if row["api_base"] is None:  # as it was before schema 0011
         return sealer.mac("account|v3", _written(row, ACCOUNT))
     return sealer.mac("account|v4", _written(row, (*ACCOUNT, "api_base")))
 

@@ -115,13 +115,17 @@ class Database:
         """
         return await self._finish(self._read(work))
 
-    async def write(self, work: Callable[[Connection], T]) -> T:
+    async def write(self, work: Callable[[Connection], T], *, harmless: bool = False) -> T:
         """Run ``work`` as one transaction that is durable when this returns; an exception undoes all of it.
+
+        Args:
+            work: what to do.
+            harmless: it changes nothing that decides what is handed out to whom, such as a count.
 
         Raises:
             StoreUnavailable: SQLite refused; then nothing was changed.
         """
-        return await self._finish(self._write(work))
+        return await self._finish(self._write(work, harmless=harmless))
 
     async def snapshot(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run ``work``, which may take long, in a thread and on a connection of its own, which cannot write.
@@ -181,10 +185,11 @@ class Database:
         except (SQLAlchemyError, JSONDecodeError, UnicodeDecodeError) as exc:
             raise unavailable(exc) from exc
 
-    async def _write(self, work: Callable[[Connection], T]) -> T:
+    async def _write(self, work: Callable[[Connection], T], *, harmless: bool) -> T:
+        marking = self.changes.harmless if harmless else contextlib.nullcontext
         try:
             async with self._turn, self._writer.connect() as connection:
-                return await connection.run_sync(_transaction, work)
+                return await connection.run_sync(_transaction, work, marking)
         except (SQLAlchemyError, JSONDecodeError, UnicodeDecodeError) as exc:
             raise unavailable(exc) from exc
 
@@ -215,14 +220,17 @@ def after_commit(tx: Connection, step: Callable[[], None]) -> None:
     tx.info[FOLLOWS].append(step)
 
 
-def _transaction(tx: Connection, work: Callable[[Connection], T]) -> T:
+def _transaction(
+    tx: Connection, work: Callable[[Connection], T], marking: Callable[[], contextlib.AbstractContextManager[None]]
+) -> T:
     # IMMEDIATE: what is read here cannot be changed by anybody before it is written.
     tx.exec_driver_sql("BEGIN IMMEDIATE")
     steps: list[Callable[[], None]] = []
     tx.info[FOLLOWS] = steps
     try:
-        result = work(tx)
-        tx.exec_driver_sql("COMMIT")
+        with marking():
+            result = work(tx)
+            tx.exec_driver_sql("COMMIT")
     except BaseException:
         # SQLite may have rolled back by itself (disk full, I/O error); a second ROLLBACK would hide the first error.
         driver = tx.connection.driver_connection

@@ -48,7 +48,7 @@ __all__ = ["AppRow", "AuditEntry", "Break", "Count", "Mark", "Refusal", "Rotated
 
 
 # Equal to another one only while nothing has changed; of no other use.
-Mark = tuple[int, bytes]
+Mark = tuple[int, int]
 
 # Where copies are that the owner makes on the web page.
 BACKUPS = "backups"
@@ -263,13 +263,13 @@ class Store(Refreshes, Providers, Logins, Apps, Refusals, Audit, Times, Findings
 
         While two marks are equal, whatever was read before the first is as it would be read after the second.
         """
-        header = self._db.changes.mark()
-        return None if header is None else (self._vault.turn, header)
+        changes = self._db.changes.mark()
+        return None if changes is None else (self._vault.turn, changes)
 
     def new_mark(self) -> Mark | None:
         """Return :meth:`mark`, to be compared with later ones."""
-        header = self._db.changes.look_again()
-        return None if header is None else (self._vault.turn, header)
+        changes = self._db.changes.new_mark()
+        return None if changes is None else (self._vault.turn, changes)
 
     async def last_seen(self) -> float:
         """Return when the daemon last ran, as far as it wrote that down; epoch seconds, 0 where it never did."""
@@ -288,7 +288,7 @@ class Store(Refreshes, Providers, Logins, Apps, Refusals, Audit, Times, Findings
             StoreUnavailable: that does not work now.
         """
         statement = upsert(t.pulse).values(id=1, at=now).on_conflict_do_update(index_elements=["id"], set_={"at": now})
-        await self._db.write(lambda tx: tx.execute(statement))
+        await self._db.write(lambda tx: tx.execute(statement), harmless=True)
         seen = await self._db.read(lambda tx: tx.execute(select(t.pulse.c.at)).scalar_one())
         if seen != now:
             raise StoreUnavailable("The database does not keep what is written to it.", "Look at its disk.")

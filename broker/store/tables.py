@@ -20,7 +20,7 @@ from sqlalchemy import (
 
 # The newest migration. Compared with the database's own at every start, so that Alembic is imported only when there is
 # something to do; a test holds it equal to the newest file.
-REVISION = "0010"
+REVISION = "0011"
 
 metadata = MetaData()
 
@@ -217,6 +217,7 @@ app_grant = Table(
     Column("mode", String, nullable=False),
     Column("expires_at", Float),
     Column("rules", JSON),  # which requests it may send through the proxy; none for all
+    Column("token_file", String),
 )
 
 # By the account's name, as it was asked for: there may be no such account yet.

@@ -254,6 +254,7 @@ async def log_out(ctx: Context, name: str, *, local_only: bool = False) -> Logge
         result = LoggedOut(revoked=False, detail="") if local_only else await _revoke(ctx, account)
         children = await derived.children_of(ctx, account)
         await ctx.store.delete_account(account)
+        ctx.streams.cut(account=account.uuid)
     finally:
         ctx.flights.leaving.discard(account.uuid)
     ctx.offers.pop(account.uuid, None)

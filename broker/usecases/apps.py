@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 
 from broker import challenge
 from broker.core import rules
@@ -24,6 +25,8 @@ APP_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 MODES = ("token", "proxy")
 # More apps than anybody has.
 MOST_KNOWN = 1024
+# What can be kept in a file for an app.
+TOKEN_FILES = ("access_token", "id_token")
 # What the record calls those who are no app.
 NO_NAMES = ("owner", "stranger")
 
@@ -160,6 +163,7 @@ async def rotate(ctx: Context, name: str) -> Secret:
     await shown(ctx, name)
     key = _new_key()
     await ctx.store.rotate_app(name, challenge.hash_key(key.reveal()))
+    ctx.streams.cut(app=name)
     ctx.publish("app-rotated", app=name)
     return key
 
@@ -172,6 +176,7 @@ async def remove(ctx: Context, name: str) -> None:
     """
     await shown(ctx, name)
     await ctx.store.delete_app(name)
+    ctx.streams.cut(app=name)
     ctx.desk.forget_app(name)
     ctx.publish("app-removed", app=name)
 
@@ -197,9 +202,11 @@ async def revoke(ctx: Context, name: str, account: str) -> None:
         UnknownApp: none has that name, or it was not granted that account.
     """
     row = await shown(ctx, name)
-    if account not in {given.account for given in row.grants}:
+    given = next((given for given in row.grants if given.account == account), None)
+    if given is None:
         raise UnknownApp(f"App '{name}' was not granted account '{account}'.", f"See: keyfob app show {name}")
     await ctx.store.delete_grant(name, account)
+    ctx.streams.cut(app=name, account=given.uuid)
     ctx.publish("grant-revoked", account, app=name)
 
 
@@ -208,6 +215,7 @@ def _tell_granted(ctx: Context, name: str, given: AppGrant) -> None:
     parts += [f"for {given.resource}"] if given.resource else []
     parts += ["through the proxy only"] if given.mode == "proxy" else []
     parts += ["by the rules " + ", ".join(f"'{rule}'" for rule in given.rules)] if given.rules else []
+    parts += [f"its {given.token_file} in a file"] if given.token_file else []
     if given.expires_at is not None:
         parts.append(f"until {datetime.fromtimestamp(given.expires_at, UTC):%Y-%m-%d %H:%M} UTC")
     ctx.publish("granted", given.account, app=name, detail=", ".join(parts))
@@ -234,11 +242,13 @@ async def check_grant(ctx: Context, given: AppGrant) -> Account:
     """Refuse a grant that cannot be; return the account that it is of.
 
     Raises:
-        InvalidRequest: its mode, time or resource cannot be.
+        InvalidRequest: its mode, time, resource or token file cannot be.
         UnknownAccount: the account does not exist.
     """
     if given.mode not in MODES:
         raise InvalidRequest(f"'{given.mode}' is no grant mode.", f"Use one of {', '.join(MODES)}.")
+    if given.token_file is not None:
+        _check_file(given)
     if given.expires_at is not None and given.expires_at <= ctx.clock():
         raise InvalidRequest("The grant would have expired already.", "Give a time that is still to come.")
     if given.rules and given.mode != "proxy":
@@ -251,7 +261,25 @@ async def check_grant(ctx: Context, given: AppGrant) -> Account:
     account = await ctx.store.account(given.account)
     if account is None:
         raise UnknownAccount(f"No account is called '{given.account}'.", "See: keyfob accounts")
+    if given.files_id_token and account.is_machine:
+        raise InvalidRequest(
+            f"Account '{account.name}' is a program's: such an account has no ID token.", "Keep the access token."
+        )
     return account
+
+
+def _check_file(given: AppGrant) -> None:
+    if given.token_file not in TOKEN_FILES:
+        raise InvalidRequest(
+            f"'{given.token_file}' is nothing that is kept in a file.", f"Use one of {', '.join(TOKEN_FILES)}."
+        )
+    if given.mode != "token":
+        raise InvalidRequest("An app that never sees the token has no file of it.", "Leave out one of the two.")
+
+
+def token_file(ctx: Context, app: str, given: AppGrant) -> Path | None:
+    """Return where the token of a grant is kept for programs that read a file, or None where it is not."""
+    return None if ctx.token_dir is None or given.token_file is None else ctx.token_dir / app / given.account
 
 
 def _new_key() -> Secret:

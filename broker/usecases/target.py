@@ -78,6 +78,16 @@ async def choose(ctx: Context, caller: Caller, ask: Ask) -> Ask | Unclear | Deni
     return Unclear(reason, "Choose one: send account=NAME, or audience=NAME.")
 
 
+async def of_issuer(ctx: Context, issuer: str) -> str | Unclear:
+    """Return the name of the owner's only account at an issuer; a slash at its end counts for nothing."""
+    names = sorted(one.name for one in await ctx.store.accounts() if one.issuer.rstrip("/") == issuer.rstrip("/"))
+    if len(names) == 1:
+        return names[0]
+    if names:
+        return Unclear(f"Several accounts are of that issuer: {', '.join(names)}.", "Ask by the name of one of them.")
+    return Unclear(f"No account is of the issuer '{named([issuer])}'.", "See whose they are: keyfob accounts")
+
+
 def _fits(one: Within, ask: Ask) -> bool:
     return (ask.resource is None or ask.resource in one.resources) and ask.audience in (None, one.audience)
 

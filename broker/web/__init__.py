@@ -1,4 +1,5 @@
 """Who may come in: three doors, each an ASGI app of its own with its own routes and guards.
 
-``asgi`` shows them on one screen; ``daemon`` opens them.
+``asgi`` shows them on one screen; ``daemon`` opens them, and beside them a socket that speaks no HTTP
+(``emulate.oidc_door``).
 """

@@ -99,7 +99,7 @@ async def change_account(request: Request, ctx: Context) -> Response:
     """``PATCH /v1/accounts/{account}``: give it another name, or say where its API is."""
     Query(request)
     body = await Fields.read(request)
-    new, base = body.text("name"), body.optional_text("api_base")
+    new, base = body.text("name"), body.text_or_none("api_base")
     body.end()
     name = request.path_params["account"]
     if bool(new) == (base is not None):

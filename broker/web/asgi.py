@@ -19,7 +19,21 @@ from broker.core.policy import Owner
 from broker.errors import InvalidRequest, KeyfobError, Locked, NotFound, NotGranted, Unauthorized
 from broker.usecases import apps, audit, locking
 from broker.usecases.context import Context
-from broker.web import api, approvals, callback, callers, keys, manage, pages, proxy, rates, record, render, signed_in
+from broker.web import (
+    api,
+    approvals,
+    callback,
+    callers,
+    keys,
+    manage,
+    pages,
+    proxy,
+    rates,
+    record,
+    render,
+    signed_in,
+    told,
+)
 from broker.web.emulate import oauth
 from broker.web.guards import AccessLog, AppGuard, BrowserGuard
 from broker.web.parts import account, activity, add, choose, overview, progress, settings
@@ -38,7 +52,6 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 Who = Literal["anyone", "stranger", "client", "app", "owner"]
 # What a browser door's route answers: a page for people, or what a page's script asks for.
 Kind = Literal["page", "data"]
-BROKEN = KeyfobError("This is a fault of Keyfob; its log says more.")
 NOTHING_HERE = NotFound("There is nothing at this path.", "The owner gets the list: GET /openapi.yaml on the socket.")
 
 # fmt: off
@@ -219,7 +232,7 @@ def _told_program(
             pass
         case _:
             log.error("%s %s broke", request.method, request.scope["state"]["route"], exc_info=exc)
-            return problem(BROKEN)
+            return problem(told.BROKEN)
     return problem(exc)
 
 
@@ -235,7 +248,7 @@ def _clean_names(request: Request) -> None:
 def _check_may(request: Request, who: Who) -> None:
     if who == "owner" and not isinstance(api.caller_of(request), Owner):
         raise NotGranted(
-            "An app key may ask for tokens, report rejections and rate limits, and look at its own grants.",
+            "An app key may ask for tokens, report rejections and rate limits, use the proxy, and look at its grants.",
             "The owner does this on the socket, without a key.",
         )
 
@@ -275,14 +288,14 @@ def _page_endpoint(ctx: Context, path: str, handler: Handler, kind: Kind) -> End
             return _told(exc, kind)
         except Exception:
             log.exception("%s %s broke", request.method, path)
-            return _told(BROKEN, kind)
+            return _told(told.BROKEN, kind)
 
     return endpoint
 
 
 def _told(error: KeyfobError, kind: Kind) -> Response:
     if kind == "page":
-        return pages.render(pages.BROKEN if error is BROKEN else pages.page_of(error))
+        return pages.render(pages.BROKEN if error is told.BROKEN else pages.page_of(error))
     response = render.problem(error)
     response.headers.update(pages.HEADERS)
     return response

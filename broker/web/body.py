@@ -134,12 +134,11 @@ class Fields:
         check_line(name, value)
         return value
 
-    def optional_text(self, name: str) -> str | None:
-        """Take a text field whose emptiness says something, too; None where it is missing."""
-        if self._values.get(name) is None:
-            self._values.pop(name, None)
-            return None
-        return self.text(name)
+    def text_or_none(self, name: str) -> str | None:
+        """Take a text field that may be missing, which is another thing than empty."""
+        missing = self._values.get(name) is None
+        text = self.text(name)
+        return None if missing else text
 
     def lines(self, name: str) -> tuple[str, ...]:
         """Take an array of texts; none where the field is missing."""

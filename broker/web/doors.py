@@ -115,7 +115,7 @@ def bind_beside(port: int) -> tuple[socket.socket | None, bool]:
 
 
 def bind_socket(path: Path) -> socket.socket:
-    """Bind the app socket, 0600 from its first moment. Only the holder of the state lock may call this.
+    """Bind a Unix socket, 0600 from its first moment. Only the holder of the state lock may call this.
 
     Raises:
         CannotStart: something that is no dead socket of ours is in the way.

@@ -64,6 +64,12 @@ def has_body(scope: Scope) -> bool:
     )
 
 
+def is_oddly_framed(headers: Iterable[tuple[bytes, bytes]]) -> bool:
+    """Whether a body comes in another coding than chunked (RFC 9112 6.1): nobody else may read it in another way."""
+    codings = [value.strip().lower() for name, value in headers if name == b"transfer-encoding"]
+    return codings not in ([], [b"chunked"])
+
+
 def names_other_method(headers: Iterable[tuple[bytes, bytes]]) -> bool:
     """Whether a header names a method that some servers would take in the place of the request's own."""
     return any(name in _OTHER_METHOD for name, _ in headers)

@@ -1,11 +1,14 @@
-"""Whose program is at the other end of a loopback connection, as the kernel's own tables say.
+"""Whose program is at the other end of a connection on this machine, as the kernel says.
 
 Called by the browser door's handlers: a port is open to every user of the machine, a login is one user's. And by those
-of the app doors, so that the owner sees who asks.
+of the app doors, so that the owner sees who asks; of the sockets, it decides who that is.
 """
 
+import asyncio
 import ipaddress
 import os
+import socket
+import struct
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +22,8 @@ from broker.core.approval import Asker
 TABLES = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
 # The columns of a line.
 _LOCAL, _REMOTE, _UID = 1, 2, 7
+# struct ucred: pid, uid, gid (unix(7)).
+_UCRED = struct.Struct("3i")
 
 Address = tuple[str, int]
 
@@ -45,6 +50,15 @@ def uid_of(client: Address | None, server: Address | None) -> int | None:
     return None
 
 
+def peer_of(transport: asyncio.BaseTransport) -> tuple[int, int] | None:
+    """Return (pid, uid) of the process at the other end of a Unix socket, as the kernel says."""
+    sock = transport.get_extra_info("socket")
+    if sock is None or sock.family != socket.AF_UNIX:
+        return None
+    pid, uid, _ = _UCRED.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
+    return pid, uid
+
+
 def asker_of(request: Request) -> Callable[[], Asker]:
     """Return what finds out where a request at an app door came from, as far as the kernel tells.
 
@@ -55,10 +69,15 @@ def asker_of(request: Request) -> Callable[[], Asker]:
         peer = request.scope["state"].get("peer")
         if peer is None:
             return Asker("port", uid_of(request.scope["client"], request.scope["server"]))
-        pid, uid = peer
-        return Asker("socket", uid, pid, executable_of(pid))
+        return asker_at(peer)
 
     return asker
+
+
+def asker_at(peer: tuple[int, int]) -> Asker:
+    """Return where a request on a Unix socket came from."""
+    pid, uid = peer
+    return Asker("socket", uid, pid, executable_of(pid))
 
 
 def address_of(request: Request) -> str:

@@ -6,8 +6,6 @@ have a megabyte and 20,000 lines; ``timeout_keep_alive`` acts only after a finis
 
 import asyncio
 import math
-import socket
-import struct
 from functools import partial
 from typing import Any
 
@@ -15,6 +13,8 @@ from uvicorn._types import HTTPScope
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
+
+from broker.web import peers
 
 # A local program sends its request in one piece; ten seconds is a swapped-out laptop, not a network.
 RECEIVE_DEADLINE = 10.0
@@ -27,8 +27,6 @@ TOO_LARGE = "the header is too large"
 SPOKEN = ("1.1", "1.0")
 # What every answer carries, the parser's own refusals too.
 REFUSAL_HEADERS = b"cache-control: no-store\r\nx-content-type-options: nosniff\r\nconnection: close\r\n"
-# struct ucred: pid, uid, gid (unix(7)).
-_UCRED = struct.Struct("3i")
 
 
 class GuardedProtocol(HttpToolsProtocol):
@@ -70,7 +68,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self.since = self.loop.time()
         if len(self.connections) > self.most_connections:
             self._make_room()
-        self._peer = _peer(transport)
+        self._peer = peers.peer_of(transport)
         self._deadline = self.loop.call_later(RECEIVE_DEADLINE, self._too_slow)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -226,12 +224,3 @@ class GuardedProtocol(HttpToolsProtocol):
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
-
-
-def _peer(transport: asyncio.BaseTransport) -> tuple[int, int] | None:
-    """Return (pid, uid) of the process at the other end of a Unix socket, as the kernel says."""
-    sock = transport.get_extra_info("socket")
-    if sock is None or sock.family != socket.AF_UNIX:
-        return None
-    pid, uid, _ = _UCRED.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
-    return pid, uid

@@ -277,6 +277,9 @@ def _check_method(request: Request) -> None:
         raise _Told(problem, 501, connection="close")
     if passing.names_other_method(scope["headers"]):
         raise InvalidRequest("The proxy goes by the request's own method.", "Send that method itself, not in a header.")
+    if passing.is_oddly_framed(scope["headers"]):
+        hint = "Send its Content-Length, or Transfer-Encoding: chunked and nothing else."
+        raise InvalidRequest("Servers disagree on where such a body ends.", hint)
     if scope["http_version"] != "1.1":
         raise _Told(InvalidRequest("The proxy speaks HTTP/1.1.", "Ask in that version."), 505)
 

@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from starlette.responses import Response
@@ -24,6 +25,7 @@ from broker.providers.model import Preset, Provider
 from broker.store.store import AppRow, AuditEntry, Break, Verdict
 from broker.usecases.accounts import PendingView, View
 from broker.usecases.get_token import MustLogin, Outcome, Ready, Unavailable
+from broker.web import told
 from broker.web.body import LATEST
 
 PROBLEM = "application/problem+json"
@@ -52,13 +54,11 @@ def answer(body: Mapping[str, Any], status: int = 200, headers: Mapping[str, str
 def problem(error: KeyfobError, status: int | None = None) -> Response:
     """Return an error as a problem document (RFC 9457); ``status`` where the error's own is not precise enough."""
     status = error.status if status is None else status
-    # It repeats what was asked, and ends in somebody's terminal or log.
-    detail = "".join(c if c.isprintable() else "?" for c in f"{error.detail} {error.hint}".strip())
     body: dict[str, Any] = {
         "type": PROBLEM_TYPE + error.code,
         "title": error.title,
         "status": status,
-        "detail": detail,
+        "detail": told.printable(f"{error.detail} {error.hint}".strip()),
         "code": error.code,
         **error.extra,
     }
@@ -306,23 +306,25 @@ def _description(shown: Provider) -> dict[str, Any]:
     }
 
 
-def grant(shown: AppGrant) -> dict[str, Any]:
-    """Return what an app may have of one account."""
+def grant(shown: AppGrant, file: Path | None) -> dict[str, Any]:
+    """Return what an app may have of one account, and where its token is kept, if it is."""
     return {
         "account": shown.account,
         "scope": " ".join(shown.scope),
         "resource": shown.resource,
         "mode": shown.mode,
         "expires_at": timestamp(shown.expires_at),
+        "token_file": shown.token_file,
+        "token_file_path": None if file is None else str(file),
         "rules": list(shown.rules),
     }
 
 
-def app(row: AppRow) -> dict[str, Any]:
-    """Return an app; never its key."""
+def app(row: AppRow, grants: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return an app with its grants; never its key."""
     return {
         "name": row.name,
-        "grants": [grant(given) for given in row.grants],
+        "grants": grants,
         "created_at": timestamp(row.created_at),
         "last_used_at": timestamp(row.last_used_at),
         "expires_at": timestamp(row.expires_at),

@@ -5,6 +5,7 @@ the same head from the same user passes again as it did. What else is to be look
 in ``usecases.standing``; where anything is different, the request goes the whole way.
 """
 
+import asyncio
 import hashlib
 import os
 from dataclasses import replace
@@ -37,33 +38,56 @@ class StandingAnswers:
     def __init__(self, app: ASGIApp, ctx: Context, door: str, *, anyone: bool) -> None:
         self._app, self._ctx, self._door = app, ctx, door.encode()
         self._open, self._uid = anyone, os.getuid()
+        self._coming: dict[bytes, asyncio.Future[None]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer again, or let pass and remember."""
         if scope["type"] != "http" or scope["method"] != "GET" or not scope["path"].endswith("/token"):
             await self._app(scope, receive, send)
             return
-        ctx, key = self._ctx, self._name(scope)
+        key = self._name(scope)
+        answer = self._again(scope, key)
+        if answer is None and (coming := self._coming.get(key)) is not None:
+            await coming  # many ask at once, and one is on its way to find out
+            answer = self._again(scope, key)
+        if answer is not None:
+            await send(answer[0])
+            await send(answer[1])
+        elif key in self._coming:
+            await self._app(scope, receive, send)
+        else:
+            await self._find_out(scope, receive, send, key)
+
+    def _again(self, scope: Scope, key: bytes) -> tuple[Message, Message] | None:
+        """Return the answer that stands, counted; None where there is none."""
+        ctx = self._ctx
         kept: Standing | None = ctx.standing.get(key)
-        if kept is not None and self._is_own(scope) and (now := standing.holds(ctx, kept)) is not None:
-            caller = kept.caller
-            if not isinstance(caller, App) or not ctx.limits.wait_of(caller.name, now - ctx.schedule.moved):
-                audit.handed_out(ctx, caller, kept.ready.account, now)
-                scope["state"]["route"], scope["state"]["caller"] = ROUTE, caller
-                start, body = _written(kept, now)
-                await send(start)
-                await send(body)
-                return
-        mark = ctx.store.new_mark()
-        await self._app(scope, receive, send)
-        found = scope["state"].get("standing")
-        if found is None:
-            ctx.standing.pop(key, None)
-        elif mark is not None and not ctx.store.locked:  # nothing is kept in clear that came while it was locked
-            if len(ctx.standing) >= MOST:
-                ctx.standing.clear()
-            ready, plain = found
-            ctx.standing[key] = Standing(ready, scope["state"]["caller"], mark, ctx.schedule.moved, plain)
+        if kept is None or not self._is_own(scope) or (now := standing.holds(ctx, kept)) is None:
+            return None
+        caller = kept.caller
+        if isinstance(caller, App) and ctx.limits.wait_of(caller.name, now - ctx.schedule.moved):
+            return None
+        audit.handed_out(ctx, caller, kept.ready.account, now)
+        scope["state"]["route"], scope["state"]["caller"] = ROUTE, caller
+        return _written(kept, now)
+
+    async def _find_out(self, scope: Scope, receive: Receive, send: Send, key: bytes) -> None:
+        """Go the whole way, and keep what came of it where that stands."""
+        ctx, mark = self._ctx, self._ctx.store.new_mark()
+        done = self._coming[key] = asyncio.get_running_loop().create_future()
+        try:
+            await self._app(scope, receive, send)
+            found = scope["state"].get("standing")
+            if found is None:
+                ctx.standing.pop(key, None)
+            elif mark is not None and not ctx.store.locked:  # nothing is kept in clear that came while it was locked
+                if len(ctx.standing) >= MOST:
+                    ctx.standing.clear()
+                ready, plain = found
+                ctx.standing[key] = Standing(ready, scope["state"]["caller"], mark, ctx.schedule.moved, plain)
+        finally:
+            del self._coming[key]
+            done.set_result(None)
 
     def _name(self, scope: Scope) -> bytes:
         """Name a request by all that stands in it; the name says nothing of the key. No part holds a line feed.

@@ -24,6 +24,8 @@ from tests.attacks.canary import Canary, forms
 from tests.attacks.ground import TOKEN, new_home
 from tests.e2e.home import PATIENCE, Home, until
 from tests.oauth.loopback import Loopback, http
+from tests.web.oidc_client import in_the_clear
+from tests.web.raw import Line
 
 PLACES = ["log", "answers", "pages", "said", "cmdline", "environ", "spawned", "backup.db"]
 FAILURES = [
@@ -47,6 +49,7 @@ class Walk:
         self.canary, self.home, self.practice, self.owner = canary, home, practice, owner
         self.app_url = owner.get("/v1/status").json()["doors"]["app"]
         self.browser_url = owner.get("/v1/status").json()["doors"]["browser"]
+        self.token_file = home.runtime / "tokens/job/me"
 
     def person(self) -> httpx2.Client:
         """Return a browser whose every page is noted."""
@@ -141,7 +144,8 @@ class Walk:
 
     def apps(self) -> None:
         """Use keys as they are meant, and put them and tokens where they do not belong."""
-        self.owner.post("/v1/apps", json={"name": "job", "grants": [{"account": "me"}]})
+        self.owner.post("/v1/apps", json={"name": "job", "grants": [{"account": "me", "token_file": "access_token"}]})
+        until("its token file is there", self.token_file.exists)
         key = self.owner.post("/v1/apps/job/rotate").json()["key"]
         hooks = {"response": [self.canary.saw_answer]}
         with httpx2.Client(base_url=self.app_url, trust_env=False, event_hooks=hooks, timeout=PATIENCE) as app:
@@ -161,6 +165,19 @@ class Walk:
             app.get(TOKEN, headers={"Authorization": f"Bearer {key}x"})
             app.get(TOKEN, headers={"Authorization": f"Basic {key}"})
             app.get(TOKEN, headers=headers | {"Cookie": f"key={key}"})
+
+    def agent(self) -> None:
+        """Get a token as a client of oidc-agent does, and put it where it does not belong."""
+        where = str(self.home.runtime / "oidc.sock")
+        request = {"request": "access_token", "account": "me"}
+        token = in_the_clear(where, request)["access_token"]
+        for name in ("request", "account", "scope", "audience", "application_hint", token):
+            in_the_clear(where, request | {name: token})
+        in_the_clear(where, request | {"account": "", "issuer": token})
+        for sent in (f'{{"account":"{token}"]}}', f"{token}{token}"):
+            with Line(where) as line:
+                line.send(sent.encode())
+                assert b"failure" in line.end()
 
     def lock(self, passphrase: str) -> None:
         """Lock, guess, unlock, and make new keys."""
@@ -226,6 +243,7 @@ def walked(form: str) -> Iterator[Canary]:
                 walk.refresh()
                 walk.echo()
                 walk.apps()
+                walk.agent()
                 walk.lock(passphrase)
                 walk.command_line()
                 practice.revoke_grants()
@@ -234,6 +252,7 @@ def walked(form: str) -> Iterator[Canary]:
                 for path in ("/v1/accounts", "/v1/audit", "/v1/apps", "/v1/providers", "/v1/status", "/openapi.yaml"):
                     owner.get(path)
                 owner.delete("/v1/accounts/me")
+                until("the token file is gone", lambda: not walk.token_file.exists())
             for name in ("cmdline", "environ"):
                 canary.saw(name, Path(f"/proc/{daemon.pid}/{name}").read_bytes())
             daemon.kill()  # so that the write-ahead log and the journal are left as they are

@@ -11,6 +11,7 @@ import pytest
 
 from tests.attacks.ground import NOBODY, TOKEN, Ground, as_another_user, as_nobody
 from tests.e2e.home import Home
+from tests.web.raw import Line
 
 pytestmark = as_another_user
 
@@ -20,6 +21,15 @@ s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1])
 lines = [f"GET {sys.argv[2]} HTTP/1.1", "Host: localhost", "Connection: close", *sys.argv[3:], "", ""]
 s.sendall("\\r\\n".join(lines).encode())
 print(b"".join(iter(lambda: s.recv(65536), b"")).decode())
+"""
+# Speaks to the socket of oidc-agent: path.
+AGENT_CALL = """
+s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1])
+try:
+    s.sendall(b'{"request":"access_token","account":"me"}')
+    print(b"".join(iter(lambda: s.recv(65536), b"")))
+except ConnectionError:
+    print(b"")
 """
 # Speaks HTTP over TCP: port, target, header lines.
 PORT_CALL = """
@@ -37,9 +47,11 @@ except OSError as exc:
 
 @pytest.fixture(scope="module")
 def torn(ground: Ground) -> Iterator[Ground]:
-    """Open the way to the socket for everybody, as a wrong chmod would."""
-    for path, mode in ((ground.home.place, 0o755), (ground.home.runtime, 0o755), (ground.home.socket, 0o777)):
-        path.chmod(mode)
+    """Open the way to the sockets for everybody, as a wrong chmod would."""
+    for path in (ground.home.place, ground.home.runtime):
+        path.chmod(0o755)
+    for path in (ground.home.socket, ground.home.runtime / "oidc.sock"):
+        path.chmod(0o777)
     yield ground
     ground.home.runtime.chmod(0o700)
 
@@ -54,6 +66,16 @@ def test_another_user_at_the_socket(torn: Ground, target: str, *, keyed: bool) -
 
     assert said.startswith("HTTP/1.1 401 ")
     assert "access_token" not in said
+
+
+def test_another_user_at_the_socket_of_oidc_agent(torn: Ground) -> None:
+    """There, too, who comes is what the kernel says, and a stranger is hung up on; the owner is answered."""
+    where = str(torn.home.runtime / "oidc.sock")
+    with Line(where) as line:
+        line.send(b'{"request":"loaded_accounts"}')
+        assert b'"me"' in line.end()
+
+    assert as_nobody(AGENT_CALL, where) == "b''"
 
 
 def test_a_stranger_does_nothing_at_the_socket(torn: Ground) -> None:

@@ -4,6 +4,7 @@ Run by ``__main__``; that each still fits the code is checked by ``test_unguarde
 """
 
 from tests.attacks.unguarded_page import OWNERS_PAGE
+from tests.attacks.unguarded_proxy import PROXY
 from tests.mutants.mutants import Mutant
 
 HERE = "tests/attacks"
@@ -60,6 +61,13 @@ UNGUARDED = (
         "        if self.hosts is None and peer is None:\n",
         f"{HERE}/test_other_users.py::test_another_user_at_the_socket",
         (f"{HERE}/test_other_users.py::test_a_stranger_does_nothing_at_the_socket",),
+    ),
+    Mutant(
+        "the kernel says who is at the socket of oidc-agent",
+        "broker/web/emulate/oidc_door.py",
+        "        if peer is None or peer[1] != os.getuid():\n",
+        "        if peer is None:\n",
+        f"{HERE}/test_other_users.py::test_another_user_at_the_socket_of_oidc_agent",
     ),
     Mutant(
         "the app port wants a key",
@@ -250,9 +258,9 @@ UNGUARDED = (
     ),
     Mutant(
         "a refusal repeats no control characters",
-        "broker/web/render.py",
-        '    detail = "".join(c if c.isprintable() else "?" for c in',
-        '    detail = "".join(c for c in',
+        "broker/web/told.py",
+        '    return "".join(c if c.isprintable() else "?" for c in',
+        '    return "".join(c for c in',
         f"{HERE}/test_logins.py::test_words_of_a_request_do_nothing[terminal]",
     ),
     Mutant(
@@ -298,7 +306,7 @@ UNGUARDED = (
     Mutant(
         "a key ends at its time",
         "broker/store/apps.py",
-        '        if first["expires_at"] is not None and first["expires_at"] <= now:\n',
+        "        if app.expires_at is not None and app.expires_at <= now:\n",
         "        if now < 0:\n",
         f"{HERE}/test_keys.py::test_it_ends_by_itself[key]",
     ),
@@ -376,4 +384,5 @@ UNGUARDED = (
         ("tests/web/test_standing.py::test_an_app_key_ends_when_it_ends",),
     ),
     *OWNERS_PAGE,
+    *PROXY,
 )

@@ -330,7 +330,8 @@ def test_status(daemon: ScriptedDaemon, capsys: pytest.CaptureFixture[str]) -> N
         "pid": 42,
         "state": "degraded",
         "reasons": ["the store is slow"],
-        "doors": {"socket": "/run/k.sock", "app": "http://127.0.0.1:8401", "browser": "http://127.0.0.1:8400"},
+        "doors": {"socket": "/run/k.sock", "app": "http://127.0.0.1:8401", "browser": "http://127.0.0.1:8400"}
+        | {"oidc": "/run/oidc.sock"},
         "key": {"source": "file", "locked": False, "new": False, "forgotten": False},
         "accounts": {"active": 2, "needs-login": 1, "static": 0},
         "scheduler": {"next_tick_at": _at(30), "due": 0},
@@ -344,6 +345,7 @@ def test_status(daemon: ScriptedDaemon, capsys: pytest.CaptureFixture[str]) -> N
         "socket        /run/k.sock",
         "app port      http://127.0.0.1:8401",
         "browser port  http://127.0.0.1:8400",
+        "oidc-agent    /run/oidc.sock",
         "key           file, open",
         "accounts      2 active, 1 needs-login",
         "refreshes     0 due, next look in 30 s",

@@ -9,7 +9,7 @@ daemon: what the client of programs is answered, and ``KEYFOB_URL``. From files:
 presets, keys, the parameters of a passphrase, the emergency journal, the fence, sealed texts, backups. From people:
 addresses and times.
 
-From programs that call Keyfob: what git, Docker, Cargo, Bazel and kubectl ask.
+From programs that call Keyfob: what git, Docker, Cargo, Bazel and kubectl ask, and clients of oidc-agent.
 
 Redirects are not followed, so nothing reads
 their addresses. What is parsed after it was opened with a key of Keyfob's own (entries of the journal, device prompts,
@@ -18,6 +18,7 @@ registrations) has only Keyfob itself as author.
 Used by ``test_targets`` (hypothesis) and by ``guided`` (atheris).
 """
 
+from tests.fuzz.agents import AGENTS
 from tests.fuzz.answers import ANSWERS
 from tests.fuzz.called import CALLED
 from tests.fuzz.callers import CALLERS
@@ -27,4 +28,4 @@ from tests.fuzz.people import PEOPLE
 from tests.fuzz.replies import REPLIES
 from tests.fuzz.target import Target
 
-TARGETS: tuple[Target, ...] = (*REPLIES, *ANSWERS, *DOORS, *CALLERS, *CALLED, *FILES, *PEOPLE)
+TARGETS: tuple[Target, ...] = (*REPLIES, *ANSWERS, *DOORS, *CALLERS, *CALLED, *AGENTS, *FILES, *PEOPLE)

@@ -57,13 +57,19 @@ class Call:
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         self.say(f"HTTP/1.1 {status}\r\n{lines}content-length: {len(body)}\r\n\r\n".encode() + body)
 
+    def _line(self) -> bytes:
+        """Read a line of a body."""
+        if not (line := self.reader.readline()):
+            raise ConnectionError("the body broke off")
+        return line
+
     def pieces(self) -> Iterator[bytes]:
         """Read the body as it comes."""
         if self.header("transfer-encoding") == ["chunked"]:
-            while size := int(self.reader.readline(), 16):
+            while size := int(self._line(), 16):
                 yield self.reader.read(size)
-                self.reader.readline()
-            self.reader.readline()
+                self._line()
+            self._line()
         elif lengths := self.header("content-length"):
             left = int(lengths[0])
             while left and (piece := self.reader.read1(min(left, 65536))):  # type: ignore[attr-defined]  # buffered

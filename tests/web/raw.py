@@ -82,16 +82,20 @@ class Line:
         headers = {name.lower(): value for name, value in pairs}
         assert len(headers) == len(pairs), f"a header came twice: {lines}"
         length = 0 if bodiless else int(headers.get("content-length", "0"))
-        while len(self._come) < length:
-            self._more()
-        body, self._come = self._come[:length], self._come[length:]
-        return Answer(int(top.split(" ")[1]), headers, body)
+        return Answer(int(top.split(" ")[1]), headers, self.take(length))
 
     def until(self, mark: bytes) -> bytes:
         """Return what comes before a mark."""
         while mark not in self._come:
             self._more()
         found, _, self._come = self._come.partition(mark)
+        return found
+
+    def take(self, size: int) -> bytes:
+        """Return the next so many bytes."""
+        while len(self._come) < size:
+            self._more()
+        found, self._come = self._come[:size], self._come[size:]
         return found
 
     def all_of(self, size: int) -> None:

@@ -13,7 +13,15 @@ def test_it_tells_where_keyfob_is_and_how(owner: Owner) -> None:
     """Doors, key, lock and work; and what nobody has looked at is not called well."""
     shown = owner.part("settings")
 
-    for words in (owner.house.socket, owner.house.app_url, owner.house.browser_url, "file", "never", "All is well"):
+    for words in (
+        owner.house.socket,
+        owner.house.app_url,
+        owner.house.browser_url,
+        "/oidc.sock",
+        "file",
+        "never",
+        "All is well",
+    ):
         assert words in shown
     assert "keyfob doctor" in shown
     assert "There is none that Keyfob knows of." in shown

@@ -144,8 +144,11 @@ def test_rules(me: Proxied) -> None:
     assert "DELETE" in found["detail"]
     problem(hidden, 400, "invalid_request")
     assert [call.method for call in me.api.calls] == ["GET"]
-    audit = me.house.owner.ask("GET", "/v1/audit", 200, params={"app": "me-app"})["entries"]
-    assert [entry for entry in audit if entry["action"] == "refused" and "GET /issues/*" in entry["detail"]] or audit
+    me.house.owner.ask("PATCH", "/v1/accounts/{account}", 200, path={"account": "me"}, json={"name": "me"})
+    audit = me.house.owner.ask("GET", "/v1/audit", 200, params={"app": "me-app", "account": "me"})["entries"]
+    written = {entry["action"]: entry for entry in audit}
+    assert "'GET /issues/*', 'read-only'" in written["refused"]["detail"]
+    assert written["handout"]["count"] >= 1
 
 
 def test_rules_are_for_the_proxy(me: Proxied) -> None:
@@ -210,3 +213,51 @@ def test_an_unknown_account_and_one_that_is_not_granted_look_alike(me: Proxied) 
     answers = [me.app.get(f"/proxy/{name}/x") for name in ("never", "nowhere")]
 
     assert [problem(answer, 403, "not_granted")["code"] for answer in answers] == ["not_granted"] * 2
+
+
+@pytest.mark.parametrize(
+    ("method", "status"), [("HEAD", "200 OK"), ("GET", "304 Not Modified"), ("GET", "204 No Content")]
+)
+def test_answers_without_a_body(me: Proxied, method: str, status: str) -> None:
+    """An answer that has no body ends where it ends, whatever it tells of a length, and the connection goes on."""
+    me.api.acts["/v1/x"] = lambda call: call.say(f"HTTP/1.1 {status}\r\ncontent-length: 7\r\netag: a\r\n\r\n".encode())
+    with Line(me.house.socket) as line:
+        for _ in range(2):
+            answer = line.ask(method, "/proxy/me/x")
+            assert (answer.status, answer.headers["etag"]) == (int(status[:3]), "a")
+        assert answer.headers.get("content-length") == ("7" if method == "HEAD" else None)
+
+
+@pytest.mark.parametrize("status", ["101 Switching Protocols", "999 Request Denied"])
+def test_answers_that_cannot_be_passed_on(me: Proxied, status: str) -> None:
+    """What is no answer of HTTP's is told as one that did not come."""
+    me.api.acts["/v1/x"] = lambda call: call.say(f"HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n".encode())
+
+    problem(me.app.get("/proxy/me/x"), 502, "provider_unavailable")
+
+
+def test_a_login_for_a_resource_goes_there(house: House, practice: PracticeServer) -> None:
+    """A login that named a resource has its API there: the resource itself is at the account's own path."""
+    new = {"account": "there", "provider": "practice", "base_url": practice.url, "client_id": "keyfob"}
+    begun = house.owner.ask("POST", "/v1/logins", 201, json={**new, "resource": f"{practice.url}/api"})
+    visit(begun["start_url"], PATIENCE)
+
+    answers = [house.owner.http.get(f"/proxy/there{end}") for end in ("", "/", "/x")]
+
+    assert [answer.status_code for answer in answers] == [200, 200, 404]
+    assert answers[0].json()["subject"]
+
+
+def test_what_was_not_granted_is_asked_for(house: House, me: Proxied) -> None:
+    """An app that wants a request to be sent asks the owner, whose yes gives it the proxy and not the token."""
+    key = house.owner.ask("POST", "/v1/apps", 201, json={"name": "newcomer"})["key"]
+    with house.app(key).http as newcomer:
+        refused = problem(newcomer.get("/proxy/me/x"), 403, "not_granted")
+        code = refused["approval_url"].rpartition("/")[2]
+        asked = house.owner.ask("GET", "/v1/approvals/{id}", 200, path={"id": code})
+        house.owner.ask("POST", "/v1/approvals/{id}", 200, path={"id": code}, json={"decision": "allow"})
+
+        assert asked["wanted"] == [{"account": "me", "scope": "", "resource": None, "mode": "proxy"}]
+        assert newcomer.get("/proxy/me/x").status_code == 200
+        assert newcomer.get("/v1/accounts/me/token").status_code == 403
+    assert [call.target for call in me.api.calls] == ["/v1/x"]

@@ -3,13 +3,16 @@
 import contextlib
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx2
 import pytest
 
+from broker import daemon
 from broker.practice.server import PracticeServer
+from broker.web import protocol
 from tests.web.api import Call
-from tests.web.house import House
+from tests.web.house import House, running
 from tests.web.proxied import Proxied, problem, proxied
 from tests.web.raw import Line, head
 
@@ -212,3 +215,140 @@ def test_many_at_once(me: Proxied) -> None:
             stack.callback(thread.join, PATIENCE)
 
     assert done == [200] * 8
+
+
+def test_a_caller_that_goes_while_it_waits(me: Proxied) -> None:
+    """A request that nobody waits for any more is ended at the API, before it has answered at all."""
+    gone, come = threading.Event(), threading.Event()
+
+    def silent(call: Call) -> None:
+        come.set()
+        if not call.connection.recv(1):
+            gone.set()
+
+    me.api.acts["/v1/silent"] = silent
+    with Line(me.house.socket) as line:
+        line.send(head("GET", "/proxy/me/silent", "Host: localhost"))
+        assert come.wait(PATIENCE)
+
+    assert gone.wait(PATIENCE)
+
+
+def test_a_caller_that_goes_in_the_middle_of_a_body(me: Proxied) -> None:
+    """Half a body never arrives as a whole one."""
+    broken, come = threading.Event(), threading.Event()
+
+    def take(call: Call) -> None:
+        try:
+            for _ in call.pieces():
+                come.set()
+        except OSError:
+            broken.set()
+
+    me.api.acts["/v1/upload"] = take
+    with Line(me.house.socket) as line:
+        line.send(head("POST", "/proxy/me/upload", "Host: localhost", "Transfer-Encoding: chunked") + chunk(b"half"))
+        assert come.wait(PATIENCE)
+
+    assert broken.wait(PATIENCE)
+
+
+@pytest.mark.parametrize("taken", ["grant", "app", "key"])
+def test_what_is_taken_away_ends_at_once(house: House, practice: PracticeServer, taken: str) -> None:
+    """A request under way ends with the grant, the key or the app that it came by."""
+    with proxied(house, f"taken-{taken}", practice.url) as found:
+        name, path = found.account, {"app": f"{found.account}-app", "account": found.account}
+        found.api.acts["/v1/endless"] = lambda call: call.say(CHUNKED + chunk(b"data: 0\n\n"))
+        with found.app.stream("GET", f"/proxy/{name}/endless") as answer:
+            pieces = answer.iter_raw()
+            next(pieces)
+            if taken == "grant":
+                house.owner.ask("DELETE", "/v1/apps/{app}/grants/{account}", 204, path=path)
+            elif taken == "app":
+                house.owner.ask("DELETE", "/v1/apps/{app}", 204, path={"app": path["app"]})
+            else:
+                house.owner.ask("POST", "/v1/apps/{app}/rotate", 200, path={"app": path["app"]})
+            with pytest.raises(httpx2.RemoteProtocolError):
+                next(pieces)
+
+
+def test_a_lock_begins_nothing_and_breaks_nothing_off(tmp_path: Path, practice: PracticeServer) -> None:
+    """While Keyfob is locked no request begins; one that was let through goes on, and does not keep the key."""
+    go = threading.Event()
+
+    def slow(call: Call) -> None:
+        call.say(CHUNKED + chunk(b"1"))
+        assert go.wait(PATIENCE)
+        call.say(chunk(b"2") + b"0\r\n\r\n")
+
+    with running(tmp_path) as house, proxied(house, "me", practice.url) as me:
+        me.api.acts["/v1/slow"] = slow
+        with me.app.stream("GET", "/proxy/me/slow") as answer:
+            pieces = answer.iter_raw()
+            assert next(pieces) == b"1"
+            assert house.owner.ask("POST", "/v1/lock", 200, json={})["under_way"] == 0
+            assert house.owner.http.get("/proxy/me/x").status_code == 423
+            go.set()
+            assert next(pieces) == b"2"
+
+
+def test_the_limits(tmp_path: Path, practice: PracticeServer) -> None:
+    """Too many at once, too large a body, and an API that says nothing for too long are refused in words."""
+    with (
+        running(tmp_path, proxy_streams="1", proxy_body_limit="1000", proxy_wait="1", proxy_idle="1") as house,
+        proxied(house, "me", practice.url) as me,
+    ):
+        me.api.acts["/v1/endless"] = lambda call: call.say(CHUNKED + chunk(b"data: 0\n\n"))
+        me.api.acts["/v1/silent"] = lambda _: None
+        with me.app.stream("GET", "/proxy/me/endless") as answer:
+            pieces = answer.iter_raw()
+            next(pieces)
+            full = me.app.get("/proxy/me/x")
+            with pytest.raises(httpx2.RemoteProtocolError):
+                next(pieces)
+        large = [me.app.post("/proxy/me/x", content=body) for body in (b"x" * 1001, iter([b"x" * 1001]))]
+        silent = me.app.get("/proxy/me/silent")
+
+        assert "no place" in problem(full, 503, "provider_unavailable")["detail"]
+        assert full.headers["retry-after"]
+        assert ["1000 bytes" in problem(answer, 413, "invalid_request")["detail"] for answer in large] == [True, True]
+        assert "within 1 s" in problem(silent, 502, "provider_unavailable")["detail"]
+
+
+def test_a_stop_ends_what_is_under_way(
+    tmp_path: Path, practice: PracticeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stop waits a while for requests under way, and breaks off those that go on."""
+    monkeypatch.setattr(daemon, "STREAMS", 0.1)
+    with contextlib.ExitStack() as stack:
+        with running(tmp_path) as house:
+            me = stack.enter_context(proxied(house, "me", practice.url))
+            me.api.acts["/v1/endless"] = lambda call: call.say(CHUNKED + chunk(b"data: 0\n\n"))
+            pieces = stack.enter_context(me.app.stream("GET", "/proxy/me/endless")).iter_raw()
+            next(pieces)
+
+        with pytest.raises(httpx2.RemoteProtocolError):
+            next(pieces)
+
+
+def test_a_body_may_take_longer_than_a_request(me: Proxied, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A body that goes on is waited for, where any other request would be too slow by now."""
+    monkeypatch.setattr(protocol, "RECEIVE_DEADLINE", 0.2)
+    come = threading.Semaphore(0)
+
+    def take(call: Call) -> None:
+        size = 0
+        for piece in call.pieces():
+            size += len(piece)
+            come.release()
+        call.answer("200 OK", {}, str(size).encode())
+
+    def given() -> Iterator[bytes]:
+        for _ in range(3):
+            yield b"x"
+            assert come.acquire(timeout=PATIENCE)
+            threading.Event().wait(0.15)
+
+    me.api.acts["/v1/upload"] = take
+
+    assert me.app.post("/proxy/me/upload", content=given()).text == "3"

@@ -2,8 +2,10 @@
 
 import contextlib
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from tests.web.house import House, running
 
 PATH = "/v1/accounts/work/token"
 TTL = 600.0
+MANY = 24
 
 
 class Room:
@@ -218,3 +221,20 @@ def test_each_is_counted_in_the_audit(tmp_path: Path) -> None:
         with running(tmp_path, room.clock) as room.house:  # what is counted is written down at the stop
             entries = room.owner("GET", "/v1/audit", 200, params={"app": room.name})["entries"]
     assert [one["count"] for one in entries if one["action"] == "handout"] == [25]
+
+
+def test_many_that_ask_at_once_wait_for_one(room: Room) -> None:
+    """When an answer stands no more, one of those who ask finds out, and the others get what came of it."""
+    key = room.http.headers["authorization"].removeprefix("Bearer ")
+    room.again()
+    room.owner("POST", "/v1/accounts/{account}/refresh", 200)
+    with ThreadPoolExecutor(MANY) as pool, contextlib.ExitStack() as open_ones:
+        apps = [open_ones.enter_context(room.house.app(key).http) for _ in range(MANY)]
+        together = threading.Barrier(MANY)
+
+        def ask(http: httpx2.Client) -> str:
+            together.wait()
+            return str(http.get(PATH).json()["access_token"])
+
+        tokens = list(pool.map(ask, apps))
+    assert set(tokens) == {room.again()}

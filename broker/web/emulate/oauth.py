@@ -22,7 +22,7 @@ from broker.providers.urls import check_resource
 from broker.usecases import approvals, audit, target
 from broker.usecases.context import Context
 from broker.usecases.get_token import Outcome, Ready
-from broker.web import callers, peers, render
+from broker.web import callers, peers, render, told
 from broker.web.body import Query, check_audience, check_words
 from broker.web.form import Form
 from broker.web.guards import check_unlocked
@@ -224,17 +224,14 @@ def problem(error: KeyfobError) -> Response:
 
 
 def _answer(error: KeyfobError, name: str, status: int) -> Response:
-    said = f"{error.detail} {error.hint}".strip()
-    url = str(error.extra.get("login_url") or error.extra.get("approval_url") or "")
-    if url and url not in said:
-        said += f" - or in a browser: {url}"
+    said = f"{error.detail} {told.next_step(error)}".strip()
     body: dict[str, Any] = {
         "error": name,
         "error_description": "".join(c if " " <= c <= "~" else "?" for c in said.translate(PLAIN)),
         "code": error.code,
     }
     headers = {}
-    if url:
+    if url := told.help_url(error):
         body["error_uri"] = url
     if (retry_after := error.extra.get("retry_after")) is not None:
         body["retry_after"] = math.ceil(float(retry_after))

@@ -1,0 +1,166 @@
+"""How many tokens a second the daemon hands out, against the bare server that it runs on, in the same run.
+
+Started by ``make bench``. Three rounds of each, one after the other, so that what else the machine does hits all alike;
+the table has the medians. Guard, grant and audit are on: at the end the audit has to have counted every answer. Needs
+wrk (Debian: ``apt install wrk``) and is left out without it. Takes about two minutes.
+"""
+
+import contextlib
+import http.client
+import json
+import os
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from benchmarks.run import KEYFOB, answers, busy, log_in, process, until
+from broker.client import Client
+
+HERE = Path(__file__).parent
+ROUNDS, SECONDS, PATIENCE = 3, 5, 30.0
+FEW, MANY = 16, 256
+# What many providers' tokens weigh.
+LONG = f'token:json={{"access_token":"{"x" * 900}"}}'
+PATH = "/v1/accounts/one/token"
+UNITS = {"us": 1e-3, "ms": 1.0, "s": 1e3}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One measurement: answers a second, the 99th percentile in ms, CPU microseconds an answer, and what went wrong."""
+
+    rate: float
+    p99: float
+    cpu: float
+    count: int
+    errors: str
+
+
+def drive(url: str, pid: int, connections: int, key: str) -> Row:
+    """Ask as fast as the connections allow."""
+    command = [
+        "wrk",
+        "-t1",
+        f"-c{connections}",
+        f"-d{SECONDS}s",
+        "--latency",
+        "-H",
+        f"Authorization: Bearer {key}",
+        url,
+    ]
+    before = busy(pid)
+    said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    used = busy(pid) - before
+    count = int(_found(r"(\d+) requests in", said)[0])
+    number, unit = _found(r"99%\s+([\d.]+)(us|ms|s)", said)
+    errors = "; ".join(line.strip() for line in said.splitlines() if "errors" in line or "Non-2xx" in line)
+    return Row(count / SECONDS, float(number) * UNITS[unit], 1e6 * used / count, count, errors)
+
+
+def _found(pattern: str, text: str) -> tuple[str, ...]:
+    found = re.search(pattern, text)
+    if found is None:
+        raise SystemExit(f"wrk said something else: {text}")
+    return found.groups()
+
+
+def steer(provider: str, faults: list[str]) -> None:
+    """Tell the practice provider what to answer with from now on."""
+    body = json.dumps(faults).encode()
+    asking = urllib.request.Request(f"{provider}/practice/faults", body)  # noqa: S310 -- our own, on this machine
+    with urllib.request.urlopen(asking, timeout=PATIENCE):  # noqa: S310 -- as above
+        pass
+
+
+def counted(client: Client, app: str) -> int:
+    """Return how many hand-outs to an app the audit has."""
+    entries = client.request("GET", f"/v1/audit?app={app}&limit=1000")["entries"]
+    return sum(one["count"] for one in entries if one["action"] == "handout")
+
+
+def asked(url: str, key: str) -> bytes:
+    """Return the body of one answer."""
+    at = urlsplit(url)
+    connection = http.client.HTTPConnection(at.hostname or "", at.port)
+    with contextlib.closing(connection):
+        connection.request("GET", at.path, headers={"Authorization": f"Bearer {key}"})
+        return connection.getresponse().read()
+
+
+def main() -> None:
+    """Measure and print."""
+    if shutil.which("wrk") is None:
+        print("hand-outs a second: left out, there is no wrk here (Debian: apt install wrk)")
+        return
+    with tempfile.TemporaryDirectory(prefix="kf-bench-", dir="/tmp") as place, contextlib.ExitStack() as running:
+        own = str(Path(place, "run/keyfob.sock"))
+        environ = {
+            "PATH": os.environ["PATH"],
+            "HOME": place,
+            "KEYFOB_RUNTIME_DIR": str(Path(place, "run")),
+            "KEYFOB_BROWSER_PORT": "0",
+            "KEYFOB_APP_PORT": "0",
+            "KEYFOB_LOG": "warning",
+            "KEYFOB_APP_RATE": "0",  # one program asks here for all; the limit for one is 50 a second
+        }
+        command = [KEYFOB, "practice", "--port", "0", "--ttl", "3600", "--auto-approve"]
+        practice = running.enter_context(process(command, environ))
+        assert practice.stdout is not None  # noqa: S101 -- a pipe was asked for
+        provider = practice.stdout.readline().strip()
+        daemon = running.enter_context(process([KEYFOB, "serve"], environ))
+        until(lambda: answers(own), "the daemon")
+        client = Client(socket=own)
+        log_in(client, "one", provider)
+        steer(provider, ["token:no_id_token", LONG])
+        client.request("POST", "/v1/accounts/one/refresh", {})
+        key = client.request("POST", "/v1/apps", {"name": "bench", "grants": [{"account": "one"}]})["key"]
+        urls = {"keyfob": (client.request("GET", "/v1/status")["doors"]["app"] + PATH, daemon.pid)}
+        body = asked(urls["keyfob"][0], key)
+        for kind in ("bare", "uvicorn", "starlette"):
+            command = [sys.executable, "-m", "benchmarks.plain", kind, "0", str(len(body))]
+            server = running.enter_context(process(command, {**environ, "PYTHONPATH": str(HERE.parent)}))
+            assert server.stdout is not None  # noqa: S101 -- as above
+            urls[kind] = f"http://127.0.0.1:{server.stdout.readline().strip()}{PATH}", server.pid
+        rows: dict[tuple[str, int], list[Row]] = {}
+        for connections in (FEW, MANY):
+            for _ in range(ROUNDS):
+                for kind, (url, pid) in urls.items():
+                    rows.setdefault((kind, connections), []).append(drive(url, pid, connections, key))
+        total = 1 + sum(row.count for (kind, _), found in rows.items() if kind == "keyfob" for row in found)
+        give_up = time.monotonic() + PATIENCE
+        while counted(client, "bench") < total:
+            if time.monotonic() > give_up:
+                raise SystemExit(f"the audit counted {counted(client, 'bench')} of {total} hand-outs")
+            time.sleep(0.5)
+        size = len(json.loads(body)["access_token"])
+        print(f"token of {size} characters; the audit counted every one of {total} answers")
+        table(rows)
+
+
+def table(rows: dict[tuple[str, int], list[Row]]) -> None:
+    """Print medians and what they are against the bare server."""
+
+    def median(kind: str, connections: int, what: str) -> float:
+        return statistics.median(float(getattr(row, what)) for row in rows[kind, connections])
+
+    for connections in (FEW, MANY):
+        base, slow = (median("bare", connections, what) for what in ("rate", "p99"))
+        for kind in ("bare", "uvicorn", "starlette", "keyfob"):
+            rate, p99, cpu = (median(kind, connections, what) for what in ("rate", "p99", "cpu"))
+            errors = "; ".join(row.errors for row in rows[kind, connections] if row.errors) or "no errors"
+            line = f"{connections:4} connections {kind:<10} {rate:8.0f}/s {rate / base:5.2f} x bare   "
+            print(f"{line}p99 {p99:7.2f} ms {p99 / slow:5.2f} x bare   {cpu:6.1f} us CPU   {errors}")
+        ratio = median("keyfob", connections, "rate") / median("starlette", connections, "rate")
+        print(f"{connections:4} connections keyfob against the JSON route: {ratio:.2f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,152 @@
+"""Whether the database has changed is known at once, whoever changed it; what does not matter is left out."""
+
+import asyncio
+import contextlib
+import sqlite3
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection, text
+
+from broker.errors import StoreUnavailable
+from broker.store.engine import Database
+from broker.store.store import Count
+from tests.store.made import NOW, database, opened, with_account
+
+TOUCH = "UPDATE instance SET sequence = sequence + 1"
+
+
+@contextlib.asynccontextmanager
+async def known(place: Path) -> AsyncIterator[tuple[Database, sqlite3.Connection]]:
+    """Open a database that somebody else has open, too."""
+    async with opened(place):
+        pass
+    db = Database(database(place))
+    try:
+        await db.write(touch)
+        with contextlib.closing(sqlite3.connect(database(place), isolation_level=None)) as other:
+            yield db, other
+    finally:
+        await db.close()
+
+
+def touch(tx: Connection) -> None:
+    """Change something."""
+    tx.execute(text(TOUCH))
+
+
+def test_each_commit_is_another_mark(tmp_path: Path) -> None:
+    """Our own and other programs' commits change it, and nothing else does."""
+
+    async def story() -> None:
+        async with known(tmp_path) as (db, other):
+            marks = [db.changes.new_mark()]
+            await db.read(lambda tx: tx.execute(text("SELECT 1")).all())
+            assert db.changes.mark() == marks[0] is not None
+            await db.write(touch)
+            marks.append(db.changes.mark())
+            other.execute(TOUCH)
+            marks.append(db.changes.mark())
+            assert len(set(marks)) == 3
+            assert db.changes.mark() == marks[-1]
+
+    asyncio.run(story())
+
+
+def test_a_harmless_commit_is_none(tmp_path: Path) -> None:
+    """Whether somebody looks while it is under way or after it: a count of hand-outs changes no answer."""
+
+    async def story() -> None:
+        async with known(tmp_path) as (db, _):
+            mark = db.changes.new_mark()
+            writing = asyncio.create_task(db.write(touch, harmless=True))
+            while not writing.done():
+                assert db.changes.mark() == mark
+                await asyncio.sleep(0)
+            assert db.changes.mark() == mark
+            await db.write(touch)
+            assert db.changes.mark() != mark
+
+    asyncio.run(story())
+
+
+def test_what_others_commit_beside_a_harmless_one_is_seen(tmp_path: Path) -> None:
+    """Just before it, and just after it."""
+
+    async def story() -> None:
+        async with known(tmp_path) as (db, other):
+            before = db.changes.new_mark()
+            other.execute(TOUCH)
+            await db.write(touch, harmless=True)
+            after = db.changes.mark()
+            assert after != before
+            await db.write(touch, harmless=True)
+            other.execute(TOUCH)
+            assert db.changes.mark() != after
+
+    asyncio.run(story())
+
+
+def test_what_was_undone_is_no_change(tmp_path: Path) -> None:
+    """A transaction that fails leaves the mark, and what comes after it is seen."""
+
+    def broken(tx: Connection) -> None:
+        touch(tx)
+        tx.execute(text("INSERT INTO nowhere VALUES (1)"))
+
+    async def story() -> None:
+        async with known(tmp_path) as (db, other):
+            mark = db.changes.new_mark()
+            for harmless in (True, False):
+                with pytest.raises(StoreUnavailable):
+                    await db.write(broken, harmless=harmless)
+                assert db.changes.mark() == mark
+            other.execute(TOUCH)
+            assert db.changes.mark() != mark
+
+    asyncio.run(story())
+
+
+def test_an_emptied_log_is_as_good_as_a_change(tmp_path: Path) -> None:
+    """After a checkpoint marks differ, and go on to tell changes."""
+
+    async def story() -> None:
+        async with known(tmp_path) as (db, other):
+            await db.write(touch)
+            await db.truncate()
+            mark = db.changes.new_mark()
+            other.execute(TOUCH)
+            assert db.changes.mark() != mark
+
+    asyncio.run(story())
+
+
+def test_nobody_can_tell_where_nobody_has_opened_it(tmp_path: Path) -> None:
+    """Then there is no mark, before the first connection as after the last."""
+
+    async def story() -> None:
+        db = Database(tmp_path / "new.db")
+        assert db.changes.new_mark() is None
+        await db.write(lambda tx: tx.execute(text("CREATE TABLE t (a)")))
+        assert db.changes.new_mark() is not None
+        await db.close()
+        assert db.changes.mark() is None
+
+    asyncio.run(story())
+
+
+def test_the_record_of_handouts_is_harmless(tmp_path: Path) -> None:
+    """It is written every few seconds, which is no reason to look at everything anew; nor is a sign of life."""
+
+    async def story() -> None:
+        async with opened(tmp_path) as store:
+            account = await with_account(store)
+            mark = store.new_mark()
+            await store.note_counts([Count(account.uuid, "owner", 1, NOW, NOW, 1)])
+            await store.ping(NOW)
+            assert store.mark() == mark is not None
+            await store.note(at=NOW, action="started", account=None, app=None, detail="")
+            assert store.mark() != mark
+
+    asyncio.run(story())

@@ -93,6 +93,23 @@ def test_a_refusal_of_the_api_is_waited_out_as_well(me: Proxied) -> None:
     assert ask(me, "z", headers=HOLD).headers["retry-after"] == "900"  # the API's own, where a wait is in vain
 
 
+def test_an_app_goes_no_further_than_its_share(me: Proxied) -> None:
+    """With half of four it may send two; the owner, who has no share, goes on."""
+    where = {"app": f"{me.account}-app", "account": me.account}
+    grant = {"mode": "proxy", "rate_share": 50}
+    me.house.owner.ask("PUT", "/v1/apps/{app}/grants/{account}", 200, path=where, json=grant)
+
+    def counting(call: Call) -> None:
+        left = 4 - len(me.api.calls)
+        call.answer("200 OK", {"X-RateLimit-Limit": "4", "X-RateLimit-Remaining": f"{left}", "X-RateLimit-Reset": "60"})
+
+    me.api.acts["/v1/x"] = counting
+    assert [ask(me).status_code for _ in range(3)] == [200, 200, 429]
+    assert "50 % that app" in problem(ask(me), 429, "too_many_requests")["detail"]
+    assert me.house.owner.http.get(f"/proxy/{me.account}/x").status_code == 200
+    assert len(me.api.calls) == 3
+
+
 def test_a_wait_is_a_number_of_seconds(me: Proxied) -> None:
     """Anything else is a mistake of the caller's, and nothing is sent."""
     for seconds in ("soon", "-1", "1e3", "1_0", ""):

@@ -48,6 +48,17 @@ def test_a_program_tells_and_everybody_sees(house: House) -> None:
     assert house.owner.ask("GET", ROUTE, 404, path={"account": "other"})["code"] == "unknown_account"
 
 
+def test_a_logout_that_has_to_wait_says_for_how_long(house: House) -> None:
+    """Nothing is forgotten before; here alone it can be."""
+    (named,) = house.owner.ask("GET", "/v1/providers", 200)["providers"]
+    house.ctx.rates.be_silent(named["revocation_endpoint"], house.ctx.steady(), 600)
+    refused = house.owner.ask("DELETE", "/v1/accounts/{account}", 503, path=ME)
+    assert 590 < refused["retry_after"] <= 600
+    assert "--local-only" in refused["detail"]
+    assert house.owner.ask("GET", "/v1/accounts/{account}", 200, path=ME)["state"] == "active"
+    house.owner.ask("DELETE", "/v1/accounts/{account}", 204, path=ME, params={"local_only": "true"})
+
+
 def test_what_is_no_answer_is_refused(house: House) -> None:
     """The complaint names the field; headers that say nothing about limits are no mistake."""
     for wrong, named in (

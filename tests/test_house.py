@@ -35,6 +35,8 @@ REVEALING = {
     "usecases/paste.py": "a pasted code is put beside the parameters of a pasted URL",
     "web/approvals.py": "the address that signs the owner's browser in is told to the owner",
     "web/callback.py": "the browser's cookie is set",
+    "web/emulate/azure.py": "a token goes out in Azure's own form",
+    "web/emulate/google.py": "a token goes out in the form of Google's metadata server",
     "web/emulate/oauth.py": "an app key is looked up, and a token goes out in OAuth's own form",
     "web/emulate/oidc_agent.py": "a token goes out in oidc-agent's own form",
     "web/manage.py": "an app key is shown, once",
@@ -52,6 +54,8 @@ REVEALING = {
 # What foreign programs import, each with the library that it is for; everything else of the room is started by them.
 IMPORTED = frozenset({"auth_flow", "azure", "azure_policy", "bearer", "google", "httpx", "httpx2", "mcp", "requests"})
 CLIENT = ("client_wire", "client_errors", "client_proof", "challenge", "client")
+# A protocol that is spoken has its maker's name on the wire: below a path, as a header's value, in a variable.
+EMULATED = re.compile(r"^/google/|^Google$|GOOGLE_CLOUD_PROJECT")
 # Homes of people who do not exist, in examples and tests.
 EXAMPLE_HOMES = {"me", "ada", "somebody", "x"}
 
@@ -179,7 +183,8 @@ def test_providers_are_data() -> None:
     for path in python("broker"):
         for node in without_docstrings(tree(path)):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
-                assert not foreign.search(node.value.lower()), f"{short(path)}:{node.lineno}"
+                text = EMULATED.sub("", node.value)
+                assert not foreign.search(text.lower()), f"{short(path)}:{node.lineno}"
             sides = [node.left, *node.comparators] if isinstance(node, ast.Compare) else []
             sides += [node.value] if isinstance(node, ast.MatchValue) else []
             named = [side.value for side in sides if isinstance(side, ast.Constant)]

@@ -33,6 +33,13 @@ def _configure_add(parser: argparse.ArgumentParser) -> None:
         "--account", metavar="A", type=name, action="append", required=True, help="account it may use; repeatable"
     )
     _grant_options(parser)
+    _capability_flag(parser)
+    json_flag(parser)
+
+
+def _configure_rotate(parser: argparse.ArgumentParser) -> None:
+    _app(parser)
+    _capability_flag(parser)
     json_flag(parser)
 
 
@@ -54,6 +61,14 @@ def _configure_one(parser: argparse.ArgumentParser) -> None:
 
 def _app(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("app", metavar="NAME", type=name, help="name of the app")
+
+
+def _capability_flag(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--capability",
+        action="store_true",
+        help="a key for an address, where a program has no other place for it; good there only",
+    )
 
 
 def _grant_options(parser: argparse.ArgumentParser) -> None:
@@ -89,8 +104,8 @@ def _add(args: argparse.Namespace) -> int:
     grants = [{"account": account, **_grant(args)} for account in args.account]
     with connect() as client:
         doubts = [doubt for grant in grants if (doubt := _doubt(client, args.app, grant))]
-        answer = client.request("POST", "/v1/apps", {"name": args.app, "grants": grants})
-    code = _show_key(answer, as_json=args.json)
+        answer = client.request("POST", "/v1/apps", {"name": args.app, "grants": grants, **_kind(args)})
+    code = _show_key(args, answer)
     if not args.json:
         _say_files(answer.get("grants") or [])
     _warn(doubts)
@@ -99,8 +114,8 @@ def _add(args: argparse.Namespace) -> int:
 
 def _rotate(args: argparse.Namespace) -> int:
     with connect() as client:
-        answer = client.request("POST", f"/v1/apps/{quote(args.app)}/rotate", {})
-    return _show_key(answer, as_json=args.json)
+        answer = client.request("POST", f"/v1/apps/{quote(args.app)}/rotate", _kind(args))
+    return _show_key(args, answer)
 
 
 def _list(args: argparse.Namespace) -> int:
@@ -227,13 +242,22 @@ def _warn(doubts: list[tuple[str, str]]) -> None:
         terminal.say(f"  {terminal.clean(step)}")
 
 
-def _show_key(answer: dict[str, Any], *, as_json: bool) -> int:
-    if as_json:
+def _kind(args: argparse.Namespace) -> dict[str, Any]:
+    return {"capability": True} if args.capability else {}
+
+
+def _show_key(args: argparse.Namespace, answer: dict[str, Any]) -> int:
+    if args.json:
         terminal.result_json(answer)
         return 0
     terminal.result(terminal.clean(answer["key"]))
-    terminal.say(f"This key of app '{terminal.clean(answer['name'])}' is shown this once. Hand it to the program in")
-    terminal.say("a file that only it can read, named by KEYFOB_APP_KEY_FILE.")
+    name = terminal.clean(answer["name"])
+    if args.capability:
+        terminal.say(f"This key of app '{name}' is shown this once. It belongs in the address at which the program")
+        terminal.say("looks for the metadata server of its cloud, and is good nowhere else.")
+    else:
+        terminal.say(f"This key of app '{name}' is shown this once. Hand it to the program in")
+        terminal.say("a file that only it can read, named by KEYFOB_APP_KEY_FILE.")
     return 0
 
 
@@ -255,7 +279,7 @@ ACTIONS = {
     "list": ("list the apps", json_flag, _list),
     "show": ("show one app and what it may have", _configure_one, _show),
     "remove": ("remove an app and its key", _app, _remove),
-    "rotate": ("give an app another key and print it, once; the old one ends", _configure_one, _rotate),
+    "rotate": ("give an app another key and print it, once; the old one ends", _configure_rotate, _rotate),
     "grant": ("let an app use one more account, or replace how it may", _configure_grant, _grant_one),
     "revoke": ("take an account away from an app", _configure_revoke, _revoke),
 }

@@ -20,7 +20,7 @@ from broker.store.store import AppRow
 from broker.usecases.context import Context, Since
 
 # What a key looks like that a program makes for itself: 256 bits as base64url (RFC 4648 5).
-NEW_KEY = re.compile(r"kf_[A-Za-z0-9_-]{43}")
+NEW_KEY = re.compile(rf"kf_[A-Za-z0-9_-]{{{challenge.KEY_LENGTH}}}")
 APP_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 MODES = ("token", "proxy")
 # More apps than anybody has.
@@ -92,15 +92,24 @@ async def still(ctx: Context, caller: Caller) -> Caller | None:
     return await ctx.store.app_by_key(caller.key_hash, ctx.clock())
 
 
-async def add(ctx: Context, name: str, grants: Sequence[AppGrant], expires_at: float | None) -> Secret:
+async def add(
+    ctx: Context, name: str, grants: Sequence[AppGrant], expires_at: float | None, *, capability: bool = False
+) -> Secret:
     """Make an app and return its key: the only time that it is seen.
+
+    Args:
+        ctx: the collaborators.
+        name: what it is called.
+        grants: what it may have.
+        expires_at: when its key stops working, or None.
+        capability: make a key for an address, which is good nowhere else.
 
     Raises:
         InvalidRequest: the name or a grant cannot be.
         UnknownAccount: a grant names an account that does not exist.
         Conflict: the name is taken.
     """
-    key = _new_key()
+    key = _new_key(capability=capability)
     await admit(ctx, name, challenge.hash_key(key.reveal()), grants, expires_at)
     return key
 
@@ -154,14 +163,14 @@ async def shown(ctx: Context, name: str) -> AppRow:
     return row
 
 
-async def rotate(ctx: Context, name: str) -> Secret:
-    """Give an app a new key; the old one is dead at once.
+async def rotate(ctx: Context, name: str, *, capability: bool = False) -> Secret:
+    """Give an app a new key, of the kind that is asked for; the old one is dead at once.
 
     Raises:
         UnknownApp: none has that name.
     """
     await shown(ctx, name)
-    key = _new_key()
+    key = _new_key(capability=capability)
     await ctx.store.rotate_app(name, challenge.hash_key(key.reveal()))
     ctx.streams.cut(app=name)
     ctx.publish("app-rotated", app=name)
@@ -283,5 +292,5 @@ def token_file(ctx: Context, app: str, given: AppGrant) -> Path | None:
     return None if ctx.token_dir is None or given.token_file is None else ctx.token_dir / app / given.account
 
 
-def _new_key() -> Secret:
-    return Secret(challenge.new_key())
+def _new_key(*, capability: bool) -> Secret:
+    return Secret(challenge.new_key(capability=capability))

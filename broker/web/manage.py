@@ -145,10 +145,10 @@ async def show_app(request: Request, ctx: Context) -> Response:
 async def add_app(request: Request, ctx: Context) -> Response:
     """``POST /v1/apps``."""
     body = await Fields.read(request)
-    name, expires_at = body.text("name"), body.time("expires_at")
+    name, expires_at, capability = body.text("name"), body.time("expires_at"), body.flag("capability")
     grants = [_grant(given) for given in body.objects("grants")]
     body.end()
-    key = await apps.add(ctx, name, grants, expires_at)
+    key = await apps.add(ctx, name, grants, expires_at, capability=capability)
     granted = [_granted(ctx, name, given) for given in grants]
     return render.answer({"name": name, "key": key.reveal(), "grants": granted}, 201)
 
@@ -162,7 +162,11 @@ async def delete_app(request: Request, ctx: Context) -> Response:
 async def rotate_app(request: Request, ctx: Context) -> Response:
     """``POST /v1/apps/{app}/rotate``."""
     name = request.path_params["app"]
-    return render.answer({"name": name, "key": (await apps.rotate(ctx, name)).reveal()})
+    body = await Fields.read(request)
+    capability = body.flag("capability")
+    body.end()
+    key = await apps.rotate(ctx, name, capability=capability)
+    return render.answer({"name": name, "key": key.reveal()})
 
 
 async def put_grant(request: Request, ctx: Context) -> Response:

@@ -161,7 +161,7 @@ class _Exchange:
                 await self._pass_back(outcome)
                 return
         except NotSent as exc:
-            hint = "Allow that with --private." if isinstance(exc, NotAllowed) else "Try again later."
+            hint = "" if isinstance(exc, NotAllowed) else "Try again later."  # its reason says what helps
             raise _Told(ProviderUnavailable(f"The API was not reached: {exc.reason}.", hint), 502) from exc
         except AnswerLost as exc:
             hint = "Nobody knows what became of the request; look before you send it again."
@@ -176,18 +176,9 @@ class _Exchange:
         try:
             if answer.status not in STATUSES:
                 raise AnswerLost(f"its status {answer.status} is none that can be passed on")
-            headers = passing.sent_back(answer.status, answer.headers)
-            here = f"/proxy/{self._request.path_params['account']}"
             headers = [
-                (
-                    name,
-                    below.redirected(value.decode("latin-1"), forwarded.way.base, forwarded.target, here).encode(
-                        "latin-1"
-                    ),
-                )
-                if name.lower() == b"location"
-                else (name, value)
-                for name, value in headers
+                (name, self._led_back(value, forwarded) if name.lower() == b"location" else value)
+                for name, value in passing.sent_back(answer.status, answer.headers)
             ]
             await self._tell({"type": "http.response.start", "status": answer.status, "headers": headers})
             self.begun = True
@@ -198,6 +189,12 @@ class _Exchange:
             await self._tell({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
             await answer.aclose()
+
+    def _led_back(self, location: bytes, forwarded: Forwarded) -> bytes:
+        """Return where a redirection leads, for the caller."""
+        here = f"/proxy/{self._request.path_params['account']}"
+        back = below.redirected(location.decode("latin-1"), forwarded.way.base, forwarded.target, here)
+        return back.encode("latin-1")
 
     async def _tell(self, message: Message) -> None:
         """Send a part of the answer; wait until the caller takes it."""

@@ -3,6 +3,7 @@
 Run by ``__main__``; that each still fits the code is checked by ``test_unguarded``.
 """
 
+from tests.attacks.unguarded_clouds import CLOUDS
 from tests.attacks.unguarded_page import OWNERS_PAGE
 from tests.attacks.unguarded_proxy import PROXY
 from tests.mutants.mutants import Mutant
@@ -383,6 +384,7 @@ UNGUARDED = (
         "tests/web/test_standing.py::test_a_grant_ends_when_it_ends",
         ("tests/web/test_standing.py::test_an_app_key_ends_when_it_ends",),
     ),
+    *CLOUDS,
     *OWNERS_PAGE,
     *PROXY,
 )

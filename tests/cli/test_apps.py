@@ -67,6 +67,28 @@ def test_rules_of_a_grant(daemon: ScriptedDaemon, capsys: pytest.CaptureFixture[
     assert "through the proxy only, by the rules read-only, POST /v1/*" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("flags", [(), ("--json",)])
+def test_a_key_for_an_address(
+    daemon: ScriptedDaemon, capsys: pytest.CaptureFixture[str], flags: tuple[str, ...]
+) -> None:
+    """It is asked for by name, at the first as at every other, and the person hears where it belongs."""
+    key = {"name": "backup", "key": "kf_cap_abc"}
+    daemon.answers("POST /v1/apps", key, status=201)
+    daemon.answers("POST /v1/apps/backup/rotate", key)
+    for argv in (ADD, ["app", "rotate", "backup"]):
+        assert main([*argv, "--capability", *flags]) == 0
+        out, err = capsys.readouterr()
+
+        assert daemon.requests[-1].body["capability"] is True
+        if flags:
+            assert json.loads(out) == key
+        else:
+            assert out == "kf_cap_abc\n"
+            assert "It belongs in the address" in err
+    assert main(["app", "rotate", "backup"]) == 0
+    assert daemon.requests[-1].body == {}
+
+
 def test_app_add_json(daemon: ScriptedDaemon, capsys: pytest.CaptureFixture[str]) -> None:
     """--json prints name and key."""
     daemon.answers("POST /v1/apps", {"name": "backup", "key": "kf_abc"}, status=201)

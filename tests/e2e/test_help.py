@@ -33,7 +33,8 @@ PROMISED = {
     "unlock": "--passphrase-file",
     "app": "add list show remove rotate grant revoke",
     "app add": "--account --scope --resource --proxy-only --rule --read-only --token-file --rate-share --expires "
-    "--json",
+    "--capability --json",
+    "app rotate": "--capability --json",
     "approvals": "--json",
     "approve": "--once --always --for --scope --proxy-only --name --account --json",
     "deny": "--always --json",

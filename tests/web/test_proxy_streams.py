@@ -160,6 +160,33 @@ def test_a_large_answer_waits_for_its_reader(me: Proxied) -> None:
     assert sent.wait(PATIENCE)
 
 
+def test_a_large_body_waits_for_the_api(me: Proxied) -> None:
+    """A caller is read as slowly as the API reads, however long that takes."""
+    go, sent = threading.Event(), threading.Event()
+    size = 64 * MIB
+
+    def slow(call: Call) -> None:
+        assert go.wait(PATIENCE)
+        call.answer("200 OK", {}, str(sum(map(len, call.pieces()))).encode())
+
+    def send(line: Line) -> None:
+        for _ in range(size // MIB):
+            line.send(b"x" * MIB)
+        sent.set()
+
+    me.api.acts["/v1/slow"] = slow
+    with Line(me.house.socket) as line:
+        line.send(head("POST", "/proxy/me/slow", "Host: localhost", f"Content-Length: {size}"))
+        sending = threading.Thread(target=send, args=(line,))
+        sending.start()
+        assert not sent.wait(0.5)
+        go.set()
+        answer = line.answer()
+        sending.join(PATIENCE)
+
+    assert (answer.status, answer.text) == (200, str(size))
+
+
 def test_a_refused_token_is_renewed_once(house: House, practice: PracticeServer) -> None:
     """A request that an API refuses for its token is sent again with another; a second refusal goes to the caller."""
     with proxied(house, "stale", practice.url) as stale:

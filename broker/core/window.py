@@ -31,9 +31,18 @@ SOON = 1.0
 
 @dataclass(slots=True)
 class Part:
-    """What was counted in a part of a window: since when, and of whom how much."""
+    """What was counted in a part of a window.
 
+    Attributes:
+        sent: when the first of it was sent: the server counted nothing of it before.
+        since: when the first answer came.
+        until: when the last answer came: the server had counted all of it by then.
+        by: of whom how much.
+    """
+
+    sent: float
     since: float
+    until: float
     by: Counter[str] = field(default_factory=Counter)
 
 
@@ -82,15 +91,16 @@ class Window:
         self._pass(now)
         if now < self.opens_at:
             return self.opens_at - now
-        under_way = self.flying.total()
-        if self._ajar:
-            return max(0.0, self._tried_at + FIRST_PATIENCE - now) if under_way else 0.0
-        if self.left is not None and self.left <= under_way:
-            return self._next_free(now)
-        most = self._most(share)
+        most, under_way = self._most(share), self.flying.total()
         if most is not None and self.used(app) >= most:
             return self._next_free(now, app)
-        return 0.0
+        if self._ajar:
+            return max(0.0, self._tried_at + FIRST_PATIENCE - now) if under_way else 0.0
+        return self._next_free(now) if self.left is not None and self.left <= under_way else 0.0
+
+    def is_known(self, now: float) -> bool:
+        """Whether there is anything to tell about it."""
+        return self.limit is not None or self.remaining(now) is not None or self.shut_for(now) > 0
 
     def is_trying(self, now: float) -> bool:
         """Whether the limit has just opened, and the first request tells how many may follow."""
@@ -171,7 +181,7 @@ class Window:
     def _pass(self, now: float) -> None:
         """Let time pass: what is old enough is free again."""
         if self.length is not None:
-            while self.parts and self.parts[0].since + self._part_length + self.length <= now:
+            while self.parts and self.parts[0].until + self.length <= now:
                 freed = self.parts.popleft().by.total()
                 if self.left is not None:
                     self.left = self.left + freed if self.limit is None else min(self.left + freed, self.limit)
@@ -194,12 +204,15 @@ class Window:
         if reset is not None:
             self.reset_at = now + reset
         if counted is not None:
-            self._log(counted, now)
+            self._log(counted, now, sent_at)
         if left is None:
             left = self.limit - sum(part.by.total() for part in self.parts) if self.limit is not None else None
-        elif sent_at < self.told_at and self.left is not None:
+        elif sent_at < self.told_at and self.left is not None and self.left < left:
             # Two were under way together, and nobody knows which of them was counted first: the lower number is right.
-            left = min(left, self.left)
+            left = self.left
+        elif self.length is not None:
+            # The server has given that back already, perhaps: it is not to be counted a second time.
+            self.parts = deque(part for part in self.parts if part.sent + self.length > now)
         self.left, self.told_at = left, now
         if left is not None and left <= 0:
             free = self._next_free(now)
@@ -214,19 +227,21 @@ class Window:
 
     def _count(self, app: str, now: float) -> None:
         """Count a request of which the server did not tell whether it did."""
-        self._log(app, now)
+        self._log(app, now, now)
         if self.left is not None:
             self.left = max(0, self.left - 1)
             if self.left == 0:
                 self._close(now, self._next_free(now))
 
-    def _log(self, app: str, now: float) -> None:
+    def _log(self, app: str, now: float, sent_at: float) -> None:
         # Without an end of the window nothing would ever be taken out again.
         if self.length is None and self.reset_at is None:
             return
         if not self.parts or now >= self.parts[-1].since + self._part_length:
-            self.parts.append(Part(now))
-        self.parts[-1].by[app] += 1
+            self.parts.append(Part(sent_at, now, now))
+        part = self.parts[-1]
+        part.sent, part.until = min(part.sent, sent_at), now
+        part.by[app] += 1
 
     @property
     def _part_length(self) -> float:
@@ -240,8 +255,8 @@ class Window:
         """Return the seconds until one more request is free, or one more of an app's."""
         known = [] if self.reset_at is None else [self.reset_at + self.rounding]
         if self.length is not None:
-            first = next((part.since for part in self.parts if app is None or part.by[app]), None)
-            known += [] if first is None else [first + self._part_length + self.length]
+            first = next((part.until for part in self.parts if app is None or part.by[app]), None)
+            known += [] if first is None else [first + self.length]
         if not known:
             return SOON if self.flying else PAUSE
         return min(max(min(known) - now, SOON if self.flying else 0.0), timing.RETRY_AFTER_CAP)

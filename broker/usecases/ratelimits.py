@@ -194,14 +194,18 @@ async def standing(ctx: Context, caller: Caller, name: str) -> list[Standing]:
         NotGranted: the app was not granted the account.
     """
     account, grant = await _granted(ctx, caller, name)
-    now = ctx.steady()
     line = ctx.rates.accounts.get(account.uuid) or Line()
-    found = [_standing(ctx, line, window, "api", now) for window in line.windows.values()]
+    found = _standings(ctx, line, "api")
     if grant is None:
         for use, url in _own(account, await providers.find(ctx, account.provider)).items():
             own = ctx.rates.endpoints.get(url) or Line()
-            found += [_standing(ctx, own, window, use, now) for window in own.windows.values()]
+            found += _standings(ctx, own, use)
     return sorted(found, key=lambda one: (one.use != "api", one.use, one.scope))
+
+
+def _standings(ctx: Context, line: Line, use: str) -> list[Standing]:
+    now = ctx.steady()
+    return [_standing(ctx, line, window, use, now) for window in line.windows.values() if window.is_known(now)]
 
 
 def _standing(ctx: Context, line: Line, window: Window, use: str, now: float) -> Standing:

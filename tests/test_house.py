@@ -55,7 +55,7 @@ REVEALING = {
 IMPORTED = frozenset({"auth_flow", "azure", "azure_policy", "bearer", "google", "httpx", "httpx2", "mcp", "requests"})
 CLIENT = ("client_wire", "client_errors", "client_proof", "challenge", "client")
 # A protocol that is spoken has its maker's name on the wire: below a path, as a header's value, in a variable.
-EMULATED = re.compile(r"^/google/|^Google$|GOOGLE_CLOUD_PROJECT")
+EMULATED = re.compile(r"^/google/|^Google$|GOOGLE_CLOUD_PROJECT|^GOOGLE_APPLICATION_CREDENTIALS$")
 # Homes of people who do not exist, in examples and tests.
 EXAMPLE_HOMES = {"me", "ada", "somebody", "x"}
 
@@ -218,6 +218,20 @@ def test_what_starts_on_every_request_is_standard_library() -> None:
             imported += [node.module or "."] if isinstance(node, ast.ImportFrom) else []
             for module in imported:
                 assert module in known or module.partition(".")[0] in sys.stdlib_module_names, f"{name}: {module}"
+
+
+def test_plans_for_other_programs_are_standard_library() -> None:
+    """What says how others are set up knows the client, its own room and what is beside it that hosts are told by."""
+    known = ("broker.client", "broker.integrations.setup", "broker.integrations.places", "broker.integrations.whose")
+    room = sorted((ROOT / "broker/integrations/setup").glob("*.py"))
+    assert len(room) > 10
+    for path in room:
+        for node in ast.walk(tree(path)):
+            imported = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            imported += [node.module or "."] if isinstance(node, ast.ImportFrom) else []
+            for module in imported:
+                ours = module.startswith(known) or module == "broker.integrations.kube"
+                assert ours or module.partition(".")[0] in sys.stdlib_module_names, f"{short(path)}: {module}"
 
 
 def test_what_is_true_needs_no_clock() -> None:

@@ -141,9 +141,10 @@ def is_past(moment: object, now: float) -> bool:
 
 
 def words(value: object) -> str:
-    """Return a value of an answer, or a list of them, as words."""
+    """Return a value of an answer, or a list of them, as words; with commas where one of them has several itself."""
     if isinstance(value, (list, tuple)):
-        return " ".join(map(str, value))
+        items = [str(item) for item in value]
+        return (", " if any(" " in item for item in items) else " ").join(items)
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
     return "" if value is None else str(value)

@@ -247,6 +247,12 @@ class Context:
             return None
         return now if self.store.mark() == since.mark else None
 
+    def forget_in_clear(self) -> None:
+        """Forget the tokens that are kept in clear for the next request, and who asked with which key."""
+        self.standing.clear()
+        self.ways.clear()
+        self.known.clear()
+
     def steady(self) -> float:
         """Return now in seconds that setting the clock does not change: for waits that are not in the store."""
         return self.clock() - self.schedule.moved

@@ -37,7 +37,7 @@ def sent_on(headers: Iterable[tuple[bytes, bytes]]) -> Headers:
     kept = [
         (name, value)
         for name, value in listed
-        if name not in ended and name != b"content-length" and not name.startswith(_PREFIXES)
+        if (known := _known_as(name)) not in ended and known != b"content-length" and not known.startswith(_PREFIXES)
     ]
     length = next((value for name, value in listed if name == b"content-length"), None)
     if length is not None:
@@ -72,13 +72,18 @@ def is_oddly_framed(headers: Iterable[tuple[bytes, bytes]]) -> bool:
 
 def names_other_method(headers: Iterable[tuple[bytes, bytes]]) -> bool:
     """Whether a header names a method that some servers would take in the place of the request's own."""
-    return any(name in _OTHER_METHOD for name, _ in headers)
+    return any(_known_as(name) in _OTHER_METHOD for name, _ in headers)
 
 
 def wants_upgrade(headers: Iterable[tuple[bytes, bytes]]) -> bool:
     """Whether a request asks for another protocol on this connection (RFC 9110 7.8)."""
     listed = list(headers)
     return any(name == b"upgrade" for name, _ in listed) and b"upgrade" in _named(listed)
+
+
+def _known_as(name: bytes) -> bytes:
+    """Return a header's name as servers know it that make no difference between - and _ (RFC 3875 4.1.18)."""
+    return name.lower().replace(b"_", b"-")
 
 
 def _named(headers: Iterable[tuple[bytes, bytes]]) -> frozenset[bytes]:

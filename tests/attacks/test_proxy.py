@@ -18,7 +18,8 @@ PATHS = (
 CLAIMS = (
     *("X-Original-URL: /private", "X-Rewrite-URL: /private", "X-Forwarded-For: 10.0.0.1", "Forwarded: for=10.0.0.1"),
     *("X-Forwarded-Host: evil.example", "Proxy-Authorization: Basic eDp5", "Cookie: session=stolen"),
-    *("X-Real-IP: 10.0.0.1", "Via: 1.1 evil.example"),
+    *("X-Real-IP: 10.0.0.1", "Via: 1.1 evil.example", "X_Original_URL: /private", "X_Forwarded_For: 10.0.0.1"),
+    *("Content_Length: 0", "Transfer_Encoding: chunked"),
 )
 
 
@@ -108,7 +109,7 @@ def test_no_claim_reaches_the_api(ground: Ground, key: str, asked: list[Call], c
     name, _, value = claim.partition(": ")
     assert answer.status == 200
     assert (asked[0].header("x-kept"), asked[0].header(name.lower())) == (["yes"], [])
-    assert value not in str(asked[0].headers)
+    assert value not in [sent for _, sent in asked[0].headers]
     assert key not in str(asked[0].headers)
 
 
@@ -119,6 +120,7 @@ def test_no_claim_reaches_the_api(ground: Ground, key: str, asked: list[Call], c
         ("DELETE", ()),
         ("GET", ("X-HTTP-Method-Override: DELETE",)),
         ("GET", ("X-Method-Override: DELETE",)),
+        ("GET", ("X_HTTP_METHOD_OVERRIDE: DELETE",)),
         ("TRACE", ()),
         ("PROPFIND", ()),
     ],

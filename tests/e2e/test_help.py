@@ -52,6 +52,13 @@ PROMISED = {
     "docker-credential": "--account --host --username get store erase list",
     "cargo-credential": "--account --host --scheme --cargo-plugin",
     "bazel-credential": "--account --host get",
+    "setup": "git kubectl rclone msmtp neomutt mbsync gcloud azure oidc-agent prometheus claude",
+    "setup msmtp": "--host --port --tls --user --mechanism --file --print --undo --yes",
+    "setup rclone": "--url",
+    "setup kubectl": "--id-token",
+    "setup gcloud": "--metadata",
+    "setup azure": "--imds",
+    "setup claude": "--url --name",
     "git-credential": "--account --host get store erase capability",
 }
 

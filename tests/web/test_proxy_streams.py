@@ -298,6 +298,8 @@ def test_what_is_taken_away_ends_at_once(house: House, practice: PracticeServer,
             with pytest.raises(httpx2.RemoteProtocolError):
                 next(pieces)
 
+        assert found.app.get(f"/proxy/{name}/x").status_code == (403 if taken == "grant" else 401)
+
 
 def test_a_lock_begins_nothing_and_breaks_nothing_off(tmp_path: Path, practice: PracticeServer) -> None:
     """While Keyfob is locked no request begins; one that was let through goes on, and does not keep the key."""
@@ -379,3 +381,13 @@ def test_a_body_may_take_longer_than_a_request(me: Proxied, monkeypatch: pytest.
     me.api.acts["/v1/upload"] = take
 
     assert me.app.post("/proxy/me/upload", content=given()).text == "3"
+
+
+def test_no_token_stays_in_clear(tmp_path: Path, practice: PracticeServer) -> None:
+    """The way that a request went is kept for the next one, and forgotten with a lock."""
+    with running(tmp_path) as house, proxied(house, "me", practice.url) as me:
+        me.app.get("/proxy/me/x").raise_for_status()
+        assert house.ctx.ways
+        house.owner.ask("POST", "/v1/lock", 200, json={})
+
+        assert (house.ctx.ways, house.ctx.known, house.ctx.standing) == ({}, {}, {})

@@ -53,7 +53,7 @@ REVEALING = {
 # What a program pays for that imports the client, or that another one calls at each of its own requests.
 # What foreign programs import, each with the library that it is for; everything else of the room is started by them.
 IMPORTED = frozenset({"auth_flow", "azure", "azure_policy", "bearer", "google", "httpx", "httpx2", "mcp", "requests"})
-CLIENT = ("client_wire", "client_errors", "client_proof", "challenge", "client")
+CLIENT = ("client_wire", "client_errors", "client_places", "client_proof", "challenge", "client")
 # A protocol that is spoken has its maker's name on the wire: below a path, as a header's value, in a variable.
 EMULATED = re.compile(r"^/google/|^Google$|GOOGLE_CLOUD_PROJECT|^GOOGLE_APPLICATION_CREDENTIALS$")
 # Homes of people who do not exist, in examples and tests.

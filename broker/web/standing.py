@@ -6,6 +6,7 @@ in ``usecases.standing``; where anything is different, the request goes the whol
 """
 
 import asyncio
+import contextlib
 import hashlib
 import os
 from dataclasses import replace
@@ -15,6 +16,7 @@ from typing import Any, cast
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from broker.core.policy import App
+from broker.store.store import Mark
 from broker.usecases import audit, standing
 from broker.usecases.context import Context
 from broker.usecases.standing import Standing
@@ -23,6 +25,8 @@ from broker.web import render
 ROUTE = "/v1/accounts/{account}/token"
 # Programs times accounts is what there is of them; who varies the request to fill the memory begins anew.
 MOST = 1024
+# To find out takes milliseconds. What takes longer waits for a provider, and everybody does that for himself.
+PATIENCE = 1.0
 
 
 class StandingAnswers:
@@ -38,17 +42,20 @@ class StandingAnswers:
     def __init__(self, app: ASGIApp, ctx: Context, door: str, *, anyone: bool) -> None:
         self._app, self._ctx, self._door = app, ctx, door.encode()
         self._open, self._uid = anyone, os.getuid()
-        self._coming: dict[bytes, asyncio.Future[None]] = {}
+        self._coming: dict[bytes, asyncio.Event] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer again, or let pass and remember."""
-        if scope["type"] != "http" or scope["method"] != "GET" or not scope["path"].endswith("/token"):
+        token = scope["type"] == "http" and scope["method"] == "GET" and scope["path"].endswith("/token")
+        if not token or not self._is_own(scope):
             await self._app(scope, receive, send)
             return
         key = self._name(scope)
         answer = self._again(scope, key)
         if answer is None and (coming := self._coming.get(key)) is not None:
-            await coming  # many ask at once, and one is on its way to find out
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(PATIENCE):
+                    await coming.wait()  # many ask at once, and one is on its way to find out
             answer = self._again(scope, key)
         if answer is not None:
             await send(answer[0])
@@ -62,7 +69,7 @@ class StandingAnswers:
         """Return the answer that stands, counted; None where there is none."""
         ctx = self._ctx
         kept: Standing | None = ctx.standing.get(key)
-        if kept is None or not self._is_own(scope) or (now := standing.holds(ctx, kept)) is None:
+        if kept is None or (now := standing.holds(ctx, kept)) is None:
             return None
         caller = kept.caller
         if isinstance(caller, App) and ctx.limits.wait_of(caller.name, now - ctx.schedule.moved):
@@ -72,22 +79,36 @@ class StandingAnswers:
         return _written(kept, now)
 
     async def _find_out(self, scope: Scope, receive: Receive, send: Send, key: bytes) -> None:
-        """Go the whole way, and keep what came of it where that stands."""
-        ctx, mark = self._ctx, self._ctx.store.new_mark()
-        done = self._coming[key] = asyncio.get_running_loop().create_future()
+        """Go the whole way, and keep what comes of it where that stands: before it is sent, which may take long."""
+        mark, coming = self._ctx.store.new_mark(), asyncio.Event()
+        self._coming[key] = coming
+
+        async def found(message: Message) -> None:
+            if not coming.is_set():
+                self._keep(scope, key, mark)
+                self._came(key, coming)
+            await send(message)
+
         try:
-            await self._app(scope, receive, send)
-            found = scope["state"].get("standing")
-            if found is None:
-                ctx.standing.pop(key, None)
-            elif mark is not None and not ctx.store.locked:  # nothing is kept in clear that came while it was locked
-                if len(ctx.standing) >= MOST:
-                    ctx.standing.clear()
-                ready, plain = found
-                ctx.standing[key] = Standing(ready, scope["state"]["caller"], mark, ctx.schedule.moved, plain)
+            await self._app(scope, receive, found)
         finally:
+            self._came(key, coming)
+
+    def _keep(self, scope: Scope, key: bytes, mark: Mark | None) -> None:
+        ctx, found = self._ctx, scope["state"].get("standing")
+        if found is None:
+            ctx.standing.pop(key, None)
+        elif mark is not None and not ctx.store.locked:  # nothing is kept in clear that came while it was locked
+            if len(ctx.standing) >= MOST:
+                ctx.standing.clear()
+            ready, plain = found
+            ctx.standing[key] = Standing(ready, scope["state"]["caller"], mark, ctx.schedule.moved, plain)
+
+    def _came(self, key: bytes, coming: asyncio.Event) -> None:
+        """Let those go on who wait for this one."""
+        if not coming.is_set():
             del self._coming[key]
-            done.set_result(None)
+            coming.set()
 
     def _name(self, scope: Scope) -> bytes:
         """Name a request by all that stands in it; the name says nothing of the key. No part holds a line feed.

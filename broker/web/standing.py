@@ -1,8 +1,8 @@
-"""Answers a request for a token that is byte for byte one of before, from what was answered then, while that stands.
+"""Answers a request for a token from what the same request was answered before, while that stands.
 
 Put before the guard of each app door by ``asgi``. The guard judges nothing but the request's head and who is connected:
-the same head from the same user passes again as it did. What else is to be looked at each time is looked at here and
-in ``usecases.standing``; where anything is different, the request goes the whole way.
+the same head, byte for byte, from the same user passes again as it did. What else is to be looked at each time is
+looked at here and in ``usecases.standing``; where anything is different, the request goes the whole way.
 """
 
 import asyncio
@@ -27,6 +27,12 @@ ROUTE = "/v1/accounts/{account}/token"
 MOST = 1024
 # To find out takes milliseconds. What takes longer waits for a provider, and everybody does that for himself.
 PATIENCE = 1.0
+# What only whoever traces requests wants to tell them apart by, so it is another one each time: W3C Trace Context and
+# Baggage, B3, Sentry, Datadog, and what proxies and frameworks number requests with. Nothing here reads any of it.
+UNREAD = frozenset(
+    b"traceparent tracestate baggage b3 x-b3-traceid x-b3-spanid x-b3-parentspanid sentry-trace x-datadog-trace-id"
+    b" x-datadog-parent-id x-datadog-tags x-request-id x-correlation-id".split()
+)
 
 
 class StandingAnswers:
@@ -111,14 +117,15 @@ class StandingAnswers:
             coming.set()
 
     def _name(self, scope: Scope) -> bytes:
-        """Name a request by all that stands in it; the name says nothing of the key. No part holds a line feed.
+        """Name a request by all that is read of it; the name says nothing of the key. No part holds a line feed.
 
         Most connections say the same again and again, so the last one's name is kept with them.
         """
         last: list[Any] = scope["state"].setdefault("last", [])
         said = [scope["raw_path"], scope["query_string"], scope["headers"]]
         if last[:3] != said:
-            parts = (self._door, *said[:2], *chain.from_iterable(said[2]))
+            read = chain.from_iterable(header for header in said[2] if header[0] not in UNREAD)
+            parts = (self._door, *said[:2], *read)
             last[:] = [*said, hashlib.sha256(b"\n".join(parts)).digest()]
         return cast("bytes", last[3])
 

@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Message
 from broker.practice.server import PracticeServer, practice_in_thread
 from broker.practice.settings import PracticeSettings
 from broker.usecases import locking
+from broker.usecases.standing import Standing
 from broker.web import standing
 from broker.web.asgi import app_door
 from tests.usecases import house as stories
@@ -49,12 +50,17 @@ class Room:
         assert answer.status_code == status, answer.text
         return answer.json()
 
-    def again(self) -> str:
-        """Ask until an answer stands, and once more; return the token. The scheduler forgets them from time to time."""
+    def kept(self, **headers: str) -> dict[bytes, Standing]:
+        """Ask until an answer stands; return what does. The scheduler forgets them from time to time."""
         for _ in range(20):
-            self.get()
-            if self.house.ctx.standing:
+            self.get(200, PATH, **headers)
+            if found := dict(self.house.ctx.standing):
                 break
+        return found
+
+    def again(self) -> str:
+        """Ask until an answer stands, and once more; return the token."""
+        assert self.kept()
         token: str = self.get()["access_token"]
         return token
 
@@ -161,6 +167,25 @@ def test_a_grant_ends_when_it_ends(room: Room) -> None:
     room.now += 101.0
 
     room.get(403)
+
+
+def test_a_grant_that_has_ended_ends_no_other(room: Room) -> None:
+    """What the app may have beside it stands as ever."""
+    room.house.log_in("home", room.practice.url)
+    ends = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(room.now + 100.0))
+    path = {"account": "home", "app": room.name}
+    room.house.owner.ask("PUT", "/v1/apps/{app}/grants/{account}", 200, path=path, json={"expires_at": ends})
+    room.now += 101.0
+
+    assert [one.ready.until > room.now for one in room.kept().values()] == [True]
+
+
+def test_what_traces_a_request_makes_it_no_other(room: Room) -> None:
+    """Programs that are watched send another number with each request; nothing is decided by it."""
+    first = room.kept(traceparent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
+    second = room.kept(traceparent="00-0af7651916cd43dd8448eb211c80319c-00f067aa0ba902b7-01")
+
+    assert len({*first, *second}) == 1
 
 
 def test_an_app_key_ends_when_it_ends(room: Room) -> None:

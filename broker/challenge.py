@@ -15,6 +15,10 @@ import secrets
 # It lets secret scanners find a leaked key.
 KEY_PREFIX = "kf_"
 KEY_BYTES = 32
+# Of a key that is made for an address, where logs and error messages may show it: good there, and nowhere else.
+CAPABILITY_PREFIX = "kf_cap_"
+# What 32 bytes are in base64url.
+KEY_LENGTH = 43
 # Of a nonce (as of the key and the MAC): nobody meets the same one twice.
 NONCE_BYTES = 32
 # Digits of a key's public name. It is a label and no secret: 128 bits keep two keys from sharing one.
@@ -33,9 +37,14 @@ SOCKET = "socket"
 _ROUNDS = 100_000
 
 
-def new_key() -> str:
-    """Make an app key: 256 random bits as base64url (RFC 4648 5)."""
-    return KEY_PREFIX + secrets.token_urlsafe(KEY_BYTES)
+def new_key(*, capability: bool = False) -> str:
+    """Make an app key: 256 random bits as base64url (RFC 4648 5); with ``capability``, one for an address."""
+    return (CAPABILITY_PREFIX if capability else KEY_PREFIX) + secrets.token_urlsafe(KEY_BYTES)
+
+
+def is_capability(key: str) -> bool:
+    """Whether that is a key for an address. The length tells it from a key whose random part happens to begin so."""
+    return key.startswith(CAPABILITY_PREFIX) and len(key) == len(CAPABILITY_PREFIX) + KEY_LENGTH
 
 
 def hash_key(key: str) -> bytes:

@@ -35,6 +35,7 @@ from broker.usecases.checkup import Checkup
 from broker.usecases.context import Context, Latch
 from broker.usecases.flights import Flights
 from broker.usecases.limits import Limits
+from broker.usecases.tokenfiles import Keeper
 from broker.web.asgi import app_door, browser_door
 from broker.web.doors import LOOPBACK, Door, bind_beside, bind_port, bind_socket
 from broker.web.emulate.oidc_door import OidcDoor
@@ -133,6 +134,7 @@ class Daemon:
             browser_url=f"http://{LOOPBACK}:{browser_port}",
             localhost_squatted=squatted,
             presets_dir=settings.presets_dir,
+            token_dir=settings.token_dir,
             latch=Latch(
                 idle=60.0 * settings.lock_after_idle, on_sleep=settings.lock_on_sleep == "on", slept=self._slept()
             ),
@@ -163,29 +165,25 @@ class Daemon:
         undo.push_async_callback(_land, ctx, asyncio.create_task(audit.record(ctx), name="audit"))
         undo.push_async_callback(locking.stop, ctx)
         ctx.latch.used_at = ctx.steady()
-        ctx.publish("started", detail=f"Keyfob {__version__}")
-        await backup.recognise_copy(ctx)
-        with contextlib.suppress(StoreUnavailable):  # whoever comes upon it tells of it, too
-            await store.changed_outside()
-        if store.locked:
-            ctx.publish("locked", detail=store.locked)
-            log.warning("locked: %s %s", store.locked, store.locked_hint)
-        else:
-            try:
-                await refresh.settle(ctx)
-            except StoreUnavailable as exc:
-                # A disk that is full now is no reason not to hand out what lives.
-                log.warning("what the last run left open cannot be settled yet: %s", exc)
+        await _take_up(ctx)
         for door in doors:
             await door.open()
+        self._start_tasks(ctx)
+        log.info("Keyfob %s: %s", __version__, ", ".join(f"{name} {where}" for name, where in ctx.doors.items()))
+
+    def _start_tasks(self, ctx: Context) -> None:
+        """Begin what is done unasked."""
+        settings, undo = self._settings, self._undo
         scheduler = Scheduler(ctx)
         scheduler.start()
         undo.push_async_callback(scheduler.stop)
+        keeper = Keeper(ctx, settings.token_dir)
+        keeper.start()
+        undo.push_async_callback(keeper.stop)
         command, desktop = settings.notify_command, settings.notify_desktop == "on"
         announcer = Announcer(ctx, command=command, desktop=desktop, environ=self._environ)
         announcer.start()
         undo.push_async_callback(announcer.stop)
-        log.info("Keyfob %s: %s", __version__, ", ".join(f"{name} {where}" for name, where in ctx.doors.items()))
 
     def _own_socket(self, path: Path) -> Socket:
         private_directory(self._settings.runtime_dir)
@@ -213,6 +211,23 @@ class Daemon:
     async def stop(self) -> None:
         """Begin nothing, let refreshes land, close the doors, then the store."""
         await self._undo.aclose()
+
+
+async def _take_up(ctx: Context) -> None:
+    """Say that a life begins, and settle what the last one left open."""
+    ctx.publish("started", detail=f"Keyfob {__version__}")
+    await backup.recognise_copy(ctx)
+    with contextlib.suppress(StoreUnavailable):  # whoever comes upon it tells of it, too
+        await ctx.store.changed_outside()
+    if ctx.store.locked:
+        ctx.publish("locked", detail=ctx.store.locked)
+        log.warning("locked: %s %s", ctx.store.locked, ctx.store.locked_hint)
+    else:
+        try:
+            await refresh.settle(ctx)
+        except StoreUnavailable as exc:
+            # A disk that is full now is no reason not to hand out what lives.
+            log.warning("what the last run left open cannot be settled yet: %s", exc)
 
 
 async def _land(ctx: Context, recording: asyncio.Task[None]) -> None:

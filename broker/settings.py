@@ -76,7 +76,7 @@ class Settings:
 
     config: Path = setting(_path, "the TOML file with these settings", "a path")
     state_dir: Path = setting(_path, "database and lock file; made 0700", "a path")
-    runtime_dir: Path = setting(_path, "the sockets keyfob.sock and oidc.sock; made 0700", "a path")
+    runtime_dir: Path = setting(_path, "the sockets keyfob.sock, oidc.sock and the token files; made 0700", "a path")
     browser_port: int = setting(
         _whole(0, MAX_PORT), "port of the browser door on 127.0.0.1; 0 means any free one", "0 to 65535"
     )
@@ -131,6 +131,11 @@ class Settings:
     def oidc_agent_socket(self) -> Path:
         """Where clients of oidc-agent are answered, if they are."""
         return self.runtime_dir / "oidc.sock"
+
+    @property
+    def token_dir(self) -> Path:
+        """Where the token files of apps lie."""
+        return self.runtime_dir / "tokens"
 
     @property
     def presets_dir(self) -> Path:

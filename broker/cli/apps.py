@@ -32,6 +32,13 @@ def _configure_add(parser: argparse.ArgumentParser) -> None:
         "--account", metavar="A", type=name, action="append", required=True, help="account it may use; repeatable"
     )
     _grant_options(parser)
+    _capability_flag(parser)
+    json_flag(parser)
+
+
+def _configure_rotate(parser: argparse.ArgumentParser) -> None:
+    _app(parser)
+    _capability_flag(parser)
     json_flag(parser)
 
 
@@ -55,10 +62,26 @@ def _app(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("app", metavar="NAME", type=name, help="name of the app")
 
 
+def _capability_flag(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--capability",
+        action="store_true",
+        help="a key for an address, where a program has no other place for it; good there only",
+    )
+
+
 def _grant_options(parser: argparse.ArgumentParser) -> None:
     scope_flag(parser, "scopes it may have (default: the account's)")
     parser.add_argument("--resource", metavar="R", help="the only resource it may have tokens for (RFC 8707)")
     parser.add_argument("--proxy-only", action="store_true", help="it may use the proxy, but never sees a token")
+    parser.add_argument(
+        "--token-file",
+        metavar="KIND",
+        nargs="?",
+        const="access_token",
+        choices=("access_token", "id_token"),
+        help="keep its token in a file that is always fresh, for programs that read one: access_token, or id_token",
+    )
     parser.add_argument("--expires", metavar="30d", type=lasting, help="until when, from now on: 12h, 30d, 2w")
 
 
@@ -66,16 +89,18 @@ def _add(args: argparse.Namespace) -> int:
     grants = [{"account": account, **_grant(args)} for account in args.account]
     with connect() as client:
         doubts = [doubt for grant in grants if (doubt := _doubt(client, args.app, grant))]
-        answer = client.request("POST", "/v1/apps", {"name": args.app, "grants": grants})
-    code = _show_key(answer, as_json=args.json)
+        answer = client.request("POST", "/v1/apps", {"name": args.app, "grants": grants, **_kind(args)})
+    code = _show_key(args, answer)
+    if not args.json:
+        _say_files(answer.get("grants") or [])
     _warn(doubts)
     return code
 
 
 def _rotate(args: argparse.Namespace) -> int:
     with connect() as client:
-        answer = client.request("POST", f"/v1/apps/{quote(args.app)}/rotate", {})
-    return _show_key(answer, as_json=args.json)
+        answer = client.request("POST", f"/v1/apps/{quote(args.app)}/rotate", _kind(args))
+    return _show_key(args, answer)
 
 
 def _list(args: argparse.Namespace) -> int:
@@ -109,6 +134,7 @@ def _grant_one(args: argparse.Namespace) -> int:
         doubt = _doubt(client, args.app, {"account": args.account, **grant})
         kept = client.request("PUT", f"/v1/apps/{quote(args.app)}/grants/{quote(args.account)}", grant)
     terminal.say(f"App '{args.app}' may use account '{args.account}' now: {_words(kept, time.time())}.")
+    _say_files([kept])
     _warn([doubt] if doubt else [])
     return 0
 
@@ -129,7 +155,16 @@ def _grant(args: argparse.Namespace) -> dict[str, Any]:
         grant["resource"] = args.resource
     if args.expires is not None:
         grant["expires_at"] = args.expires
+    if args.token_file:
+        grant["token_file"] = args.token_file
     return grant
+
+
+def _say_files(grants: list[dict[str, Any]]) -> None:
+    for grant in grants:
+        if path := grant.get("token_file_path"):
+            what = "ID token" if grant["token_file"] == "id_token" else "access token"  # noqa: S105 -- a kind's name
+            terminal.say(terminal.clean(f"The {what} of account '{grant['account']}' is kept in {path}"))
 
 
 def _words(grant: dict[str, Any], now: float) -> str:
@@ -147,12 +182,20 @@ def _doubt(client: Client, app: str, grant: dict[str, Any]) -> tuple[str, str] |
 
     Asked before the grant is made: whatever fails here then leaves nothing half done.
     """
-    wanted = AppGrant(grant["account"], tuple(grant.get("scope", ())), grant.get("resource"), grant["mode"])
+    wanted = AppGrant(
+        grant["account"],
+        tuple(grant.get("scope", ())),
+        grant.get("resource"),
+        grant["mode"],
+        token_file=grant.get("token_file"),
+    )
     if wanted.mode == "token" and not wanted.scope and not wanted.resource:
         return None
     account = client.request("GET", f"/v1/accounts/{quote(wanted.account)}")
     carried, resource = terminal.words(account.get("scope")).split(), account.get("resource")
     decision = decide(App(app, (wanted,)), Ask(wanted.account), carried, resource, time.time())
+    if isinstance(decision, Narrow) and wanted.files_id_token:
+        return decision.reason, "An ID token has no scope and no resource of its own: leave --scope and --resource out."
     if isinstance(decision, Narrow):
         provider = client.request("GET", f"/v1/providers/{quote(account['provider'])}")
         needed = (decision.wish.resource == resource or provider["other_resources"]) and (
@@ -179,13 +222,22 @@ def _warn(doubts: list[tuple[str, str]]) -> None:
         terminal.say(f"  {terminal.clean(step)}")
 
 
-def _show_key(answer: dict[str, Any], *, as_json: bool) -> int:
-    if as_json:
+def _kind(args: argparse.Namespace) -> dict[str, Any]:
+    return {"capability": True} if args.capability else {}
+
+
+def _show_key(args: argparse.Namespace, answer: dict[str, Any]) -> int:
+    if args.json:
         terminal.result_json(answer)
         return 0
     terminal.result(terminal.clean(answer["key"]))
-    terminal.say(f"This key of app '{terminal.clean(answer['name'])}' is shown this once. Hand it to the program in")
-    terminal.say("a file that only it can read, named by KEYFOB_APP_KEY_FILE.")
+    name = terminal.clean(answer["name"])
+    if args.capability:
+        terminal.say(f"This key of app '{name}' is shown this once. It belongs in the address at which the program")
+        terminal.say("looks for the metadata server of its cloud, and is good nowhere else.")
+    else:
+        terminal.say(f"This key of app '{name}' is shown this once. Hand it to the program in")
+        terminal.say("a file that only it can read, named by KEYFOB_APP_KEY_FILE.")
     return 0
 
 
@@ -207,7 +259,7 @@ ACTIONS = {
     "list": ("list the apps", json_flag, _list),
     "show": ("show one app and what it may have", _configure_one, _show),
     "remove": ("remove an app and its key", _app, _remove),
-    "rotate": ("give an app another key and print it, once; the old one ends", _configure_one, _rotate),
+    "rotate": ("give an app another key and print it, once; the old one ends", _configure_rotate, _rotate),
     "grant": ("let an app use one more account, or replace how it may", _configure_grant, _grant_one),
     "revoke": ("take an account away from an app", _configure_revoke, _revoke),
 }

@@ -29,6 +29,7 @@ AUTH_METHODS = (
     "private_key_jwt",
     "client_id_basic",
 )
+LAST_PORT = 65_535
 # The file name that means stdin.
 STDIN = "-"
 
@@ -109,16 +110,24 @@ def host_flags(parser: argparse.ArgumentParser) -> None:
         "--host",
         metavar="HOST",
         action="append",
-        type=_host,
+        type=host,
         default=[],
         help="with --account: a host, with its port if any, that its token may go to, too; repeatable",
     )
 
 
-def _host(text: str) -> str:
+def host(text: str) -> str:
+    """Refuse what is no host, with or without a port."""
     if not re.fullmatch(r"[\w.-]+(:[0-9]+)?|\[[0-9A-Fa-f:.]+\](:[0-9]+)?", text):
         raise argparse.ArgumentTypeError(f"{text!r} is not a host such as git.example.org or git.example.org:8443")
     return text
+
+
+def port(text: str) -> int:
+    """Read a port."""
+    if not (text.isascii() and text.isdigit() and len(text) <= len(str(LAST_PORT)) and 0 < int(text) <= LAST_PORT):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port")
+    return int(text)
 
 
 def hosts_fit(args: argparse.Namespace) -> bool:

@@ -28,7 +28,7 @@ _keyfob() {
         words="%(verbs)s --help --version"
     elif [[ ${COMP_WORDS[COMP_CWORD-1]} == --account ]]; then
         words=$(_keyfob_accounts)
-    elif ((COMP_CWORD == 2)) && [[ $cur != -* && " %(takers)s " == *" $path "* ]]; then
+    elif ((COMP_CWORD < 4)) && [[ $cur != -* && "|%(takers)s|" == *"|$path|"* ]]; then
         words=$(_keyfob_accounts)
     else
         case $path in
@@ -51,7 +51,7 @@ _keyfob() {
         offer=(%(verbs)s --help --version)
     elif [[ $words[CURRENT-1] == --account ]]; then
         offer=(${(f)"$(_keyfob_accounts)"})
-    elif ((CURRENT == 3)) && [[ $PREFIX != -* && " %(takers)s " == *" $path_ "* ]]; then
+    elif ((CURRENT < 5)) && [[ $PREFIX != -* && "|%(takers)s|" == *"|$path_|"* ]]; then
         offer=(${(f)"$(_keyfob_accounts)"})
     else
         case $path_ in
@@ -80,13 +80,13 @@ def run(args: argparse.Namespace) -> int:
     cases = [
         f"            {_pattern(path)}) {assign.format(' '.join(word for word, _ in tree[path]))} ;;" for path in paths
     ]
-    values = {"names": NAMES, "verbs": " ".join(VERBS), "takers": " ".join(takers), "cases": "\n".join(cases)}
+    values = {"names": NAMES, "verbs": " ".join(VERBS), "takers": "|".join(takers), "cases": "\n".join(cases)}
     terminal.result((BASH if args.shell == "bash" else ZSH) % values)
     return 0
 
 
 def _read_verbs() -> tuple[Tree, list[str]]:
-    """Return what may follow each verb and each of its actions, and the verbs whose first word is an account."""
+    """Return what may follow each verb and each of its actions, and those of them that an account's name follows."""
     tree: Tree = {}
     takers = []
     for verb in VERBS:
@@ -94,13 +94,19 @@ def _read_verbs() -> tuple[Tree, list[str]]:
         actions = getattr(module, "ACTIONS", {})
         tree[verb] = [(action, row[0]) for action, row in actions.items()]
         tree[verb] += [(word, "") for word in [*parser.words(), *parser.flags()] if word not in actions]
-        if re.search(r" \[?ACCOUNT\b", re.sub(r"--\S+ \S+", "", parser.format_usage())):
+        if _takes_account(parser):
             takers.append(verb)
         for action, (_, configure_action, _run) in actions.items():
             sub = Parser(prog=f"keyfob {verb} {action}")
             configure_action(sub)
             tree[f"{verb} {action}"] = [(flag, "") for flag in sub.flags()]
+            if _takes_account(sub):
+                takers.append(f"{verb} {action}")
     return tree, takers
+
+
+def _takes_account(parser: Parser) -> bool:
+    return bool(re.search(r" \[?ACCOUNT\b", re.sub(r"--\S+ \S+", "", parser.format_usage())))
 
 
 def _pattern(path: str) -> str:
@@ -115,11 +121,15 @@ def _fish(tree: Tree, takers: list[str]) -> Iterator[str]:
     for verb, (_, summary) in VERBS.items():
         quoted = summary.replace("'", r"\'")
         yield f"complete -c keyfob -f -n __fish_use_subcommand -a {verb} -d '{quoted}'"
-    for verb in takers:
-        yield f"complete -c keyfob -f -n '__fish_seen_subcommand_from {verb}' -a '(__keyfob_accounts)'"
+    for path in takers:
+        yield f"complete -c keyfob -f -n '{_seen(path)}' -a '(__keyfob_accounts)'"
     for path, offered in tree.items():
-        seen = "; and ".join(f"__fish_seen_subcommand_from {word}" for word in path.split())
         for word, summary in offered:
             what = f"-l {word[2:]}" if word.startswith("--") else f"-f -a {word}"
             text = summary.replace("'", r"\'")
-            yield f"complete -c keyfob -n '{seen}' {what}" + (f" -d '{text}'" if text else "")
+            yield f"complete -c keyfob -n '{_seen(path)}' {what}" + (f" -d '{text}'" if text else "")
+
+
+def _seen(path: str) -> str:
+    """Return fish's condition for a verb, or for a verb and its action."""
+    return "; and ".join(f"__fish_seen_subcommand_from {word}" for word in path.split())

@@ -45,6 +45,7 @@ VERBS = {
     "healthcheck": ("healthcheck", "exit 0 while the daemon answers, else 1"),
     "backup": ("backup", "copy the database, whether the daemon runs or not"),
     "restore": ("restore", "put a backup in the place of the database"),
+    "setup": ("setup", "tell another program to ask Keyfob, and take that back"),
     "git-credential": ("git_credential", "git's credential helper"),
     "kube-credential": ("kube_credential", "exec credential plugin of kubectl"),
     "sasl": ("sasl", "what a mail program sends to log in with a token"),
@@ -78,6 +79,7 @@ Accounts
   logout ACCOUNT           revoke and forget the login
 
 Called by other programs
+  setup TOOL ACCOUNT       tell git, kubectl, mail and others to ask Keyfob; --undo takes it back
   git-credential           git's credential helper
   kube-credential ACCOUNT  exec credential plugin of kubectl
   docker-credential        credential helper of Docker, Podman and skopeo

@@ -6,12 +6,10 @@ Called by ``main``.
 import argparse
 
 from broker.cli import terminal
-from broker.cli.arguments import account_name
+from broker.cli.arguments import account_name, port
 from broker.cli.connect import connect
 from broker.client import ClientError
 from broker.integrations import sasl
-
-LAST_PORT = 65_535
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -20,7 +18,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--user", metavar="U", required=True, help="whose mailbox: usually the address")
     parser.add_argument("--mechanism", choices=sasl.MECHANISMS, default=sasl.MECHANISMS[0], help="default: %(default)s")
     parser.add_argument("--host", metavar="HOST", default="", help="the mail server, told with oauthbearer")
-    parser.add_argument("--port", metavar="N", type=_port, default=0, help="its port, told with oauthbearer")
+    parser.add_argument("--port", metavar="N", type=port, default=0, help="its port, told with oauthbearer")
     parser.epilog = "Programs that want the bare token run: keyfob token ACCOUNT"
 
 
@@ -35,9 +33,3 @@ def run(args: argparse.Namespace) -> int:
 
         return failures.report(exc, args.account, one_line=True)
     return 0
-
-
-def _port(text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) <= len(str(LAST_PORT)) and 0 < int(text) <= LAST_PORT):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a port")
-    return int(text)

@@ -104,7 +104,8 @@ def merged(old: AppGrant | None, wanted: Wanted, now: float, *, mode: str, expir
         return new
     # Empty is everything: whoever has that keeps it, and who asked for nothing in particular gets what it had.
     together = tuple(dict.fromkeys((*old.scope, *wanted.scope))) if old.scope else ()
-    return replace(new, scope=together, resource=old.resource)
+    kept = old.token_file if mode == "token" else None
+    return replace(new, scope=together, resource=old.resource, token_file=kept)
 
 
 def is_over(grant: AppGrant, now: float) -> bool:

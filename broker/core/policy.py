@@ -39,6 +39,7 @@ class AppGrant:
         resource: the only RFC 8707 resource it may ask for, or None for the account's own.
         mode: ``token``, or ``proxy`` for an app that never sees the token.
         expires_at: epoch seconds, or None.
+        token_file: which token Keyfob keeps in a file for the app, ``access_token`` or ``id_token``; None for no file.
         uuid: the account's uuid, by which it is known whatever its name is by now; empty of a grant that is not made.
     """
 
@@ -47,7 +48,13 @@ class AppGrant:
     resource: str | None = None
     mode: str = "token"
     expires_at: float | None = None
+    token_file: str | None = None
     uuid: str = field(default="", repr=False, compare=False)
+
+    @property
+    def files_id_token(self) -> bool:
+        """Whether it is the ID token that is kept in a file."""
+        return self.token_file == "id_token"  # noqa: S105 -- the name of a kind
 
 
 @dataclass(frozen=True, slots=True)

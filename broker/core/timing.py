@@ -113,6 +113,12 @@ def satisfies(token: Token, now: float, min_ttl: float | None) -> bool:
     return remaining > 0 and remaining >= min(usual if min_ttl is None else min_ttl, lifetime)
 
 
+def is_new(token: Token, now: float) -> bool:
+    """Whether a token has just been brought, so that another one instead would be had too often."""
+    kept_for = LEAST_BETWEEN_REFRESHES if token.lifetime is None else token.lifetime * SHORT_PART
+    return 0 <= now - token.issued_at < min(kept_for, LEAST_BETWEEN_REFRESHES)
+
+
 def due_at(token: Token, policy: Policy, seed: str) -> float | None:
     """When the scheduler should renew the token, in epoch seconds; None where the lifetime is unknown.
 

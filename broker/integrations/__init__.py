@@ -8,4 +8,5 @@ import each import the library that they are for::
     bearer.py      what all libraries share: ask, report, say what is wrong
     auth_flow.py   what httpx and httpx2 share
     httpx.py  httpx2.py  requests.py  google.py  azure.py  azure_policy.py  mcp.py
+    setup/         what is written into the configuration of other programs, so that they ask; for ``keyfob setup``
 """

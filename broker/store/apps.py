@@ -3,8 +3,11 @@
 Part of ``Store``. Of a key only its hash is known here. ``register`` tells whether an app is as it was written.
 """
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 
 from sqlalchemy import Connection, bindparam, delete, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
@@ -12,7 +15,7 @@ from sqlalchemy.engine import RowMapping
 
 from broker import challenge
 from broker.core.policy import App, AppGrant
-from broker.errors import Conflict, StoreUnavailable, UnknownApp
+from broker.errors import Conflict, SecretChanged, StoreUnavailable, UnknownApp
 from broker.store import register
 from broker.store import tables as t
 from broker.store.accounts import uuid_of
@@ -50,6 +53,7 @@ _GRANTS = (
         t.app_grant.c.resource,
         t.app_grant.c.mode,
         t.app_grant.c.expires_at,
+        t.app_grant.c.token_file,
     )
     .join(t.account, t.account.c.uuid == t.app_grant.c.account)
     .order_by(t.account.c.name)
@@ -59,11 +63,25 @@ _GRANTS = (
 def _by_app(rows: Iterable[RowMapping]) -> dict[str, list[AppGrant]]:
     found: dict[str, list[AppGrant]] = {}
     for row in rows:
-        grant = AppGrant(row["name"], tuple(row["scope"]), row["resource"], row["mode"], row["expires_at"], row["uuid"])
-        found.setdefault(row["app"], []).append(grant)
+        found.setdefault(row["app"], []).append(_grant(row, row["name"], row["uuid"], row["expires_at"]))
     return found
 
 
+def _grant(row: RowMapping, account: str, uuid: str, expires_at: float | None) -> AppGrant:
+    return AppGrant(
+        account=account,
+        scope=tuple(row["scope"]),
+        resource=row["resource"],
+        mode=row["mode"],
+        expires_at=expires_at,
+        token_file=row["token_file"],
+        uuid=uuid,
+    )
+
+
+_WITH_TOKEN_FILES = register.WITH_GRANTS.where(
+    t.app.c.name.in_(select(t.app_grant.c.app).where(t.app_grant.c.token_file.is_not(None)))
+)
 _BY_KEY = register.WITH_GRANTS.where(t.app.c.key_hash == bindparam("key"))
 
 
@@ -75,6 +93,7 @@ def _put_grant(tx: Connection, app: str, grant: AppGrant) -> str:
         "resource": grant.resource,
         "mode": grant.mode,
         "expires_at": grant.expires_at,
+        "token_file": grant.token_file,
     }
     tx.execute(
         upsert(t.app_grant)
@@ -153,14 +172,39 @@ class Apps(Shelf):
             raise
         if not rows:
             return None
+        app = self._as_written(rows, told)
+        if app.expires_at is not None and app.expires_at <= now:
+            return None
+        self._memory.saw_app(app, epoch)
+        return app
+
+    async def apps_with_token_files(self) -> list[App]:
+        """Return the apps that are granted a token file, those whose key has expired among them.
+
+        Those that were changed behind Keyfob's back are left out, and grants that were as well.
+
+        Raises:
+            Locked: there is no key to tell whether they were changed.
+            StoreUnavailable: they cannot be read.
+        """
+        told = self._register_told
+        rows = await self._db.read(lambda tx: tx.execute(_WITH_TOKEN_FILES).mappings().all())
+        found = []
+        for _, of_one in groupby(rows, key=itemgetter("name")):
+            with contextlib.suppress(SecretChanged):  # told of by then
+                found.append(self._as_written([*of_one], told))
+        return found
+
+    def _as_written(self, rows: Sequence[RowMapping], told: int) -> App:
+        """Return the app of some rows of :data:`register.WITH_GRANTS`.
+
+        Raises:
+            Locked, SecretChanged: as :meth:`app_by_key`.
+        """
         first = rows[0]
         if not self._vault.fits(lambda sealer: register.fits(first, sealer, told)):
             raise self._vault.suspect(f"app '{first['name']}'", _again(first["name"]))
-        if first["expires_at"] is not None and first["expires_at"] <= now:
-            return None
-        app = App(first["name"], tuple(self._listed(rows)), key_hash, first["expires_at"])
-        self._memory.saw_app(app, epoch)
-        return app
+        return App(first["name"], tuple(self._listed(rows)), first["key_hash"], first["expires_at"])
 
     def _listed(self, rows: Sequence[RowMapping]) -> Iterator[AppGrant]:
         """Yield an app's grants, without those that nobody granted."""
@@ -168,8 +212,7 @@ class Apps(Shelf):
             if row["account_name"] is None:
                 continue
             if register.is_listed(row):
-                scope, uuid = tuple(row["scope"]), row["account"]
-                yield AppGrant(row["account_name"], scope, row["resource"], row["mode"], row["ends"], uuid)
+                yield _grant(row, row["account_name"], row["account"], row["ends"])
             else:
                 self._vault.suspect(register.called(row["name"], row["account_name"]))
 

@@ -36,6 +36,8 @@ from broker.store.seal import Sealer
 APP = t.app.c
 HEAD = t.app_register.c
 GRANT = t.app_grant.c
+# The columns of a grant that came after schema 0008.
+LATER = ("token_file",)
 # The columns that judging an app needs, for queries that join the register to it.
 SEALED = (
     *(APP.name, APP.key_hash, APP.expires_at, APP.epoch, APP.listed, APP.seal),
@@ -50,6 +52,7 @@ WITH_GRANTS = (
         GRANT.resource,
         GRANT.mode,
         GRANT.expires_at.label("ends"),
+        GRANT.token_file,
         t.account.c.name.label("account_name"),
     )
     .select_from(
@@ -72,8 +75,13 @@ def of_app(sealer: Sealer, row: Row) -> bytes:
 
 
 def digest(row: Row) -> str:
-    """Return what stands in an app's row for one of its grants; its expiry is called ``ends``."""
+    """Return what stands in an app's row for one of its grants; its expiry is called ``ends``.
+
+    What a later schema added is part of it where it says anything: grants of before, which say nothing, stay as sealed.
+    """
     parts = [row[name] for name in ("account", "scope", "resource", "mode", "ends")]
+    if later := {name: row[name] for name in LATER if row[name] is not None}:
+        parts.append(later)
     return hashlib.sha256(_text(parts).encode()).hexdigest()
 
 

@@ -20,7 +20,7 @@ from sqlalchemy import (
 
 # The newest migration. Compared with the database's own at every start, so that Alembic is imported only when there is
 # something to do; a test holds it equal to the newest file.
-REVISION = "0009"
+REVISION = "0010"
 
 metadata = MetaData()
 
@@ -215,6 +215,7 @@ app_grant = Table(
     Column("resource", String),
     Column("mode", String, nullable=False),
     Column("expires_at", Float),
+    Column("token_file", String),
 )
 
 # By the account's name, as it was asked for: there may be no such account yet.

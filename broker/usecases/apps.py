@@ -6,6 +6,7 @@ Called by the web API, and by the guards of the app doors to name a caller.
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 
 from broker import challenge
 from broker.core.account import Account
@@ -17,9 +18,11 @@ from broker.store.store import AppRow
 from broker.usecases.context import Context
 
 # What a key looks like that a program makes for itself: 256 bits as base64url (RFC 4648 5).
-NEW_KEY = re.compile(r"kf_[A-Za-z0-9_-]{43}")
+NEW_KEY = re.compile(rf"kf_[A-Za-z0-9_-]{{{challenge.KEY_LENGTH}}}")
 APP_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 MODES = ("token", "proxy")
+# What can be kept in a file for an app.
+TOKEN_FILES = ("access_token", "id_token")
 # What the record calls those who are no app.
 NO_NAMES = ("owner", "stranger")
 
@@ -73,15 +76,24 @@ async def still(ctx: Context, caller: Caller) -> Caller | None:
     return await ctx.store.app_by_key(caller.key_hash, ctx.clock())
 
 
-async def add(ctx: Context, name: str, grants: Sequence[AppGrant], expires_at: float | None) -> Secret:
+async def add(
+    ctx: Context, name: str, grants: Sequence[AppGrant], expires_at: float | None, *, capability: bool = False
+) -> Secret:
     """Make an app and return its key: the only time that it is seen.
+
+    Args:
+        ctx: the collaborators.
+        name: what it is called.
+        grants: what it may have.
+        expires_at: when its key stops working, or None.
+        capability: make a key for an address, which is good nowhere else.
 
     Raises:
         InvalidRequest: the name or a grant cannot be.
         UnknownAccount: a grant names an account that does not exist.
         Conflict: the name is taken.
     """
-    key = _new_key()
+    key = _new_key(capability=capability)
     await admit(ctx, name, challenge.hash_key(key.reveal()), grants, expires_at)
     return key
 
@@ -135,14 +147,14 @@ async def shown(ctx: Context, name: str) -> AppRow:
     return row
 
 
-async def rotate(ctx: Context, name: str) -> Secret:
-    """Give an app a new key; the old one is dead at once.
+async def rotate(ctx: Context, name: str, *, capability: bool = False) -> Secret:
+    """Give an app a new key, of the kind that is asked for; the old one is dead at once.
 
     Raises:
         UnknownApp: none has that name.
     """
     await shown(ctx, name)
-    key = _new_key()
+    key = _new_key(capability=capability)
     await ctx.store.rotate_app(name, challenge.hash_key(key.reveal()))
     ctx.publish("app-rotated", app=name)
     return key
@@ -191,6 +203,7 @@ def _tell_granted(ctx: Context, name: str, given: AppGrant) -> None:
     parts = [f"scope {' '.join(given.scope)}" if given.scope else "every scope"]
     parts += [f"for {given.resource}"] if given.resource else []
     parts += ["through the proxy only"] if given.mode == "proxy" else []
+    parts += [f"its {given.token_file} in a file"] if given.token_file else []
     if given.expires_at is not None:
         parts.append(f"until {datetime.fromtimestamp(given.expires_at, UTC):%Y-%m-%d %H:%M} UTC")
     ctx.publish("granted", given.account, app=name, detail=", ".join(parts))
@@ -200,11 +213,13 @@ async def check_grant(ctx: Context, given: AppGrant) -> Account:
     """Refuse a grant that cannot be; return the account that it is of.
 
     Raises:
-        InvalidRequest: its mode, time or resource cannot be.
+        InvalidRequest: its mode, time, resource or token file cannot be.
         UnknownAccount: the account does not exist.
     """
     if given.mode not in MODES:
         raise InvalidRequest(f"'{given.mode}' is no grant mode.", f"Use one of {', '.join(MODES)}.")
+    if given.token_file is not None:
+        _check_file(given)
     if given.expires_at is not None and given.expires_at <= ctx.clock():
         raise InvalidRequest("The grant would have expired already.", "Give a time that is still to come.")
     if given.resource is not None:
@@ -212,8 +227,26 @@ async def check_grant(ctx: Context, given: AppGrant) -> Account:
     account = await ctx.store.account(given.account)
     if account is None:
         raise UnknownAccount(f"No account is called '{given.account}'.", "See: keyfob accounts")
+    if given.files_id_token and account.is_machine:
+        raise InvalidRequest(
+            f"Account '{account.name}' is a program's: such an account has no ID token.", "Keep the access token."
+        )
     return account
 
 
-def _new_key() -> Secret:
-    return Secret(challenge.new_key())
+def _check_file(given: AppGrant) -> None:
+    if given.token_file not in TOKEN_FILES:
+        raise InvalidRequest(
+            f"'{given.token_file}' is nothing that is kept in a file.", f"Use one of {', '.join(TOKEN_FILES)}."
+        )
+    if given.mode != "token":
+        raise InvalidRequest("An app that never sees the token has no file of it.", "Leave out one of the two.")
+
+
+def token_file(ctx: Context, app: str, given: AppGrant) -> Path | None:
+    """Return where the token of a grant is kept for programs that read a file, or None where it is not."""
+    return None if ctx.token_dir is None or given.token_file is None else ctx.token_dir / app / given.account
+
+
+def _new_key(*, capability: bool) -> Secret:
+    return Secret(challenge.new_key(capability=capability))

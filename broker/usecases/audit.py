@@ -1,6 +1,6 @@
 """The audit's pen: writes every event but hand-outs, which ``handouts`` counts, into the store and the log.
 
-Run by ``daemon`` as one task that listens; the doors tell it whom they turned away.
+Run by ``daemon`` as one task that listens; the doors tell it whom they turned away, the use cases who got a token.
 """
 
 import logging
@@ -79,8 +79,13 @@ def tell_changed(ctx: Context) -> None:
 
 
 def handed_out(ctx: Context, caller: Caller, account: Account, now: float) -> None:
-    """Count that a token of an account is handed out, and tell whoever wants to know."""
+    """Count that a token of an account is handed out to who asked, and tell whoever wants to know."""
     ctx.latch.used_at = now - ctx.schedule.moved
+    goes_out(ctx, caller, account, now)
+
+
+def goes_out(ctx: Context, caller: Caller, account: Account, now: float) -> None:
+    """Count the same of a token that nobody asked for just now: to put it into a file is no use of Keyfob."""
     ctx.handouts.count(account, caller.name, now)
     if ctx.events.wants("handed-out"):
         ctx.publish("handed-out", account.name, app=caller.name, generation=account.generation)

@@ -138,6 +138,7 @@ class Context:
         localhost_squatted: another program listens at the browser door's port on [::1], so that a browser may find it
             there under the name ``localhost``.
         presets_dir: a person's own preset files.
+        token_dir: where the token files of apps lie; None where none are kept.
         flights: the refreshes under way.
         offers: account uuid -> id of the login that a refused caller was last pointed to and nobody has opened yet.
         offering: account uuid -> a lock, so that callers who are refused together are pointed to one login.
@@ -169,6 +170,7 @@ class Context:
     browser_url: str
     localhost_squatted: bool = False
     presets_dir: Path | None = None
+    token_dir: Path | None = None
     ahead: Callable[[], float] = lambda: 0.0
     shift: Callable[[float], None] = lambda _: None
     flights: Flights = field(default_factory=Flights)

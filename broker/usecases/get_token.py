@@ -95,14 +95,21 @@ Outcome = Ready | MustLogin | Denied | Unavailable
 
 
 async def get_token(
-    ctx: Context,
-    caller: Caller,
-    ask: Ask,
-    *,
-    min_ttl: float | None = None,
-    id_token: bool = False,
+    ctx: Context, caller: Caller, ask: Ask, *, min_ttl: float | None = None, id_token: bool = False
 ) -> Outcome:
-    """Answer a request for a token.
+    """Answer a request for a token: what :func:`obtain` brings is handed out."""
+    outcome = await obtain(ctx, caller, ask, min_ttl=min_ttl, id_token=id_token)
+    if isinstance(outcome, Ready):
+        if ctx.store.locked:  # it was locked while this was on its way
+            raise Locked(ctx.store.locked, ctx.store.locked_hint)
+        audit.handed_out(ctx, caller, outcome.account, outcome.now)
+    return outcome
+
+
+async def obtain(
+    ctx: Context, caller: Caller, ask: Ask, *, min_ttl: float | None = None, id_token: bool = False
+) -> Outcome:
+    """Bring the token that a caller may have; nothing is handed out by that.
 
     Args:
         ctx: the collaborators.
@@ -120,7 +127,7 @@ async def get_token(
     account = await ctx.store.account(ask.account)
     if account is None:
         return await _absent(ctx, caller, ask)
-    decision = _decide(caller, ask, account, ctx.clock())
+    decision = decide(caller, ask, account, ctx.clock())
     if isinstance(decision, Denied):
         return decision
     if id_token and account.is_machine:
@@ -139,7 +146,7 @@ async def get_token(
     now = ctx.clock()
     fresh = held is not None and timing.is_fresh(held.facts, now, min_ttl)
     if held is not None and fresh and _may_serve(account, held.facts, now, min_ttl) and not waited:
-        return _standing(_handed_out(ctx, caller, account, held, now), caller, min_ttl)
+        return _standing(_ready(account, held, now), caller, min_ttl)
     if not (fresh and waited) and (not id_token or _may_bring_id_token(account, now)):
         account = await refresh.renewed(ctx, account)
         if account is None:
@@ -159,7 +166,7 @@ async def _narrowed(
     try:
         held = await kept(ctx, account, narrow.wish)
         if held is not None and timing.is_fresh(held.facts, ctx.clock(), min_ttl):
-            found = _narrow_one(ctx, caller, ask, account, narrow, held)
+            found = _narrow_one(ctx, ask, account, narrow, held)
             return _standing(found, caller, min_ttl) if isinstance(found, Ready) else found
         problem = await _bring(ctx, caller, account, narrow.wish)
     except KeyfobError as exc:
@@ -181,19 +188,19 @@ async def _narrowed(
     asking = await apps.still(ctx, caller)
     if asking is None:
         return _gone(caller, ask)
-    judged = _decide(asking, ask, current, ctx.clock())
+    judged = decide(asking, ask, current, ctx.clock())
     if judged != narrow:
         return judged if isinstance(judged, Denied) else Unavailable(current.name, "The account has just changed.", 1.0)
-    return _narrow_one(ctx, caller, ask, current, narrow, held)
+    return _narrow_one(ctx, ask, current, narrow, held)
 
 
-def _narrow_one(ctx: Context, caller: Caller, ask: Ask, account: Account, narrow: Narrow, held: Held) -> Ready | Denied:
+def _narrow_one(ctx: Context, ask: Ask, account: Account, narrow: Narrow, held: Held) -> Ready | Denied:
     """Hand it out if it carries what was asked for: a provider may give less than that (RFC 6749 5.1)."""
     if not set(ask.scope) <= set(held.facts.scope):
         granted = " ".join(held.facts.scope)
         reason = f"asked for the scope '{' '.join(ask.scope)}', granted was '{granted}'"
         return Denied(reason, "", account.name, lacks="scope")
-    return _handed_out(ctx, caller, account, held, ctx.clock(), narrow.wish)
+    return _ready(account, held, ctx.clock(), narrow.wish)
 
 
 async def _bring(ctx: Context, caller: Caller, account: Account, wish: Wish) -> No | MustLogin | Unavailable | None:
@@ -293,12 +300,12 @@ async def _answer(
             asking = await apps.still(ctx, caller)
             if asking is None:
                 return _gone(caller, ask)
-            decision = _decide(asking, ask, current, now)
+            decision = decide(asking, ask, current, now)
             if isinstance(decision, Denied):
                 return decision
             if isinstance(decision, Narrow) and not decision.own_will_do:
                 return Denied(decision.reason, caller.name, ask.account, lacks=decision.lacks)
-            return _handed_out(ctx, caller, current, held, now)
+            return _ready(current, held, now)
         # No secret under that generation: either the row moved on between two reads, or there is none of that kind.
         seen, current = current, await ctx.store.account_by_uuid(current.uuid)
         if current is not None and current.generation == seen.generation:
@@ -310,16 +317,12 @@ async def _answer(
     return await refused(ctx, current or account, caller)
 
 
-def _decide(caller: Caller, ask: Ask, account: Account, now: float) -> policy.Allowed | Narrow | Denied:
+def decide(caller: Caller, ask: Ask, account: Account, now: float) -> policy.Allowed | Narrow | Denied:
+    """Decide whether a caller may have of this account what it asks for."""
     return policy.decide(caller, ask, account.scope, account.resource, now, account.audience, uuid=account.uuid)
 
 
-def _handed_out(
-    ctx: Context, caller: Caller, account: Account, held: Held, now: float, wish: Wish | None = None
-) -> Ready:
-    if ctx.store.locked:  # it was locked while this was on its way
-        raise Locked(ctx.store.locked, ctx.store.locked_hint)
-    audit.handed_out(ctx, caller, account, now)
+def _ready(account: Account, held: Held, now: float, wish: Wish | None = None) -> Ready:
     resource, audience = (account.resource, account.audience) if wish is None else (wish.resource, wish.audience)
     return Ready(account, held.secret, held.facts, now, resource, audience)
 

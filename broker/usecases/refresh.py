@@ -362,4 +362,4 @@ async def still_wished(ctx: Context, account: Account, wish: Wish) -> bool:
     kept = await ctx.store.derived_token(account, wish)
     if kept is None or timing.is_expired(kept[1], ctx.clock()):
         return True
-    return not 0 <= ctx.clock() - kept[1].issued_at < timing.LEAST_BETWEEN_REFRESHES
+    return not timing.is_new(kept[1], ctx.clock())

@@ -11,7 +11,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Route
+from starlette.routing import Route, compile_path
 from starlette.types import ASGIApp
 
 from broker.core.policy import Owner
@@ -19,8 +19,8 @@ from broker.errors import InvalidRequest, KeyfobError, Locked, NotFound, NotGran
 from broker.usecases import apps, audit, locking
 from broker.usecases.context import Context
 from broker.web import api, approvals, callback, callers, keys, manage, pages, record, render, signed_in, told
-from broker.web.emulate import oauth
-from broker.web.guards import AccessLog, AppGuard, BrowserGuard
+from broker.web.emulate import azure, google, oauth
+from broker.web.guards import AccessLog, AppGuard, BrowserGuard, Problem
 from broker.web.parts import account, activity, add, choose, overview, progress, settings
 from broker.web.parts import app as part_app
 from broker.web.parts import approvals as part_approvals
@@ -87,6 +87,22 @@ APP_ROUTES: tuple[tuple[str, str, Handler, Who], ...] = (
     ("POST",   "/v1/key/rotate",                        keys.rotate,            "owner"),
     ("GET",    "/.well-known/oauth-authorization-server", oauth.metadata,       "anyone"),
     ("POST",   "/oauth/token",                          oauth.token,            "client"),
+    ("GET",    "/azure/token",                          azure.token,            "client"),
+    ("GET",    "/imds/{capability}/metadata/identity/oauth2/token", azure.machine_token, "client"),
+    ("GET",    "/google/{capability}",                  google.ping,            "client"),
+    ("GET",    "/google/{capability}/",                 google.ping,            "client"),
+    ("GET",    "/google/{capability}/computeMetadata/v1/project/project-id", google.unknown, "client"),
+    ("GET",    "/google/{capability}/computeMetadata/v1/universe/universe-domain", google.unknown, "client"),
+    ("GET",    "/google/{capability}/computeMetadata/v1/instance/service-accounts/{identity}/",
+               google.service_account, "client"),
+    ("GET",    "/google/{capability}/computeMetadata/v1/instance/service-accounts/{identity}/email",
+               google.email, "client"),
+    ("GET",    "/google/{capability}/computeMetadata/v1/instance/service-accounts/{identity}/scopes",
+               google.scopes, "client"),
+    ("GET",    "/google/{capability}/computeMetadata/v1/instance/service-accounts/{identity}/token",
+               google.token, "client"),
+    ("GET",    "/google/{capability}/computeMetadata/v1/instance/service-accounts/{identity}/identity",
+               google.identity, "client"),
 )
 BROWSER_ROUTES: tuple[tuple[str, str, Handler, Kind], ...] = (
     ("GET",    "/login/{id}",                        callback.start,                  "page"),
@@ -142,8 +158,28 @@ KEY_PATHS = ("/v1/lock", "/v1/unlock", "/ui/v1/lock", "/ui/v1/unlock")
 OPEN_PATHS = frozenset(path for _, path, _, who in APP_ROUTES if who == "anyone")
 WRITTEN = tuple({path.partition("{")[0] for method, path, _, _ in BROWSER_ROUTES if method != "GET"})
 STRANGER_PATHS = frozenset(path for _, path, _, who in APP_ROUTES if who == "stranger")
-# How errors are written where another protocol is spoken.
-DIALECTS: Mapping[str, Callable[[KeyfobError], Response]] = {"/oauth/token": oauth.problem}
+# How errors are written where another protocol is spoken: below these paths, and at each of its routes.
+SPOKEN: Mapping[str, Problem] = {
+    "/oauth/": oauth.problem,
+    "/azure/": azure.problem,
+    "/imds/": azure.machine_problem,
+    "/google/": google.problem,
+}
+DIALECTS = {
+    path: next(problem for below, problem in SPOKEN.items() if path.startswith(below))
+    for _, path, _, who in APP_ROUTES
+    if who == "client"
+}
+BELOW = tuple(SPOKEN)
+# The guard stands before the router, and has to know a path as that does.
+PATTERNS = [(compile_path(path)[0], problem) for path, problem in DIALECTS.items()]
+
+
+def dialect_of(path: str) -> Problem | None:
+    """Return how errors are written at a path where another protocol is spoken, None at every other."""
+    if not path.startswith(BELOW):
+        return None
+    return next((problem for pattern, problem in PATTERNS if pattern.match(path)), None)
 
 
 def app_door(ctx: Context, name: str, hosts: frozenset[str] | None) -> ASGIApp:
@@ -156,7 +192,7 @@ def app_door(ctx: Context, name: str, hosts: frozenset[str] | None) -> ASGIApp:
         exception_handlers={HTTPException: _app_miss},
     )
     app.router.redirect_slashes = False
-    guarded = AppGuard(app, ctx, hosts, OPEN_PATHS, STRANGER_PATHS, DIALECTS)
+    guarded = AppGuard(app, ctx, hosts, OPEN_PATHS, STRANGER_PATHS, dialect_of)
     return AccessLog(StandingAnswers(guarded, ctx, name, anyone=hosts is not None), name)
 
 

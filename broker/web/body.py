@@ -134,6 +134,12 @@ class Fields:
         check_line(name, value)
         return value
 
+    def text_or_none(self, name: str) -> str | None:
+        """Take a text field that may be missing, which is another thing than empty."""
+        missing = self._values.get(name) is None
+        text = self.text(name)
+        return None if missing else text
+
     def secret(self, name: str) -> Secret | None:
         """Take a text field that nobody may see."""
         value = self._values.pop(name, None)

@@ -7,7 +7,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -20,6 +20,8 @@ from broker.usecases.context import Context
 from broker.web import callers, render
 
 log = logging.getLogger("broker.access")
+
+Problem = Callable[[KeyfobError], Response]
 
 # What only browsers send. No program that asks for a token has a reason to.
 BROWSER_HEADERS = (b"origin", b"referer", b"cookie", b"sec-fetch-site", b"sec-fetch-mode", b"sec-fetch-dest")
@@ -83,8 +85,8 @@ class AppGuard:
         hosts: the exact Host values that are right, or None on the Unix socket.
         open_paths: paths that need no caller.
         stranger_paths: paths at which a key that no app has is enough.
-        dialects: path -> how an error is written there; of other protocols, in which whoever comes proves who that is
-            in a way of its own, to the handler.
+        dialect_of: how an error is written at a path where another protocol is spoken, None at every other. There
+            whoever comes proves who that is in a way of the protocol's own, to the handler.
     """
 
     app: ASGIApp
@@ -92,7 +94,7 @@ class AppGuard:
     hosts: frozenset[str] | None
     open_paths: frozenset[str]
     stranger_paths: frozenset[str] = frozenset()
-    dialects: Mapping[str, Callable[[KeyfobError], Response]] = field(default_factory=dict)
+    dialect_of: Callable[[str], Problem | None] = lambda _: None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let pass, or answer with a problem."""
@@ -107,7 +109,7 @@ class AppGuard:
         except KeyfobError as exc:
             if isinstance(exc, Unauthorized | NotGranted):
                 audit.unauthorized(self.ctx, callers.door_of(scope), exc.detail)
-            await self.dialects.get(scope["path"], render.problem)(exc)(scope, receive, send)
+            await (self.dialect_of(scope["path"]) or render.problem)(exc)(scope, receive, send)
             return
         await self.app(scope, receive, send)
 
@@ -134,7 +136,7 @@ class AppGuard:
         if self.hosts is None and (peer is None or peer[1] != os.getuid()):
             # Fail closed: a peer that the kernel cannot name is nobody (CVE-2021-3560).
             raise Unauthorized("Only the user whose daemon this is may use this socket.")
-        if scope["path"] in self.dialects:
+        if self.dialect_of(scope["path"]) is not None:
             return None  # nobody, as long as the handler has not found out
         if not given:
             if self.hosts is None:

@@ -18,6 +18,7 @@ from broker.errors import InvalidRequest, KeyfobError, NotGranted, Unauthorized
 from broker.providers import catalog
 from broker.providers.discovery import ENDPOINTS
 from broker.providers.model import Provider
+from broker.store.store import AppRow
 from broker.usecases import apps, audit, clients, health, login, providers, rediscovery
 from broker.usecases.context import Context
 from broker.usecases.providers import NewProvider
@@ -128,7 +129,7 @@ async def show_preset(request: Request, ctx: Context) -> Response:
 async def list_apps(request: Request, ctx: Context) -> Response:
     """``GET /v1/apps``."""
     Query(request)
-    return render.answer({"apps": [render.app(row) for row in await apps.listed(ctx)]})
+    return render.answer({"apps": [_app(ctx, row) for row in await apps.listed(ctx)]})
 
 
 async def show_app(request: Request, ctx: Context) -> Response:
@@ -138,17 +139,18 @@ async def show_app(request: Request, ctx: Context) -> Response:
     caller = caller_of(request)
     if isinstance(caller, App) and caller.name != name:
         raise NotGranted("An app may look at its own grants only.", f"That is /v1/apps/{caller.name}.")
-    return render.answer(render.app(await apps.shown(ctx, name)))
+    return render.answer(_app(ctx, await apps.shown(ctx, name)))
 
 
 async def add_app(request: Request, ctx: Context) -> Response:
     """``POST /v1/apps``."""
     body = await Fields.read(request)
-    name, expires_at = body.text("name"), body.time("expires_at")
+    name, expires_at, capability = body.text("name"), body.time("expires_at"), body.flag("capability")
     grants = [_grant(given) for given in body.objects("grants")]
     body.end()
-    key = await apps.add(ctx, name, grants, expires_at)
-    return render.answer({"name": name, "key": key.reveal()}, 201)
+    key = await apps.add(ctx, name, grants, expires_at, capability=capability)
+    granted = [_granted(ctx, name, given) for given in grants]
+    return render.answer({"name": name, "key": key.reveal(), "grants": granted}, 201)
 
 
 async def delete_app(request: Request, ctx: Context) -> Response:
@@ -160,15 +162,19 @@ async def delete_app(request: Request, ctx: Context) -> Response:
 async def rotate_app(request: Request, ctx: Context) -> Response:
     """``POST /v1/apps/{app}/rotate``."""
     name = request.path_params["app"]
-    return render.answer({"name": name, "key": (await apps.rotate(ctx, name)).reveal()})
+    body = await Fields.read(request)
+    capability = body.flag("capability")
+    body.end()
+    key = await apps.rotate(ctx, name, capability=capability)
+    return render.answer({"name": name, "key": key.reveal()})
 
 
 async def put_grant(request: Request, ctx: Context) -> Response:
     """``PUT /v1/apps/{app}/grants/{account}``."""
     body = await Fields.read(request)
-    given = _grant(body, request.path_params["account"])
-    await apps.grant(ctx, request.path_params["app"], given)
-    return render.answer(render.grant(given))
+    app, given = request.path_params["app"], _grant(body, request.path_params["account"])
+    await apps.grant(ctx, app, given)
+    return render.answer(_granted(ctx, app, given))
 
 
 async def delete_grant(request: Request, ctx: Context) -> Response:
@@ -249,6 +255,14 @@ async def _provider(ctx: Context, found: Provider) -> dict[str, Any]:
     return render.provider(found, ids, login.redirect_uri(ctx, found), about, public)
 
 
+def _app(ctx: Context, row: AppRow) -> dict[str, Any]:
+    return render.app(row, [_granted(ctx, row.name, given) for given in row.grants])
+
+
+def _granted(ctx: Context, app: str, given: AppGrant) -> dict[str, Any]:
+    return render.grant(given, apps.token_file(ctx, app, given))
+
+
 def _grant(body: Fields, account: str = "") -> AppGrant:
     given = AppGrant(
         account=account or body.text("account"),
@@ -256,6 +270,7 @@ def _grant(body: Fields, account: str = "") -> AppGrant:
         resource=body.text("resource") or None,
         mode=body.text("mode", "token"),
         expires_at=body.time("expires_at"),
+        token_file=body.text_or_none("token_file"),
     )
     if not given.account:
         raise InvalidRequest("'account' is missing in a grant.", "Name the account that the app may use.")

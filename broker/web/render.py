@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from starlette.responses import Response
@@ -301,22 +302,24 @@ def _description(shown: Provider) -> dict[str, Any]:
     }
 
 
-def grant(shown: AppGrant) -> dict[str, Any]:
-    """Return what an app may have of one account."""
+def grant(shown: AppGrant, file: Path | None) -> dict[str, Any]:
+    """Return what an app may have of one account, and where its token is kept, if it is."""
     return {
         "account": shown.account,
         "scope": " ".join(shown.scope),
         "resource": shown.resource,
         "mode": shown.mode,
         "expires_at": timestamp(shown.expires_at),
+        "token_file": shown.token_file,
+        "token_file_path": None if file is None else str(file),
     }
 
 
-def app(row: AppRow) -> dict[str, Any]:
-    """Return an app; never its key."""
+def app(row: AppRow, grants: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return an app with its grants; never its key."""
     return {
         "name": row.name,
-        "grants": [grant(given) for given in row.grants],
+        "grants": grants,
         "created_at": timestamp(row.created_at),
         "last_used_at": timestamp(row.last_used_at),
         "expires_at": timestamp(row.expires_at),

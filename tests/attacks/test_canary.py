@@ -49,6 +49,7 @@ class Walk:
         self.canary, self.home, self.practice, self.owner = canary, home, practice, owner
         self.app_url = owner.get("/v1/status").json()["doors"]["app"]
         self.browser_url = owner.get("/v1/status").json()["doors"]["browser"]
+        self.token_file = home.runtime / "tokens/job/me"
 
     def person(self) -> httpx2.Client:
         """Return a browser whose every page is noted."""
@@ -141,12 +142,17 @@ class Walk:
             echo.default = http("200 OK", {"access_token": brought, "token_type": brought})
             self.owner.post("/v1/logins", json=login | {"client_id": "x"})
 
+    def noted(self) -> httpx2.Client:
+        """Return a program at the app port whose every answer is noted."""
+        hooks = {"response": [self.canary.saw_answer]}
+        return httpx2.Client(base_url=self.app_url, trust_env=False, event_hooks=hooks, timeout=PATIENCE)
+
     def apps(self) -> None:
         """Use keys as they are meant, and put them and tokens where they do not belong."""
-        self.owner.post("/v1/apps", json={"name": "job", "grants": [{"account": "me"}]})
+        self.owner.post("/v1/apps", json={"name": "job", "grants": [{"account": "me", "token_file": "access_token"}]})
+        until("its token file is there", self.token_file.exists)
         key = self.owner.post("/v1/apps/job/rotate").json()["key"]
-        hooks = {"response": [self.canary.saw_answer]}
-        with httpx2.Client(base_url=self.app_url, trust_env=False, event_hooks=hooks, timeout=PATIENCE) as app:
+        with self.noted() as app:
             headers = {"Authorization": f"Bearer {key}"}
             token = app.get(TOKEN, headers=headers).json()["access_token"]
             app.post(f"{TOKEN}/rejected", headers=headers, json={"access_token": token})
@@ -163,6 +169,32 @@ class Walk:
             app.get(TOKEN, headers={"Authorization": f"Bearer {key}x"})
             app.get(TOKEN, headers={"Authorization": f"Basic {key}"})
             app.get(TOKEN, headers=headers | {"Cookie": f"key={key}"})
+
+    def clouds(self) -> None:
+        """Ask with a key in the address, as the programs of a cloud do; and with everything wrong on the way."""
+        made = {"name": "machine", "grants": [{"account": "me"}], "capability": True}
+        former = self.owner.post("/v1/apps", json=made).json()["key"]
+        key = self.owner.post("/v1/apps/machine/rotate", json={"capability": True}).json()["key"]
+        token = self.owner.get(TOKEN).json()["access_token"]
+        accounts = "computeMetadata/v1/instance/service-accounts"
+        ends = ("", "/", f"/{accounts}/default/", f"/{accounts}/default/token", f"/{accounts}/{token}/token", "/x")
+        imds = "metadata/identity/oauth2/token"
+        headers = {"Metadata-Flavor": "Google", "Metadata": "true", "X-IDENTITY-HEADER": key}
+        with self.noted() as app:
+            for used in (key, former, f"{key}x", f"{key}%0A", f"{key}%2F"):
+                for path in (*(f"/google/{used}{end}" for end in ends), f"/imds/{used}/{imds}", f"/imds/{used}"):
+                    for more in (headers, {}, headers | {"Origin": "null"}, headers | {"Host": "evil.example"}):
+                        app.get(path, headers=more)
+                    app.get(f"{path}?scopes={token}&resource={token}&client_id={token}&audience={key}", headers=headers)
+                    app.post(path, headers=headers)
+                    self.owner.get(path, headers=headers)
+            app.get(f"/azure/token?resource={key}", headers=headers)
+            app.get(TOKEN, headers={"Authorization": f"Bearer {key}"})
+            self.practice.set_faults(["refresh:status=503"])
+            self.owner.post("/v1/accounts/me/refresh")
+            app.get(f"/google/{key}/{accounts}/default/token", headers=headers)
+            self.practice.set_faults([])
+        until("that is in the record", lambda: "is one for an address" in self.owner.get("/v1/audit").text)
 
     def agent(self) -> None:
         """Get a token as a client of oidc-agent does, and put it where it does not belong."""
@@ -241,6 +273,7 @@ def walked(form: str) -> Iterator[Canary]:
                 walk.refresh()
                 walk.echo()
                 walk.apps()
+                walk.clouds()
                 walk.agent()
                 walk.lock(passphrase)
                 walk.command_line()
@@ -250,6 +283,7 @@ def walked(form: str) -> Iterator[Canary]:
                 for path in ("/v1/accounts", "/v1/audit", "/v1/apps", "/v1/providers", "/v1/status", "/openapi.yaml"):
                     owner.get(path)
                 owner.delete("/v1/accounts/me")
+                until("the token file is gone", lambda: not walk.token_file.exists())
             for name in ("cmdline", "environ"):
                 canary.saw(name, Path(f"/proc/{daemon.pid}/{name}").read_bytes())
             daemon.kill()  # so that the write-ahead log and the journal are left as they are

@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator
 from hashlib import sha256
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, quote, urlsplit
 
 import httpx2
 import pytest
@@ -14,7 +14,7 @@ from broker.web.asgi import APP_ROUTES
 from tests.attacks.ground import TOKEN, Ground
 from tests.e2e.home import PATIENCE, until
 from tests.web.facade import EXCHANGE, JWT
-from tests.web.raw import Line
+from tests.web.raw import Answer, Line
 
 OWNERS = [(method, path) for method, path, _, who in APP_ROUTES if who == "owner"]
 OTHER = "/v1/accounts/other/token"
@@ -172,6 +172,64 @@ def test_a_forged_client(ground: Ground, field: str, name: str) -> None:
     assert answer.status_code in (400, 401, 429)
     assert "access_token" not in answer.json()
     assert ground.key not in answer.text
+
+
+@pytest.fixture
+def capability(app: Any) -> str:  # noqa: ANN401 -- as above
+    """Make an app whose key stands in an address."""
+    key: str = app({"account": "me"}, capability=True)[1]
+    return key
+
+
+def clouds(key: str) -> list[str]:
+    """Return the addresses at which a token is, with a key in them."""
+    account = "computeMetadata/v1/instance/service-accounts/default"
+    return [f"/google/{key}/{account}/token", f"/imds/{key}/metadata/identity/oauth2/token"]
+
+
+ASKED_THERE = {"Metadata": "true", "Metadata-Flavor": "Google"}
+
+
+def at(ground: Ground, path: str, headers: dict[str, str]) -> Answer:
+    """Ask at the app port without a key in the usual place."""
+    with Line(ground.app_url) as line:
+        return line.ask("GET", path, *(f"{name}: {value}" for name, value in headers.items()))
+
+
+def test_a_key_for_an_address_opens_nothing_else(ground: Ground, capability: str) -> None:
+    """Whoever read it in a log gets nothing with it where keys belong, at either door."""
+    assert [at(ground, path, ASKED_THERE).status for path in clouds(capability)] == [200, 200]
+    client = {"grant_type": "client_credentials", "client_id": "app-0", "client_secret": capability}
+    subject = {"grant_type": EXCHANGE, "subject_token": capability, "subject_token_type": JWT}
+    with ground.home.door(capability) as socket:
+        answers = [socket.get(TOKEN), socket.get("/v1/apps/app-0"), ground.app(capability)]
+    answers += [httpx2.post(f"{ground.app_url}/oauth/token", data=form, trust_env=False) for form in (client, subject)]
+    azure = at(ground, "/azure/token", {"X-IDENTITY-HEADER": capability})
+
+    assert {azure.status, *(answer.status_code for answer in answers)} <= {401, 403, 429}
+    for text in (azure.text, *(answer.text for answer in answers)):
+        assert "access_token" not in text
+        assert capability not in text
+
+
+@pytest.mark.parametrize("name", sorted(forgeries("kf_xxxx").keys() - {"as Basic"}))
+def test_an_ordinary_key_opens_no_address(ground: Ground, capability: str, name: str) -> None:
+    """A key that was handed out for a header is none in an address, nor is anything that only looks like one."""
+    forged = [forgeries(key)[name].partition(" ")[2] for key in (ground.key, capability)]
+    for path in clouds(quote(forged[0], safe="")) + clouds(quote(forged[1], safe="")) + clouds(ground.key):
+        answer = at(ground, path, ASKED_THERE)
+
+        assert answer.status in (400, 401, 403, 404, 429)
+        assert "access_token" not in answer.text
+        assert ground.key not in answer.text
+
+
+@pytest.mark.parametrize("headers", [{}, {"Metadata": "1", "Metadata-Flavor": "x"}, {"X-Forwarded-For": "10.0.0.1"}])
+def test_a_server_that_is_led_to_an_address(ground: Ground, capability: str, headers: dict[str, str]) -> None:
+    """Whoever makes some server ask for an address of their choice cannot set the headers of the protocol with it."""
+    sent = ASKED_THERE | headers if "X-Forwarded-For" in headers else headers
+    for path in clouds(capability):
+        assert at(ground, path, sent).status == 400
 
 
 def test_accounts_cannot_be_guessed(ground: Ground, app: Any) -> None:  # noqa: ANN401 -- as above

@@ -3,6 +3,7 @@
 Run by ``__main__``; that each still fits the code is checked by ``test_unguarded``.
 """
 
+from tests.attacks.unguarded_clouds import CLOUDS
 from tests.attacks.unguarded_page import OWNERS_PAGE
 from tests.mutants.mutants import Mutant
 
@@ -305,7 +306,7 @@ UNGUARDED = (
     Mutant(
         "a key ends at its time",
         "broker/store/apps.py",
-        '        if first["expires_at"] is not None and first["expires_at"] <= now:\n',
+        "        if app.expires_at is not None and app.expires_at <= now:\n",
         "        if now < 0:\n",
         f"{HERE}/test_keys.py::test_it_ends_by_itself[key]",
     ),
@@ -382,5 +383,6 @@ UNGUARDED = (
         "tests/web/test_standing.py::test_a_grant_ends_when_it_ends",
         ("tests/web/test_standing.py::test_an_app_key_ends_when_it_ends",),
     ),
+    *CLOUDS,
     *OWNERS_PAGE,
 )

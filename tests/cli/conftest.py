@@ -10,6 +10,7 @@ from typing import TextIO
 import pytest
 
 from .scripted_daemon import ScriptedDaemon, scripted_daemon
+from .setup_home import FORGE, WORK
 
 Feed = Callable[[str], None]
 
@@ -70,3 +71,14 @@ def terminal_with(monkeypatch: pytest.MonkeyPatch) -> Iterator[Feed]:
         monkeypatch.setattr(sys, "stdin", typed)
         yield put
     os.close(ours)
+
+
+@pytest.fixture
+def forge_account(daemon: ScriptedDaemon) -> None:
+    """Script an account at a provider that has two hosts."""
+    daemon.answers("GET /v1/accounts/work", WORK)
+    daemon.answers("GET /v1/accounts", {"accounts": [WORK]})
+    daemon.answers("GET /v1/providers/forge", FORGE)
+    daemon.answers("GET /v1/providers", {"providers": [FORGE]})
+    doors = {"socket": "/run/keyfob/keyfob.sock", "app": "http://127.0.0.1:8401", "oidc": "/run/keyfob/oidc.sock"}
+    daemon.answers("GET /v1/status", {"doors": doors})

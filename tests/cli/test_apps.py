@@ -44,6 +44,28 @@ def test_app_add(daemon: ScriptedDaemon, capsys: pytest.CaptureFixture[str]) -> 
     }
 
 
+@pytest.mark.parametrize("flags", [(), ("--json",)])
+def test_a_key_for_an_address(
+    daemon: ScriptedDaemon, capsys: pytest.CaptureFixture[str], flags: tuple[str, ...]
+) -> None:
+    """It is asked for by name, at the first as at every other, and the person hears where it belongs."""
+    key = {"name": "backup", "key": "kf_cap_abc"}
+    daemon.answers("POST /v1/apps", key, status=201)
+    daemon.answers("POST /v1/apps/backup/rotate", key)
+    for argv in (ADD, ["app", "rotate", "backup"]):
+        assert main([*argv, "--capability", *flags]) == 0
+        out, err = capsys.readouterr()
+
+        assert daemon.requests[-1].body["capability"] is True
+        if flags:
+            assert json.loads(out) == key
+        else:
+            assert out == "kf_cap_abc\n"
+            assert "It belongs in the address" in err
+    assert main(["app", "rotate", "backup"]) == 0
+    assert daemon.requests[-1].body == {}
+
+
 def test_app_add_json(daemon: ScriptedDaemon, capsys: pytest.CaptureFixture[str]) -> None:
     """--json prints name and key."""
     daemon.answers("POST /v1/apps", {"name": "backup", "key": "kf_abc"}, status=201)
@@ -52,6 +74,24 @@ def test_app_add_json(daemon: ScriptedDaemon, capsys: pytest.CaptureFixture[str]
 
     assert json.loads(capsys.readouterr().out) == {"name": "backup", "key": "kf_abc"}
     assert daemon.requests[0].body["grants"] == [{"account": "work", "mode": "token"}]
+
+
+def test_where_the_token_file_is(daemon: ScriptedDaemon, capsys: pytest.CaptureFixture[str]) -> None:
+    """The kind is the access token unless another is named; the path is said beside the key, and after a grant."""
+    path = "/run/user/1000/keyfob/tokens/backup/work"
+    kept = {"account": "work", "mode": "token", "token_file": "id_token", "token_file_path": path}
+    daemon.answers("POST /v1/apps", {"name": "backup", "key": "kf_abc", "grants": [kept]}, status=201)
+    daemon.answers("PUT /v1/apps/backup/grants/work", kept | {"token_file": "access_token"})
+
+    assert main(["app", "add", "backup", "--account", "work", "--token-file", "id_token"]) == 0
+    out, err = capsys.readouterr()
+    assert out == "kf_abc\n"
+    assert f"The ID token of account 'work' is kept in {path}\n" in err
+    assert main(["app", "grant", "backup", "--account", "work", "--token-file"]) == 0
+    assert f"The access token of account 'work' is kept in {path}\n" in capsys.readouterr().err
+
+    assert daemon.requests[0].body["grants"] == [{"account": "work", "mode": "token", "token_file": "id_token"}]
+    assert daemon.requests[1].body == {"mode": "token", "token_file": "access_token"}
 
 
 def test_app_list_and_show(daemon: ScriptedDaemon, capsys: pytest.CaptureFixture[str]) -> None:
@@ -126,6 +166,7 @@ def granting(daemon: ScriptedDaemon) -> ScriptedDaemon:
     [
         (["--proxy-only"], "through the proxy only", "The proxy comes in a later version"),
         (["--scope", "read"], "carries more than app 'backup' may have: 'write'", "leave --scope out"),
+        (["--scope", "read", "--token-file", "id_token"], "carries more than app", "has no scope and no resource"),
         (["--resource", "https://r"], "is not for resource 'https://r'", "leave --resource out"),
     ],
 )

@@ -1,10 +1,11 @@
-"""The real kubectl gets its tokens from the exec credential plugin."""
+"""The real kubectl gets its tokens from the exec credential plugin, or from a token file."""
 
 import json
 import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
@@ -13,7 +14,7 @@ from tests.clients.conftest import Program
 from tests.clients.gate import Gate, gate
 from tests.clients.room import Room
 from tests.clients.tls import certified
-from tests.e2e.home import PATIENCE, Done
+from tests.e2e.home import PATIENCE, Done, until
 
 # kubectl knows version v1 of the exec credential from here on.
 FIRST_WITH_V1 = 22
@@ -29,7 +30,7 @@ class Kubectl:
     """kubectl, set up with Keyfob, and the cluster that it talks to."""
 
     def __init__(self, room: Room, served: Gate, certificate: Path, program: str) -> None:
-        self.room, self.cluster, self.program = room, served, program
+        self.room, self.cluster, self.program, self.certificate = room, served, program, certificate
         told = json.loads(room.run(program, "version", "--client", "--output=json").out)
         minor = int(re.sub(r"\D.*", "", told["clientVersion"]["minor"]))
         version = "v1" if minor >= FIRST_WITH_V1 else "v1beta1"
@@ -38,12 +39,16 @@ class Kubectl:
     def config(self, certificate: Path, version: dict[str, str], *arguments: str) -> None:
         """Write the kubeconfig."""
         plugin = {"command": str(self.room.keyfob), "args": ["kube-credential", *arguments], "interactiveMode": "Never"}
+        self.write(certificate, {"exec": {**version, **plugin}})
+
+    def write(self, certificate: Path, user: dict[str, Any]) -> None:
+        """Write the kubeconfig with such a user."""
         place = {"server": self.cluster.url, "certificate-authority": str(certificate)}
         config = {
             "apiVersion": "v1",
             "kind": "Config",
             "clusters": [{"name": "c", "cluster": place}],
-            "users": [{"name": "u", "user": {"exec": {**version, **plugin}}}],
+            "users": [{"name": "u", "user": user}],
             "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
             "current-context": "x",
         }
@@ -95,6 +100,22 @@ def test_one_process_through_an_expiry(kubectl: Kubectl) -> None:
 
     *before, after = kubectl.cluster.welcomed  # the proxy itself looks at the cluster, too
     assert (len(set(before)), len(before) >= 2, after in before) == (1, True, False)
+    assert kubectl.cluster.refused == []
+
+
+def test_a_token_file_around_an_expiry(kubectl: Kubectl) -> None:
+    """``tokenFile`` is enough: no command is run, and each kubectl reads a token that is good."""
+    added = kubectl.room.home.run("app", "add", "kubectl", "--account", "me", "--token-file", "--json").json()
+    file = Path(added["grants"][0]["token_file_path"])
+    kubectl.write(kubectl.certificate, {"tokenFile": str(file)})
+    until("the file is there", file.exists)
+    assert kubectl.get().code == 0
+    kubectl.room.outlive(kubectl.cluster.welcomed[0])
+    until("the next one is there", lambda: file.exists() and file.read_text() != kubectl.cluster.welcomed[0])
+
+    assert kubectl.get().code == 0
+
+    assert len(set(kubectl.cluster.welcomed)) == 2
     assert kubectl.cluster.refused == []
 
 

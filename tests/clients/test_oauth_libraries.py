@@ -3,24 +3,18 @@
 The programs under ``programs`` run with an interpreter of their own, in which Keyfob is not installed.
 """
 
-import json
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from broker.practice.server import practice_in_thread
 from broker.practice.settings import PracticeSettings
+from tests.clients.program import Program
 from tests.e2e.home import until
 from tests.web.facade import Facade
-from tests.web.house import running
+from tests.web.house import running as daemon
 
-PROGRAMS = Path(__file__).parent / "programs"
-FOREIGN = Path(sys.prefix) / "foreign/bin/python"
 # Seconds that a token lives: the walk waits for the end of one.
 TTL = 3
 LIBRARIES = ["authlib", "requests_oauthlib", "google_auth"]
@@ -31,59 +25,21 @@ def facade(tmp_path: Path) -> Iterator[Facade]:
     """Run a daemon by the real clock, as the libraries do, with an account whose tokens live for seconds."""
     found = Facade()
     settings = PracticeSettings(ttl=TTL, auto_approve=True)
-    with practice_in_thread(settings) as found.practice, running(tmp_path) as found.house:
+    with practice_in_thread(settings) as found.practice, daemon(tmp_path) as found.house:
         found.house.log_in("work", found.practice.url)
         yield found
 
 
-class Program:
-    """One of the programs, running.
-
-    Args:
-        facade: whose token endpoint it knows.
-        library: which.
-        method: how it proves itself.
-        key: its client secret.
-        query: what is added to the endpoint's address.
-    """
-
-    def __init__(self, facade: Facade, library: str, method: str, key: str, query: str = "") -> None:
-        if not FOREIGN.exists():
-            pytest.fail(f"There is no {FOREIGN}. Run: make test-clients")
-        self._process = subprocess.Popen(
-            [FOREIGN, "-I", PROGRAMS / f"with_{library}.py", facade.house.app_url, f"{facade.practice.url}/userinfo"],
-            env={
-                "CLIENT_ID": "job",
-                "CLIENT_SECRET": key,
-                "AUTH_METHOD": method,
-                "QUERY": query,
-                "OAUTHLIB_INSECURE_TRANSPORT": "1",  # oauthlib wants that said where an endpoint has no TLS
-            },
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-
-    def asks(self) -> Any:  # noqa: ANN401 -- what it printed
-        """Let it ask its API once more, and return what became of that."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write("\n")
-        self._process.stdin.flush()
-        return json.loads(self._process.stdout.readline())
-
-    def ends(self) -> str:
-        """Let it ask until it says why it cannot, and return its words. Its clock may give the token some time more."""
-        give_up = time.monotonic() + 2 * TTL
-        while "words" not in (said := self.asks()):
-            assert said["status"] == 401
-            assert time.monotonic() < give_up
-        return str(said["words"])
-
-    def close(self) -> None:
-        """End it."""
-        self._process.communicate(timeout=10)
-        assert self._process.returncode == 0
+def program(facade: Facade, library: str, method: str, key: str, query: str = "") -> Program:
+    """Run one that proves itself with a key; ``query`` is added to the endpoint's address."""
+    environ = {
+        "CLIENT_ID": "job",
+        "CLIENT_SECRET": key,
+        "AUTH_METHOD": method,
+        "QUERY": query,
+        "OAUTHLIB_INSECURE_TRANSPORT": "1",  # oauthlib wants that said where an endpoint has no TLS
+    }
+    return Program(library, facade.house.app_url, f"{facade.practice.url}/userinfo", environ=environ)
 
 
 @pytest.mark.parametrize(
@@ -95,18 +51,18 @@ class Program:
 )
 def test_an_expiry_in_the_middle(facade: Facade, library: str, method: str) -> None:
     """A program that runs for longer than its token goes on with the next one, and the API takes both."""
-    program = Program(facade, library, method, facade.app("job", "work"))
+    running = program(facade, library, method, facade.app("job", "work"))
     try:
-        first = program.asks()
+        first = running.asks()
         assert (first["status"], first["expires_in"] <= TTL) == (200, True), first
         until("the token ends", lambda: facade.practice.worth(first["token"]) is None)
 
-        second = program.asks()
+        second = running.asks()
 
         assert second["status"] == 200, second
         assert second["token"] != first["token"]
     finally:
-        program.close()
+        running.close()
 
 
 @pytest.mark.parametrize("library", LIBRARIES[:2])
@@ -114,34 +70,34 @@ def test_one_account_of_several(facade: Facade, library: str) -> None:
     """The account in the endpoint's address is still known when the library fetches the next token by itself."""
     facade.house.log_in("home", facade.practice.url)
     key = facade.app("job", "work", "home")
-    without = Program(facade, library, "client_secret_basic", key)
+    without = program(facade, library, "client_secret_basic", key)
     try:
         assert "Choose one: send account=NAME" in without.asks()["words"]
     finally:
         without.close()
-    program = Program(facade, library, "client_secret_basic", key, "?account=home")
+    running = program(facade, library, "client_secret_basic", key, "?account=home")
     try:
-        first = program.asks()
+        first = running.asks()
         until("the token ends", lambda: facade.practice.worth(first["token"]) is None)
-        assert program.asks()["status"] == 200
+        assert running.asks()["status"] == 200
     finally:
-        program.close()
+        running.close()
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_a_login_that_is_needed(facade: Facade, library: str) -> None:
     """Whoever reads the library's own exception knows what to do: the command is in it, and the page."""
-    program = Program(facade, library, "client_secret_basic", facade.app("job", "work"))
+    running = program(facade, library, "client_secret_basic", facade.app("job", "work"))
     try:
-        token = program.asks()["token"]
+        token = running.asks()["token"]
         facade.practice.revoke_grants()
         until("the token ends", lambda: facade.practice.worth(token) is None)
         owner = facade.house.owner.http
         until("no token is left", lambda: owner.get("/v1/accounts/work/token").status_code == 409)
 
-        words = program.ends()
+        words = running.ends(2 * TTL)
     finally:
-        program.close()
+        running.close()
 
     assert words.startswith(("invalid_grant: ", "(invalid_grant) ", "('Error code invalid_grant: ")), words
     assert f"keyfob login work - or in a browser: {facade.house.browser_url}/login/" in words
@@ -151,13 +107,13 @@ def test_a_login_that_is_needed(facade: Facade, library: str) -> None:
 def test_what_was_not_granted(facade: Facade, library: str) -> None:
     """The question to the owner reaches whoever reads the exception, and after the yes the same program goes on."""
     key = facade.app("job", {"account": "work", "mode": "proxy"})
-    program = Program(facade, library, "client_secret_basic", key)
+    running = program(facade, library, "client_secret_basic", key)
     try:
-        refused = program.asks()
+        refused = running.asks()
         assert "unauthorized_client" in refused["words"], refused
         code = refused["words"].rpartition("/")[2]
         facade.house.owner.ask("POST", "/v1/approvals/{id}", 200, path={"id": code}, json={"decision": "allow"})
 
-        assert program.asks()["status"] == 200
+        assert running.asks()["status"] == 200
     finally:
-        program.close()
+        running.close()

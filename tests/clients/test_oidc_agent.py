@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import pytest
 
 from tests.clients.conftest import Program
+from tests.clients.program import FOREIGN, PROGRAMS
 from tests.clients.room import Room
-from tests.clients.test_oauth_libraries import FOREIGN, PROGRAMS
 from tests.e2e.home import Done
 
 # Longer than the pieces in which both clients read, and than most tokens.

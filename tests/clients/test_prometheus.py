@@ -1,4 +1,4 @@
-"""Prometheus, as it comes: its ``oauth2`` block gets the tokens for its scrapes from Keyfob."""
+"""Prometheus, as it comes: the tokens for its scrapes are Keyfob's, by its ``oauth2`` block or from a token file."""
 
 import contextlib
 import os
@@ -22,6 +22,8 @@ from tests.web.house import running
 
 # Seconds that a token lives: some scrapes of one second each.
 TTL = 4
+# The same where Keyfob has to renew it before its end without being asked.
+KEPT_TTL = 8
 CONFIG = """
 global: {{scrape_interval: 1s, scrape_timeout: 1s}}
 scrape_configs:
@@ -33,6 +35,13 @@ scrape_configs:
       token_url: {url}/oauth/token
       endpoint_params: {{audience: work}}
 """
+WITH_FILE = """
+global: {{scrape_interval: 1s, scrape_timeout: 1s}}
+scrape_configs:
+  - job_name: api
+    static_configs: [targets: ["127.0.0.1:{port}"]]
+    authorization: {{credentials_file: {file}}}
+"""
 
 
 class Metrics:
@@ -40,18 +49,19 @@ class Metrics:
 
     Attributes:
         seen: the good tokens with which somebody came.
+        refused: what else somebody came with.
     """
 
     def __init__(self, practice: PracticeServer) -> None:
         self.seen: set[str] = set()
-        seen = self.seen
+        self.refused: set[str] = set()
+        seen, refused = self.seen, self.refused
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 token = self.headers.get("authorization", "").removeprefix("Bearer ")
                 good = practice.worth(token) is not None
-                if good:
-                    seen.add(token)
+                (seen if good else refused).add(token)
                 self.send_response(200 if good else 401)
                 self.end_headers()
                 if good:
@@ -134,3 +144,25 @@ def test_scrapes_go_on(tmp_path: Path, prometheus: str) -> None:
             until("it is down", lambda: target(http).get("health") == "down")
             until("it says why", lambda: "keyfob login work" in target(http)["lastError"])
             assert "invalid_grant" in target(http)["lastError"]
+
+
+def test_scrapes_go_on_with_a_token_file(tmp_path: Path, prometheus: str) -> None:
+    """The file is read for each scrape, and none is refused; once the login is dead the target names the file."""
+    facade, place = Facade(), tmp_path / "prometheus"
+    place.mkdir()
+    settings = PracticeSettings(ttl=KEPT_TTL, auto_approve=True)
+    with practice_in_thread(settings) as facade.practice, running(tmp_path) as facade.house:
+        facade.house.log_in("work", facade.practice.url)
+        new = {"name": "prometheus", "grants": [{"account": "work", "token_file": "access_token"}]}
+        file = facade.house.owner.ask("POST", "/v1/apps", 201, json=new)["grants"][0]["token_file_path"]
+        until("the file is there", Path(file).exists)
+        metrics = Metrics(facade.practice)
+        with metrics.open(), scraping(prometheus, place, WITH_FILE.format(port=metrics.port, file=file)) as http:
+            until("it was scraped with several tokens", lambda: len(metrics.seen) >= 3)
+            assert target(http)["health"] == "up"
+            assert metrics.refused == set()
+            facade.practice.revoke_grants()
+
+            until("it says why", lambda: file in target(http).get("lastError", ""))
+            assert target(http)["health"] == "down"
+            assert not Path(file).exists()

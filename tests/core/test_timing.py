@@ -149,6 +149,15 @@ def test_an_unreachable_wish_costs_one_refresh_in_half_a_minute_at_most(lifetime
     assert all(b - a >= timing.LEAST_BETWEEN_REFRESHES for a, b in itertools.pairwise(refreshes))
 
 
+@pytest.mark.parametrize(("lifetime", "kept_for"), [(None, 30.0), (HOUR, 30.0), (60.0, 20.0), (9.0, 3.0)])
+def test_what_is_new_is_kept_for_a_while(lifetime: float | None, kept_for: float) -> None:
+    """For half a minute, and a short-lived one for a third of its life."""
+    assert timing.is_new(token(lifetime), NOW)
+    assert timing.is_new(token(lifetime), NOW + kept_for - 0.1)
+    assert not timing.is_new(token(lifetime), NOW + kept_for)
+    assert not timing.is_new(token(lifetime), NOW - 1.0), "of another clock"
+
+
 def test_a_wish_within_reach_is_not_put_off_by_the_age_of_the_token() -> None:
     """The 30 s between refreshes protect the provider from a wish out of reach; they never shorten a life promised."""
     for remaining in (59.0, 20.0, 1.0):

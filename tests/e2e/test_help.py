@@ -30,7 +30,8 @@ PROMISED = {
     "key rotate": "--to --passphrase-file --json",
     "unlock": "--passphrase-file",
     "app": "add list show remove rotate grant revoke",
-    "app add": "--account --scope --resource --proxy-only --expires --json",
+    "app add": "--account --scope --resource --proxy-only --token-file --expires --capability --json",
+    "app rotate": "--capability --json",
     "approvals": "--json",
     "approve": "--once --always --for --scope --proxy-only --name --account --json",
     "deny": "--always --json",
@@ -48,6 +49,13 @@ PROMISED = {
     "docker-credential": "--account --host --username get store erase list",
     "cargo-credential": "--account --host --scheme --cargo-plugin",
     "bazel-credential": "--account --host get",
+    "setup": "git kubectl rclone msmtp neomutt mbsync gcloud azure oidc-agent prometheus claude",
+    "setup msmtp": "--host --port --tls --user --mechanism --file --print --undo --yes",
+    "setup rclone": "--url",
+    "setup kubectl": "--id-token",
+    "setup gcloud": "--metadata",
+    "setup azure": "--imds",
+    "setup claude": "--url --name",
     "git-credential": "--account --host get store erase capability",
 }
 

@@ -45,7 +45,15 @@ CHECKS = [
 ]
 # What every answer has, beside what depends on it, and nothing else: a header tells strangers who answers.
 HEADERS = {"cache-control", "x-content-type-options"}
-MAY_HAVE = {"content-length", "content-type", "retry-after", "www-authenticate", "allow", "connection"}
+MAY_HAVE = {
+    "content-length",
+    "content-type",
+    "retry-after",
+    "www-authenticate",
+    "allow",
+    "connection",
+    "metadata-flavor",
+}
 # How many requests of a kind are tried in a row when there is time.
 ROUND = 50
 TOKEN_TYPE = "urn:ietf:params:oauth:token-type:"
@@ -61,6 +69,7 @@ class Furnished:
         self.practice = practice
         self.app = house.app("")
         self.stranger = house.app("")
+        self.capability = ""
         self.newcomer = house.app(f"kf_{secrets.token_urlsafe(32)}")
 
     def close(self) -> None:
@@ -84,6 +93,10 @@ class Furnished:
                 ask("DELETE", "/v1/apps/{app}", 204, path={"app": "job"})
             key = ask("POST", "/v1/apps", 201, json={"name": "job", "grants": [{"account": "work"}]})["key"]
             self.app.http.headers["authorization"] = f"Bearer {key}"
+            self.app.http.headers["x-identity-header"] = key
+        if not self.capability or all(app["name"] != "machine" for app in ask("GET", "/v1/apps", 200)["apps"]):
+            made = {"name": "machine", "grants": [{"account": "work"}], "capability": True}
+            self.capability = ask("POST", "/v1/apps", 201, json=made)["key"]
         token = ask("GET", "/v1/accounts/{account}/token", 200, path={"account": "work"})["access_token"]
         self.app.http.get("/v1/accounts/other/token")  # which the owner is asked about
         asked = [one["id"] for one in ask("GET", "/v1/approvals", 200)["approvals"]]
@@ -106,6 +119,8 @@ class Furnished:
             "access_token": [token],
             "url": [f"{login['redirect_uri']}?code=wrong&state=wrong", login["authorization_url"]],
             "wait": ["0.01"],
+            "capability": [self.capability],
+            "identity": ["default", "work"],
             "subject_token": [self.app.http.headers["authorization"].removeprefix("Bearer ")],
             "subject_token_type": [f"{TOKEN_TYPE}access_token", f"{TOKEN_TYPE}jwt"],
             "requested_token_type": [f"{TOKEN_TYPE}access_token", f"{TOKEN_TYPE}id_token"],

@@ -29,8 +29,14 @@ PROVIDER = ProviderConfig(
     "example", "generic", "", {"scopes": ["read"]}, {"issuer": ISSUER}, private=False, created_at=NOW
 )
 ME = Identity(ISSUER, "sub-1", "Alice")
+# Makes of the present schema what the ninth one was.
+TO_0009 = (
+    "ALTER TABLE app_grant DROP COLUMN token_file",
+    "UPDATE alembic_version SET version_num = '0009'",
+)
 # Makes of the present schema what the seventh one was; ``made_older`` does what takes the key.
 TO_0007 = (
+    *TO_0009,
     "DROP TABLE refusal",
     *(f"ALTER TABLE app DROP COLUMN {column}" for column in ("epoch", "listed", "seal")),
     *(f"ALTER TABLE {table} DROP COLUMN binding" for table in ("client", "login")),

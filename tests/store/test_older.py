@@ -17,6 +17,7 @@ from broker.store.store import Store
 from tests.store.made import (
     NOW,
     TO_0007,
+    TO_0009,
     behind,
     database,
     key_file,
@@ -231,3 +232,27 @@ def test_the_older_form_is_what_the_older_program_wrote(tmp_path: Path) -> None:
     made_older(tmp_path, TO_0007)
     forget_apps(tmp_path)
     at(tmp_path, well)
+
+
+def test_grants_from_before_there_were_token_files(tmp_path: Path) -> None:
+    """The program of schema 0009 sealed them, and they stay granted, without a file; a file is given like any grant."""
+    filed = AppGrant("me", token_file="id_token")
+
+    async def furnish(store: Store) -> None:
+        await with_account(store, secret="client-secret")
+        await with_account(store, "other", secret="client-secret")
+        await store.add_app("app", KEY, GRANTS, None, NOW)
+        await store.put_login(pending_login(), state=Secret("s"), verifier=Secret("v"))
+
+    async def given(store: Store) -> None:
+        await well(store)
+        assert await store.apps_with_token_files() == []
+        await store.put_grant("app", filed)
+        assert [app.grants for app in await store.apps_with_token_files()] == [(filed, GRANTS[1])]
+        behind(tmp_path, "UPDATE app_grant SET token_file = 'access_token' WHERE token_file IS NOT NULL")
+        assert [app.grants for app in await store.apps_with_token_files()] == [(GRANTS[1],)]
+
+    at(tmp_path, furnish)
+    for statement in TO_0009:
+        behind(tmp_path, statement)
+    at(tmp_path, given)

@@ -24,6 +24,7 @@ GRANT_CHANGED = {
     "resource": "UPDATE app_grant SET resource = NULL",
     "mode": "UPDATE app_grant SET mode = 'proxy'",
     "expiry": "UPDATE app_grant SET expires_at = NULL",
+    "token file": "UPDATE app_grant SET token_file = 'access_token'",
     "other account": "UPDATE app_grant SET account = (SELECT uuid FROM account WHERE name = 'other')",
     "no JSON of ours": "UPDATE app_grant SET scope = '{}'",
 }
@@ -129,7 +130,7 @@ def test_what_somebody_adds_is_nothing(tmp_path: Path) -> None:
         await furnish(store)
         other = "(SELECT uuid FROM account WHERE name = 'other')"
         for app in ("app", "new"):
-            behind(tmp_path, f"INSERT INTO app_grant SELECT '{app}', {other}, '[]', NULL, 'token', NULL")
+            behind(tmp_path, f"INSERT INTO app_grant SELECT '{app}', {other}, '[]', NULL, 'token', NULL, NULL")
         behind(
             tmp_path,
             "INSERT INTO app SELECT 'mine', ?, created_at, NULL, NULL, epoch, listed, seal FROM app WHERE name = 'app'",

@@ -36,6 +36,13 @@ class Facade:
         key: str = made["key"]
         return key
 
+    def log_in_program(self, account: str, **more: Any) -> None:  # noqa: ANN401 -- of a login
+        """Log in as a program."""
+        secret = self.practice.client_secret.reveal()
+        provider = {"provider": "practice", "base_url": self.practice.url}
+        client = {"client_id": "keyfob-machine", "client_secret": secret, "scope": ["read", "write"]}
+        self.house.owner.ask("POST", "/v1/logins", 201, json={"account": account, **provider, **client, **more})
+
     def ask(self, key: str, status: int, *, name: str = "job", where: str = "", **form: str) -> Any:  # noqa: ANN401 -- the answer
         """Ask at the app port for a token with name and key in HTTP Basic, and expect a status."""
         with (door := self.house.app("")).http:

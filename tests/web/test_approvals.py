@@ -15,6 +15,7 @@ from broker.practice.settings import PracticeSettings
 from broker.web import peers
 from tests.web.house import Door, House, running
 
+NO_FILE = {"token_file": None, "token_file_path": None}
 TOKEN = "/v1/accounts/{account}/token"
 HOUR, DAY = 3600.0, 86_400.0
 
@@ -171,7 +172,9 @@ def test_always(room: Room) -> None:
     assert room.answer(code, decision="allow")["state"] == "allowed"
 
     assert room.gets() == room.gets()
-    assert room.grants() == [{"account": "work", "scope": "", "resource": None, "mode": "token", "expires_at": None}]
+    assert room.grants() == [
+        {"account": "work", "scope": "", "resource": None, "mode": "token", "expires_at": None, **NO_FILE}
+    ]
     assert room.listed() == []
     room.answer(code, 404, decision="allow")
     wait_for_record(room, {"approval-asked", "approval-allowed", "granted"})
@@ -258,6 +261,7 @@ def test_the_owner_may_give_less(room: Room) -> None:
         "resource": None,
         "mode": "proxy",
         "expires_at": None,
+        **NO_FILE,
     }
 
 

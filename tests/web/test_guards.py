@@ -3,6 +3,7 @@
 import base64
 import os
 import time
+from collections import defaultdict
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -19,15 +20,14 @@ DOORS = ("socket", *PORTS)
 # A page that guards cannot refuse for another reason than the one that is tested.
 OPEN = {"socket": "/v1/status", "app": "/v1/apps/job", "browser": "/ui/"}
 
-# All that a key opens on either door. Whatever route is added is the owner's until it is written here.
+# All that a key opens, but as part of an address. Whatever route is added is the owner's until it is written here.
 FOR_APPS = {
     *(("GET", "/healthz"), ("GET", "/.well-known/oauth-authorization-server"), ("POST", "/oauth/token")),
-    ("GET", "/v1/accounts/{account}/token"),
     ("POST", "/v1/accounts/{account}/token/rejected"),
-    ("GET", "/v1/apps/{app}"),
+    *(("GET", path) for path in ("/v1/accounts/{account}/token", "/v1/apps/{app}", "/azure/token")),
     *((method, "/v1/pairing") for method in ("POST", "GET", "DELETE")),
 }
-FOR_OWNERS = [(method, route) for method, route, _, _ in APP_ROUTES if (method, route) not in FOR_APPS]
+FOR_OWNERS = [(m, route) for m, route, _, _ in APP_ROUTES if (m, route) not in FOR_APPS and "{capability}" not in route]
 
 
 def url_of(house: House, door: str) -> str:
@@ -37,7 +37,7 @@ def url_of(house: House, door: str) -> str:
 
 def path_of(route: str) -> str:
     """Return a path that a route answers."""
-    return route.format(account="work", id="x", provider="practice", preset="practice", app="job", name="x")
+    return route.format_map(defaultdict(lambda: "x", account="work", provider="practice", preset="practice", app="job"))
 
 
 # --- Host -------------------------------------------------------------------------------------------------------------

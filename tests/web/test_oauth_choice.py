@@ -26,16 +26,8 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Facade]:
     ):
         found.house.log_in("work", found.practice.url)
         for name in ("home", "spare"):
-            log_in(found, name, flow="client-credentials", resource=HOME)
+            found.log_in_program(name, flow="client-credentials", resource=HOME)
         yield found
-
-
-def log_in(facade: Facade, account: str, **more: Any) -> None:  # noqa: ANN401 -- of a login
-    """Log in as a program."""
-    secret = facade.practice.client_secret.reveal()
-    provider = {"provider": "practice", "base_url": facade.practice.url}
-    client = {"client_id": "keyfob-machine", "client_secret": secret, "scope": ["read", "write"]}
-    facade.house.owner.ask("POST", "/v1/logins", 201, json={"account": account, **provider, **client, **more})
 
 
 @pytest.fixture
@@ -240,7 +232,7 @@ def test_a_login_that_is_needed(fresh: Facade) -> None:
 
 def test_an_account_without_an_id_token(fresh: Facade) -> None:
     """A token that the login never brought is an invalid grant, too."""
-    log_in(fresh, "ci", flow="client-credentials")
+    fresh.log_in_program("ci", flow="client-credentials")
     for account, error in (("ci", "invalid_request"), ("work", "")):
         key = fresh.app(f"job-{account}", account)
         form = {"grant_type": EXCHANGE, "subject_token": key, "subject_token_type": JWT}

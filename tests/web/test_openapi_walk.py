@@ -152,6 +152,7 @@ def _walk_apps(house: House, practice: PracticeServer) -> None:
         for door, account in ((app, ""), (house.owner, "work")):
             form = {"grant_type": "client_credentials", "account": account}
             assert door.ask("POST", "/oauth/token", 200, data=form)["access_token"]
+        _walk_clouds(house.owner, key)
         app.ask("GET", "/v1/apps/{app}", 403, path={"app": "other"})
         for method, path, _, who in APP_ROUTES:
             if who == "owner":
@@ -211,6 +212,18 @@ def _walk_daemon(owner: Door) -> None:
     verdict = owner.ask("GET", "/v1/audit/verify", 200)
     assert (verdict["intact"], verdict["first"], verdict["broken"]) == (True, 1, None)
     owner.ask("GET", "/v1/audit/verify", 400, params={"account": "work"})
+
+
+def _walk_clouds(owner: Door, key: str) -> None:
+    """What programs of a cloud ask, each success of it; at the socket too, where it needs the same keys."""
+    made = {"name": "machine", "grants": [{"account": "work"}], "capability": True}
+    names = {"capability": owner.ask("POST", "/v1/apps", 201, json=made)["key"], "identity": "default"}
+    headers = {"Metadata-Flavor": "Google", "Metadata": "true", "X-IDENTITY-HEADER": key}
+    for (method, route), operation in OPERATIONS.items():
+        if operation["security"] in ([], [{"identityHeader": []}]) and operation["x-keyfob-who"] == "client":
+            status = 200 if "200" in operation["responses"] else 404
+            params = {"audience": "keyfob"} if route.endswith("/identity") else {}
+            owner.ask(method, route, status, path=names, headers=headers, params=params)
 
 
 def _walk_locked(house: House, key: str) -> None:

@@ -89,6 +89,21 @@ def test_a_grant_is_narrowed_and_shown_in_words(desk: Desk) -> None:
         assert f'data-word="scope">{scope}<' in form
 
 
+def test_a_token_file_is_chosen_and_its_place_told(desk: Desk) -> None:
+    """The form keeps what was chosen; the page of the app says where the file is, as its key's answer did."""
+    grant = WORK | {"token_file": "id_token"}
+    [told] = desk.send("POST", "/ui/v1/apps", 201, {"name": "backup", "grants": [grant]}).json()["grants"]
+
+    assert told["token_file_path"].endswith("/tokens/backup/work")
+    assert "all that the login may, its ID token kept in a file" in desk.part("apps")
+    assert f"<code>{told['token_file_path']}</code>" in desk.part("apps/backup")
+    assert 'value="id_token" selected' in desk.part("apps/backup?account=work")
+    for wrong in ({"token_file": ""}, {"token_file": "refresh_token"}, {"token_file": "id_token", "mode": "proxy"}):
+        desk.send("PUT", "/ui/v1/apps/backup/grants/work", 400, wrong)
+    kept = desk.send("PUT", "/ui/v1/apps/backup/grants/work", 200, {"token_file": None}).json()
+    assert (kept["token_file"], kept["token_file_path"]) == (None, None)
+
+
 def test_what_is_taken_back_counts_at_once(desk: Desk) -> None:
     """A grant that is revoked, a key that is replaced, an app that is removed."""
     old = desk.send("POST", "/ui/v1/apps", 201, {"name": "backup", "grants": [WORK, {"account": "play"}]}).json()["key"]
@@ -205,7 +220,7 @@ def test_of_many_grants_some_are_named_in_the_list() -> None:
 
 def texts(text: str) -> tuple[pages.Rendered, ...]:
     """Return both pages, in both their forms, with a text in every field that takes one."""
-    grant = AppGrant(text, (text, "openid"), text, text)
+    grant = AppGrant(text, (text, "openid"), text, text, token_file=text)
     row = AppRow(text, (grant,), NOW, NOW, NOW)
     states: tuple[State, ...] = ("pending", "never", "denied")
     requests = tuple(
@@ -232,7 +247,8 @@ def texts(text: str) -> tuple[pages.Rendered, ...]:
     )
     listed = AppsPart(Sheet((row,), 1, 3, 1, text), requests[:1], requests[1:], (text,), NOW)
     many = replace(listed, accounts=(text,) * (MOST_CHOICES + 1))
-    return listed, many, AppPart(row, (text,), account, NOW), AppPart(row, (), None, NOW)
+    files = {text: Path(text)}
+    return listed, many, AppPart(row, (text,), account, NOW), AppPart(row, (), None, NOW, files)
 
 
 @pytest.mark.parametrize("text", HOSTILE)

@@ -9,7 +9,7 @@ import base64
 import contextlib
 import math
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import Any
 from urllib.parse import unquote_plus
 
 from starlette.requests import Request
@@ -19,11 +19,12 @@ from broker.core.policy import Ask, Caller, Denied, Lack, Owner
 from broker.core.secret import Secret
 from broker.errors import InvalidRequest, KeyfobError, Unauthorized
 from broker.providers.urls import check_resource
-from broker.usecases import approvals, audit, target
+from broker.usecases import target
 from broker.usecases.context import Context
-from broker.usecases.get_token import Outcome, Ready
-from broker.web import callers, peers, render, told
+from broker.usecases.get_token import Ready
+from broker.web import render, told
 from broker.web.body import Query, check_audience, check_words
+from broker.web.emulate import asked
 from broker.web.form import Form
 from broker.web.guards import check_unlocked
 
@@ -51,8 +52,6 @@ ERRORS: Mapping[str, str] = {
 LACKING: Mapping[Lack, str] = {"grant": "unauthorized_client", "scope": "invalid_scope", "target": "invalid_target"}
 # A token endpoint answers what the request got wrong with 400 (RFC 6749 5.2).
 WRONG = (404, 409)
-# What an error may say (RFC 6749 5.2): visible ASCII without these.
-PLAIN: Final = str.maketrans({'"': "'", "\\": "/", "…": "..."})
 WWW_AUTHENTICATE = 'Basic realm="keyfob", Bearer realm="keyfob"'
 
 
@@ -83,22 +82,14 @@ async def token(request: Request, ctx: Context) -> Response:
     min_ttl = form.seconds("min_ttl")
     check_unlocked(ctx)
     ask = await target.choose(ctx, caller, named)
-    if isinstance(ask, target.Unclear):
-        raise InvalidRequest(ask.reason, ask.hint, error="invalid_target")
-    if isinstance(ask, Denied):
-        outcome: Outcome = ask
-    else:
+    if isinstance(ask, Ask):
         with _called("invalid_target"):
             _check_target(ask)
-        who = peers.asker_of(request)
-        outcome = await approvals.ask_token(ctx, caller, ask, who, min_ttl=min_ttl, id_token=issued == ID_TOKEN)
+    outcome = await asked.outcome_of(request, ctx, caller, ask, min_ttl=min_ttl, id_token=issued == ID_TOKEN)
     if isinstance(outcome, Ready):
         return _handed_out(outcome, issued if grant_type == EXCHANGE else "")
     refusal = render.refusal(outcome)
-    if not isinstance(outcome, Denied):
-        return problem(refusal)
-    audit.refused(ctx, caller, outcome.account or None, outcome.reason)
-    return _answer(refusal, LACKING[outcome.lacks], 400)
+    return _answer(refusal, LACKING[outcome.lacks], 400) if isinstance(outcome, Denied) else problem(refusal)
 
 
 async def _caller(request: Request, ctx: Context, form: Form, *, exchange: bool) -> Caller:
@@ -131,9 +122,7 @@ async def _caller(request: Request, ctx: Context, form: Form, *, exchange: bool)
             "The name and the key of an app are missing.",
             "Send them as client id and client secret; get them: keyfob pair, or keyfob app add NAME --account A",
         )
-    app = await callers.app_of(ctx, request.scope, key.reveal(), name)
-    callers.check_rate(ctx, app)
-    return app
+    return await asked.app_of(request, ctx, key.reveal(), name)
 
 
 def of_header(request: Request) -> tuple[str | None, Secret]:
@@ -211,7 +200,7 @@ def _handed_out(outcome: Ready, issued: str) -> Response:
     if issued == ID_TOKEN:
         body["token_type"] = "N_A"  # noqa: S105 -- a type (RFC 8693 2.2.1), not a token
     if outcome.facts.expires_at is not None:
-        body["expires_in"] = max(0, math.floor(outcome.facts.expires_at - outcome.now))
+        body["expires_in"] = asked.life_of(outcome)
     if outcome.facts.scope:
         body["scope"] = " ".join(outcome.facts.scope)
     return render.answer(body)
@@ -219,17 +208,16 @@ def _handed_out(outcome: Ready, issued: str) -> Response:
 
 def problem(error: KeyfobError) -> Response:
     """Return an error in OAuth's form (RFC 6749 5.2)."""
-    name = str(error.extra.get("error") or ERRORS.get(error.code, "server_error"))
-    return _answer(error, name, 400 if error.status in WRONG else error.status)
+    return _answer(error, name_of(error), 400 if error.status in WRONG else error.status)
+
+
+def name_of(error: KeyfobError) -> str:
+    """Return OAuth's name for an error."""
+    return str(error.extra.get("error") or ERRORS.get(error.code, "server_error"))
 
 
 def _answer(error: KeyfobError, name: str, status: int) -> Response:
-    said = f"{error.detail} {told.next_step(error)}".strip()
-    body: dict[str, Any] = {
-        "error": name,
-        "error_description": "".join(c if " " <= c <= "~" else "?" for c in said.translate(PLAIN)),
-        "code": error.code,
-    }
+    body: dict[str, Any] = {"error": name, "error_description": asked.words_of(error), "code": error.code}
     headers = {}
     if url := told.help_url(error):
         body["error_uri"] = url

@@ -4,7 +4,8 @@ Put behind the browser door by ``asgi``. ``apps`` has all of them.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import ClassVar
 
 from starlette.requests import Request
@@ -29,6 +30,7 @@ class AppPart:
         others: the accounts that it may not use, by name.
         account: the account whose grant is being made or changed, or None.
         now: when this was drawn, epoch seconds.
+        files: account -> where its token is kept for the app.
         status: the HTTP status.
     """
 
@@ -39,6 +41,7 @@ class AppPart:
     others: tuple[str, ...]
     account: Account | None
     now: float
+    files: Mapping[str, Path] = field(default_factory=dict)
     status: int = 200
 
     @property
@@ -65,5 +68,6 @@ async def show(request: Request, ctx: Context) -> Response:
         others=tuple(other for other in await ctx.store.account_names() if other not in granted),
         account=account,
         now=ctx.clock(),
+        files={grant.account: file for grant in row.grants if (file := apps.token_file(ctx, row.name, grant))},
     )
     return pages.render(part)

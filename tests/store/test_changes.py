@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import gc
+import os
 import sqlite3
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -33,10 +34,10 @@ async def known(place: Path) -> AsyncIterator[tuple[Database, sqlite3.Connection
 
 
 def locks_on(file: Path) -> list[str]:
-    """Return the kernel's locks on a file (proc_locks(5)): kind and bytes."""
-    inode = str(file.stat().st_ino)
-    lines = (line.split() for line in Path("/proc/locks").read_text(encoding="ascii").splitlines())
-    return sorted(" ".join(line[3:4] + line[6:]) for line in lines if line[5].rpartition(":")[2] == inode)
+    """Return the locks that this process has on a file (proc_locks(5)): kind and bytes."""
+    whose = [str(os.getpid()), str(file.stat().st_ino)]
+    lines = (line.split() for line in Path("/proc/locks").read_text(encoding="ascii").splitlines() if "->" not in line)
+    return sorted(" ".join(line[3:4] + line[6:]) for line in lines if [line[4], line[5].split(":")[2]] == whose)
 
 
 @contextlib.contextmanager

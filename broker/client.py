@@ -13,11 +13,9 @@ Called by ``cli``, ``integrations`` and foreign programs (``from broker.client i
 
 from __future__ import annotations
 
-import json
+import _thread
 import os
-import threading
 import time
-from collections.abc import Iterable, Mapping
 
 from broker.client_errors import (
     ClientError,
@@ -29,10 +27,12 @@ from broker.client_errors import (
     refusal,
     text,
 )
+from broker.client_places import bearer, default_socket, key_of, why
 from broker.client_wire import Broken, Foreign, Peer, Reply, Stale, Wire, peer_of_url, quote
 
 TYPE_CHECKING = False  # importing typing for its own constant costs two milliseconds at every start
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
     from typing import Any, Self
 
 __all__ = [
@@ -53,6 +53,8 @@ __all__ = [
 DEFAULT_TIMEOUT = 45.0
 # May be sent again on a new connection when the kept one turns out to be closed (RFC 9110 9.2.2); a POST never is.
 IDEMPOTENT = ("GET", "PUT", "DELETE")
+# Media types.
+JSON, PLAIN = "application/json", "text/plain"
 # RFC 9110 15.5: from here on an answer is a refusal.
 FIRST_ERROR_STATUS = 400
 START_HINT = (
@@ -80,7 +82,7 @@ class Token:
     __slots__ = ("access_token", "account", "audience", "expires_at", "expires_in", "resource", "scope", "token_type")
 
     def __init__(self, answer: Mapping[str, Any]) -> None:
-        self.access_token = _bearer(answer.get("access_token"), "access token", "bad_answer")
+        self.access_token = bearer(answer.get("access_token"), "access token", "bad_answer")
         self.token_type = str(answer.get("token_type") or "Bearer")
         self.expires_at = text(answer.get("expires_at"))
         expires_in = answer.get("expires_in")
@@ -134,11 +136,11 @@ class Client:
         except ValueError as exc:
             hint = "It looks like http://127.0.0.1:8401; KEYFOB_URL or the argument `url` names it."
             raise ClientError(f"{url!r} is not the URL of an app port.", hint, code="invalid_request") from exc
-        key = _key_of(os.environ) if key is None else key
-        self._key = _bearer(key, "app key", "invalid_request") if key else ""
-        self._headers = f"Host: {self._peer.host}\r\nUser-Agent: keyfob-client\r\nAccept: application/json\r\n"
+        key = key_of(os.environ) if key is None else key
+        self._key = bearer(key, "app key", "invalid_request") if key else ""
+        self._headers = f"Host: {self._peer.host}\r\nUser-Agent: keyfob-client\r\n"
         self._wire: Wire | None = None
-        self._lock, self._pid = threading.Lock(), os.getpid()
+        self._lock, self._pid = _thread.allocate_lock(), os.getpid()
         self._new_key = new_key
         self.address: tuple[str, int] | None = None
 
@@ -166,16 +168,28 @@ class Client:
             LoginNeeded: nobody but a person can help; ``login_url`` is where.
             ClientError: everything else, see the tree above.
         """
-        asked = {
-            "min_ttl": None if min_ttl is None else f"{min_ttl:.15g}",
-            "scope": _words(scope),
-            "resource": resource,
-            "audience": audience,
-            "id_token": "true" if id_token else None,
-        }
-        query = "&".join(f"{name}={quote(value)}" for name, value in asked.items() if value is not None)
-        answer = self.request("GET", f"/v1/accounts/{quote(account)}/token{'?' if query else ''}{query}")
+        path = _token_path(account, min_ttl, scope, resource, audience, id_token=id_token)
+        answer = self.request("GET", path)
         return Token(answer if isinstance(answer, dict) else {})
+
+    def bare_token(
+        self,
+        account: str,
+        min_ttl: float | None = None,
+        scope: str | Iterable[str] | None = None,
+        resource: str | None = None,
+        *,
+        audience: str | None = None,
+        id_token: bool = False,
+    ) -> str:
+        """Return what :meth:`token` has as ``access_token``, alone: a program that ends at once need read no JSON."""
+        path = _token_path(account, min_ttl, scope, resource, audience, id_token=id_token)
+        reply = self.send("GET", path, accept=PLAIN)
+        if reply.status >= FIRST_ERROR_STATUS:
+            raise self._elsewhere(reply) or refusal(reply)
+        if not reply.headers.get("content-type", "").startswith(PLAIN):
+            raise self._foreign()
+        return bearer(reply.body.decode("latin-1"), "access token", "bad_answer")
 
     def rejected(
         self,
@@ -212,6 +226,8 @@ class Client:
         Raises:
             ClientError: the daemon refused (problem document), or no sound answer came.
         """
+        import json  # noqa: PLC0415 -- what a program that only wants the bare token need not pay
+
         reply = self.send(method, path, body, timeout)
         if reply.status >= FIRST_ERROR_STATUS:
             raise self._elsewhere(reply) or refusal(reply)
@@ -220,17 +236,23 @@ class Client:
         except (ValueError, RecursionError) as exc:
             raise self._foreign() from exc
 
-    def send(self, method: str, path: str, body: object = None, timeout: float = DEFAULT_TIMEOUT) -> Reply:
-        """Send one request and return the answer whatever its status is; for the rest see :meth:`request`."""
+    def send(
+        self, method: str, path: str, body: object = None, timeout: float = DEFAULT_TIMEOUT, *, accept: str = JSON
+    ) -> Reply:
+        """Send one request and return the answer whatever its status is, as ``accept``; else see :meth:`request`."""
         if (
             self._pid != os.getpid()
         ):  # a fork: the connection is the parent's, and perhaps one of its threads has the lock
-            self._lock, self._pid = threading.Lock(), os.getpid()
+            self._lock, self._pid = _thread.allocate_lock(), os.getpid()
             self._drop()
-        content = b"" if body is None else json.dumps(body).encode()
-        headers = f"{self._headers}Authorization: Bearer {self._key}\r\n" if self._key else self._headers
+        content, headers = b"", f"{self._headers}Accept: {accept}\r\n"
+        if self._key:
+            headers += f"Authorization: Bearer {self._key}\r\n"
         if body is not None:
-            headers += "Content-Type: application/json\r\n"
+            import json  # noqa: PLC0415 -- as in request
+
+            content = json.dumps(body).encode()
+            headers += f"Content-Type: {JSON}\r\n"
         if method not in ("GET", "DELETE") or content:
             headers += f"Content-Length: {len(content)}\r\n"
         message = f"{method} {self._peer.base}{path} HTTP/1.1\r\n{headers}\r\n".encode() + content
@@ -246,7 +268,7 @@ class Client:
         except Broken as exc:
             raise self._foreign() from exc
         except OSError as exc:
-            raise ClientError(f"The connection to the daemon broke: {_why(exc)}.", code="connection_lost") from exc
+            raise ClientError(f"The connection to the daemon broke: {why(exc)}.", code="connection_lost") from exc
 
     def close(self) -> None:
         """Close the kept connection; the next request opens another."""
@@ -303,9 +325,9 @@ class Client:
             raise NotAllowed(f"This user may not open the socket {where}.", hint, code="unauthorized") from exc
         except OSError as exc:
             if where and not isinstance(exc, (FileNotFoundError, ConnectionRefusedError, TimeoutError)):
-                detail = f"The socket {where} cannot be used: {_why(exc)}."
+                detail = f"The socket {where} cannot be used: {why(exc)}."
                 raise ClientError(detail, "Name another with KEYFOB_SOCKET.", code="invalid_request") from exc
-            detail = f"No daemon answers at {self._peer} ({_why(exc)})."
+            detail = f"No daemon answers at {self._peer} ({why(exc)})."
             raise DaemonNotRunning(detail, START_HINT, code="daemon_not_running") from exc
 
     def _prove(self, wire: Wire, deadline: float) -> None:
@@ -315,7 +337,7 @@ class Client:
         proven = False
         try:
             question = Question(self._key, wire.address())
-            message = f"GET {self._peer.base}{question.path} HTTP/1.1\r\n{self._headers}\r\n"
+            message = f"GET {self._peer.base}{question.path} HTTP/1.1\r\n{self._headers}Accept: {JSON}\r\n\r\n"
             reply, keep = wire.exchange(message.encode(), deadline)
             error = self._elsewhere(reply) or question.judge(reply, str(self._peer))
             if error is not None:
@@ -345,43 +367,25 @@ class Client:
         return ClientError(f"What answers at {self._peer} is not a Keyfob daemon.", hint, code="bad_answer")
 
 
-def default_socket(environ: Mapping[str, str]) -> str:
-    """Return where the app socket is when nobody names one.
-
-    ``keyfob.sock`` in ``KEYFOB_RUNTIME_DIR``, else in ``$XDG_RUNTIME_DIR/keyfob``; without a session (cron, containers)
-    in ``run`` below ``KEYFOB_STATE_DIR``, by default ``~/.local/state/keyfob``.
-    """
-    directory = environ.get("KEYFOB_RUNTIME_DIR")
-    if not directory and environ.get("XDG_RUNTIME_DIR"):
-        directory = f"{environ['XDG_RUNTIME_DIR']}/keyfob"
-    if not directory:
-        directory = f"{environ.get('KEYFOB_STATE_DIR') or '~/.local/state/keyfob'}/run"
-    return f"{os.path.expanduser(directory)}/keyfob.sock"  # noqa: PTH111 -- pathlib costs two milliseconds at every start
+def _token_path(
+    account: str,
+    min_ttl: float | None,
+    scope: str | Iterable[str] | None,
+    resource: str | None,
+    audience: str | None,
+    *,
+    id_token: bool,
+) -> str:
+    asked = {
+        "min_ttl": None if min_ttl is None else f"{min_ttl:.15g}",
+        "scope": _words(scope),
+        "resource": resource,
+        "audience": audience,
+        "id_token": "true" if id_token else None,
+    }
+    query = "&".join(f"{name}={quote(value)}" for name, value in asked.items() if value is not None)
+    return f"/v1/accounts/{quote(account)}/token{'?' if query else ''}{query}"
 
 
 def _words(scope: str | Iterable[str] | None) -> str | None:
     return scope if scope is None or isinstance(scope, str) else " ".join(scope)
-
-
-def _key_of(environ: Mapping[str, str]) -> str | None:
-    path = environ.get("KEYFOB_APP_KEY_FILE")
-    if environ.get("KEYFOB_APP_KEY") or not path:
-        return environ.get("KEYFOB_APP_KEY") or None
-    try:
-        with open(path, encoding="ascii") as file:  # noqa: PTH123 -- as above
-            return file.read().strip()
-    except (OSError, UnicodeDecodeError) as exc:
-        reason = _why(exc) if isinstance(exc, OSError) else "it is not plain text"
-        detail = f"The app key file {path} cannot be read: {reason}."
-        raise ClientError(detail, "Look at KEYFOB_APP_KEY_FILE.", code="invalid_request") from exc
-
-
-def _bearer(value: object, what: str, code: str) -> str:
-    """Refuse what would break a header or a terminal (RFC 6750 2.1: printable ASCII without spaces)."""
-    if isinstance(value, str) and value and all("!" <= character <= "~" for character in value):
-        return value
-    raise ClientError(f"There is no usable {what}.", code=code)
-
-
-def _why(exc: OSError) -> str:
-    return "it took too long" if isinstance(exc, TimeoutError) else exc.strerror or str(exc) or type(exc).__name__

@@ -6,16 +6,15 @@ in imports as those.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+TYPE_CHECKING = False  # importing typing for its own constant costs two milliseconds at every start
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
 
-from broker.client_wire import Reply
+    from broker.client_wire import Reply
 
 # A century: longer than any wait. Not even the number that is none (NaN) lies below it.
 MOST_SECONDS = 3_153_600_000
-TYPE_CHECKING = False  # importing typing for its own constant costs two milliseconds at every start
-if TYPE_CHECKING:
-    from typing import Any
 
 
 class ClientError(Exception):
@@ -96,6 +95,8 @@ BY_CODE: Mapping[str, type[ClientError]] = {
 
 def refusal(reply: Reply) -> ClientError:
     """Return the error that an answer of the daemon stands for."""
+    import json  # noqa: PLC0415 -- only where something is wrong
+
     try:
         problem = json.loads(reply.body)
     except (ValueError, RecursionError):

@@ -1,16 +1,20 @@
 """One HTTP/1.1 exchange with the daemon, over its Unix socket or a loopback port.
 
 Called by ``client`` only, and as poor in imports as that: ``http.client`` would bring ``ssl`` and ``email`` along and
-so double the time that ``keyfob token`` takes, for answers as plain as the daemon's.
+so double the time that ``keyfob token`` takes, for answers as plain as the daemon's. ``socket`` itself is a wrapper
+around ``_socket`` that needs enumerations and selectors; they take as long to import as the token takes to come.
 """
 
 from __future__ import annotations
 
+import _socket
 import os
-import socket
 import sys
 import time
-from collections.abc import Mapping
+
+TYPE_CHECKING = False  # importing typing for its own constant costs two milliseconds at every start
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 # No header block of the daemon comes near it; a larger one is no daemon of ours.
 MAX_HEAD = 65_536
@@ -66,8 +70,10 @@ class Peer:
                 user only, so that is none; root's is a socket that systemd made.
         """
         if not self.path:
-            return Wire(socket.create_connection(self.address, _left(deadline)))
-        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            from socket import create_connection  # noqa: PLC0415 -- what the Unix socket need not pay
+
+            return Wire(create_connection(self.address, _left(deadline)))
+        connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
         try:
             connection.settimeout(_left(deadline))
             connection.connect(self.path)
@@ -102,7 +108,7 @@ def peer_of_url(url: str) -> Peer:
 class Wire:
     """One connection, and what was read ahead of it."""
 
-    def __init__(self, connection: socket.socket) -> None:
+    def __init__(self, connection: _socket.socket) -> None:
         self._connection, self._ahead = connection, b""
 
     def address(self) -> tuple[str, int]:
@@ -199,10 +205,10 @@ def quote(text: str) -> str:
     return "".join(chr(byte) if byte in PLAIN else f"%{byte:02X}" for byte in text.encode(errors="surrogateescape"))
 
 
-def _check_owner(connection: socket.socket) -> None:
+def _check_owner(connection: _socket.socket) -> None:
     """Raise ``Foreign`` for another user's socket, where the system tells whose it is (SO_PEERCRED, unix(7))."""
-    if hasattr(socket, "SO_PEERCRED"):
-        credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)  # struct ucred: pid, uid, gid
+    if hasattr(_socket, "SO_PEERCRED"):
+        credentials = connection.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, 12)  # struct ucred: pid, uid, gid
         uid = int.from_bytes(credentials[4:8], sys.byteorder)
         if uid not in (0, os.geteuid()):
             raise Foreign(uid)

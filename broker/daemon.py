@@ -24,6 +24,7 @@ from broker.events import COUNTED, Events
 from broker.notify import Announcer
 from broker.oauth.http import Http
 from broker.oauth.idtoken import Jwks
+from broker.oauth.upstream import Upstream
 from broker.providers import catalog
 from broker.scheduler import Scheduler
 from broker.settings import Settings
@@ -35,6 +36,7 @@ from broker.usecases.checkup import Checkup
 from broker.usecases.context import Context, Latch
 from broker.usecases.flights import Flights
 from broker.usecases.limits import Limits
+from broker.usecases.streams import Streams
 from broker.usecases.tokenfiles import Keeper
 from broker.web.asgi import app_door, browser_door
 from broker.web.doors import LOOPBACK, Door, bind_beside, bind_port, bind_socket
@@ -44,6 +46,8 @@ log = logging.getLogger(__name__)
 
 # A refresh may take 20 s; whatever is in the air gets that long to land before the process ends.
 DRAIN = 20.0
+# What goes through the proxy is given less: much of it has no end, such as events, and its programs ask again.
+STREAMS = 5.0
 # All that a stop may take: refreshes, then logins whose code was sent, then the doors and the store.
 STOPPING = 2 * DRAIN + 5.0
 
@@ -121,6 +125,8 @@ class Daemon:
         clock = SteadyClock(self._wall, self._boot, await store.last_seen())
         http = Http(ca_file=settings.ca_file, proxy=settings.http_proxy)
         undo.push_async_callback(http.aclose)
+        upstream = Upstream()
+        undo.push_async_callback(upstream.aclose)
         browser_port, app_port = browser.getsockname()[1], app.getsockname()[1]
         ctx = self._ctx = Context(
             store=store,
@@ -142,6 +148,13 @@ class Daemon:
             source=self._source,
             checkup=Checkup(self._examine),
             limits=Limits(settings.app_rate, settings.app_burst),
+            streams=Streams(
+                settings.proxy_streams,
+                settings.proxy_body_limit,
+                float(settings.proxy_idle),
+                float(settings.proxy_wait),
+            ),
+            upstream=upstream,
             flights=Flights(settings.refreshes_per_issuer, settings.refreshes_in_all),
             doors={
                 "socket": str(local.getsockname()),
@@ -231,8 +244,8 @@ async def _take_up(ctx: Context) -> None:
 
 
 async def _land(ctx: Context, recording: asyncio.Task[None]) -> None:
-    """Let refreshes and logins end, and with them what listens to events."""
-    late = await ctx.flights.drain(DRAIN)
+    """Let requests through the proxy, refreshes and logins end, and with them what listens to events."""
+    late, _ = await asyncio.gather(ctx.flights.drain(DRAIN), ctx.streams.close(STREAMS))
     if late:
         log.warning("%d refreshes did not end in time; they are settled at the next start", late)
     if ctx.finishing:

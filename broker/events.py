@@ -24,6 +24,7 @@ Kind = Literal[
     "rejected",
     "logged-out",
     "renamed",
+    "api-base-set",
     "app-added",
     "app-removed",
     "app-rotated",

@@ -73,7 +73,7 @@ class Scheduler:
         self._ctx.schedule.last_tick = asyncio.get_running_loop().time()
         try:
             locking.watch(self._ctx)
-            self._ctx.standing.clear()  # no token is kept in clear for long after its last use
+            self._ctx.forget_in_clear()  # no token is kept so for long after its last use
             await steps.follow(self._ctx)
             self._ctx.schedule.last_tick_at = self._ctx.clock()
             await login.expire(self._ctx)

@@ -24,6 +24,12 @@ MAX_PORT = 65535
 MAX_PLACES = 100
 # Beyond this no limit is meant.
 MAX_RATE, MAX_BURST = 10_000, 100_000
+# Each holds two descriptors.
+MAX_STREAMS = 10_000
+# A petabyte: whoever wants more wants no limit.
+MAX_BODY = 2**50
+# A day.
+MAX_SILENCE = 24 * 60 * 60
 # A week of idling; whoever wants longer wants none.
 MAX_IDLE = 7 * 24 * 60
 # Fewer would not tell of a day; more would take longer to verify than a request may.
@@ -119,6 +125,20 @@ class Settings:
     )
     app_rate: int = setting(_whole(0, MAX_RATE), "requests of one app in a second; 0: no limit", "0 to 10000")
     app_burst: int = setting(_whole(1, MAX_BURST), "how many requests an app may make at once", "1 to 100000")
+    proxy_streams: int = setting(
+        _whole(1, MAX_STREAMS), "how many requests may be under way through the proxy", "1 to 10000"
+    )
+    proxy_body_limit: int = setting(
+        _whole(0, MAX_BODY), "bytes that the body of a request through the proxy may have; 0: no limit", "0 to 2^50"
+    )
+    proxy_idle: int = setting(
+        _whole(0, MAX_SILENCE),
+        "seconds without a byte, either way, after which the proxy ends a request; 0: no limit",
+        "0 to 86400",
+    )
+    proxy_wait: int = setting(
+        _whole(1, MAX_SILENCE), "seconds in which an API has to begin its answer to the proxy", "1 to 86400"
+    )
     log: str = setting(_one_of(*LOG_LEVELS), "how much is logged", f"one of {', '.join(LOG_LEVELS)}")
     log_format: str = setting(_one_of(*LOG_FORMATS), "how log lines look", f"one of {', '.join(LOG_FORMATS)}")
 
@@ -220,6 +240,11 @@ def _defaults(home: Path, environ: Mapping[str, str], state_dir: Path | None) ->
         # More than a program needs that asks before each use, and less than would keep others waiting.
         "app_rate": 50,
         "app_burst": 200,
+        "proxy_streams": 100,
+        "proxy_body_limit": 0,
+        # Servers of events send something every minute or so; some APIs think for longer than one before they answer.
+        "proxy_idle": 600,
+        "proxy_wait": 120,
         "log": "info",
         "log_format": "text",
     }

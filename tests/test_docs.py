@@ -242,7 +242,7 @@ def test_words_of_settings() -> None:
 
 def test_client_variables() -> None:
     """The table of the client's variables names every one that the client and the commands read, and nothing else."""
-    sources = (ROOT / "broker/client.py", ROOT / "broker/cli/connect.py")
+    sources = (ROOT / "broker/client.py", ROOT / "broker/client_places.py", ROOT / "broker/cli/connect.py")
     read = {name for source in sources for name in re.findall(r"\bKEYFOB_[A-Z_]+[A-Z]\b", text_of(source))}
     told = {row[0] for row in rows(section("configuration.md", "Variables of programs that ask"))}
     assert told == read

@@ -21,6 +21,7 @@ REVEALING = {
     "oauth/idtoken.py": "an ID token is taken apart, and at_hash is computed (OpenID Connect Core 3.1.3.6)",
     "oauth/proof.py": "a client secret is form-encoded for Basic (RFC 6749 2.3.1)",
     "oauth/reply.py": "an answer is parsed, and an error text is rid of the secrets that it repeats",
+    "oauth/upstream.py": "the account's token goes into the Authorization header of a request through the proxy",
     "oauth/wire.py": "a token proves who revokes it",
     "store/logins.py": "a state is hashed, and a person's authorization URL is opened again",
     "store/passphrase.py": "a passphrase is normalised and becomes a key",
@@ -52,7 +53,7 @@ REVEALING = {
 # What a program pays for that imports the client, or that another one calls at each of its own requests.
 # What foreign programs import, each with the library that it is for; everything else of the room is started by them.
 IMPORTED = frozenset({"auth_flow", "azure", "azure_policy", "bearer", "google", "httpx", "httpx2", "mcp", "requests"})
-CLIENT = ("client_wire", "client_errors", "client_proof", "challenge", "client")
+CLIENT = ("client_wire", "client_errors", "client_places", "client_proof", "challenge", "client")
 # A protocol that is spoken has its maker's name on the wire: below a path, as a header's value, in a variable.
 EMULATED = re.compile(r"^/google/|^Google$|GOOGLE_CLOUD_PROJECT|^GOOGLE_APPLICATION_CREDENTIALS$")
 # Homes of people who do not exist, in examples and tests.

@@ -71,6 +71,8 @@ def describe(one: dict[str, Any]) -> Iterator[str]:
         yield f"  Scopes   {terminal.clean(wanted['scope']) or 'all that the login may'}{about}"
         if wanted["resource"]:
             yield f"  Only for {terminal.clean(wanted['resource'])}"
+        if wanted.get("mode") == "proxy":
+            yield "  How      through the proxy; it never sees the token"
 
 
 def _process(asker: dict[str, Any]) -> str:

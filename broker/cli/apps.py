@@ -13,6 +13,7 @@ from broker.cli.connect import connect
 from broker.cli.show import show
 from broker.client import Client, quote
 from broker.core.policy import App, AppGrant, Ask, Denied, Narrow, decide
+from broker.core.rules import READ_ONLY, Passage
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -74,6 +75,17 @@ def _grant_options(parser: argparse.ArgumentParser) -> None:
     scope_flag(parser, "scopes it may have (default: the account's)")
     parser.add_argument("--resource", metavar="R", help="the only resource it may have tokens for (RFC 8707)")
     parser.add_argument("--proxy-only", action="store_true", help="it may use the proxy, but never sees a token")
+    parser.add_argument(
+        "--rule",
+        metavar="R",
+        dest="rules",
+        action="append",
+        default=[],
+        help="with --proxy-only: what it may send, such as 'GET,POST /v1/issues/*' or 'GET /api/**'; repeatable",
+    )
+    parser.add_argument(
+        "--read-only", action="store_true", help="with --proxy-only: it may send GET, HEAD and OPTIONS, wherever to"
+    )
     parser.add_argument(
         "--token-file",
         metavar="KIND",
@@ -155,6 +167,8 @@ def _grant(args: argparse.Namespace) -> dict[str, Any]:
         grant["resource"] = args.resource
     if args.expires is not None:
         grant["expires_at"] = args.expires
+    if rules := [*([READ_ONLY] if args.read_only else []), *args.rules]:
+        grant["rules"] = rules
     if args.token_file:
         grant["token_file"] = args.token_file
     return grant
@@ -173,6 +187,7 @@ def _words(grant: dict[str, Any], now: float) -> str:
     parts = [f"the scopes {scope}" if scope else "all its scopes"]
     parts += [f"for {resource}"] if resource else []
     parts += ["through the proxy only"] if grant.get("mode") == "proxy" else []
+    parts += [f"by the rules {terminal.clean(', '.join(rules))}"] if (rules := grant.get("rules")) else []
     ends = terminal.when(grant.get("expires_at"), now)
     return ", ".join([*parts, f"ends {ends}" if ends else "without an end"])
 
@@ -189,11 +204,12 @@ def _doubt(client: Client, app: str, grant: dict[str, Any]) -> tuple[str, str] |
         grant["mode"],
         token_file=grant.get("token_file"),
     )
-    if wanted.mode == "token" and not wanted.scope and not wanted.resource:
+    if not wanted.scope and not wanted.resource:
         return None
     account = client.request("GET", f"/v1/accounts/{quote(wanted.account)}")
     carried, resource = terminal.words(account.get("scope")).split(), account.get("resource")
-    decision = decide(App(app, (wanted,)), Ask(wanted.account), carried, resource, time.time())
+    passage = Passage("GET", "/") if wanted.mode == "proxy" else None
+    decision = decide(App(app, (wanted,)), Ask(wanted.account, passage=passage), carried, resource, time.time())
     if isinstance(decision, Narrow) and wanted.files_id_token:
         return decision.reason, "An ID token has no scope and no resource of its own: leave --scope and --resource out."
     if isinstance(decision, Narrow):
@@ -205,8 +221,6 @@ def _doubt(client: Client, app: str, grant: dict[str, Any]) -> tuple[str, str] |
             return None
     elif not isinstance(decision, Denied):
         return None
-    if wanted.mode == "proxy":
-        return decision.reason, "The proxy comes in a later version; until then, leave --proxy-only out."
     if wanted.resource not in (None, resource):
         return (
             decision.reason,

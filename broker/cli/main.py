@@ -4,17 +4,27 @@ Called by ``broker.cli``. A new verb is one row here, one line in the overview, 
 ``run``.
 """
 
-import importlib
+from __future__ import annotations
+
 import os
 import sys
-from argparse import Namespace
-from collections.abc import Sequence
-from types import ModuleType
 
 from broker import __version__
 from broker.cli import terminal
-from broker.cli.arguments import Parser, nearest, sentence
 from broker.client import ClientError
+
+TYPE_CHECKING = False  # importing typing for its own constant costs `keyfob token` two milliseconds
+if TYPE_CHECKING:
+    from argparse import Namespace as Arguments
+    from collections.abc import Sequence
+    from types import ModuleType
+
+    from broker.cli.arguments import Parser
+else:
+
+    class Arguments:
+        """What a command line says, by name: argparse's own namespace comes with all of argparse."""
+
 
 # verb -> (module in this package, one-line help). The module is imported only when its verb is called.
 VERBS = {
@@ -30,6 +40,7 @@ VERBS = {
     "rename": ("rename", "give an account another name"),
     "logout": ("logout", "revoke and forget an account"),
     "provider": ("providers", "the providers that accounts log in at"),
+    "proxy-url": ("proxy_url", "print where programs use an account's API without its token"),
     "app": ("apps", "the programs that have a key of their own"),
     "approvals": ("approvals", "list what programs ask for, and what was answered"),
     "approve": ("approve", "allow what a program asks for"),
@@ -90,6 +101,7 @@ Called by other programs
 Providers and programs
   provider                 list, show, add, remove; presets to choose from
   app                      programs with a key of their own, and what they may have
+  proxy-url ACCOUNT        where programs use its API without ever seeing the token
   approvals                what programs ask for
   approve CODE             allow it: once, always, or for a time
   deny CODE                refuse it, for now or for good
@@ -129,7 +141,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Args:
         argv: the words after ``keyfob``; default: the process's own.
     """
-    args = Namespace()
+    args = Arguments()
     try:
         code = _run(sys.argv[1:] if argv is None else list(argv), args)
         terminal.flush()
@@ -148,6 +160,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def load(verb: str) -> tuple[Parser, ModuleType]:
     """Import a verb's module and return its configured parser with it."""
+    import importlib
+
+    from broker.cli.arguments import Parser, sentence
+
     name, summary = VERBS[verb]
     module = importlib.import_module(f"broker.cli.{name}")
     # No abbreviations: an option that is added later must not change what a script meant.
@@ -156,7 +172,7 @@ def load(verb: str) -> tuple[Parser, ModuleType]:
     return parser, module
 
 
-def _run(argv: list[str], args: Namespace) -> int:
+def _run(argv: list[str], args: Arguments) -> int:
     if not argv:
         terminal.say(OVERVIEW.rstrip())
         return 2
@@ -170,9 +186,17 @@ def _run(argv: list[str], args: Namespace) -> int:
         terminal.result(f"keyfob {__version__}")
         return 0
     if verb not in VERBS:
+        from broker.cli.arguments import nearest
+
         what = "option" if verb.startswith("-") else "command"
         terminal.fail(f"There is no {what} {verb!r}.{nearest(verb, [*VERBS, '--help', '--version'])}", "keyfob --help")
         return 2
+    if verb == "token" and len(rest) == 1 and rest[0].strip() and not rest[0].startswith("-"):
+        # Scripts ask so at every request; a parser takes as long to import as the token takes to come.
+        from broker.cli import token
+
+        vars(args).update(token.PLAIN, account=rest[0])
+        return token.run(args)
     parser, module = load(verb)
     if parser.get_default("command") is not None and "--" in rest:  # what comes after -- is not ours to parse
         cut = rest.index("--")

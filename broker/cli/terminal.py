@@ -7,13 +7,12 @@ provider, app or file can paint on the terminal.
 
 from __future__ import annotations
 
-import json
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
 
 TYPE_CHECKING = False  # importing typing for its own constant costs `keyfob token` two milliseconds
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
     from typing import NoReturn, TextIO
 
 MINUTE, HOUR, DAY = 60, 3600, 86_400
@@ -35,6 +34,8 @@ def result(text: str) -> None:
 
 def result_json(value: object) -> None:
     """Write a result as JSON; non-ASCII is escaped, so that it is safe on every terminal."""
+    import json
+
     result(json.dumps(value, indent=2))
 
 
@@ -141,9 +142,10 @@ def is_past(moment: object, now: float) -> bool:
 
 
 def words(value: object) -> str:
-    """Return a value of an answer, or a list of them, as words."""
+    """Return a value of an answer, or a list of them, as words; with commas where one of them has several itself."""
     if isinstance(value, (list, tuple)):
-        return " ".join(map(str, value))
+        items = [str(item) for item in value]
+        return (", " if any(" " in item for item in items) else " ").join(items)
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
     return "" if value is None else str(value)
@@ -170,9 +172,9 @@ def _unwritable(exc: OSError) -> NoReturn:
 def _pairs(value: Mapping[str, object], prefix: str, now: float) -> Iterable[tuple[str, str]]:
     for key, item in value.items():
         name = clean(f"{prefix}{key}").replace("_", " ")
-        if isinstance(item, Mapping):
+        if isinstance(item, dict):
             yield from _pairs(item, f"{prefix}{key} ", now)
-        elif isinstance(item, list) and item and isinstance(item[0], Mapping):
+        elif isinstance(item, list) and item and isinstance(item[0], dict):
             for number, entry in enumerate(item, 1):
                 yield from _pairs(entry, f"{prefix}{key} {number} ", now)
         elif isinstance(item, bool):

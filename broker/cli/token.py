@@ -3,16 +3,34 @@
 Called by ``main``; by scripts at every request, so it imports as little as it can (a test holds the list).
 """
 
-import argparse
+from __future__ import annotations
 
 from broker.cli import terminal
-from broker.cli.arguments import account_name, seconds
 from broker.cli.connect import connect
-from broker.client import Client, Token
+
+TYPE_CHECKING = False  # importing typing for its own constant costs two milliseconds at every start
+if TYPE_CHECKING:
+    import argparse
+
+    from broker.client import Client, Token
+
+# What the options are where none is given: a test holds it against the parser.
+PLAIN = {
+    "min_ttl": None,
+    "scope": None,
+    "resource": None,
+    "audience": None,
+    "id_token": False,
+    "header": False,
+    "json_header": False,
+    "json": False,
+}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
+    from broker.cli.arguments import account_name
+
     account_name(parser)
     wish_flags(parser, "print the OpenID Connect ID token instead")
     form = parser.add_mutually_exclusive_group()
@@ -25,6 +43,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def wish_flags(parser: argparse.ArgumentParser, id_token: str) -> None:
     """Add what can be said of the token that is wanted; ``id_token`` is the help of that flag."""
+    from broker.cli.arguments import seconds
+
     parser.add_argument("--min-ttl", type=seconds, metavar="S", help="seconds that the token must still live")
     parser.add_argument(
         "--scope",
@@ -47,13 +67,16 @@ def ask(client: Client, args: argparse.Namespace) -> Token:
 def run(args: argparse.Namespace) -> int:
     """Ask once, and print."""
     with connect() as client:
-        token = ask(client, args)
-    if args.json:
-        terminal.result_json(_members(token))
-    elif args.json_header:
-        terminal.result_json({"Authorization": f"Bearer {token.access_token}"})
+        if args.json:
+            terminal.result_json(_members(ask(client, args)))
+            return 0
+        token = client.bare_token(
+            args.account, args.min_ttl, args.scope, args.resource, audience=args.audience, id_token=args.id_token
+        )
+    if args.json_header:
+        terminal.result_json({"Authorization": f"Bearer {token}"})
     else:
-        terminal.result(f"Authorization: Bearer {token.access_token}" if args.header else token.access_token)
+        terminal.result(f"Authorization: Bearer {token}" if args.header else token)
     return 0
 
 

@@ -189,6 +189,7 @@ class Account:
         token_generation: which generation brought the present access token, or None before the first. It is an older
             one where a refresh since then was for a narrower token.
         renewal: how it gets its next token.
+        api_base: where a person said that its API is; empty where nobody did.
         proven: whether its row is as Keyfob wrote it, so that its secrets may be used; None where that could not be
             told, because it was read without the key.
     """
@@ -214,6 +215,7 @@ class Account:
     logged_in_at: float | None = None
     token_generation: int | None = None
     renewal: Renewal = BY_REFRESH_TOKEN
+    api_base: str = ""
     proven: bool | None = field(default=None, compare=False)
 
     @property

@@ -53,11 +53,13 @@ class Wanted:
         account: its name; whether there is such an account is not said to who asks.
         scope: scopes; empty for whatever the account has.
         resource: the RFC 8707 resource, or None for the account's own.
+        mode: ``proxy`` where the app wanted a request to be sent, and not the token.
     """
 
     account: str
     scope: tuple[str, ...] = ()
     resource: str | None = None
+    mode: str = "token"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +106,9 @@ def merged(old: AppGrant | None, wanted: Wanted, now: float, *, mode: str, expir
         return new
     # Empty is everything: whoever has that keeps it, and who asked for nothing in particular gets what it had.
     together = tuple(dict.fromkeys((*old.scope, *wanted.scope))) if old.scope else ()
-    kept = old.token_file if mode == "token" else None
-    return replace(new, scope=together, resource=old.resource, token_file=kept)
+    # Rules are for requests through the proxy, files for a token: what does not go with the mode is left behind.
+    file, rules = (old.token_file, ()) if mode == "token" else (None, old.rules)
+    return replace(new, scope=together, resource=old.resource, token_file=file, rules=rules)
 
 
 def is_over(grant: AppGrant, now: float) -> bool:

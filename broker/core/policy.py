@@ -9,6 +9,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from broker.core import rules
+from broker.core.rules import Passage
 from broker.core.token import Wish
 
 # No part of a scope that any preset knows is as long; every part of a token is.
@@ -41,6 +43,7 @@ class AppGrant:
         expires_at: epoch seconds, or None.
         token_file: which token Keyfob keeps in a file for the app, ``access_token`` or ``id_token``; None for no file.
         uuid: the account's uuid, by which it is known whatever its name is by now; empty of a grant that is not made.
+        rules: which requests it may send through the proxy, see ``core.rules``; empty means every one.
     """
 
     account: str
@@ -50,6 +53,7 @@ class AppGrant:
     expires_at: float | None = None
     token_file: str | None = None
     uuid: str = field(default="", repr=False, compare=False)
+    rules: tuple[str, ...] = ()
 
     @property
     def files_id_token(self) -> bool:
@@ -99,12 +103,16 @@ class Stranger:
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """What a caller wants of an account: scopes, an RFC 8707 resource, an RFC 8693 audience; what is left out, any."""
+    """What a caller wants of an account: scopes, an RFC 8707 resource, an RFC 8693 audience; what is left out, any.
+
+    With a ``passage`` it does not want the token, but a request to be sent with it.
+    """
 
     account: str
     scope: tuple[str, ...] = ()
     resource: str | None = None
     audience: str | None = None
+    passage: Passage | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +149,7 @@ class Denied:
         hint: what would help; empty where that follows from the above.
         approval_url: where the owner can allow it; empty where nobody is to be asked.
         lacks: what the reason is about.
+        rules: the rules of the app's grant, where the request fits none of them.
     """
 
     reason: str
@@ -149,6 +158,7 @@ class Denied:
     hint: str = ""
     approval_url: str = ""
     lacks: Lack = field(default="grant", compare=False)
+    rules: tuple[str, ...] = ()
 
 
 def decide(
@@ -183,6 +193,8 @@ def decide(
         )
         if reason:
             return Denied(reason, caller.name, named([ask.account]) if grant is None else ask.account, lacks=lacks)
+        if grant is not None and ask.passage is not None and not rules.allow(grant.rules, ask.passage):
+            return _against_rules(caller, grant, ask.passage)
     if granted_scope and not set(ask.scope) <= set(granted_scope):
         missing = named(set(ask.scope) - set(granted_scope))
         return Denied(
@@ -254,7 +266,7 @@ def _beyond_grant(
         return "grant", f"app '{app.name}' was not granted account '{named([ask.account])}'"
     if grant.expires_at is not None and grant.expires_at <= now:
         return "grant", f"the grant of account '{ask.account}' to app '{app.name}' has expired"
-    if grant.mode != "token":
+    if ask.passage is None and (grant.mode != "token" or grant.rules):
         return "grant", f"app '{app.name}' may use account '{ask.account}' through the proxy only"
     if ask.resource is not None and ask.resource != (grant.resource or resource):
         # RFC 8707 2: a token for one resource is never given to somebody who was granted another.
@@ -264,6 +276,18 @@ def _beyond_grant(
         missing = named(set(ask.scope) - set(grant.scope))
         return "scope", f"app '{app.name}' was not granted the scope '{missing}'"
     return None
+
+
+def _against_rules(app: App, grant: AppGrant, passage: Passage) -> Denied:
+    """Deny a request that fits no rule. Of its path nothing is told: it may hold what nobody should read."""
+    allowed = ", ".join(f"'{rule}'" for rule in grant.rules)
+    return Denied(
+        f"app '{app.name}' may not send {passage.method} there: the rules of account '{grant.account}' are {allowed}",
+        "",
+        grant.account,
+        f"The owner can change them: keyfob app grant {app.name} --account {grant.account} --rule 'METHODS PATH'",
+        rules=grant.rules,
+    )
 
 
 def is_opaque(asked: Iterable[str]) -> bool:

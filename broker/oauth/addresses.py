@@ -1,6 +1,6 @@
 """The address that is checked is the address that is connected to; and what was written there is remembered.
 
-Called by ``http`` only.
+Called by ``http`` and ``upstream``.
 """
 
 import asyncio
@@ -102,6 +102,29 @@ class CheckedBackend(httpcore2.AsyncNetworkBackend):
             return _Stream(stream, self._attempt, self._attempt.layers)
         stream = await self._inner.connect_tcp(last, port, timeout, local_address, socket_options)
         return _Stream(stream, self._attempt, self._attempt.layers)
+
+
+class LookedUpBackend(httpcore2.AsyncNetworkBackend):
+    """Looks a name up and checks where it leads at each new connection, for connections that are kept.
+
+    Args:
+        private: special-purpose addresses are allowed.
+    """
+
+    def __init__(self, private: bool) -> None:  # noqa: FBT001 -- one flag, named at its only call
+        self._private = private
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,  # noqa: ASYNC109 -- the interface of httpcore2
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore2.SOCKET_OPTION] | None = None,
+    ) -> httpcore2.AsyncNetworkStream:
+        """Connect to the first address of a name that answers, if all of them may be asked."""
+        backend = CheckedBackend(await checked_addresses(host, port, self._private), Attempt())
+        return await backend.connect_tcp(host, port, timeout, local_address, socket_options)
 
 
 class _Stream(httpcore2.AsyncNetworkStream):

@@ -24,6 +24,7 @@ from broker import __version__
 from broker.core.secret import Secret
 from broker.errors import CannotStart, InvalidRequest
 from broker.oauth.addresses import AddressRefused, Attempt, CheckedBackend, SpecialAddress, checked_addresses
+from broker.oauth.failures import FAILURES, Unfit, why
 from broker.providers.urls import is_loopback, split
 
 # Metadata, key sets and token replies are a few KiB; more is a mistake or an attack (security.md M20).
@@ -63,10 +64,6 @@ class AnswerLost(Exception):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
-
-
-class _Unfit(Exception):
-    """An answer that is not taken in, whatever it says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,19 +197,10 @@ class Http:
             raise NotAllowed(str(exc)) from exc
         except AddressRefused as exc:
             raise NotSent(str(exc)) from exc
-        except (
-            TimeoutError,
-            OSError,
-            UnicodeError,
-            _Unfit,
-            httpcore2.TimeoutException,
-            httpcore2.NetworkError,
-            httpcore2.ProtocolError,
-            httpcore2.ProxyError,
-        ) as exc:
+        except FAILURES as exc:
             if attempt.status >= 300:  # noqa: PLR2004 -- HTTP: nothing was done as asked, and the status says enough
                 return Reply(attempt.status, attempt.headers, b"", self._clock())
-            reason = _why(exc, target.hostname or "", self._deadline)
+            reason = why(exc, target.hostname or "", self._deadline)
             raise (AnswerLost(reason) if attempt.sent else NotSent(reason)) from exc
 
     async def aclose(self) -> None:
@@ -241,21 +229,46 @@ class Http:
 
     async def _pool(self, target: SplitResult, private: bool, attempt: Attempt) -> httpcore2.AsyncConnectionPool:  # noqa: FBT001 -- as above
         host = target.hostname or ""
-        if self._proxy is not None and not is_loopback(host):
-            auth, proxy_url = self._proxy
-            over_tls = proxy_url.startswith("https:")
+        if self._proxy is not None and self.by_proxy(host):
             # Only what is written inside the inner TLS connection has been sent to the provider.
-            attempt.layers = 2 if over_tls else 1
-            return httpcore2.AsyncHTTPProxy(
-                proxy_url,
-                proxy_auth=auth,
-                ssl_context=self._tls,
-                proxy_ssl_context=self._tls if over_tls else None,
-                network_backend=CheckedBackend(None, attempt),
-            )
+            attempt.layers = 2 if self._proxy[1].startswith("https:") else 1
+            return self.connections(CheckedBackend(None, attempt), by_proxy=True)
         addresses = await checked_addresses(host, target.port or (443 if target.scheme == "https" else 80), private)
         attempt.layers = 1 if target.scheme == "https" else 0
-        return httpcore2.AsyncConnectionPool(ssl_context=self._tls, network_backend=CheckedBackend(addresses, attempt))
+        return self.connections(CheckedBackend(addresses, attempt), by_proxy=False)
+
+    def by_proxy(self, host: str) -> bool:
+        """Whether requests to a host go through the configured proxy."""
+        return self._proxy is not None and not is_loopback(host)
+
+    def connections(
+        self,
+        backend: httpcore2.AsyncNetworkBackend,
+        *,
+        by_proxy: bool,
+        kept_for: float | None = None,
+    ) -> httpcore2.AsyncConnectionPool:
+        """Return connections with our certificates; the backend decides where they lead.
+
+        Args:
+            backend: connects.
+            by_proxy: through the configured proxy.
+            kept_for: for how many seconds one is kept that is not used.
+        """
+        if self._proxy is None or not by_proxy:
+            return httpcore2.AsyncConnectionPool(
+                ssl_context=self._tls, max_connections=None, keepalive_expiry=kept_for, network_backend=backend
+            )
+        auth, proxy_url = self._proxy
+        return httpcore2.AsyncHTTPProxy(
+            proxy_url,
+            proxy_auth=auth,
+            ssl_context=self._tls,
+            proxy_ssl_context=self._tls if proxy_url.startswith("https:") else None,
+            max_connections=None,
+            keepalive_expiry=kept_for,
+            network_backend=backend,
+        )
 
 
 def _request(
@@ -305,55 +318,16 @@ def _joined(headers: list[tuple[bytes, bytes]]) -> Mapping[str, str]:
 
 async def _body(response: httpcore2.Response, headers: Mapping[str, str]) -> bytes:
     if headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
-        raise _Unfit("it answered in a compressed form that was not asked for")
+        raise Unfit("it answered in a compressed form that was not asked for")
     chunks: list[bytes] = []
     size = 0
     async with contextlib.aclosing(response.aiter_stream()) as stream:
         async for chunk in stream:
             size += len(chunk)
             if size > BODY_CAP:
-                raise _Unfit("its answer is larger than 256 KiB")
+                raise Unfit("its answer is larger than 256 KiB")
             chunks.append(chunk)
     return b"".join(chunks)
-
-
-def _why(exc: BaseException, host: str, deadline: float) -> str:
-    """Say in a few words what happened, without anything of request or answer."""
-    chain = _chain(exc)
-    for cause in chain:
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            why = cause.verify_message.rstrip(".")
-            return f"the certificate of {host} is not valid: {why} (KEYFOB_CA_FILE names an authority of your own)"
-    for cause in chain:
-        if isinstance(cause, _Unfit):
-            return str(cause)
-        if isinstance(cause, ssl.SSLError):
-            plain = ": it speaks plain http there" if getattr(cause, "reason", "") == "WRONG_VERSION_NUMBER" else ""
-            return f"no encrypted connection to {host} came about{plain}"
-        if isinstance(cause, ConnectionRefusedError):
-            return f"{host} refuses the connection"
-        if isinstance(cause, httpcore2.ProxyError):
-            return "the proxy does not let the request through"
-    if isinstance(exc, TimeoutError | httpcore2.TimeoutException):
-        return f"{host} did not answer within {deadline:g} s"
-    if isinstance(exc, httpcore2.ProtocolError):
-        return f"{host} did not answer in HTTP, or not to the end"
-    return f"the connection to {host} failed"
-
-
-def _chain(exc: BaseException) -> list[BaseException]:
-    """Return an exception and all that led to it; groups are opened."""
-    found: list[BaseException] = []
-    waiting: list[BaseException | None] = [exc]
-    while waiting:
-        current = waiting.pop(0)
-        if current is None or current in found:
-            continue
-        found.append(current)
-        waiting += [current.__cause__, current.__context__]
-        if isinstance(current, BaseExceptionGroup):
-            waiting += current.exceptions
-    return found
 
 
 def _timestamp(value: str) -> float | None:

@@ -7,6 +7,7 @@ import ipaddress
 import re
 from urllib.parse import SplitResult, urlsplit
 
+from broker.core import below
 from broker.errors import InvalidRequest
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -139,6 +140,26 @@ def check_url(url: str, *, what: str, private: bool) -> str:
     if parts.port not in (None, 443 if parts.scheme == "https" else 80):
         netloc += f":{parts.port}"
     return f"{parts.scheme}://{netloc}{parts.path}".rstrip("/")
+
+
+def check_base(url: str, *, what: str, private: bool) -> str:
+    """Return the base of an API in one form, as :func:`check_url` does; a final slash is kept: to APIs it can matter.
+
+    Args:
+        url: what a person wrote, or what a login named as its resource.
+        what: what it is for people.
+        private: special-purpose addresses are allowed.
+
+    Raises:
+        InvalidRequest: see ``check_url``; or its path could be read in more than one way.
+    """
+    base = check_url(url, what=what, private=private)
+    path = urlsplit(base).path
+    try:
+        below.decoded(path[1:].encode("ascii"))
+    except below.Unfit as exc:
+        raise InvalidRequest(f"The {what} '{url}' cannot be a base: {exc}.", "Write it plainly.") from exc
+    return f"{base}/" if path and url.rstrip(" ").endswith("/") else base
 
 
 def _check_address(host: str, what: str, *, private: bool) -> None:

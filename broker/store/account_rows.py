@@ -111,5 +111,6 @@ def account_of(row: Row, *, proven: bool | None) -> Account:
         logged_in_at=row["logged_in_at"],
         token_generation=row["access_generation"],
         renewal=Renewal(row["renewal"], row["renewal_subject"], row["renewal_audience"]),
+        api_base=row["api_base"] or "",
         proven=proven,
     )

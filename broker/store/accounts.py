@@ -263,6 +263,25 @@ class Accounts(Shelf):
 
         return await self._db.write(work)
 
+    async def set_api_base(self, account: Account, api_base: str) -> Account:
+        """Write down where the account's API is; empty for where preset or resource say. The version stays, as above.
+
+        Raises:
+            UnknownAccount: the account is gone.
+            Locked: there is no key to authenticate it with.
+            SecretChanged: the account was changed behind Keyfob's back.
+        """
+
+        def work(tx: Connection) -> Account:
+            row = find(tx, account.uuid)
+            if row is not None:
+                self._check(self._account(row))
+                tx.execute(update(t.account).where(t.account.c.uuid == account.uuid).values(api_base=api_base or None))
+                bind(tx, self._vault.sealer, t.account, account.uuid)
+            return self._present(tx, account.uuid)
+
+        return await self._db.write(work)
+
     async def delete_account(self, account: Account) -> None:
         """Delete the account, its secrets, their key, its intents and grants, from the write-ahead log too.
 

@@ -53,6 +53,7 @@ _GRANTS = (
         t.app_grant.c.resource,
         t.app_grant.c.mode,
         t.app_grant.c.expires_at,
+        t.app_grant.c.rules,
         t.app_grant.c.token_file,
     )
     .join(t.account, t.account.c.uuid == t.app_grant.c.account)
@@ -76,6 +77,7 @@ def _grant(row: RowMapping, account: str, uuid: str, expires_at: float | None) -
         expires_at=expires_at,
         token_file=row["token_file"],
         uuid=uuid,
+        rules=tuple(row["rules"] or ()),
     )
 
 
@@ -93,6 +95,7 @@ def _put_grant(tx: Connection, app: str, grant: AppGrant) -> str:
         "resource": grant.resource,
         "mode": grant.mode,
         "expires_at": grant.expires_at,
+        "rules": list(grant.rules) or None,
         "token_file": grant.token_file,
     }
     tx.execute(

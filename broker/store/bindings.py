@@ -5,9 +5,10 @@ any column, but not the MAC with it. A row whose MAC does not fit is not used, a
 
 Inside are the columns that decide whom a secret belongs to, where it goes, what it may do and who may have it:
 
-* of an account: its name (programs ask by it), provider, client, destination and renewal; the person, whom a new login
-  has to be; what was asked for and the resource; and what the present token carries, bound to the generation under
-  which that was sealed, because an app that was granted less is measured by it;
+* of an account: its name (programs ask by it), provider, client, destination and renewal; where its API is, to which
+  the proxy sends the token; the person, whom a new login has to be; what was asked for and the resource; and what the
+  present token carries, bound to the generation under which that was sealed, because an app that was granted less is
+  measured by it;
 * of a client: all but its times, the provider above all: its secret would be sent to the one that it was moved to;
 * of a login: whose account it becomes and which one it replaces, the client, where its code goes, what is asked for;
 * of a provider: everything that says where it is.
@@ -56,7 +57,9 @@ LOGIN = (
 
 def of_account(sealer: Sealer, row: Row) -> bytes:
     """Authenticate an account's row."""
-    return sealer.mac("account|v3", _written(row, ACCOUNT))
+    if row["api_base"] is None:  # as it was before schema 0011
+        return sealer.mac("account|v3", _written(row, ACCOUNT))
+    return sealer.mac("account|v4", _written(row, (*ACCOUNT, "api_base")))
 
 
 def of_client(sealer: Sealer, row: Row) -> bytes:

@@ -20,7 +20,7 @@ from sqlalchemy import (
 
 # The newest migration. Compared with the database's own at every start, so that Alembic is imported only when there is
 # something to do; a test holds it equal to the newest file.
-REVISION = "0010"
+REVISION = "0011"
 
 metadata = MetaData()
 
@@ -141,6 +141,7 @@ account = Table(
     Column("renewal", String, nullable=False, server_default="refresh_token"),
     Column("renewal_subject", String, nullable=False, server_default=""),
     Column("renewal_audience", String, nullable=False, server_default=""),
+    Column("api_base", String),  # set by a person; none where the preset or the resource tells
     Index("account_provider", "provider"),
 )
 
@@ -215,6 +216,7 @@ app_grant = Table(
     Column("resource", String),
     Column("mode", String, nullable=False),
     Column("expires_at", Float),
+    Column("rules", JSON),  # which requests it may send through the proxy; none for all
     Column("token_file", String),
 )
 

@@ -12,6 +12,7 @@ from broker.core.account import Account, Active, Misconfigured, NeedsLogin, Refr
 from broker.core.account import login_needed as needs_login
 from broker.core.login import Login
 from broker.core.policy import Ask, Caller, Denied, Owner, decide
+from broker.core.rules import Passage
 from broker.core.secret import Secret
 from broker.errors import ConfirmNeeded, Conflict, ProviderUnavailable, TooManyRequests, UnknownAccount
 from broker.oauth import identity
@@ -135,10 +136,13 @@ async def refresh_now(ctx: Context, name: str, *, confirm: bool = False) -> Acco
     return after
 
 
-async def rejected(ctx: Context, caller: Caller, name: str, token: Secret) -> Denied | None:
+async def rejected(
+    ctx: Context, caller: Caller, name: str, token: Secret, passage: Passage | None = None
+) -> Denied | None:
     """A resource server refused a token: refresh, if it is still the stored one.
 
-    The caller then asks for the token as always. None means that this was heard.
+    The caller then asks for the token as always. None means that this was heard. With a ``passage`` it is the proxy
+    that tells, of a request of the caller's.
 
     Raises:
         UnknownAccount: none has that name (for the owner; an app is told ``Denied``).
@@ -147,11 +151,12 @@ async def rejected(ctx: Context, caller: Caller, name: str, token: Secret) -> De
     account = await ctx.store.account(name)
     now = ctx.clock()
     if account is None:
-        decision = decide(caller, Ask(name), (), None, now)
+        decision = decide(caller, Ask(name, passage=passage), (), None, now)
         if isinstance(decision, Denied):
             return decision
         raise unknown(name)
-    decision = decide(caller, Ask(name), account.scope, account.resource, now, account.audience, uuid=account.uuid)
+    ask = Ask(name, passage=passage)
+    decision = decide(caller, ask, account.scope, account.resource, now, account.audience, uuid=account.uuid)
     if isinstance(decision, Denied):
         return decision
     stored = await ctx.store.access_token(account)
@@ -179,7 +184,7 @@ async def rejected(ctx: Context, caller: Caller, name: str, token: Secret) -> De
         )
     marked = await ctx.store.swap(replace(account, forced_at=now))
     if marked is None:
-        return await rejected(ctx, caller, name, token)  # The row has changed since it was read: look again.
+        return await rejected(ctx, caller, name, token, passage)  # The row has changed since it was read: look again.
     ctx.publish("rejected", name, app=caller.name, generation=account.generation)
     if isinstance(marked.state, Static) or not marked.renewable:
         await _check_unrefreshable(ctx, marked, stored)
@@ -246,6 +251,7 @@ async def log_out(ctx: Context, name: str, *, local_only: bool = False) -> Logge
         result = LoggedOut(revoked=False, detail="") if local_only else await _revoke(ctx, account)
         children = await derived.children_of(ctx, account)
         await ctx.store.delete_account(account)
+        ctx.streams.cut(account=account.uuid)
     finally:
         ctx.flights.leaving.discard(account.uuid)
     ctx.offers.pop(account.uuid, None)

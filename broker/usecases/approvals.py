@@ -32,7 +32,7 @@ class Answer:
         remember: for how long that counts.
         expires_at: of a yes that ends: when, epoch seconds.
         scope: in the place of the scopes that were asked for; None to take those.
-        mode: ``token``, or ``proxy`` for an app that never sees the token.
+        mode: ``token``, or ``proxy`` for an app that never sees the token; None for what it asked for.
         name: of a pairing: the app's name in the place of the one that the program gave itself.
         accounts: of a pairing: the accounts, in the place of those that were asked for; empty to take those.
     """
@@ -41,7 +41,7 @@ class Answer:
     remember: Remember = "always"
     expires_at: float | None = None
     scope: tuple[str, ...] | None = None
-    mode: str = "token"
+    mode: str | None = None
     name: str = ""
     accounts: tuple[str, ...] = ()
 
@@ -110,8 +110,8 @@ async def _asked(ctx: Context, caller: App, ask: Ask, asker: Callable[[], Asker]
     Whether there is such an account makes no difference here: names are not the app's business.
     """
     old = next((grant for grant in caller.grants if grant.account == ask.account), None)
-    wanted = Wanted(ask.account, ask.scope, ask.resource)
-    more = merged(old, wanted, ctx.clock(), mode="token", expires_at=None)
+    wanted = Wanted(ask.account, ask.scope, ask.resource, "token" if ask.passage is None else "proxy")
+    more = merged(old, wanted, ctx.clock(), mode=_mode(None, old, wanted), expires_at=None)
     gains = old is None or is_over(old, ctx.clock()) or replace(more, expires_at=old.expires_at) != old
     if ask.audience is not None or not gains or is_opaque([ask.account, *ask.scope]):
         return denied  # no grant can say that, or the app has all of it already; or it is a token that came by mistake
@@ -275,7 +275,7 @@ async def _grant(ctx: Context, waiting: Waiting, said: Answer) -> State:
     wanted = wanted if said.scope is None else replace(wanted, scope=said.scope)
     if said.remember != "once":
         return await _allow(ctx, approval.app, wanted, said)
-    once = merged(None, wanted, ctx.clock(), mode=said.mode, expires_at=None)
+    once = merged(None, wanted, ctx.clock(), mode=_mode(said.mode, None, wanted), expires_at=None)
     await apps.shown(ctx, approval.app)
     account = await apps.check_grant(ctx, once)
     ctx.desk.once(waiting, replace(once, uuid=account.uuid), ctx.clock(), ctx.steady())
@@ -291,8 +291,14 @@ async def _allow(ctx: Context, app: str, wanted: Wanted, said: Answer) -> State:
             f"App '{app}' has a grant of account '{wanted.account}' already, which would end then too.",
             f"Allow it once or always, or replace that grant: keyfob app grant {app} --help",
         )
-    await apps.grant(ctx, app, merged(old, wanted, ctx.clock(), mode=said.mode, expires_at=said.expires_at))
+    mode = _mode(said.mode, old, wanted)
+    await apps.grant(ctx, app, merged(old, wanted, ctx.clock(), mode=mode, expires_at=said.expires_at))
     return "allowed"
+
+
+def _mode(said: str | None, old: AppGrant | None, wanted: Wanted) -> str:
+    """Return how an app may use an account: as the owner says, else as it asked, and as it may already."""
+    return said or (old.mode if old is not None and old.mode == "token" else wanted.mode)
 
 
 async def _pairing(ctx: Context, waiting: Waiting, said: Answer) -> State:
@@ -303,7 +309,13 @@ async def _pairing(ctx: Context, waiting: Waiting, said: Answer) -> State:
         raise _gone()  # the program was told no, and its key may be anywhere
     wanted = tuple(Wanted(name) for name in said.accounts) or approval.wanted
     grants = [
-        AppGrant(one.account, one.scope if said.scope is None else said.scope, one.resource, said.mode, said.expires_at)
+        AppGrant(
+            one.account,
+            one.scope if said.scope is None else said.scope,
+            one.resource,
+            said.mode or one.mode,
+            said.expires_at,
+        )
         for one in wanted
     ]
     await apps.admit(ctx, said.name or approval.app, waiting.key_hash, grants, None)
@@ -334,7 +346,7 @@ def _check(approval: Approval, said: Answer, now: float) -> None:
     if not said.allow:
         if said.remember == "until":
             raise InvalidRequest("A no counts once or always.", "Use 'once' or 'always'.")
-        if said.scope or said.mode != "token" or said.name or said.accounts:
+        if said.scope or said.mode not in (None, "token") or said.name or said.accounts:
             raise InvalidRequest("Scopes, a mode, a name and accounts go with a yes.", "Leave them out.")
         return
     if approval.kind == "grant" and (said.name or said.accounts):
@@ -350,7 +362,7 @@ def _check(approval: Approval, said: Answer, now: float) -> None:
         raise InvalidRequest(
             "Nobody asks at the moment, so there is nothing to allow once.", "Deny it once: then the app can ask again."
         )
-    if said.mode != "token":
+    if said.mode not in (None, "token"):
         raise InvalidRequest("Once is for one token.", "Through the proxy: allow it always, or until a time.")
 
 

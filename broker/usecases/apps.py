@@ -3,24 +3,28 @@
 Called by the web API, and by the guards of the app doors to name a caller.
 """
 
+import math
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 from broker import challenge
+from broker.core import rules
 from broker.core.account import Account
 from broker.core.policy import App, AppGrant, Caller
 from broker.core.secret import Secret
 from broker.errors import Conflict, InvalidRequest, Locked, Unauthorized, UnknownAccount, UnknownApp
 from broker.providers.urls import check_resource
 from broker.store.store import AppRow
-from broker.usecases.context import Context
+from broker.usecases.context import Context, Since
 
 # What a key looks like that a program makes for itself: 256 bits as base64url (RFC 4648 5).
 NEW_KEY = re.compile(rf"kf_[A-Za-z0-9_-]{{{challenge.KEY_LENGTH}}}")
 APP_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 MODES = ("token", "proxy")
+# More apps than anybody has.
+MOST_KNOWN = 1024
 # What can be kept in a file for an app.
 TOKEN_FILES = ("access_token", "id_token")
 # What the record calls those who are no app.
@@ -41,10 +45,22 @@ async def identify(ctx: Context, key: str) -> App | None:
     """
     if not key.startswith(challenge.KEY_PREFIX):
         return None
+    key_hash = challenge.hash_key(key)
+    # Programs ask again and again: while nothing has changed, who they are has not either.
+    known: tuple[App, Since] | None = ctx.known.get(key_hash)
+    if known is not None and ctx.unchanged(known[1], known[0].expires_at or math.inf) is not None:
+        return known[0]
+    since = ctx.since()
     try:
-        return await ctx.store.app_by_key(challenge.hash_key(key), ctx.clock())
+        app = await ctx.store.app_by_key(key_hash, ctx.clock())
     except Locked as exc:
         raise locked() from exc
+    ctx.known.pop(key_hash, None)
+    if app is not None and since is not None and not ctx.store.locked:
+        if len(ctx.known) >= MOST_KNOWN:
+            ctx.known.clear()
+        ctx.known[key_hash] = app, since
+    return app
 
 
 async def prove(ctx: Context, key_id: str, nonce: bytes, address: str) -> str:
@@ -156,6 +172,7 @@ async def rotate(ctx: Context, name: str, *, capability: bool = False) -> Secret
     await shown(ctx, name)
     key = _new_key(capability=capability)
     await ctx.store.rotate_app(name, challenge.hash_key(key.reveal()))
+    ctx.streams.cut(app=name)
     ctx.publish("app-rotated", app=name)
     return key
 
@@ -168,6 +185,7 @@ async def remove(ctx: Context, name: str) -> None:
     """
     await shown(ctx, name)
     await ctx.store.delete_app(name)
+    ctx.streams.cut(app=name)
     ctx.desk.forget_app(name)
     ctx.publish("app-removed", app=name)
 
@@ -193,9 +211,11 @@ async def revoke(ctx: Context, name: str, account: str) -> None:
         UnknownApp: none has that name, or it was not granted that account.
     """
     row = await shown(ctx, name)
-    if account not in {given.account for given in row.grants}:
+    given = next((given for given in row.grants if given.account == account), None)
+    if given is None:
         raise UnknownApp(f"App '{name}' was not granted account '{account}'.", f"See: keyfob app show {name}")
     await ctx.store.delete_grant(name, account)
+    ctx.streams.cut(app=name, account=given.uuid)
     ctx.publish("grant-revoked", account, app=name)
 
 
@@ -203,10 +223,28 @@ def _tell_granted(ctx: Context, name: str, given: AppGrant) -> None:
     parts = [f"scope {' '.join(given.scope)}" if given.scope else "every scope"]
     parts += [f"for {given.resource}"] if given.resource else []
     parts += ["through the proxy only"] if given.mode == "proxy" else []
+    parts += ["by the rules " + ", ".join(f"'{rule}'" for rule in given.rules)] if given.rules else []
     parts += [f"its {given.token_file} in a file"] if given.token_file else []
     if given.expires_at is not None:
         parts.append(f"until {datetime.fromtimestamp(given.expires_at, UTC):%Y-%m-%d %H:%M} UTC")
     ctx.publish("granted", given.account, app=name, detail=", ".join(parts))
+
+
+def read_rules(texts: Sequence[str]) -> tuple[str, ...]:
+    """Return the rules of a grant in their one form, each once.
+
+    Raises:
+        InvalidRequest: one is none, or there are too many.
+    """
+    if len(texts) > rules.MOST_RULES:
+        raise InvalidRequest(f"A grant has {rules.MOST_RULES} rules at the most.", "Use * and ** in fewer of them.")
+    found = []
+    for text in texts:
+        try:
+            found.append(rules.written(text))
+        except ValueError as exc:
+            raise InvalidRequest(f"'{text[:100]}' is no rule: {exc}.", "As in: GET /api/v1/** - or: read-only") from exc
+    return tuple(dict.fromkeys(found))
 
 
 async def check_grant(ctx: Context, given: AppGrant) -> Account:
@@ -222,6 +260,11 @@ async def check_grant(ctx: Context, given: AppGrant) -> Account:
         _check_file(given)
     if given.expires_at is not None and given.expires_at <= ctx.clock():
         raise InvalidRequest("The grant would have expired already.", "Give a time that is still to come.")
+    if given.rules and given.mode != "proxy":
+        raise InvalidRequest(
+            "Rules are for requests through the proxy; with mode 'token' the app could send what it likes by itself.",
+            "Grant it for the proxy only: mode 'proxy', or --proxy-only.",
+        )
     if given.resource is not None:
         check_resource(given.resource)
     account = await ctx.store.account(given.account)

@@ -17,9 +17,10 @@ from broker.errors import InvalidRequest
 from broker.events import Event, Events, Kind
 from broker.oauth.http import Http
 from broker.oauth.idtoken import Jwks
+from broker.oauth.upstream import Upstream
 from broker.oauth.wire import Answered
 from broker.store.keys import KeySource
-from broker.store.store import Store, TakenLogin
+from broker.store.store import Mark, Store, TakenLogin
 from broker.usecases.checkup import Checkup
 from broker.usecases.desk import Desk
 from broker.usecases.flights import Flights
@@ -27,6 +28,7 @@ from broker.usecases.handouts import Handouts
 from broker.usecases.limits import Limits
 from broker.usecases.ration import Ration
 from broker.usecases.sessions import Sessions
+from broker.usecases.streams import Streams
 
 
 @dataclass(slots=True)
@@ -56,6 +58,21 @@ class Moment:
     """A moment by the clock as it was then."""
 
     at: float
+    moved: float
+
+
+@dataclass(frozen=True, slots=True)
+class Since:
+    """A moment before something was read, by which can be told whether that still is as it was read.
+
+    Attributes:
+        at: epoch seconds.
+        mark: of the store.
+        moved: by how much the clock had been set by then.
+    """
+
+    at: float
+    mark: Mark
     moved: float
 
 
@@ -149,8 +166,12 @@ class Context:
         ration: how often Keyfob registers itself, and asks again where it was refused.
         desk: what programs ask the owner for.
         limits: how fast apps may ask, and who brought wrong keys.
+        streams: what is under way through the proxy.
+        upstream: the connections to APIs, for the proxy.
         handouts: what was handed out and is not written down yet.
         standing: the request -> an answer that may be given to it again, while nothing changes: see ``standing``.
+        known: the hash of a key -> the app that it is of, while nothing changes: see ``apps``.
+        ways: caller and account -> where requests through the proxy go, while nothing changes: see ``forward``.
         sessions: who is signed in at the web page.
         checkup: what the doctor says of the machine.
         schedule: what the scheduler is up to.
@@ -183,8 +204,12 @@ class Context:
     ration: Ration = field(default_factory=Ration)
     desk: Desk = field(default_factory=Desk)
     limits: Limits = field(default_factory=Limits)
+    streams: Streams = field(default_factory=Streams)
+    upstream: Upstream = field(default_factory=Upstream)
     handouts: Handouts = field(default_factory=Handouts)
     standing: dict[bytes, Any] = field(default_factory=dict, repr=False)
+    known: dict[bytes, Any] = field(default_factory=dict, repr=False)
+    ways: dict[tuple[bytes, str], Any] = field(default_factory=dict, repr=False)
     sessions: Sessions = field(default_factory=Sessions)
     checkup: Checkup = field(default_factory=Checkup)
     schedule: Schedule = field(default_factory=Schedule)
@@ -197,6 +222,29 @@ class Context:
     def sent(self) -> Moment:
         """Return now, as a moment that can still be told when the clock has been set meanwhile."""
         return Moment(self.clock(), self.schedule.moved)
+
+    def since(self) -> Since | None:
+        """Return now, to be told later whether anything has changed since; None where nobody can tell."""
+        mark = None if self.store.locked else self.store.new_mark()
+        return None if mark is None else Since(self.clock(), mark, self.schedule.moved)
+
+    def unchanged(self, since: Since, until: float) -> float | None:
+        """Return the time, at which what was read after ``since`` still is as it was; None where it may not be.
+
+        Args:
+            since: from before it was read.
+            until: as long as nothing changes, it is so until then, epoch seconds.
+        """
+        now = self.clock()
+        if not since.at <= now < until or self.store.locked or since.moved != self.schedule.moved:
+            return None
+        return now if self.store.mark() == since.mark else None
+
+    def forget_in_clear(self) -> None:
+        """Forget the tokens that are kept in clear for the next request, and who asked with which key."""
+        self.standing.clear()
+        self.ways.clear()
+        self.known.clear()
 
     def steady(self) -> float:
         """Return now in seconds that setting the clock does not change: for waits that are not in the store."""

@@ -34,7 +34,7 @@ def lock(ctx: Context, why: str = BY_OWNER) -> int:
     """
     if not ctx.store.locked:
         ctx.store.lock(why)
-        ctx.standing.clear()  # tokens in clear
+        ctx.forget_in_clear()
         # Whatever this leaves open is settled first when it goes on.
         ctx.flights.unsettled = True
         ctx.publish("locked", detail=why)

@@ -12,7 +12,7 @@ from typing import Any
 from broker.core.policy import Caller
 from broker.store.store import Mark
 from broker.usecases import locking
-from broker.usecases.context import Context
+from broker.usecases.context import Context, Since
 from broker.usecases.get_token import Ready
 
 
@@ -40,7 +40,4 @@ class Standing:
 def holds(ctx: Context, kept: Standing) -> float | None:
     """Return the time at which an answer may be given again, which is now; None where all has to be looked at anew."""
     locking.watch(ctx)
-    now = ctx.clock()
-    if not kept.ready.now <= now < kept.ready.until or ctx.store.locked or kept.moved != ctx.schedule.moved:
-        return None
-    return now if ctx.store.mark() == kept.mark else None
+    return ctx.unchanged(Since(kept.ready.now, kept.mark, kept.moved), kept.ready.until)

@@ -15,7 +15,7 @@ from broker.core.policy import Ask, Caller, Denied
 from broker.core.secret import Secret
 from broker.errors import InvalidRequest, LoginFailed, UnknownLogin
 from broker.providers.urls import check_resource
-from broker.usecases import accounts, approvals, audit, begin, derive, given, login, machine, paste, rename
+from broker.usecases import accounts, approvals, audit, begin, derive, forward, given, login, machine, paste, rename
 from broker.usecases import get_token as tokens
 from broker.usecases.context import Context
 from broker.usecases.newlogin import NewLogin
@@ -95,16 +95,17 @@ async def delete_account(request: Request, ctx: Context) -> Response:
     return render.answer({"revoked": result.revoked, "detail": result.detail, "derived": list(result.derived)})
 
 
-async def rename_account(request: Request, ctx: Context) -> Response:
-    """``PATCH /v1/accounts/{account}``: give it another name."""
+async def change_account(request: Request, ctx: Context) -> Response:
+    """``PATCH /v1/accounts/{account}``: give it another name, or say where its API is."""
     Query(request)
     body = await Fields.read(request)
-    name = body.text("name")
+    new, base = body.text("name"), body.text_or_none("api_base")
     body.end()
-    if not name:
-        raise InvalidRequest("'name' is missing.", "Give the new name of the account.")
-    renamed = await rename.rename(ctx, request.path_params["account"], name)
-    return render.answer(render.account(await accounts.shown(ctx, renamed.name)))
+    name = request.path_params["account"]
+    if bool(new) == (base is not None):
+        raise InvalidRequest("Give either 'name' or 'api_base'.", "One thing is changed at a time.")
+    changed = await rename.rename(ctx, name, new) if base is None else await forward.set_base(ctx, name, base)
+    return render.answer(render.account(await accounts.shown(ctx, changed.name)))
 
 
 async def refresh_account(request: Request, ctx: Context) -> Response:

@@ -51,14 +51,14 @@ def answer_of(body: Fields) -> Answer:
     """
     decision, remember = body.text("decision"), body.text("remember", "always")
     scope = body.words("scope") or None
-    expires_at, mode = body.time("expires_at"), body.text("mode", "token")
+    expires_at, mode = body.time("expires_at"), body.text("mode") or None
     name, accounts = body.text("name"), body.words("accounts")
     body.end()
     if decision not in DECISIONS:
         raise InvalidRequest("'decision' must be 'allow' or 'deny'.")
     if remember not in get_args(Remember):
         raise InvalidRequest("'remember' must be 'once', 'until' or 'always'.")
-    if mode not in apps.MODES:
+    if mode not in (None, *apps.MODES):
         raise InvalidRequest("'mode' must be 'token' or 'proxy'.")
     return Answer(decision == "allow", cast("Remember", remember), expires_at, scope, mode, name, accounts)
 
@@ -136,7 +136,8 @@ def described(ctx: Context, shown: Approval) -> dict[str, Any]:
         "state": shown.state,
         "app": shown.app,
         "wanted": [
-            {"account": one.account, "scope": " ".join(one.scope), "resource": one.resource} for one in shown.wanted
+            {"account": one.account, "scope": " ".join(one.scope), "resource": one.resource, "mode": one.mode}
+            for one in shown.wanted
         ],
         "asker": None
         if asker is None

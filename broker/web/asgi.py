@@ -5,6 +5,7 @@ Called by ``daemon``, which opens a socket for each.
 
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from functools import partial
 from typing import Literal, TypeVar
 
 from starlette.applications import Starlette
@@ -18,7 +19,7 @@ from broker.core.policy import Owner
 from broker.errors import InvalidRequest, KeyfobError, Locked, NotFound, NotGranted, Unauthorized
 from broker.usecases import apps, audit, locking
 from broker.usecases.context import Context
-from broker.web import api, approvals, callback, callers, keys, manage, pages, record, render, signed_in, told
+from broker.web import api, approvals, callback, callers, keys, manage, pages, proxy, record, render, signed_in, told
 from broker.web.emulate import azure, google, oauth
 from broker.web.guards import AccessLog, AppGuard, BrowserGuard, Problem
 from broker.web.parts import account, activity, add, choose, overview, progress, settings
@@ -47,7 +48,7 @@ APP_ROUTES: tuple[tuple[str, str, Handler, Who], ...] = (
     ("GET",    "/v1/status",                            manage.show_status,     "owner"),
     ("GET",    "/v1/accounts",                          api.list_accounts,      "owner"),
     ("GET",    "/v1/accounts/{account}",                api.show_account,       "owner"),
-    ("PATCH",  "/v1/accounts/{account}",                api.rename_account,     "owner"),
+    ("PATCH",  "/v1/accounts/{account}",                api.change_account,     "owner"),
     ("DELETE", "/v1/accounts/{account}",                api.delete_account,     "owner"),
     ("GET",    "/v1/accounts/{account}/token",          api.get_token,          "app"),
     ("POST",   "/v1/accounts/{account}/token/rejected", api.report_rejected,    "app"),
@@ -135,7 +136,7 @@ BROWSER_ROUTES: tuple[tuple[str, str, Handler, Kind], ...] = (
     ("GET",    "/ui/parts/activity",                 part(activity.show),             "data"),
     ("POST",   "/ui/v1/approvals/{id}",              act(approvals.answer_approval),  "data"),
     ("POST",   "/ui/v1/accounts/{account}/refresh",  act(api.refresh_account),        "data"),
-    ("PATCH",  "/ui/v1/accounts/{account}",          act(api.rename_account),         "data"),
+    ("PATCH",  "/ui/v1/accounts/{account}",          act(api.change_account),         "data"),
     ("DELETE", "/ui/v1/accounts/{account}",          act(api.delete_account),         "data"),
     ("POST",   "/ui/v1/logins",                      act(api.start_login),            "data"),
     ("POST",   "/ui/v1/logins/{id}/finish",          act(api.finish_login),           "data"),
@@ -184,10 +185,15 @@ def dialect_of(path: str) -> Problem | None:
 
 def app_door(ctx: Context, name: str, hosts: frozenset[str] | None) -> ASGIApp:
     """Return the app of the app socket (``hosts`` None) or of the app port."""
+    through = proxy.Proxy(ctx, partial(_told_program, ctx))
     app = Starlette(
         routes=[
-            _route(path, {method: _app_endpoint(ctx, path, handler, who) for method, handler, who in on_path})
-            for path, on_path in _by_path(APP_ROUTES).items()
+            # Any method, and any app: what it may send is asked there.
+            *(Route(path, through) for path in proxy.ROUTES),
+            *(
+                _route(path, {method: _app_endpoint(ctx, path, handler, who) for method, handler, who in on_path})
+                for path, on_path in _by_path(APP_ROUTES).items()
+            ),
         ],
         exception_handlers={HTTPException: _app_miss},
     )
@@ -224,22 +230,30 @@ def _app_endpoint(ctx: Context, path: str, handler: Handler, who: Who) -> Endpoi
             ctx.latch.used_at = ctx.steady()
             with locking.working(ctx):
                 return await handler(request, ctx)
-        except Locked as exc:
-            # The reason names files of the owner's.
-            return problem(exc if isinstance(api.caller_of(request), Owner) else apps.locked())
-        except Unauthorized as exc:
-            audit.unauthorized(ctx, callers.door_of(request.scope), exc.detail)
-            return problem(exc)
-        except NotGranted as exc:
-            audit.refused(ctx, api.caller_of(request), request.path_params.get("account"), exc.detail)
-            return problem(exc)
-        except KeyfobError as exc:
-            return problem(exc)
-        except Exception:
-            log.exception("%s %s broke", request.method, path)
-            return problem(told.BROKEN)
+        except Exception as exc:  # noqa: BLE001 -- whatever it is, it is told
+            return _told_program(ctx, request, exc, problem)
 
     return endpoint
+
+
+def _told_program(
+    ctx: Context, request: Request, exc: Exception, problem: Callable[[KeyfobError], Response] = render.problem
+) -> Response:
+    """Return what a program is told where its request came to nothing; and note who was turned away."""
+    match exc:
+        case Locked():
+            # The reason names files of the owner's.
+            return problem(exc if isinstance(api.caller_of(request), Owner) else apps.locked())
+        case Unauthorized():
+            audit.unauthorized(ctx, callers.door_of(request.scope), exc.detail)
+        case NotGranted():
+            audit.refused(ctx, api.caller_of(request), request.path_params.get("account"), exc.detail)
+        case KeyfobError():
+            pass
+        case _:
+            log.error("%s %s broke", request.method, request.scope["state"]["route"], exc_info=exc)
+            return problem(told.BROKEN)
+    return problem(exc)
 
 
 def _clean_names(request: Request) -> None:
@@ -254,7 +268,7 @@ def _clean_names(request: Request) -> None:
 def _check_may(request: Request, who: Who) -> None:
     if who == "owner" and not isinstance(api.caller_of(request), Owner):
         raise NotGranted(
-            "An app key may ask for tokens, report rejections and look at its own grants.",
+            "An app key may ask for tokens, report rejections, use the proxy and look at its own grants.",
             "The owner does this on the socket, without a key.",
         )
 

@@ -140,6 +140,17 @@ class Fields:
         text = self.text(name)
         return None if missing else text
 
+    def lines(self, name: str) -> tuple[str, ...]:
+        """Take an array of texts; none where the field is missing."""
+        value = self._values.pop(name, None)
+        if value is None:
+            return ()
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+            raise InvalidRequest(f"'{name}' must be an array of texts.")
+        for item in value:
+            check_line(name, item)
+        return tuple(value)
+
     def secret(self, name: str) -> Secret | None:
         """Take a text field that nobody may see."""
         value = self._values.pop(name, None)

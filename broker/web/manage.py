@@ -270,12 +270,11 @@ def _grant(body: Fields, account: str = "") -> AppGrant:
         resource=body.text("resource") or None,
         mode=body.text("mode", "token"),
         expires_at=body.time("expires_at"),
+        rules=apps.read_rules(body.lines("rules")),
         token_file=body.text_or_none("token_file"),
     )
     if not given.account:
         raise InvalidRequest("'account' is missing in a grant.", "Name the account that the app may use.")
-    if body.objects("rules"):
-        raise InvalidRequest("Rules for the proxy are not built yet.", "Leave 'rules' out.")
     body.end()
     return given
 

@@ -5,8 +5,11 @@ have a megabyte and 20,000 lines; ``timeout_keep_alive`` acts only after a finis
 """
 
 import asyncio
+import math
+from functools import partial
 from typing import Any
 
+from uvicorn._types import HTTPScope
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
@@ -50,6 +53,10 @@ class GuardedProtocol(HttpToolsProtocol):
         self._deadline: asyncio.TimerHandle | None = None
         self._receiving = True
         self._in_head = True
+        self._streaming = False
+        # Seconds in which a body that is streamed has to go on; None for no limit.
+        self._patience: float | None = None
+        self._heard = 0.0
         self.since = 0.0
         # Counted as it is read, for a line that never ends, and as it is parsed, for many requests in one read.
         self._read_bytes = 0
@@ -72,10 +79,11 @@ class GuardedProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Feed the parser, and hold the sender to the deadline while a request is not complete."""
         self._read_bytes += len(data)
+        self._heard = self.loop.time()
         super().data_received(data)
         if self.transport.is_closing():
             return
-        if self._receiving and self._read_bytes > (MOST_HEAD_BYTES if self._in_head else MOST_REQUEST_BYTES):
+        if self._receiving and self._read_bytes > self._most_bytes():
             if not self._in_head and not self._answering():
                 self.transport.close()  # it has its answer; another one would be taken for that to the next request
             else:
@@ -95,7 +103,7 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def shutdown(self) -> None:
         """End the connection: after its answer, or at once where the request has not even arrived."""
-        if self._receiving:
+        if self._receiving and not self._streams():
             self.transport.abort()
         else:
             super().shutdown()
@@ -103,8 +111,11 @@ class GuardedProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """A request begins."""
         super().on_message_begin()
-        self.scope["state"]["peer"], self.scope["state"]["last"] = self._peer, self._last
+        state = self.scope["state"]
+        state["peer"], state["last"], state["hang_up"] = self._peer, self._last, self._hang_up
+        state["stream_body"] = partial(self._stream_body, self.scope)
         self._receiving = self._in_head = True
+        self._streaming = False
         self.since = self.loop.time()
         self._read_bytes = self._head_bytes = 0
 
@@ -138,7 +149,7 @@ class GuardedProtocol(HttpToolsProtocol):
         """
         if self.parser.get_http_version() not in SPOKEN:
             raise ValueError("another version of HTTP")
-        if not self.url.startswith(b"/"):
+        if not self.url.startswith(b"/") or b"#" in self.url:
             raise ValueError("the target is not in origin form")
         self._in_head = False
         super().on_headers_complete()
@@ -169,10 +180,44 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def is_idle(self) -> bool:
         """Whether nothing is being answered here: the request is not there yet, or its answer is over."""
-        return (self._receiving or not self._answering()) and not self.transport.is_closing()
+        arriving = self._receiving and not self._streams()
+        return (arriving or not self._answering()) and not self.transport.is_closing()
+
+    def _stream_body(self, scope: HTTPScope, patience: float | None) -> None:
+        """Take the rest of a request's body without an end, as long as it goes on and the answer is not over.
+
+        For who has let the request pass, and takes the body as fast as it comes or lets it wait.
+
+        Args:
+            scope: of that request; whatever has come after it on this connection is not meant.
+            patience: seconds without a byte after which its sender is hung up on; None for no limit.
+        """
+        if scope is self.scope and self._receiving:
+            self._streaming, self._patience = True, patience
+
+    def _streams(self) -> bool:
+        return self._streaming and self._answering()
+
+    def _most_bytes(self) -> float:
+        if self._in_head:
+            return MOST_HEAD_BYTES
+        return math.inf if self._streams() else MOST_REQUEST_BYTES
+
+    def _hang_up(self) -> None:
+        """End an answer that cannot come to its end, so that nobody takes it for whole."""
+        self.cycle.disconnected = True
+        self.transport.close()
+        self.loop.call_later(RECEIVE_DEADLINE, self.transport.abort)  # whoever does not even take what was written
 
     def _too_slow(self) -> None:
         self._deadline = None
+        if self._streams():
+            if self.flow.read_paused:
+                self._heard = self.loop.time()  # nobody is late who is kept waiting
+            left = math.inf if self._patience is None else self._patience - (self.loop.time() - self._heard)
+            if left > 0:
+                self._deadline = self.loop.call_later(min(left, RECEIVE_DEADLINE), self._too_slow)
+                return
         self.transport.close()
 
     def _disarm(self) -> None:

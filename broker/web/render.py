@@ -96,6 +96,8 @@ def token(outcome: Outcome, *, plain: bool = False) -> Response:
 def refusal(outcome: MustLogin | Denied | Unavailable) -> KeyfobError:
     """Return the error that stands for an outcome which is no token."""
     match outcome:
+        case Denied(reason=reason, hint=hint, rules=rules) if rules:
+            return NotGranted(f"No: {reason}.", hint, rule=", ".join(rules))
         case Denied(reason=reason, app=app, account=account, hint=hint, approval_url=url):
             ask_owner = f"Ask the owner: keyfob app grant {app} --account {account}"
             if url:
@@ -137,6 +139,7 @@ def account(view: View | PendingView) -> dict[str, Any]:
             "missing_scope": "",
             "resource": begun.resource,
             "audience": None,
+            "api_base": None,
             "expires_at": None,
             "next_refresh_at": None,
             "last_refresh_at": None,
@@ -170,6 +173,7 @@ def account(view: View | PendingView) -> dict[str, Any]:
         "missing_scope": " ".join(shown.missing_scope),
         "resource": shown.resource,
         "audience": shown.audience,
+        "api_base": shown.api_base or None,
         "expires_at": timestamp(shown.token.expires_at if shown.token is not None else None),
         "next_refresh_at": timestamp(view.next_refresh_at),
         "last_refresh_at": timestamp(shown.last_refresh_at),
@@ -312,6 +316,7 @@ def grant(shown: AppGrant, file: Path | None) -> dict[str, Any]:
         "expires_at": timestamp(shown.expires_at),
         "token_file": shown.token_file,
         "token_file_path": None if file is None else str(file),
+        "rules": list(shown.rules),
     }
 
 

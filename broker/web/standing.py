@@ -23,6 +23,7 @@ from broker.usecases.standing import Standing
 from broker.web import render
 
 ROUTE = "/v1/accounts/{account}/token"
+BEGIN, END = ROUTE.split("{account}")
 # Programs times accounts is what there is of them; who varies the request to fill the memory begins anew.
 MOST = 1024
 # To find out takes milliseconds. What takes longer waits for a provider, and everybody does that for himself.
@@ -52,8 +53,8 @@ class StandingAnswers:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer again, or let pass and remember."""
-        token = scope["type"] == "http" and scope["method"] == "GET" and scope["path"].endswith("/token")
-        if not token or not self._is_own(scope):
+        path = scope["path"] if scope["type"] == "http" and scope["method"] == "GET" else ""
+        if not (path.startswith(BEGIN) and path.endswith(END) and self._is_own(scope)):
             await self._app(scope, receive, send)
             return
         key = self._name(scope)

@@ -5,6 +5,7 @@ Run by ``__main__``; that each still fits the code is checked by ``test_unguarde
 
 from tests.attacks.unguarded_clouds import CLOUDS
 from tests.attacks.unguarded_page import OWNERS_PAGE
+from tests.attacks.unguarded_proxy import PROXY
 from tests.mutants.mutants import Mutant
 
 HERE = "tests/attacks"
@@ -116,7 +117,7 @@ UNGUARDED = (
     Mutant(
         "a target is a path",
         "broker/web/protocol.py",
-        '        if not self.url.startswith(b"/"):\n',
+        '        if not self.url.startswith(b"/") or b"#" in self.url:\n',
         "        if not self.url:\n",
         f"{HERE}/test_parsers.py::test_an_odd_head[app-a foreign absolute target]",
     ),
@@ -152,8 +153,8 @@ UNGUARDED = (
     Mutant(
         "a request arrives within ten seconds",
         "broker/web/protocol.py",
-        "        self._deadline = None\n        self.transport.close()\n",
-        "        self._deadline = None\n",
+        "                return\n        self.transport.close()\n",
+        "                return\n",
         f"{HERE}/test_slow.py::test_the_slow_are_hung_up_on",
     ),
     Mutant(
@@ -362,9 +363,9 @@ UNGUARDED = (
     ),
     Mutant(
         "an answer stands only while nothing changes",
-        "broker/usecases/standing.py",
-        "    return now if ctx.store.mark() == kept.mark else None\n",
-        '    return now if ctx.store.mark() != b"" else None\n',
+        "broker/usecases/context.py",
+        "        return now if self.store.mark() == since.mark else None\n",
+        '        return now if self.store.mark() != b"" else None\n',
         "tests/web/test_standing.py::test_a_grant_that_was_taken_back_counts_at_once",
         ("tests/web/test_standing.py::test_what_another_program_writes_into_the_database_counts_at_once",),
     ),
@@ -377,12 +378,13 @@ UNGUARDED = (
     ),
     Mutant(
         "an answer stands only as long as what it was given for",
-        "broker/usecases/standing.py",
-        "    if not kept.ready.now <= now < kept.ready.until or",
-        "    if not kept.ready.now <= now or",
+        "broker/usecases/context.py",
+        "        if not since.at <= now < until or",
+        "        if not since.at <= now or",
         "tests/web/test_standing.py::test_a_grant_ends_when_it_ends",
         ("tests/web/test_standing.py::test_an_app_key_ends_when_it_ends",),
     ),
     *CLOUDS,
     *OWNERS_PAGE,
+    *PROXY,
 )

@@ -86,7 +86,20 @@ class ScriptedDaemon:
         replies = self._replies.get(request.line, [])
         if not replies:
             return self.otherwise or b""
-        return replies.pop(0) if len(replies) > 1 else replies[0]
+        reply = replies.pop(0) if len(replies) > 1 else replies[0]
+        return _plain(reply) if request.headers.get("accept") == "text/plain" else reply
+
+
+def _plain(reply: bytes) -> bytes:
+    """Return a token as the bare text that was asked for; anything else stays as it is scripted."""
+    head, _, body = reply.partition(b"\r\n\r\n")
+    with contextlib.suppress(ValueError):
+        answer = json.loads(body) if head.startswith(b"HTTP/1.1 200") else None
+        if isinstance(answer, dict) and isinstance(answer.get("access_token"), str):
+            text = str(answer["access_token"]).encode()
+            length = b"Content-Length: %d" % len(text)
+            return b"\r\n".join((b"HTTP/1.1 200 OK", b"Content-Type: text/plain; charset=utf-8", length, b"", text))
+    return reply
 
 
 class _Handler(BaseHTTPRequestHandler):

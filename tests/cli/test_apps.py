@@ -44,6 +44,17 @@ def test_app_add(daemon: ScriptedDaemon, capsys: pytest.CaptureFixture[str]) -> 
     }
 
 
+def test_rules_of_a_grant(daemon: ScriptedDaemon, capsys: pytest.CaptureFixture[str]) -> None:
+    """Rules reach the daemon in the order of the command line, and are told as it kept them."""
+    kept = {"account": "work", "mode": "proxy", "rules": ["read-only", "POST /v1/*"]}
+    daemon.answers("PUT /v1/apps/backup/grants/work", kept)
+
+    assert main([*GRANT, "--proxy-only", "--rule", "post /v1/*", "--read-only"]) == 0
+
+    assert daemon.requests[-1].body == {"mode": "proxy", "rules": ["read-only", "post /v1/*"]}
+    assert "through the proxy only, by the rules read-only, POST /v1/*" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("flags", [(), ("--json",)])
 def test_a_key_for_an_address(
     daemon: ScriptedDaemon, capsys: pytest.CaptureFixture[str], flags: tuple[str, ...]
@@ -164,7 +175,7 @@ def granting(daemon: ScriptedDaemon) -> ScriptedDaemon:
 @pytest.mark.parametrize(
     ("options", "why", "step"),
     [
-        (["--proxy-only"], "through the proxy only", "The proxy comes in a later version"),
+        (["--scope", "read", "--proxy-only"], "carries more than app 'backup' may have: 'write'", "leave --scope out"),
         (["--scope", "read"], "carries more than app 'backup' may have: 'write'", "leave --scope out"),
         (["--scope", "read", "--token-file", "id_token"], "carries more than app", "has no scope and no resource"),
         (["--resource", "https://r"], "is not for resource 'https://r'", "leave --resource out"),

@@ -309,6 +309,7 @@ def test_start_is_light(daemon: ScriptedDaemon) -> None:
         "broker.cli",
         "broker.client",
         "broker.client_errors",
+        "broker.client_places",
         "broker.client_wire",
         "broker.integrations",
         "broker.integrations.git",

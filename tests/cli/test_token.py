@@ -1,5 +1,6 @@
 """`keyfob token` and `keyfob exec`: one token, quickly, and only where it was asked for."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from broker.cli.main import main
+from broker.cli.main import load, main
 
 from .scripted_daemon import ScriptedDaemon
 
@@ -139,15 +140,28 @@ def test_start_is_light(daemon: ScriptedDaemon) -> None:
     ours = {name for name in imported if name.startswith("broker.")}
     assert ours == {
         "broker.cli",
-        "broker.cli.arguments",
         "broker.cli.connect",
         "broker.cli.main",
         "broker.cli.terminal",
         "broker.cli.token",
         "broker.client",
         "broker.client_errors",
+        "broker.client_places",
         "broker.client_wire",
     }
+    assert imported & {"argparse", "collections", "enum", "json", "re", "selectors", "socket", "threading"} == set()
+
+
+def test_its_plain_form_is_read_as_any_other(daemon: ScriptedDaemon) -> None:
+    """Without a parser the options are what a parser makes of none, and what is no plain name goes to the parser."""
+    daemon.answers(ASK, TOKEN)
+    parser, module = load("token")
+    assert vars(parser.parse_args(["work"])) == {**module.PLAIN, "account": "work"}
+
+    for words in (["--help"], ["-x"], [""], [" "], [], ["work", "more"]):
+        with contextlib.suppress(SystemExit):
+            assert main(["token", *words]) in (0, 2)
+    assert daemon.requests == []
 
 
 def test_exec(daemon: ScriptedDaemon) -> None:

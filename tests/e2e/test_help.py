@@ -11,7 +11,8 @@ from tests.e2e.home import Home
 PROMISED = {
     "serve": "--config --state-dir --runtime-dir --browser-port --app-port --database-url --key-source --key-file "
     "--key-command --lock-after-idle --lock-on-sleep --ca-file --http-proxy "
-    "--notify-command --notify-desktop --audit-entries --app-rate --app-burst --log --log-format",
+    "--notify-command --notify-desktop --audit-entries --app-rate --app-burst "
+    "--proxy-streams --proxy-body-limit --proxy-idle --proxy-wait --log --log-format",
     "demo": "",
     "practice": "--port --ttl --rotation none keep rotate single-use --grace --fault",
     "login": "--provider --base-url --scope --flow browser paste device client-credentials token refresh-token "
@@ -22,6 +23,7 @@ PROMISED = {
     "show": "--json",
     "refresh": "--confirm",
     "rename": "--json",
+    "proxy-url": "--api-base --json",
     "logout": "--local-only",
     "service": "install uninstall",
     "healthcheck": "",
@@ -30,7 +32,8 @@ PROMISED = {
     "key rotate": "--to --passphrase-file --json",
     "unlock": "--passphrase-file",
     "app": "add list show remove rotate grant revoke",
-    "app add": "--account --scope --resource --proxy-only --token-file --expires --capability --json",
+    "app add": "--account --scope --resource --proxy-only --rule --read-only --token-file --expires --capability "
+    "--json",
     "app rotate": "--capability --json",
     "approvals": "--json",
     "approve": "--once --always --for --scope --proxy-only --name --account --json",

@@ -9,10 +9,9 @@ daemon: what the client of programs is answered, and ``KEYFOB_URL``. From files:
 presets, keys, the parameters of a passphrase, the emergency journal, the fence, sealed texts, backups. From people:
 addresses and times.
 
-From programs that call Keyfob: what git, Docker, Cargo, Bazel and kubectl ask, and clients of oidc-agent.
-
-Redirects are not followed, so nothing reads
-their addresses. What is parsed after it was opened with a key of Keyfob's own (entries of the journal, device prompts,
+From programs that call Keyfob: what git, Docker, Cargo, Bazel and kubectl ask, and clients of oidc-agent. Through the
+proxy: paths, queries, and where an API's redirections lead; other redirects are not followed, so nothing reads their
+addresses. What is parsed after it was opened with a key of Keyfob's own (entries of the journal, device prompts,
 registrations) has only Keyfob itself as author.
 
 Used by ``test_targets`` (hypothesis) and by ``guided`` (atheris).
@@ -24,8 +23,9 @@ from tests.fuzz.called import CALLED
 from tests.fuzz.callers import CALLERS
 from tests.fuzz.doors import DOORS
 from tests.fuzz.files import FILES
+from tests.fuzz.passages import PASSAGES
 from tests.fuzz.people import PEOPLE
 from tests.fuzz.replies import REPLIES
 from tests.fuzz.target import Target
 
-TARGETS: tuple[Target, ...] = (*REPLIES, *ANSWERS, *DOORS, *CALLERS, *CALLED, *AGENTS, *FILES, *PEOPLE)
+TARGETS: tuple[Target, ...] = (*REPLIES, *ANSWERS, *DOORS, *CALLERS, *CALLED, *AGENTS, *PASSAGES, *FILES, *PEOPLE)

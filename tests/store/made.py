@@ -29,8 +29,15 @@ PROVIDER = ProviderConfig(
     "example", "generic", "", {"scopes": ["read"]}, {"issuer": ISSUER}, private=False, created_at=NOW
 )
 ME = Identity(ISSUER, "sub-1", "Alice")
+# Makes of the present schema what the tenth one was.
+TO_0010 = (
+    "ALTER TABLE account DROP COLUMN api_base",
+    "ALTER TABLE app_grant DROP COLUMN rules",
+    "UPDATE alembic_version SET version_num = '0010'",
+)
 # Makes of the present schema what the ninth one was.
 TO_0009 = (
+    *TO_0010,
     "ALTER TABLE app_grant DROP COLUMN token_file",
     "UPDATE alembic_version SET version_num = '0009'",
 )

@@ -37,6 +37,7 @@ ACCOUNT_CHANGED = {
     "scope": "UPDATE account SET scope = '[]'",
     "asked scope": """UPDATE account SET asked_scope = '["read", "write"]'""",
     "resource": "UPDATE account SET resource = 'https://api.example.org'",
+    "API base": "UPDATE account SET api_base = 'https://evil.example'",
     "token type": "UPDATE account SET token_type = 'DPoP'",
     "renewal": "UPDATE account SET renewal = 'jwt_bearer', renewal_subject = 'somebody'",
     "no MAC": "UPDATE account SET binding = x''",

@@ -23,6 +23,7 @@ GRANT_CHANGED = {
     "every scope": "UPDATE app_grant SET scope = '[]'",
     "resource": "UPDATE app_grant SET resource = NULL",
     "mode": "UPDATE app_grant SET mode = 'proxy'",
+    "rules": """UPDATE app_grant SET rules = '["read-only"]'""",
     "expiry": "UPDATE app_grant SET expires_at = NULL",
     "token file": "UPDATE app_grant SET token_file = 'access_token'",
     "other account": "UPDATE app_grant SET account = (SELECT uuid FROM account WHERE name = 'other')",
@@ -130,7 +131,7 @@ def test_what_somebody_adds_is_nothing(tmp_path: Path) -> None:
         await furnish(store)
         other = "(SELECT uuid FROM account WHERE name = 'other')"
         for app in ("app", "new"):
-            behind(tmp_path, f"INSERT INTO app_grant SELECT '{app}', {other}, '[]', NULL, 'token', NULL, NULL")
+            behind(tmp_path, f"INSERT INTO app_grant SELECT '{app}', {other}, '[]', NULL, 'token', NULL, NULL, NULL")
         behind(
             tmp_path,
             "INSERT INTO app SELECT 'mine', ?, created_at, NULL, NULL, epoch, listed, seal FROM app WHERE name = 'app'",

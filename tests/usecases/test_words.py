@@ -8,7 +8,7 @@ import pytest
 
 from broker.core.secret import Secret
 from broker.errors import InvalidRequest, LoginFailed
-from broker.oauth.http import _why
+from broker.oauth.failures import why
 from broker.providers import urls
 from broker.usecases import given
 from broker.usecases.newlogin import NewLogin
@@ -52,4 +52,4 @@ def test_plain_http_behind_https_is_told() -> None:
     """Waiting does not help there."""
     wrong = ssl.SSLError(1, "[SSL: WRONG_VERSION_NUMBER] wrong version number (_ssl.c:1006)")
     wrong.reason = "WRONG_VERSION_NUMBER"
-    assert "speaks plain http" in _why(wrong, "id.example", 20.0)
+    assert "speaks plain http" in why(wrong, "id.example", 20.0)

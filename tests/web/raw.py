@@ -98,6 +98,15 @@ class Line:
         found, self._come = self._come[:size], self._come[size:]
         return found
 
+    def all_of(self, size: int) -> None:
+        """Read so many bytes and forget them."""
+        size -= len(self._come)
+        self._come = b""
+        while size > 0:
+            data = self._socket.recv(min(size, 1 << 20))
+            assert data, f"the door hung up {size} bytes too early"
+            size -= len(data)
+
     def end(self) -> bytes:
         """Wait until the door hangs up, and return what came before. It must do that by itself."""
         try:

@@ -15,7 +15,7 @@ from broker.practice.settings import PracticeSettings
 from broker.web import peers
 from tests.web.house import Door, House, running
 
-NO_FILE = {"token_file": None, "token_file_path": None}
+NO_MORE: dict[str, object] = {"token_file": None, "token_file_path": None, "rules": []}
 TOKEN = "/v1/accounts/{account}/token"
 HOUR, DAY = 3600.0, 86_400.0
 
@@ -112,7 +112,7 @@ def test_an_app_without_a_grant_asks_the_owner(room: Room) -> None:
     (shown,) = room.listed()
     assert code_of(first) == code_of(again) == shown["id"]
     assert (shown["kind"], shown["state"], shown["app"], shown["count"]) == ("grant", "pending", room.name, 2)
-    assert shown["wanted"] == [{"account": "work", "scope": "profile", "resource": None}]
+    assert shown["wanted"] == [{"account": "work", "scope": "profile", "resource": None, "mode": "token"}]
     assert shown["asker"]["door"] == "port"
     assert shown["asker"]["uid"] in (os.getuid(), None)
     assert room.grants() == []
@@ -173,7 +173,7 @@ def test_always(room: Room) -> None:
 
     assert room.gets() == room.gets()
     assert room.grants() == [
-        {"account": "work", "scope": "", "resource": None, "mode": "token", "expires_at": None, **NO_FILE}
+        {"account": "work", "scope": "", "resource": None, "mode": "token", "expires_at": None, **NO_MORE}
     ]
     assert room.listed() == []
     room.answer(code, 404, decision="allow")
@@ -261,7 +261,7 @@ def test_the_owner_may_give_less(room: Room) -> None:
         "resource": None,
         "mode": "proxy",
         "expires_at": None,
-        **NO_FILE,
+        **NO_MORE,
     }
 
 

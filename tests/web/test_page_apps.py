@@ -76,11 +76,14 @@ def test_a_grant_is_narrowed_and_shown_in_words(desk: Desk) -> None:
     desk.send("POST", "/ui/v1/apps", 201, {"name": "backup", "grants": [WORK]})
     end = "2040-01-31T12:00:00.000Z"
     limits = {"scope": ["openid"], "resource": "https://a.example/", "mode": "proxy", "expires_at": end}
-    desk.send("PUT", "/ui/v1/apps/backup/grants/work", 200, limits)
+    rules = ["GET /v1/**", "read-only"]
+    desk.send("PUT", "/ui/v1/apps/backup/grants/work", 200, {**limits, "rules": rules})
 
     listed, one, form = desk.part("apps"), desk.part("apps/backup"), desk.part("apps/backup?account=work")
 
-    assert "<bdi>openid</bdi>, only for <bdi>https://a.example/</bdi>, through the proxy only, ends" in listed
+    assert "<bdi>openid</bdi>, only for <bdi>https://a.example/</bdi>, through the proxy only: " in listed
+    assert "<bdi>GET /v1/**</bdi>, <bdi>read-only</bdi>, ends" in listed
+    assert ">GET /v1/**\nread-only</textarea>" in form
     assert "only these scopes, only for" in one
     assert 'href="/ui/accounts/work"' in one
     for held in ('value="openid"', 'value="https://a.example/"', f'value="{end}" selected', 'value="proxy" selected'):

@@ -36,8 +36,9 @@ def test_the_answer_is_the_account(house: House) -> None:
 @pytest.mark.parametrize(
     ("body", "words"),
     [
-        ({}, "'name' is missing"),
-        ({"name": None}, "'name' is missing"),
+        ({}, "Give either 'name' or 'api_base'"),
+        ({"name": None}, "Give either 'name' or 'api_base'"),
+        ({"name": "mail", "api_base": ""}, "Give either 'name' or 'api_base'"),
         ({"name": "two words"}, "cannot be an account's name"),
         ({"name": 1}, "'name'"),
         ({"name": "mail", "provider": "x"}, "'provider'"),

@@ -75,6 +75,7 @@ DEEDS: Final[Mapping[str, Deed]] = {
     "keys-rotated": Deed("All that is stored got new keys", "good", ("keyfob",)),
     "backed-up": Deed("A backup was made", "good", ("keyfob",)),
     "adopted": Deed("Another database is in use from now on", "careful", ("keyfob",)),
+    "api-base-set": Deed("It was written down where the API of {account} is", "careful", ("keyfob",)),
     "clock-set": Deed("The clock of this computer was set", "careful", ("keyfob",)),
     "changed-outside": Deed("Something was changed outside Keyfob, and is not used", "bad", ("keyfob", "trouble")),
     "missed": Deed("More happened than could be written down", "bad", ("keyfob", "trouble")),

@@ -15,6 +15,7 @@ function read(form, button) {
     let value = raw;
     if (kind === "flag") value = true;
     else if (kind === "words") value = raw.split(/[\s,]+/);
+    else if (kind === "lines") value = raw.split("\n").map((line) => line.trim()).filter(Boolean);
     else if (kind === "date") value = new Date(`${raw}T23:59:59`).getTime() / 1000;
     else if (kind === "from-now") value = isNaN(raw) ? raw : Math.floor(Date.now() / 1000) + Number(raw); // or a time
     else if (kind === "list") value = [...(body[field.name] || []), raw];

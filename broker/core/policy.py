@@ -83,12 +83,12 @@ class App:
 Caller = Owner | App
 
 
-def ends_at(caller: Caller) -> float:
-    """Return when the first of what a caller may do ends by itself, epoch seconds; infinity where nothing does."""
+def ends_at(caller: Caller, now: float) -> float:
+    """Return when the next of what a caller may do ends by itself, epoch seconds; infinity where nothing does."""
     if isinstance(caller, Owner):
         return math.inf
     ends = (caller.expires_at, *(grant.expires_at for grant in caller.grants))
-    return min((end for end in ends if end is not None), default=math.inf)
+    return min((end for end in ends if end is not None and end > now), default=math.inf)
 
 
 @dataclass(frozen=True, slots=True)

@@ -138,7 +138,6 @@ def test_foreign_authority_in_the_target(house: House, key: str, door: str) -> N
         "Referer: http://127.0.0.1/",
         "Cookie: a=b",
         "Sec-Fetch-Site: same-origin",
-        "Sec-Fetch-Mode: no-cors",
         "Sec-Fetch-Dest: image",
     ],
 )
@@ -152,6 +151,13 @@ def test_web_pages_have_no_business_at_app_doors(house: House, key: str, door: s
         assert line.ask("DELETE", "/v1/apps/job", *shown, header).is_problem(403, "not_granted")
 
     assert house.owner.ask("GET", "/v1/apps/{app}", 200, path={"app": "job"})
+
+
+def test_a_program_that_fetches_as_browsers_do_is_none(house: House, key: str) -> None:
+    """Node's own fetch sends Sec-Fetch-Mode with every request, and no other header of a browser's."""
+    with Line(url_of(house, "app")) as line:
+        answer = line.ask("GET", OPEN["app"], bearer(key), "Sec-Fetch-Mode: cors", "Accept-Language: *")
+        assert answer.status == 200
 
 
 @pytest.mark.parametrize("door", DOORS)

@@ -16,7 +16,7 @@ from broker.core.rules import Passage
 from broker.core.secret import Secret
 from broker.errors import ConfirmNeeded, Conflict, ProviderUnavailable, TooManyRequests, UnknownAccount
 from broker.oauth import identity
-from broker.usecases import again, derived, due, get_token, login, newlogin, ration, refresh, revoke
+from broker.usecases import again, derived, due, get_token, login, newlogin, refresh, revoke
 from broker.usecases.context import Context
 from broker.usecases.get_token import MustLogin, Unavailable
 from broker.usecases.providers import find
@@ -236,7 +236,6 @@ async def log_out(ctx: Context, name: str, *, local_only: bool = False) -> Logge
 
     Raises:
         UnknownAccount: none has that name.
-        ProviderUnavailable: it has said that it takes no revocation for a while; nothing was done.
     """
     account = await ctx.store.account(name)
     if account is None:
@@ -246,8 +245,6 @@ async def log_out(ctx: Context, name: str, *, local_only: bool = False) -> Logge
         for found in begun:
             await login.cancel(ctx, found.id)
         return LoggedOut(revoked=False, detail="Its first login was cancelled; there was nothing to revoke.")
-    if not local_only:
-        await _check_open(ctx, account)
     ctx.flights.leaving.add(account.uuid)
     try:
         account = await _settled(ctx, account)
@@ -262,19 +259,6 @@ async def log_out(ctx: Context, name: str, *, local_only: bool = False) -> Logge
     ctx.publish("logged-out", account.name, detail=result.detail)
     await derived.orphaned(ctx, account, children)
     return replace(result, derived=tuple(child.name for child in children))
-
-
-async def _check_open(ctx: Context, account: Account) -> None:
-    """Refuse a log-out that would forget what could be revoked a while later."""
-    if account.by_hand or account.is_derived:
-        return
-    provider = await find(ctx, account.provider)
-    if wait := ctx.rates.silence(provider.endpoints.revocation, ctx.steady()):
-        raise ProviderUnavailable(
-            f"{provider.title} takes no revocation before {ration.moment(ctx.clock() + wait)}. Nothing was done.",
-            f"Log out then, or forget the account here alone: keyfob logout {account.name} --local-only",
-            retry_after=wait,
-        )
 
 
 async def _settled(ctx: Context, account: Account) -> Account:

@@ -361,20 +361,18 @@ def test_a_login_at_a_used_up_endpoint_names_the_time(tmp_path: Path) -> None:
     asyncio.run(story())
 
 
-def test_a_logout_at_a_used_up_endpoint_forgets_nothing(tmp_path: Path) -> None:
-    """What could not be revoked now can be a while later; who does not want to wait forgets it here alone."""
+def test_a_logout_at_a_used_up_endpoint_goes_on(tmp_path: Path) -> None:
+    """The provider is not asked, which is told with the time, and the account is forgotten here."""
 
     async def story(house: House, account: Account) -> None:
         await house.log_in("other", "grace")
         await accounts.log_out(house.ctx, "other")
         asked = house.asked("revoke")
-        with pytest.raises(ProviderUnavailable, match="takes no revocation before") as refused:
-            await accounts.log_out(house.ctx, account.name)
-        assert refused.value.extra["retry_after"] == 300
-        assert "--local-only" in refused.value.hint
-        assert (house.asked("revoke"), await house.account()) == (asked, account)
-        house.clock.forward(300)
-        assert (await accounts.log_out(house.ctx, account.name)).revoked
+        done = await accounts.log_out(house.ctx, account.name)
+        assert not done.revoked
+        assert "takes no request for another 300 s" in done.detail
+        assert house.asked("revoke") == asked
+        assert await house.ctx.store.account(account.name) is None
 
     told(tmp_path, story, "revoke:used_up=300*1")
 

@@ -153,13 +153,6 @@ def test_web_pages_have_no_business_at_app_doors(house: House, key: str, door: s
     assert house.owner.ask("GET", "/v1/apps/{app}", 200, path={"app": "job"})
 
 
-def test_a_program_that_fetches_as_browsers_do_is_none(house: House, key: str) -> None:
-    """Node's own fetch sends Sec-Fetch-Mode with every request, and no other header of a browser's."""
-    with Line(url_of(house, "app")) as line:
-        answer = line.ask("GET", OPEN["app"], bearer(key), "Sec-Fetch-Mode: cors", "Accept-Language: *")
-        assert answer.status == 200
-
-
 @pytest.mark.parametrize("door", DOORS)
 def test_nobody_is_invited(house: House, door: str) -> None:
     """No preflight is answered with permission: no answer names an origin, a method or a header that a page may use."""

@@ -1,29 +1,12 @@
 """Requests through the proxy: what the API gets, what comes back, and that the token stays inside."""
 
-from collections.abc import Iterator
-
 import pytest
 
 from broker.practice.person import visit
 from broker.practice.server import PracticeServer
 from tests.web.house import PATIENCE, House
-from tests.web.proxied import Proxied, problem, proxied
+from tests.web.proxied import Proxied, problem
 from tests.web.raw import Line, head
-
-
-@pytest.fixture(scope="module")
-def standing(house: House, practice: PracticeServer) -> Iterator[Proxied]:
-    """Run an account ``me`` with its API."""
-    with proxied(house, "me", practice.url) as found:
-        yield found
-
-
-@pytest.fixture
-def me(standing: Proxied) -> Proxied:
-    """Return it, with an API that was asked nothing."""
-    standing.api.calls.clear()
-    standing.api.acts.clear()
-    return standing
 
 
 def test_a_request_arrives_with_the_token(me: Proxied) -> None:

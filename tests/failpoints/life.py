@@ -214,10 +214,10 @@ def _where_it_is_told(board: Board) -> None:
         if event.kind == "refreshed":
             board.reach("after the publication")
 
-    def wanted(events: Events, kind: Kind) -> bool:
+    def wanted(self: Events, kind: Kind) -> bool:
         if kind == "handed-out":  # of which nobody is told where nobody listens
             board.reach("before the app's answer")
-        return wants(events, kind)
+        return wants(self, kind)
 
     Events.publish = published  # type: ignore[method-assign]  # the same signature
     Events.wants = wanted  # type: ignore[method-assign]  # likewise

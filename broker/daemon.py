@@ -245,6 +245,7 @@ async def _take_up(ctx: Context) -> None:
 
 async def _land(ctx: Context, recording: asyncio.Task[None]) -> None:
     """Let requests through the proxy, refreshes and logins end, and with them what listens to events."""
+    ctx.rates.close()
     late, _ = await asyncio.gather(ctx.flights.drain(DRAIN), ctx.streams.close(STREAMS))
     if late:
         log.warning("%d refreshes did not end in time; they are settled at the next start", late)

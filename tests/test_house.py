@@ -16,7 +16,7 @@ REVEALING = {
     "oauth/authcode.py": "state and code challenge go into the authorization URL (RFC 6749 4.1.1, 7636 4.3)",
     "oauth/grant.py": "an answer is parsed into a grant",
     "oauth/management.py": "the registration access token goes into the Authorization header, sealed again at once",
-    "oauth/http.py": "headers and bodies become bytes on the wire",
+    "oauth/outgoing.py": "headers and bodies become bytes on the wire",
     "oauth/identity.py": "the bearer token goes into the Authorization header, sealed again at once",
     "oauth/idtoken.py": "an ID token is taken apart, and at_hash is computed (OpenID Connect Core 3.1.3.6)",
     "oauth/proof.py": "a client secret is form-encoded for Basic (RFC 6749 2.3.1)",

@@ -8,7 +8,7 @@ import time
 from typing import Any
 
 from broker.cli import terminal
-from broker.cli.arguments import each_word, json_flag, lasting, name, scope_flag, subverbs
+from broker.cli.arguments import each_word, json_flag, lasting, name, percent, scope_flag, subverbs
 from broker.cli.connect import connect
 from broker.cli.show import show
 from broker.client import Client, quote
@@ -94,6 +94,9 @@ def _grant_options(parser: argparse.ArgumentParser) -> None:
         choices=("access_token", "id_token"),
         help="keep its token in a file that is always fresh, for programs that read one: access_token, or id_token",
     )
+    parser.add_argument(
+        "--rate-share", metavar="PERCENT", type=percent, help="the most of a rate limit that it may use up (1 to 100)"
+    )
     parser.add_argument("--expires", metavar="30d", type=lasting, help="until when, from now on: 12h, 30d, 2w")
 
 
@@ -171,6 +174,8 @@ def _grant(args: argparse.Namespace) -> dict[str, Any]:
         grant["rules"] = rules
     if args.token_file:
         grant["token_file"] = args.token_file
+    if args.rate_share is not None:
+        grant["rate_share"] = args.rate_share
     return grant
 
 
@@ -188,6 +193,7 @@ def _words(grant: dict[str, Any], now: float) -> str:
     parts += [f"for {resource}"] if resource else []
     parts += ["through the proxy only"] if grant.get("mode") == "proxy" else []
     parts += [f"by the rules {terminal.clean(', '.join(rules))}"] if (rules := grant.get("rules")) else []
+    parts += [f"with {share} % of a rate limit"] if (share := grant.get("rate_share")) else []
     ends = terminal.when(grant.get("expires_at"), now)
     return ", ".join([*parts, f"ends {ends}" if ends else "without an end"])
 

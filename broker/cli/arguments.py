@@ -211,6 +211,13 @@ def end(text: str) -> str:
     return _moment(text, 1)
 
 
+def percent(text: str) -> int:
+    """Read a share in percent."""
+    if not (text.isascii() and text.isdigit() and len(text) <= len("100") and 1 <= int(text) <= 100):  # noqa: PLR2004
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 to 100")
+    return int(text)
+
+
 def lasting(text: str) -> str:
     """Read how long something lasts from now on, with its unit; when it ends comes out, as an RFC 3339 time."""
     span(text)

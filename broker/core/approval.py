@@ -108,7 +108,7 @@ def merged(old: AppGrant | None, wanted: Wanted, now: float, *, mode: str, expir
     together = tuple(dict.fromkeys((*old.scope, *wanted.scope))) if old.scope else ()
     # Rules are for requests through the proxy, files for a token: what does not go with the mode is left behind.
     file, rules = (old.token_file, ()) if mode == "token" else (None, old.rules)
-    return replace(new, scope=together, resource=old.resource, token_file=file, rules=rules)
+    return replace(new, scope=together, resource=old.resource, token_file=file, rules=rules, rate_share=old.rate_share)
 
 
 def is_over(grant: AppGrant, now: float) -> bool:

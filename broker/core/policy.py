@@ -44,6 +44,7 @@ class AppGrant:
         token_file: which token Keyfob keeps in a file for the app, ``access_token`` or ``id_token``; None for no file.
         uuid: the account's uuid, by which it is known whatever its name is by now; empty of a grant that is not made.
         rules: which requests it may send through the proxy, see ``core.rules``; empty means every one.
+        rate_share: how many percent of a rate limit the app may use up through the proxy; None for all of it.
     """
 
     account: str
@@ -54,6 +55,7 @@ class AppGrant:
     token_file: str | None = None
     uuid: str = field(default="", repr=False, compare=False)
     rules: tuple[str, ...] = ()
+    rate_share: int | None = None
 
     @property
     def files_id_token(self) -> bool:
@@ -81,12 +83,12 @@ class App:
 Caller = Owner | App
 
 
-def ends_at(caller: Caller) -> float:
-    """Return when the first of what a caller may do ends by itself, epoch seconds; infinity where nothing does."""
+def ends_at(caller: Caller, now: float) -> float:
+    """Return when the next of what a caller may do ends by itself, epoch seconds; infinity where nothing does."""
     if isinstance(caller, Owner):
         return math.inf
     ends = (caller.expires_at, *(grant.expires_at for grant in caller.grants))
-    return min((end for end in ends if end is not None), default=math.inf)
+    return min((end for end in ends if end is not None and end > now), default=math.inf)
 
 
 @dataclass(frozen=True, slots=True)

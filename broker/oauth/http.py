@@ -6,23 +6,23 @@ Called by every module of this room that talks to a provider.
 import asyncio
 import contextlib
 import functools
-import json as jsonlib
+import math
 import ssl
 import time
-from base64 import b64encode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 from types import MappingProxyType
-from urllib.parse import SplitResult, unquote, urlencode, urlsplit
+from typing import Protocol
+from urllib.parse import SplitResult, unquote, urlsplit
 
 import httpcore2
 import httpx2
 
-from broker import __version__
+from broker.core import ratelimit
 from broker.core.secret import Secret
 from broker.errors import CannotStart, InvalidRequest
+from broker.oauth import outgoing
 from broker.oauth.addresses import AddressRefused, Attempt, CheckedBackend, SpecialAddress, checked_addresses
 from broker.oauth.failures import FAILURES, Unfit, why
 from broker.providers.urls import is_loopback, split
@@ -33,8 +33,6 @@ BODY_CAP = 256 * 1024
 DEADLINE = 20.0
 # An error page that dawdles tells nothing more than its status did.
 ERROR_PAGE_DEADLINE = 3.0
-# Seconds until far beyond any wait that is honoured.
-_DIGITS_CAP = 10
 _REQUESTS = ("GET", "POST", "PUT", "DELETE")
 
 
@@ -52,6 +50,19 @@ class NotSent(Exception):
 
 class NotAllowed(NotSent):
     """Not sent, because the address is special-purpose and nobody allowed that: waiting does not help."""
+
+
+class Throttling(NotSent):
+    """Not sent, because its answers said that the server takes no more for a while.
+
+    Args:
+        reason: as above.
+        retry_after: in how many seconds it does again.
+    """
+
+    def __init__(self, reason: str, retry_after: float) -> None:
+        super().__init__(reason)
+        self.retry_after = retry_after
 
 
 class AnswerLost(Exception):
@@ -85,20 +96,22 @@ class Reply:
     @property
     def retry_after(self) -> float | None:
         """Seconds to wait, from ``Retry-After`` in either form (RFC 9110 10.2.3), or None where it says none."""
-        value = self.headers.get("retry-after", "").strip()
-        if value.isascii() and value.isdigit() and len(value) <= _DIGITS_CAP:
-            return float(value)
-        until = _timestamp(value)
-        if until is None:
-            return None
-        # By the server's own clock where it shows it: ours may be wrong.
-        return max(0.0, until - (_timestamp(self.headers.get("date", "")) or self.received_at))
+        return ratelimit.retry_after(self.headers, self.received_at)
 
     @property
     def ahead(self) -> float:
         """By how many seconds our clock is ahead of the server's, or behind it; 0 where the server does not tell."""
-        theirs = _timestamp(self.headers.get("date", ""))
-        return 0.0 if theirs is None else self.received_at - theirs
+        return self.received_at - ratelimit.server_time(self.headers, self.received_at)
+
+
+class Rates(Protocol):
+    """Who knows how much the servers still take (``usecases.book``)."""
+
+    def wait(self, url: str) -> float:
+        """Return the seconds for which an address is not to be asked; 0 where it may be."""
+
+    def heard(self, url: str, reply: Reply, sent_at: float) -> None:
+        """Take in an answer of that address to a request that was sent then, epoch seconds."""
 
 
 @functools.cache
@@ -145,6 +158,8 @@ class Http:
                     "Give a PEM file with --ca-file or KEYFOB_CA_FILE.",
                 ) from exc
         self._proxy = _proxy(proxy) if proxy else None
+        # Set once, by whoever has it.
+        self.rates: Rates | None = None
 
     @property
     def _tls(self) -> ssl.SSLContext:
@@ -177,16 +192,38 @@ class Http:
             basic: user and password, already encoded as the receiver wants them.
 
         Raises:
-            NotSent: surely nothing was sent; ``NotAllowed``, because the address may not be asked.
+            NotSent: surely nothing was sent; ``NotAllowed``, because the address may not be asked; ``Throttling``,
+                because it takes no more for a while.
             AnswerLost: it was sent, and no complete, plain answer of at most 256 KiB came within the deadline.
         """
         if method not in _REQUESTS:
             raise ValueError(method)
+        # A request with somebody's token counts for that somebody, not for the address.
+        rates = None if headers and "Authorization" in headers else self.rates
+        sent_at = self._clock()
+        if rates is not None and (wait := rates.wait(url)) > 0:
+            raise Throttling(f"it takes no request for another {math.ceil(wait)} s", wait)
+        reply = await self._send(method, url, private=private, form=form, json=json, headers=headers, basic=basic)
+        if rates is not None:
+            rates.heard(url, reply, sent_at)
+        return reply
+
+    async def _send(
+        self,
+        method: str,
+        url: str,
+        *,
+        private: bool,
+        form: Mapping[str, str | Secret] | None,
+        json: object | None,
+        headers: Mapping[str, str | Secret] | None,
+        basic: tuple[str, str | Secret] | None,
+    ) -> Reply:
         try:
             target = split(url, what="address")
         except InvalidRequest as exc:
             raise NotSent(exc.detail.rstrip(".")) from exc
-        content, sent_headers = _request(form, json, headers, basic)
+        content, sent_headers = outgoing.written(form, json, headers, basic)
         if method == "POST" and content is None:
             content = b""  # its length has to be told (RFC 9110 8.6)
         attempt = Attempt()
@@ -271,43 +308,6 @@ class Http:
         )
 
 
-def _request(
-    form: Mapping[str, str | Secret] | None,
-    json: object | None,
-    headers: Mapping[str, str | Secret] | None,
-    basic: tuple[str, str | Secret] | None,
-) -> tuple[bytes | None, list[tuple[bytes, bytes]]]:
-    """Write body and headers. Secrets are revealed here, and nowhere else on the way out."""
-    lines = {
-        "User-Agent": f"keyfob/{__version__}",
-        "Accept": "application/json",
-        # A compressed answer can be a bomb, and nothing here is large (security.md M20).
-        "Accept-Encoding": "identity",
-        "Connection": "close",
-    }
-    content: bytes | None = None
-    if form is not None:
-        content = urlencode({name: _text(value) for name, value in form.items()}).encode()
-        lines["Content-Type"] = "application/x-www-form-urlencoded"
-    elif json is not None:
-        content = jsonlib.dumps(json, default=_revealed).encode()
-        lines["Content-Type"] = "application/json"
-    lines.update({name: _text(value) for name, value in (headers or {}).items()})
-    if basic is not None:
-        lines["Authorization"] = "Basic " + b64encode(f"{basic[0]}:{_text(basic[1])}".encode()).decode()
-    return content, [(name.encode(), value.encode("latin-1")) for name, value in lines.items()]
-
-
-def _text(value: str | Secret) -> str:
-    return value.reveal() if isinstance(value, Secret) else value
-
-
-def _revealed(value: object) -> str:
-    if not isinstance(value, Secret):
-        raise TypeError(type(value).__name__)  # a mistake of the caller's: nothing else is not JSON by itself
-    return value.reveal()
-
-
 def _joined(headers: list[tuple[bytes, bytes]]) -> Mapping[str, str]:
     joined: dict[str, str] = {}
     for name, value in headers:
@@ -328,13 +328,6 @@ async def _body(response: httpcore2.Response, headers: Mapping[str, str]) -> byt
                 raise Unfit("its answer is larger than 256 KiB")
             chunks.append(chunk)
     return b"".join(chunks)
-
-
-def _timestamp(value: str) -> float | None:
-    try:
-        return parsedate_to_datetime(value).timestamp()
-    except (ValueError, TypeError, OverflowError):
-        return None
 
 
 def _proxy(url: str) -> tuple[tuple[str, str] | None, str]:

@@ -104,9 +104,7 @@ def refusal(provider: Provider, reply: Reply, what: str) -> LoginFailed | Provid
     throttle = provider.throttle
     spent = reply.status in throttle.statuses and reply.headers.get(throttle.header.lower(), "").strip() == "0"
     if reply.status == _TOO_MANY or spent:
-        return ProviderUnavailable(
-            f"{provider.title} allows no further registration now.", limited(provider), retry_after=reply.retry_after
-        )
+        return no_further(provider, reply.retry_after)
     if reply.status >= _SERVER_ERROR:
         return ProviderUnavailable(
             f"{provider.title} could not {what}: it answered HTTP {reply.status}.", "Try again later."
@@ -117,6 +115,12 @@ def refusal(provider: Provider, reply: Reply, what: str) -> LoginFailed | Provid
         f"{provider.title} refused to {what} (HTTP {reply.status})" + (f": {said.rstrip('.')}." if said else "."),
         by_hand(provider),
     )
+
+
+def no_further(provider: Provider, retry_after: float | None) -> ProviderUnavailable:
+    """Return what to tell where no registration is possible for a while."""
+    said = f"{provider.title} allows no further registration now."
+    return ProviderUnavailable(said, limited(provider), retry_after=retry_after)
 
 
 def by_hand(provider: Provider) -> str:

@@ -10,7 +10,7 @@ from broker.core.login import Registered
 from broker.core.secret import Secret
 from broker.errors import InvalidRequest, LoginFailed, ProviderUnavailable
 from broker.oauth import management, registered
-from broker.oauth.http import AnswerLost, Http, NotSent
+from broker.oauth.http import AnswerLost, Http, NotSent, Throttling
 from broker.providers.model import Provider
 
 # What people see on the provider's consent page and in their list of applications, and where they can read about it.
@@ -58,6 +58,8 @@ async def register(http: Http, provider: Provider, *, redirect_uris: Sequence[st
             json=asked if as_json else None,
             form=None if as_json else asked,
         )
+    except Throttling as exc:
+        raise registered.no_further(provider, exc.retry_after) from exc
     except (NotSent, AnswerLost) as exc:
         raise ProviderUnavailable(
             f"Keyfob could not register itself at {provider.title}: {exc.reason}.",

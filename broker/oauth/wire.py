@@ -13,7 +13,7 @@ from broker.core.secret import Secret
 from broker.core.token import Wish
 from broker.errors import Misconfigured
 from broker.oauth import assertion
-from broker.oauth.http import AnswerLost, Http, NotSent, Reply
+from broker.oauth.http import AnswerLost, Http, NotSent, Reply, Throttling
 from broker.oauth.proof import Basic, proven
 from broker.oauth.reply import (
     OK,
@@ -362,7 +362,7 @@ async def _deliver(
     body: Literal["form", "json", "none"],
     headers: Mapping[str, str | Secret],
     basic: Basic,
-) -> Reply | Unreachable | Lost:
+) -> Reply | Throttled | Unreachable | Lost:
     try:
         return await http.send(
             method,
@@ -373,6 +373,8 @@ async def _deliver(
             headers=headers,
             basic=basic,
         )
+    except Throttling as exc:
+        return Throttled(exc.reason, exc.retry_after)
     except NotSent as exc:
         return Unreachable(exc.reason)
     except AnswerLost as exc:

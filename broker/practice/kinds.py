@@ -126,6 +126,7 @@ _ALL = (
     Kind("form", "answer", "the JSON fields form-encoded", endpoints=_NOT_AUTHORIZE),
     Kind("gzip", "answer", "Content-Encoding: gzip, asked for or not"),
     Kind("big", "answer", "so many KiB of white space before the body", "KIB", _kibibytes),
+    Kind("used_up", "answer", "its headers tell that nothing is left of a rate limit for S seconds", "S", _seconds),
     Kind("json", "content", "these fields laid over the answer's", "{...}", _object, endpoints=_WITH_FIELDS),
     Kind("without", "content", "this field left out", "FIELD", _word, endpoints=_WITH_FIELDS),
     Kind("no_refresh_token", "content", "no refresh_token, although one was made", endpoints=_TOKEN),

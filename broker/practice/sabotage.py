@@ -126,6 +126,16 @@ async def spoil(response: Response, fault: Fault, practice: Practice, generation
             return Response(_GARBAGE, response.status_code, media_type=_JSON)
         case "answer":
             return Response(fault.value, response.status_code, media_type=_JSON)
+        case "used_up":
+            told = {"X-RateLimit-Limit": "10", "X-RateLimit-Remaining": "0", "X-RateLimit-Reset": f"{fault.value:g}"}
+            response.headers.update(told)
+            return response
+    return _dressed(response, fault)
+
+
+def _dressed(response: Response, fault: Fault) -> Response:
+    """Return an answer in another form than was asked for."""
+    match fault.kind.name:
         case "form":
             fields = urlencode(json.loads(bytes(response.body) or b"{}"))
             return Response(fields, response.status_code, media_type="application/x-www-form-urlencoded")

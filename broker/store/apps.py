@@ -54,6 +54,7 @@ _GRANTS = (
         t.app_grant.c.mode,
         t.app_grant.c.expires_at,
         t.app_grant.c.rules,
+        t.app_grant.c.rate_share,
         t.app_grant.c.token_file,
     )
     .join(t.account, t.account.c.uuid == t.app_grant.c.account)
@@ -78,6 +79,7 @@ def _grant(row: RowMapping, account: str, uuid: str, expires_at: float | None) -
         token_file=row["token_file"],
         uuid=uuid,
         rules=tuple(row["rules"] or ()),
+        rate_share=row["rate_share"],
     )
 
 
@@ -97,6 +99,7 @@ def _put_grant(tx: Connection, app: str, grant: AppGrant) -> str:
         "expires_at": grant.expires_at,
         "rules": list(grant.rules) or None,
         "token_file": grant.token_file,
+        "rate_share": grant.rate_share,
     }
     tx.execute(
         upsert(t.app_grant)

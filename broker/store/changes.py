@@ -9,8 +9,10 @@ import contextlib
 import mmap
 import os
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 HEADER_BYTES = 48
 # iChange: a native 32-bit number that grows by one with each commit.
@@ -20,39 +22,58 @@ COMMITS = slice(8, 12)
 class Changes:
     """How often the database was changed, as far as it matters.
 
+    The file is opened once and stays open: to close any descriptor of it would end all locks that this process has on
+    it (fcntl(2)), SQLite's own included, and the next program that opens the database would make the index anew under
+    our feet (https://www.sqlite.org/howtocorrupt.html, 2.2).
+
     Args:
         database: the database file.
     """
 
     def __init__(self, database: Path) -> None:
         self._path = f"{database}-shm"
+        self._file: BinaryIO | None = None
         self._header: mmap.mmap | None = None
-        self._inode = 0
         self._seen = b""
         self._times = 0
         # The header from before a commit of our own that changes nothing that matters, while that is under way.
         self._before: bytes | None = None
+        # The event loop looks, and so does the thread that commits.
+        self._turn = threading.Lock()
 
     def mark(self) -> int | None:
         """Return a number that is another one after each change; None where nobody can tell."""
         if self._header is None:
             return None
-        header = self._header[:]
-        if header != self._seen and not (self._before == self._seen and _commits(self._seen, header) == 1):
-            self._seen = header
-            self._times += 1
+        if self._header[:] != self._seen:
+            with self._turn:
+                header = self._header[:]
+                if header != self._seen and not (self._before == self._seen and _commits(self._seen, header) == 1):
+                    self._seen = header
+                    self._times += 1
         return self._times
 
     def new_mark(self) -> int | None:
-        """Return :meth:`mark`, by the file that is there now: SQLite makes it anew once all connections were closed."""
+        """Return :meth:`mark`, to be compared with later ones; None also where the file was taken away."""
         try:
-            inode = os.stat(self._path).st_ino  # noqa: PTH116 -- no Path is made for each request
-            if inode != self._inode or self._header is None:
-                self.close()
-                self._open()
+            if self._file is None:
+                self._file = open(self._path, "rb")  # noqa: PTH123, SIM115 -- no Path for each request; see the class
+            if self._header is None:
+                self._header = mmap.mmap(self._file.fileno(), HEADER_BYTES, prot=mmap.PROT_READ)
+            ours, there = os.fstat(self._file.fileno()), os.stat(self._path)  # noqa: PTH116 -- as above
         except (OSError, ValueError):
-            self.close()  # it is not there, or empty: nobody has opened the database yet
-        return self.mark()
+            return None  # it is not there, or empty: nobody has opened the database yet
+        return self.mark() if (ours.st_dev, ours.st_ino) == (there.st_dev, there.st_ino) else None
+
+    @contextlib.contextmanager
+    def harmful(self) -> Iterator[None]:
+        """Make the mark another one once this block, which is our own transaction, has committed.
+
+        That goes without the header, so what we do counts at once whatever somebody does to the file.
+        """
+        yield
+        with self._turn:
+            self._times += 1
 
     @contextlib.contextmanager
     def harmless(self) -> Iterator[None]:
@@ -60,26 +81,26 @@ class Changes:
 
         That has the write lock, so nobody else commits between its begin and its end; what comes after it is seen.
         """
-        known = self.mark() is not None
-        self._before = self._seen if known else None
+        before = None if self.mark() is None else self._seen
+        self._before = before
         try:
             yield
-            if known and self._header is not None and _commits(self._seen, header := self._header[:]) == 1:
-                self._seen = header
+            with self._turn:
+                if before is not None and before == self._seen and self._header is not None:
+                    header = self._header[:]
+                    if _commits(before, header) == 1:
+                        self._seen = header
         finally:
             self._before = None
 
     def close(self) -> None:
-        """Let go of it."""
-        if self._header is not None:
-            self._header.close()
-        self._header = None
-
-    def _open(self) -> None:
-        with open(self._path, "rb") as file:  # noqa: PTH123 -- as above
-            self._header = mmap.mmap(file.fileno(), HEADER_BYTES, prot=mmap.PROT_READ)
-            self._inode = os.fstat(file.fileno()).st_ino
-        self._times += 1
+        """Let go of it, after all connections are closed."""
+        header, self._header = self._header, None
+        if header is not None:
+            header.close()
+        if self._file is not None:
+            self._file.close()
+            self._file = None
 
 
 def _commits(before: bytes, after: bytes) -> int:

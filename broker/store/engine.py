@@ -120,7 +120,7 @@ class Database:
 
         Args:
             work: what to do.
-            harmless: it changes nothing that decides what is handed out to whom, such as a count.
+            harmless: it changes something, and nothing that decides what is handed out to whom: it is a count.
 
         Raises:
             StoreUnavailable: SQLite refused; then nothing was changed.
@@ -165,9 +165,9 @@ class Database:
     async def dispose(self) -> None:
         """Close every connection as it is."""
         self._closed = True
-        self.changes.close()
         await self._readers.dispose()
         await self._writer.dispose()
+        self.changes.close()
 
     async def _finish(self, work: Coroutine[Any, Any, T]) -> T:
         if self._closed:
@@ -186,7 +186,7 @@ class Database:
             raise unavailable(exc) from exc
 
     async def _write(self, work: Callable[[Connection], T], *, harmless: bool) -> T:
-        marking = self.changes.harmless if harmless else contextlib.nullcontext
+        marking = self.changes.harmless if harmless else self.changes.harmful
         try:
             async with self._turn, self._writer.connect() as connection:
                 return await connection.run_sync(_transaction, work, marking)

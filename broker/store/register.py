@@ -37,7 +37,7 @@ APP = t.app.c
 HEAD = t.app_register.c
 GRANT = t.app_grant.c
 # The columns of a grant that came after schema 0008.
-LATER = ("token_file", "rules")
+LATER = ("token_file", "rules", "rate_share")
 # The columns that judging an app needs, for queries that join the register to it.
 SEALED = (
     *(APP.name, APP.key_hash, APP.expires_at, APP.epoch, APP.listed, APP.seal),
@@ -52,6 +52,7 @@ WITH_GRANTS = (
         GRANT.resource,
         GRANT.mode,
         GRANT.rules,
+        GRANT.rate_share,
         GRANT.expires_at.label("ends"),
         GRANT.token_file,
         t.account.c.name.label("account_name"),

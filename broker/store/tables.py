@@ -20,7 +20,7 @@ from sqlalchemy import (
 
 # The newest migration. Compared with the database's own at every start, so that Alembic is imported only when there is
 # something to do; a test holds it equal to the newest file.
-REVISION = "0011"
+REVISION = "0012"
 
 metadata = MetaData()
 
@@ -218,6 +218,7 @@ app_grant = Table(
     Column("expires_at", Float),
     Column("rules", JSON),  # which requests it may send through the proxy; none for all
     Column("token_file", String),
+    Column("rate_share", Integer),  # percent of a rate limit; none for all
 )
 
 # By the account's name, as it was asked for: there may be no such account yet.

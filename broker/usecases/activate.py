@@ -10,6 +10,7 @@ from broker.errors import Conflict, LoginFailed, ProviderUnavailable
 from broker.oauth import wire
 from broker.oauth.grant import BadReply, read_grant
 from broker.providers.model import Provider
+from broker.usecases import ration
 from broker.usecases.context import Context
 from broker.usecases.revoke import revoke
 
@@ -34,11 +35,15 @@ def read_answer(provider: Provider, outcome: wire.Outcome, sent_at: float, scope
         case wire.Throttled(reason=reason, retry_after=retry_after):
             raise ProviderUnavailable(
                 f"{provider.title} is throttling: {reason}.",
-                "Wait a little, then log in again.",
+                _again(sent_at, retry_after),
                 retry_after=retry_after,
             )
         case wire.Unreachable(reason=reason) | wire.Faulty(reason=reason) | wire.Lost(reason=reason):
             raise ProviderUnavailable(f"{provider.title} gave no proper answer: {reason}.", "Log in again later.")
+
+
+def _again(now: float, wait: float | None) -> str:
+    return "Wait a little, then log in again." if wait is None else f"Log in again after {ration.moment(now + wait)}."
 
 
 async def activate(

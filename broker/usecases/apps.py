@@ -225,6 +225,7 @@ def _tell_granted(ctx: Context, name: str, given: AppGrant) -> None:
     parts += ["through the proxy only"] if given.mode == "proxy" else []
     parts += ["by the rules " + ", ".join(f"'{rule}'" for rule in given.rules)] if given.rules else []
     parts += [f"its {given.token_file} in a file"] if given.token_file else []
+    parts += [f"{given.rate_share} % of a rate limit"] if given.rate_share is not None else []
     if given.expires_at is not None:
         parts.append(f"until {datetime.fromtimestamp(given.expires_at, UTC):%Y-%m-%d %H:%M} UTC")
     ctx.publish("granted", given.account, app=name, detail=", ".join(parts))

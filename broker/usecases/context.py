@@ -21,6 +21,7 @@ from broker.oauth.upstream import Upstream
 from broker.oauth.wire import Answered
 from broker.store.keys import KeySource
 from broker.store.store import Mark, Store, TakenLogin
+from broker.usecases.book import Book, Own
 from broker.usecases.checkup import Checkup
 from broker.usecases.desk import Desk
 from broker.usecases.flights import Flights
@@ -179,6 +180,7 @@ class Context:
         ration: how often Keyfob registers itself, and asks again where it was refused.
         desk: what programs ask the owner for.
         limits: how fast apps may ask, and who brought wrong keys.
+        rates: what the providers' rate limits leave, and who waits for more.
         streams: what is under way through the proxy.
         upstream: the connections to APIs, for the proxy.
         handouts: what was handed out and is not written down yet.
@@ -218,6 +220,7 @@ class Context:
     ration: Ration = field(default_factory=Ration)
     desk: Desk = field(default_factory=Desk)
     limits: Limits = field(default_factory=Limits)
+    rates: Book = field(default_factory=Book)
     streams: Streams = field(default_factory=Streams)
     upstream: Upstream = field(default_factory=Upstream)
     handouts: Handouts = field(default_factory=Handouts)
@@ -233,6 +236,10 @@ class Context:
     slept: Callable[[], float] = lambda: 0.0
     doors: dict[str, str] = field(default_factory=dict)
     wake: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def __post_init__(self) -> None:
+        """Let the way out ask the book before each request, and tell it of each answer."""
+        self.http.rates = Own(self.rates, self.steady)
 
     def sent(self) -> Moment:
         """Return now, as a moment that can still be told when the clock has been set meanwhile."""

@@ -45,8 +45,9 @@ def due_at(ctx: Context, account: Account, policies: Policies) -> float | None:
     due = None if policy is None else timing.next_refresh_at(account, policy)
     if due is None:
         return None
-    silence = ctx.flights.throttled.get(setbacks.issuer_of(account), 0.0)
-    return max(due, ctx.flights.resting.get(account.uuid, 0.0), silence)
+    due = max(due, ctx.flights.resting.get(account.uuid, 0.0))
+    silence = setbacks.silence(ctx, account)
+    return max(due, ctx.clock() + silence) if silence else due
 
 
 async def _policy(ctx: Context, provider: str) -> timing.Policy | None:

@@ -82,7 +82,6 @@ class Flights:
         leaving: uuids of the accounts that are being logged out: what a flight brought now would not be revoked.
         resting: account uuid -> when its next flight may begin by itself, after one that broke and left no trace in
             the row; epoch seconds.
-        throttled: issuer -> until when it wants to be left alone, whichever account was told so; epoch seconds.
         awaited: uuids of the accounts that an app waits for now.
         begun: account uuid -> its place in the order in which all flights were begun.
         expiring: uuids of the accounts whose lost answer can be asked for again, but not for long.
@@ -100,7 +99,6 @@ class Flights:
     held: bool = False
     leaving: set[str] = field(default_factory=set)
     resting: dict[str, float] = field(default_factory=dict)
-    throttled: dict[str, float] = field(default_factory=dict)
     awaited: set[str] = field(default_factory=set)
     begun: dict[str, int] = field(default_factory=dict)
     expiring: set[str] = field(default_factory=set)
@@ -158,10 +156,6 @@ class Flights:
         self.awaited.discard(uuid)
         self.expiring.discard(uuid)
 
-    def throttle(self, issuer: str, until: float) -> None:
-        """Leave an issuer alone until then, or until later where it has said so: answers may overtake each other."""
-        self.throttled[issuer] = max(until, self.throttled.get(issuer, 0.0))
-
     def deny(self, wish: str, now: float, until: float, why: str) -> None:
         """Remember until when and why a wish is not asked for, and forget those whose time is over."""
         self.denied = {key: denial for key, denial in self.denied.items() if denial[0] > now}
@@ -169,9 +163,8 @@ class Flights:
 
     def move(self, seconds: float) -> None:
         """The clock was set: move the times along."""
-        for times in (self.resting, self.throttled):
-            for key in times:
-                times[key] += seconds
+        for key in self.resting:
+            self.resting[key] += seconds
         self.denied = {key: (until + seconds, why) for key, (until, why) in self.denied.items()}
 
     async def drain(self, seconds: float) -> int:

@@ -14,11 +14,13 @@ from broker.core import below
 from broker.core.account import Account, Misconfigured, NeedsLogin
 from broker.core.approval import Asker
 from broker.core.policy import Allowed, App, Ask, Caller, Denied, Narrow, decide
+from broker.core.rules import Passage
 from broker.core.secret import Secret
 from broker.errors import Conflict, InvalidRequest, KeyfobError
+from broker.oauth.http import NotSent
 from broker.oauth.upstream import Answer, Headers, Sending
 from broker.providers.urls import check_base
-from broker.usecases import accounts, approvals, audit, stepup
+from broker.usecases import accounts, approvals, audit, ratelimits, stepup
 from broker.usecases.context import Context, Since
 from broker.usecases.get_token import MustLogin, Outcome, Ready, Unavailable, get_token, refused
 from broker.usecases.providers import find
@@ -26,7 +28,7 @@ from broker.usecases.stepup import TooLittle
 
 log = logging.getLogger(__name__)
 
-REFUSED = 401
+REFUSED, TOO_MANY = 401, 429
 # Programs times accounts is what there is of them.
 MOST_WAYS = 1024
 
@@ -51,6 +53,7 @@ class Errand:
         query: as it came.
         headers: end-to-end ones only, and how long the body is.
         body: None where there is none.
+        hold: for how many seconds it may wait for a rate limit to open.
     """
 
     ask: Ask
@@ -58,6 +61,7 @@ class Errand:
     query: bytes = field(repr=False)
     headers: Headers = field(repr=False)
     body: Body | None
+    hold: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +110,7 @@ async def forward(
 
     An API that refuses the token is believed once: the token is renewed, and a request that can be sent again is. One
     that wants more scope gets none by that: a person has to bring it.
+    Where a rate limit is used up, nothing is sent before it opens.
 
     Args:
         ctx: the collaborators.
@@ -116,6 +121,7 @@ async def forward(
     Raises:
         UnknownAccount, Locked, StoreUnavailable: as ``get_token``.
         Conflict: nobody knows where the account's API is.
+        TooManyRequests: a rate limit is used up, for longer than the request may wait.
         NotSent, AnswerLost: the API was not reached, or gave no answer.
     """
     way = await _found(ctx, caller, errand.ask, asker)
@@ -123,7 +129,7 @@ async def forward(
         return way
     target = below.target(way.base, errand.raw, errand.query)
     body = errand.body.chunks() if errand.body is not None else None
-    answer = await _sent(ctx, way, errand, target, body)
+    answer = await _sent(ctx, caller, way, errand, target, body)
     if answer.status != REFUSED or stepup.wanted(answer.status, answer.headers) is not None:
         return await _judged(ctx, caller, errand.ask, asker, Forwarded(way, target, answer))
     body = errand.body.again() if errand.body is not None else None
@@ -138,7 +144,7 @@ async def forward(
     if renewed is None or (errand.body is not None and body is None):
         return Forwarded(way, target, answer)
     await answer.aclose()
-    again = Forwarded(renewed, target, await _sent(ctx, renewed, errand, target, body))
+    again = Forwarded(renewed, target, await _sent(ctx, caller, renewed, errand, target, body))
     return await _judged(ctx, caller, errand.ask, asker, again)
 
 
@@ -192,10 +198,37 @@ def _decided(caller: Caller, ask: Ask, account: Account, now: float) -> Allowed 
     return decide(caller, ask, account.scope, account.resource, now, account.audience, uuid=account.uuid)
 
 
-async def _sent(ctx: Context, way: Way, errand: Errand, target: bytes, body: AsyncIterator[bytes] | None) -> Answer:
+async def _sent(
+    ctx: Context, caller: Caller, way: Way, errand: Errand, target: bytes, body: AsyncIterator[bytes] | None
+) -> Answer:
+    """Send it when its turn comes; once more where the API said "too fast" all the same and it may wait longer."""
+    passage, until = errand.ask.passage or Passage("", ""), ctx.steady() + errand.hold
+    while True:
+        left = until - ctx.steady()
+        turn = await ratelimits.turn(ctx, way.account, caller, method=passage.method, path=passage.path, hold=left)
+        try:
+            answer = await _send(ctx, way, passage.method, errand, target, body)
+        except NotSent:
+            turn.unsent()
+            raise
+        except BaseException:
+            turn.lost()
+            raise
+        turn.answered(answer.status, ratelimits.said(answer.headers))
+        if answer.status != TOO_MANY or not errand.hold or turn.shut_for() > until - ctx.steady():
+            return answer
+        body = errand.body.again() if errand.body is not None else None
+        if errand.body is not None and body is None:
+            return answer
+        await answer.aclose()
+
+
+async def _send(
+    ctx: Context, way: Way, method: str, errand: Errand, target: bytes, body: AsyncIterator[bytes] | None
+) -> Answer:
     """Send it once."""
     sending = Sending(
-        method=errand.ask.passage.method if errand.ask.passage is not None else "",
+        method=method,
         base=way.base,
         target=target,
         private=way.private,

@@ -335,7 +335,8 @@ def _standing(ready: Ready, caller: Caller, min_ttl: float | None) -> Ready:
     once = isinstance(caller, App) and not caller.key_hash  # a yes that was good for one token
     if once or not isinstance(ready.account.state, Active | Static):
         return ready
-    return replace(ready, until=min(timing.fresh_until(ready.facts, ready.now, min_ttl), policy.ends_at(caller)))
+    fresh_until = timing.fresh_until(ready.facts, ready.now, min_ttl)
+    return replace(ready, until=min(fresh_until, policy.ends_at(caller, ready.now)))
 
 
 def _may_bring_id_token(account: Account, now: float) -> bool:
@@ -365,8 +366,7 @@ async def offer(ctx: Context, account: Account, caller: Caller, scope: tuple[str
 
     So an app is shown it only where the account knows its person, and anybody else who comes back is refused.
     """
-    shown = isinstance(caller, Owner) or account.identity is not None
-    return await login.offer(ctx, account, scope) if shown else ""
+    return await login.offer(ctx, account, scope) if isinstance(caller, Owner) or account.identity is not None else ""
 
 
 async def refused(ctx: Context, account: Account, caller: Caller) -> MustLogin | Unavailable:

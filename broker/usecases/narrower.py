@@ -156,8 +156,7 @@ async def _exchange(ctx: Context, account: Account, provider: Provider, wish: Wi
     """Ask, judge and keep; return why the provider does not give that, or empty text."""
     issuer = setbacks.issuer_of(account)
     async with ctx.flights.cleared(key, issuer, one_by_one=False):
-        silence = ctx.flights.throttled.get(issuer, 0.0) - ctx.clock()
-        if silence > 0:
+        if (silence := setbacks.silence(ctx, account)) > 0:
             raise ProviderUnavailable(f"{provider.title} is throttling.", retry_after=silence)
         barred = ctx.flights.is_closed(account.uuid) or ctx.store.locked
         if barred or not await refresh.still_wished(ctx, account, wish):
@@ -191,8 +190,6 @@ async def _exchange(ctx: Context, account: Account, provider: Provider, wish: Wi
             case wire.Refused():
                 return await _refused(ctx, account, provider, wish, outcome)
             case wire.Throttled(reason=reason, retry_after=retry_after):
-                if retry_after is not None:
-                    ctx.flights.throttle(issuer, ctx.clock() + min(retry_after, timing.RETRY_AFTER_CAP))
                 raise ProviderUnavailable(f"{provider.title} is throttling: {reason}.", retry_after=retry_after)
             case wire.Unreachable(reason=reason) | wire.Faulty(reason=reason) | wire.Lost(reason=reason):
                 raise ProviderUnavailable(f"{provider.title} gave no proper answer: {reason}.")

@@ -150,8 +150,7 @@ async def _fly(ctx: Context, seen: Account, wish: Wish | None, before: asyncio.T
         in_trouble = account.state != seen.state and _has_to_wait(account, ctx.clock())
         if in_trouble or (wish is not None and not await still_wished(ctx, account, wish)):
             return ""
-        silence = ctx.flights.throttled.get(issuer, 0.0) - ctx.clock()
-        if silence > 0:
+        if (silence := setbacks.silence(ctx, account, provider)) > 0:
             # Another account was told so meanwhile; its word counts for all of them.
             await setbacks.failed(ctx, account, provider, f"{provider.title} is throttling.", silence)
             return ""

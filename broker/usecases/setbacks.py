@@ -39,8 +39,7 @@ async def receive(ctx: Context, account: Account, provider: Provider, outcome: w
             await failed(ctx, account, provider, said(provider, error, description))
         case wire.Throttled(reason=reason, retry_after=retry_after):
             if retry_after is not None:
-                until = ctx.clock() + min(retry_after, timing.RETRY_AFTER_CAP)
-                ctx.flights.throttle(issuer_of(account), until)
+                ctx.rates.be_silent(_endpoint(account, provider), ctx.steady(), retry_after)
             await failed(ctx, account, provider, f"{provider.title} is throttling: {reason}.", retry_after)
         case wire.Unreachable(reason=reason):
             await failed(ctx, account, provider, f"{provider.title} cannot be reached: {reason}.")
@@ -61,8 +60,21 @@ def is_of_client(outcome: wire.NoToken) -> bool:
 
 
 def issuer_of(account: Account) -> str:
-    """Return whom the account's refreshes ask: what is throttled, and gated, together."""
+    """Return whom the account's refreshes ask: what is gated together."""
     return account.destination.issuer or account.destination.token_endpoint
+
+
+def silence(ctx: Context, account: Account, provider: Provider | None = None) -> float:
+    """Return the seconds for which the account's provider takes no refresh, whichever account was told so.
+
+    Without the provider, for those that refresh where they gave the first token.
+    """
+    return ctx.rates.silence(_endpoint(account, provider), ctx.steady())
+
+
+def _endpoint(account: Account, provider: Provider | None) -> str:
+    own = "" if provider is None or account.is_derived else provider.endpoints.refresh
+    return own or account.destination.token_endpoint
 
 
 def spends(account: Account, provider: Provider) -> bool:

@@ -19,7 +19,21 @@ from broker.core.policy import Owner
 from broker.errors import InvalidRequest, KeyfobError, Locked, NotFound, NotGranted, Unauthorized
 from broker.usecases import apps, audit, locking
 from broker.usecases.context import Context
-from broker.web import api, approvals, callback, callers, keys, manage, pages, proxy, record, render, signed_in, told
+from broker.web import (
+    api,
+    approvals,
+    callback,
+    callers,
+    keys,
+    manage,
+    pages,
+    proxy,
+    rates,
+    record,
+    render,
+    signed_in,
+    told,
+)
 from broker.web.emulate import azure, google, oauth
 from broker.web.guards import AccessLog, AppGuard, BrowserGuard, Problem
 from broker.web.parts import account, activity, add, choose, overview, progress, settings
@@ -53,6 +67,8 @@ APP_ROUTES: tuple[tuple[str, str, Handler, Who], ...] = (
     ("GET",    "/v1/accounts/{account}/token",          api.get_token,          "app"),
     ("POST",   "/v1/accounts/{account}/token/rejected", api.report_rejected,    "app"),
     ("POST",   "/v1/accounts/{account}/refresh",        api.refresh_account,    "owner"),
+    ("GET",    "/v1/accounts/{account}/rate-limits",    rates.show_rate_limits, "app"),
+    ("POST",   "/v1/accounts/{account}/rate-limits",    rates.report_rate_limits, "app"),
     ("POST",   "/v1/logins",                            api.start_login,        "owner"),
     ("GET",    "/v1/logins/{id}",                       api.show_login,         "owner"),
     ("POST",   "/v1/logins/{id}/finish",                api.finish_login,       "owner"),
@@ -268,7 +284,7 @@ def _clean_names(request: Request) -> None:
 def _check_may(request: Request, who: Who) -> None:
     if who == "owner" and not isinstance(api.caller_of(request), Owner):
         raise NotGranted(
-            "An app key may ask for tokens, report rejections, use the proxy and look at its own grants.",
+            "An app key may ask for tokens, report rejections and rate limits, use the proxy, and look at its grants.",
             "The owner does this on the socket, without a key.",
         )
 

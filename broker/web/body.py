@@ -188,6 +188,17 @@ class Fields:
             raise InvalidRequest(f"'{name}' must be true or false.")
         return bool(value)
 
+    def whole(self, name: str, least: int, most: int) -> int | None:
+        """Take a whole number; None where the field is missing."""
+        value = self._values.pop(name, None)
+        if value is None:
+            return None
+        if isinstance(value, float) and value.is_integer():  # JSON knows no other numbers
+            value = int(value)
+        if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+            raise InvalidRequest(f"'{name}' must be a whole number from {least} to {most}.")
+        return value
+
     def time(self, name: str) -> float | None:
         """Take a moment: RFC 3339 text or epoch seconds."""
         value = self._values.pop(name, None)

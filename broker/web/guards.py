@@ -23,9 +23,10 @@ log = logging.getLogger("broker.access")
 
 Problem = Callable[[KeyfobError], Response]
 
-# What only browsers send. No program that asks for a token has a reason to.
-BROWSER_HEADERS = (b"origin", b"referer", b"cookie", b"sec-fetch-site", b"sec-fetch-mode", b"sec-fetch-dest")
-# What every browser sends with a request of a page's script. Node's own fetch sends one of the others to everybody.
+# What only browsers send. No program that asks for a token has a reason to. Not Sec-Fetch-Mode, which Node's own fetch
+# always sends: a browser never sends it without the other two.
+BROWSER_HEADERS = (b"origin", b"referer", b"cookie", b"sec-fetch-site", b"sec-fetch-dest")
+# What every browser sends with a request of a page's script.
 PAGE_HEADERS = (b"origin", b"sec-fetch-site", b"sec-fetch-dest")
 PROXY = "/proxy/"
 MOST_QUERY = 16 * 1024

@@ -272,6 +272,7 @@ def _grant(body: Fields, account: str = "") -> AppGrant:
         expires_at=body.time("expires_at"),
         rules=apps.read_rules(body.lines("rules")),
         token_file=body.text_or_none("token_file"),
+        rate_share=body.whole("rate_share", 1, 100),
     )
     if not given.account:
         raise InvalidRequest("'account' is missing in a grant.", "Name the account that the app may use.")

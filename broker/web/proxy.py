@@ -23,6 +23,7 @@ from broker.usecases.forward import Errand, Forwarded
 from broker.usecases.streams import Stream
 from broker.web import passing, peers, refusals, render
 from broker.web.api import caller_of
+from broker.web.body import seconds_of
 from broker.web.guards import check_unlocked
 
 log = logging.getLogger(__name__)
@@ -32,6 +33,8 @@ ROUTES = ("/proxy/{account}", "/proxy/{account}/{path:path}")
 TEMPLATE = "/proxy/{account}/{path}"
 # A body of no more bytes is kept until the answer's head is there, so that it can be sent again with another token.
 KEPT = 64 * 1024
+# Names for how many seconds a request may be held until a rate limit opens.
+HOLD = "X-Keyfob-Wait"
 # What can be told in an answer (RFC 9110 15); an interim answer is not one.
 STATUSES = range(200, 600)
 
@@ -112,6 +115,7 @@ class _Exchange:
             request.scope["query_string"],
             passing.sent_on(request.scope["headers"]),
             body,
+            _hold(request),
         )
         _check_length(request, streams.body_limit)
         request.scope["state"]["stream_body"](self._idle)
@@ -281,6 +285,15 @@ def _check_method(request: Request) -> None:
         raise InvalidRequest("Servers disagree on where such a body ends.", hint)
     if scope["http_version"] != "1.1":
         raise _Told(InvalidRequest("The proxy speaks HTTP/1.1.", "Ask in that version."), 505)
+
+
+def _hold(request: Request) -> float:
+    """Return for how many seconds a request may be held until a rate limit opens.
+
+    Raises:
+        InvalidRequest: its header holds something else.
+    """
+    return seconds_of(HOLD, request.headers.get(HOLD, "0"))
 
 
 def _check_length(request: Request, limit: int) -> None:

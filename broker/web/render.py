@@ -288,6 +288,7 @@ def grant(shown: AppGrant, file: Path | None) -> dict[str, Any]:
         "token_file": shown.token_file,
         "token_file_path": None if file is None else str(file),
         "rules": list(shown.rules),
+        "rate_share": shown.rate_share,
     }
 
 

@@ -1,11 +1,12 @@
-"""Answers a request for a token that is byte for byte one of before, from what was answered then, while that stands.
+"""Answers a request for a token from what the same request was answered before, while that stands.
 
 Put before the guard of each app door by ``asgi``. The guard judges nothing but the request's head and who is connected:
-the same head from the same user passes again as it did. What else is to be looked at each time is looked at here and
-in ``usecases.standing``; where anything is different, the request goes the whole way.
+the same head, byte for byte, from the same user passes again as it did. What else is to be looked at each time is
+looked at here and in ``usecases.standing``; where anything is different, the request goes the whole way.
 """
 
 import asyncio
+import contextlib
 import hashlib
 import os
 from dataclasses import replace
@@ -15,14 +16,24 @@ from typing import Any, cast
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from broker.core.policy import App
+from broker.store.store import Mark
 from broker.usecases import audit, standing
 from broker.usecases.context import Context
 from broker.usecases.standing import Standing
 from broker.web import render
 
 ROUTE = "/v1/accounts/{account}/token"
+BEGIN, END = ROUTE.split("{account}")
 # Programs times accounts is what there is of them; who varies the request to fill the memory begins anew.
 MOST = 1024
+# To find out takes milliseconds. What takes longer waits for a provider, and everybody does that for himself.
+PATIENCE = 1.0
+# What only whoever traces requests wants to tell them apart by, so it is another one each time: W3C Trace Context and
+# Baggage, B3, Sentry, Datadog, and what proxies and frameworks number requests with. Nothing here reads any of it.
+UNREAD = frozenset(
+    b"traceparent tracestate baggage b3 x-b3-traceid x-b3-spanid x-b3-parentspanid sentry-trace x-datadog-trace-id"
+    b" x-datadog-parent-id x-datadog-tags x-request-id x-correlation-id".split()
+)
 
 
 class StandingAnswers:
@@ -38,17 +49,20 @@ class StandingAnswers:
     def __init__(self, app: ASGIApp, ctx: Context, door: str, *, anyone: bool) -> None:
         self._app, self._ctx, self._door = app, ctx, door.encode()
         self._open, self._uid = anyone, os.getuid()
-        self._coming: dict[bytes, asyncio.Future[None]] = {}
+        self._coming: dict[bytes, asyncio.Event] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer again, or let pass and remember."""
-        if scope["type"] != "http" or scope["method"] != "GET" or not scope["path"].endswith("/token"):
+        path = scope["path"] if scope["type"] == "http" and scope["method"] == "GET" else ""
+        if not (path.startswith(BEGIN) and path.endswith(END) and self._is_own(scope)):
             await self._app(scope, receive, send)
             return
         key = self._name(scope)
         answer = self._again(scope, key)
         if answer is None and (coming := self._coming.get(key)) is not None:
-            await coming  # many ask at once, and one is on its way to find out
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(PATIENCE):
+                    await coming.wait()  # many ask at once, and one is on its way to find out
             answer = self._again(scope, key)
         if answer is not None:
             await send(answer[0])
@@ -62,7 +76,7 @@ class StandingAnswers:
         """Return the answer that stands, counted; None where there is none."""
         ctx = self._ctx
         kept: Standing | None = ctx.standing.get(key)
-        if kept is None or not self._is_own(scope) or (now := standing.holds(ctx, kept)) is None:
+        if kept is None or (now := standing.holds(ctx, kept)) is None:
             return None
         caller = kept.caller
         if isinstance(caller, App) and ctx.limits.wait_of(caller.name, now - ctx.schedule.moved):
@@ -72,32 +86,47 @@ class StandingAnswers:
         return _written(kept, now)
 
     async def _find_out(self, scope: Scope, receive: Receive, send: Send, key: bytes) -> None:
-        """Go the whole way, and keep what came of it where that stands."""
-        ctx, mark = self._ctx, self._ctx.store.new_mark()
-        done = self._coming[key] = asyncio.get_running_loop().create_future()
+        """Go the whole way, and keep what comes of it where that stands: before it is sent, which may take long."""
+        mark, coming = self._ctx.store.new_mark(), asyncio.Event()
+        self._coming[key] = coming
+
+        async def found(message: Message) -> None:
+            if not coming.is_set():
+                self._keep(scope, key, mark)
+                self._came(key, coming)
+            await send(message)
+
         try:
-            await self._app(scope, receive, send)
-            found = scope["state"].get("standing")
-            if found is None:
-                ctx.standing.pop(key, None)
-            elif mark is not None and not ctx.store.locked:  # nothing is kept in clear that came while it was locked
-                if len(ctx.standing) >= MOST:
-                    ctx.standing.clear()
-                ready, plain = found
-                ctx.standing[key] = Standing(ready, scope["state"]["caller"], mark, ctx.schedule.moved, plain)
+            await self._app(scope, receive, found)
         finally:
+            self._came(key, coming)
+
+    def _keep(self, scope: Scope, key: bytes, mark: Mark | None) -> None:
+        ctx, found = self._ctx, scope["state"].get("standing")
+        if found is None:
+            ctx.standing.pop(key, None)
+        elif mark is not None and not ctx.store.locked:  # nothing is kept in clear that came while it was locked
+            if len(ctx.standing) >= MOST:
+                ctx.standing.clear()
+            ready, plain = found
+            ctx.standing[key] = Standing(ready, scope["state"]["caller"], mark, ctx.schedule.moved, plain)
+
+    def _came(self, key: bytes, coming: asyncio.Event) -> None:
+        """Let those go on who wait for this one."""
+        if not coming.is_set():
             del self._coming[key]
-            done.set_result(None)
+            coming.set()
 
     def _name(self, scope: Scope) -> bytes:
-        """Name a request by all that stands in it; the name says nothing of the key. No part holds a line feed.
+        """Name a request by all that is read of it; the name says nothing of the key. No part holds a line feed.
 
         Most connections say the same again and again, so the last one's name is kept with them.
         """
         last: list[Any] = scope["state"].setdefault("last", [])
         said = [scope["raw_path"], scope["query_string"], scope["headers"]]
         if last[:3] != said:
-            parts = (self._door, *said[:2], *chain.from_iterable(said[2]))
+            read = chain.from_iterable(header for header in said[2] if header[0] not in UNREAD)
+            parts = (self._door, *said[:2], *read)
             last[:] = [*said, hashlib.sha256(b"\n".join(parts)).digest()]
         return cast("bytes", last[3])
 

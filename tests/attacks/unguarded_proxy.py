@@ -44,7 +44,7 @@ PROXY = (
         """    if moved := dict(answer.headers).get(b"Location"):
         elsewhere = urlsplit(moved.decode())
         way, target = replace(way, base=elsewhere), elsewhere.path.encode()
-        return Forwarded(way, target, await _sent(ctx, way, errand, target, None))
+        return Forwarded(way, target, await _sent(ctx, caller, way, errand, target, None))
     if answer.status != REFUSED or stepup.wanted""",
         f"{ATTACK}::test_no_other_host_gets_the_token",
     ),

@@ -44,6 +44,18 @@ def test_app_add(daemon: ScriptedDaemon, capsys: pytest.CaptureFixture[str]) -> 
     }
 
 
+def test_a_share_of_the_rate_limits(daemon: ScriptedDaemon, capsys: pytest.CaptureFixture[str]) -> None:
+    """It reaches the daemon as a number, is told as it was kept, and is refused where it is none."""
+    daemon.answers("PUT /v1/apps/backup/grants/work", {"account": "work", "mode": "token", "rate_share": 30})
+
+    assert main([*GRANT, "--rate-share", "30"]) == 0
+    assert daemon.requests[-1].body == {"mode": "token", "rate_share": 30}
+    assert "all its scopes, with 30 % of a rate limit, without an end" in capsys.readouterr().err
+    for wrong in ("0", "101", "+5", "1.5", "many"):
+        assert main([*GRANT, "--rate-share", wrong]) == 2
+        assert "no whole number from 1 to 100" in capsys.readouterr().err
+
+
 def test_rules_of_a_grant(daemon: ScriptedDaemon, capsys: pytest.CaptureFixture[str]) -> None:
     """Rules reach the daemon in the order of the command line, and are told as it kept them."""
     kept = {"account": "work", "mode": "proxy", "rules": ["read-only", "POST /v1/*"]}

@@ -123,6 +123,18 @@ def test_a_token_that_was_just_issued_is_fresh_whatever_was_wished(lifetime: flo
     assert timing.satisfies(token(lifetime), NOW, min_ttl)
 
 
+@given(lifetime=lifetimes, age=st.floats(min_value=0, max_value=1), wish=wishes, later=st.floats(0, 0.999))
+def test_what_is_fresh_until_then_is_fresh_all_the_way(
+    lifetime: float, age: float, wish: float | None, later: float
+) -> None:
+    """Until the time that is told, no moment comes at which the token would not be handed out."""
+    some, now = token(lifetime), NOW + age * lifetime
+    if timing.is_fresh(some, now, wish):
+        until = timing.fresh_until(some, now, wish)
+        moment = now + later * (until - now)
+        assert moment >= until or timing.is_fresh(some, moment, wish)
+
+
 @given(lifetime=st.floats(min_value=45, max_value=2 * HOUR), step=st.floats(min_value=0.5, max_value=29))
 def test_an_unreachable_wish_costs_one_refresh_in_half_a_minute_at_most(lifetime: float, step: float) -> None:
     """However often a caller asks for more than the lifetime, the provider is asked once in 30 s at most."""

@@ -32,8 +32,8 @@ PROMISED = {
     "key rotate": "--to --passphrase-file --json",
     "unlock": "--passphrase-file",
     "app": "add list show remove rotate grant revoke",
-    "app add": "--account --scope --resource --proxy-only --rule --read-only --token-file --expires --capability "
-    "--json",
+    "app add": "--account --scope --resource --proxy-only --rule --read-only --token-file --rate-share --expires "
+    "--capability --json",
     "app rotate": "--capability --json",
     "approvals": "--json",
     "approve": "--once --always --for --scope --proxy-only --name --account --json",

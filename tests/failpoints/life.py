@@ -23,7 +23,7 @@ from sqlalchemy import Engine, event
 
 from broker import daemon, settings
 from broker.clock import boottime
-from broker.events import Event, Events
+from broker.events import Event, Events, Kind
 from broker.oauth import wire
 from broker.store.store import Store
 
@@ -205,7 +205,7 @@ def _on_the_wire(board: Board) -> None:
 
 
 def _where_it_is_told(board: Board) -> None:
-    publish = Events.publish
+    publish, wants = Events.publish, Events.wants
 
     def published(self: Events, event: Event) -> None:
         if event.kind == "refreshed":
@@ -213,10 +213,14 @@ def _where_it_is_told(board: Board) -> None:
         publish(self, event)
         if event.kind == "refreshed":
             board.reach("after the publication")
-        if event.kind == "handed-out":
+
+    def wanted(self: Events, kind: Kind) -> bool:
+        if kind == "handed-out":  # of which nobody is told where nobody listens
             board.reach("before the app's answer")
+        return wants(self, kind)
 
     Events.publish = published  # type: ignore[method-assign]  # the same signature
+    Events.wants = wanted  # type: ignore[method-assign]  # likewise
 
 
 class _Stream(httpcore2.AsyncNetworkStream):

@@ -147,9 +147,9 @@ MUTANTS = (
     ),
     Mutant(
         "a Retry-After counts for one account only",
-        "broker/usecases/setbacks.py",
-        "                ctx.flights.throttle(issuer_of(account), until)\n",
-        "                ctx.flights.throttle(account.uuid, until)\n",
+        "broker/usecases/book.py",
+        "        line = self.endpoints.get(_where(url))\n",
+        "        line = None\n",
         "tests/usecases/test_herd.py::test_a_throttle_counts_for_every_account_of_the_issuer",
     ),
     Mutant(

@@ -153,6 +153,13 @@ def test_throttle_says_when_in_both_forms(start: Callable[..., Walk]) -> None:
     assert parsedate_to_datetime(answer.headers["retry-after"]).timestamp() == walk.clock.now + 60
 
 
+def test_used_up_says_so_and_carries_the_request_out(start: Callable[..., Walk]) -> None:
+    """The token is given, and the headers tell that it was the last one for a while."""
+    _, _, answer = at_refresh(start, "used_up=90")
+    assert answer.json()["access_token"]
+    assert (answer.headers["x-ratelimit-remaining"], answer.headers["x-ratelimit-reset"]) == ("0", "90")
+
+
 def test_redirect_names_its_target(start: Callable[..., Walk]) -> None:
     """A client that follows would carry its refresh token to the Location."""
     _, _, answer = at_refresh(start, "redirect=http://127.0.0.1:9/elsewhere")

@@ -14,6 +14,7 @@ import httpx2
 from .journey import Journey, succeeded
 from .servers import now
 from .steps import Steps, expect, wait_for
+from .walk_limits import LimitsWalk
 
 LIFETIME = 10  # seconds that an access token lives: AT_TTL of tests/servers/run
 REFRESHES = 3
@@ -21,6 +22,8 @@ PATIENCE = REFRESHES * LIFETIME * 1.5
 # Long enough that a token outlives the throttling and the back-off after it.
 LONG_LIFETIME = 90
 THROTTLED_SECONDS = 3
+# Longer than all the windows that eight programs share.
+SHARING_LIFETIME = 900
 # The first back-off is 7.5 to 15 s; see broker/core/timing.py.
 HEALED_SECONDS = 25.0
 # What users/me tells beside name and id: none of it may be kept.
@@ -58,6 +61,8 @@ class FunkwhaleWalk:
         steps.run("logout of an application token says that the pod still takes it", self.static_logout)
         steps.run("still one registration", self.registered)
         steps.run("no token stands in clear in log or state", self.journey.no_leaks)
+        steps.run("a token that outlives what eight programs do", self.long_token)
+        LimitsWalk(self.journey, "music").walk(steps)
         steps.run("SIGTERM ends the daemon at once, with exit 0", self.stops)
 
     def control(self, knob: str, **given: float | str) -> None:
@@ -196,6 +201,11 @@ class FunkwhaleWalk:
 
     def _active(self, account: str) -> bool:
         return bool(self.keyfob.show(account)["state"] == "active")
+
+    def long_token(self) -> None:
+        """A refresh in the middle would end the token of those that go without Keyfob."""
+        self.control("expires_in", seconds=SHARING_LIFETIME)
+        self.keyfob.run("refresh", "music").exits(0)
 
     def static_logout(self) -> str:
         """Revoking one is answered with 200 and does nothing, so Keyfob must not claim it."""

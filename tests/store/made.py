@@ -29,8 +29,14 @@ PROVIDER = ProviderConfig(
     "example", "generic", "", {"scopes": ["read"]}, {"issuer": ISSUER}, private=False, created_at=NOW
 )
 ME = Identity(ISSUER, "sub-1", "Alice")
+# Makes of the present schema what the eleventh one was.
+TO_0011 = (
+    "ALTER TABLE app_grant DROP COLUMN rate_share",
+    "UPDATE alembic_version SET version_num = '0011'",
+)
 # Makes of the present schema what the tenth one was.
 TO_0010 = (
+    *TO_0011,
     "ALTER TABLE account DROP COLUMN api_base",
     "ALTER TABLE app_grant DROP COLUMN rules",
     "UPDATE alembic_version SET version_num = '0010'",

@@ -2,8 +2,10 @@
 
 import asyncio
 import contextlib
+import gc
+import os
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -29,6 +31,28 @@ async def known(place: Path) -> AsyncIterator[tuple[Database, sqlite3.Connection
             yield db, other
     finally:
         await db.close()
+
+
+def locks_on(file: Path) -> list[str]:
+    """Return the locks that this process has on a file (proc_locks(5)): kind and bytes."""
+    whose = [str(os.getpid()), str(file.stat().st_ino)]
+    lines = (line.split() for line in Path("/proc/locks").read_text(encoding="ascii").splitlines() if "->" not in line)
+    return sorted(" ".join(line[3:4] + line[6:]) for line in lines if [line[4], line[5].split(":")[2]] == whose)
+
+
+@contextlib.contextmanager
+def aside(file: Path) -> Iterator[None]:
+    """Have a file under another name for the length of a block."""
+    moved = file.rename(file.with_name("aside"))
+    yield
+    moved.rename(file)
+
+
+def remake(file: Path) -> None:
+    """Put another file in the place of one, with the same bytes."""
+    held = file.read_bytes()
+    file.unlink()
+    file.write_bytes(held)
 
 
 def touch(tx: Connection) -> None:
@@ -84,6 +108,53 @@ def test_what_others_commit_beside_a_harmless_one_is_seen(tmp_path: Path) -> Non
             await db.write(touch, harmless=True)
             other.execute(TOUCH)
             assert db.changes.mark() != after
+
+    asyncio.run(story())
+
+
+def test_others_that_commit_in_the_midst_of_the_looks_are_seen(tmp_path: Path) -> None:
+    """One commit of ours is left out, and not whichever came last: the looks are made in two threads."""
+
+    async def story() -> None:
+        async with known(tmp_path) as (db, other):
+            db.changes.new_mark()
+            with db.changes.harmless():
+                other.execute(TOUCH)  # let this one be ours
+                other.execute(TOUCH)
+                mark = db.changes.mark()
+                other.execute(TOUCH)
+            assert db.changes.mark() != mark
+
+    asyncio.run(story())
+
+
+def test_to_look_takes_no_lock_away(tmp_path: Path) -> None:
+    """To close a file ends all locks of a process on it (fcntl(2)): others would make SQLite's index anew under us."""
+
+    async def story() -> None:
+        async with known(tmp_path) as (db, _):
+            index = Path(f"{database(tmp_path)}-shm")
+            held = locks_on(index)
+            assert db.changes.new_mark() is not None
+            assert locks_on(index) == held != []
+            with aside(index):
+                assert db.changes.new_mark() is None
+            assert db.changes.new_mark() is not None
+            gc.collect()
+            assert locks_on(index) == held
+
+    asyncio.run(story())
+
+
+def test_our_own_commits_are_seen_whatever_became_of_the_file(tmp_path: Path) -> None:
+    """Somebody removes the index under us, and others make one of their own."""
+
+    async def story() -> None:
+        async with known(tmp_path) as (db, _):
+            remake(Path(f"{database(tmp_path)}-shm"))
+            mark = db.changes.new_mark()
+            await db.write(touch)
+            assert db.changes.mark() != mark is not None
 
     asyncio.run(story())
 

@@ -14,7 +14,7 @@ from broker.store.fence import beside
 from broker.store.store import Store
 from tests.store.made import NOW, behind, database, key_file, opened, with_account
 
-READ = AppGrant("me", ("read",), "https://api.example.org", "token", NOW + 60.0)
+READ = AppGrant("me", ("read",), "https://api.example.org", "token", NOW + 60.0, rate_share=30)
 KEY, OTHER_KEY = b"key".ljust(32, b"."), b"other".ljust(32, b".")
 HEX = f"x'{OTHER_KEY.hex()}'"
 # Each gives an app more than it was given.
@@ -25,6 +25,7 @@ GRANT_CHANGED = {
     "mode": "UPDATE app_grant SET mode = 'proxy'",
     "rules": """UPDATE app_grant SET rules = '["read-only"]'""",
     "expiry": "UPDATE app_grant SET expires_at = NULL",
+    "rate share": "UPDATE app_grant SET rate_share = NULL",
     "token file": "UPDATE app_grant SET token_file = 'access_token'",
     "other account": "UPDATE app_grant SET account = (SELECT uuid FROM account WHERE name = 'other')",
     "no JSON of ours": "UPDATE app_grant SET scope = '{}'",
@@ -131,7 +132,9 @@ def test_what_somebody_adds_is_nothing(tmp_path: Path) -> None:
         await furnish(store)
         other = "(SELECT uuid FROM account WHERE name = 'other')"
         for app in ("app", "new"):
-            behind(tmp_path, f"INSERT INTO app_grant SELECT '{app}', {other}, '[]', NULL, 'token', NULL, NULL, NULL")
+            behind(
+                tmp_path, f"INSERT INTO app_grant SELECT '{app}', {other}, '[]', NULL, 'token', NULL, NULL, NULL, NULL"
+            )
         behind(
             tmp_path,
             "INSERT INTO app SELECT 'mine', ?, created_at, NULL, NULL, epoch, listed, seal FROM app WHERE name = 'app'",

@@ -13,7 +13,7 @@ from broker.core.secret import Secret
 from broker.errors import StoreUnavailable
 from broker.practice.server import practice_in_thread
 from broker.practice.settings import PracticeSettings
-from broker.usecases import given, refresh, steps
+from broker.usecases import given, refresh, setbacks, steps
 from broker.usecases.newlogin import NewLogin
 from tests.usecases.house import DUE, TTL, Clock, House, opened, ready
 from tests.usecases.test_store_faults import read_only
@@ -79,7 +79,7 @@ def test_waits_and_logins_last_as_long_as_before(tmp_path: Path) -> None:
                 account = await house.account()
                 assert isinstance(account.state, RefreshingFailed)
                 assert account.state.throttled_until - house.clock() == 100
-                assert house.ctx.flights.throttled != {}
+                assert setbacks.silence(house.ctx, account) == 100
                 await house.tick()
                 assert house.asked() == 1
             found = await house.store.login(pending.id)

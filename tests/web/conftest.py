@@ -1,15 +1,18 @@
 """The provider that the tests of this room log in at, the daemon that most of them may share, and two browsers."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx2
 import pytest
 
 from broker.practice.server import PracticeServer, practice_in_thread
 from broker.practice.settings import PracticeSettings
+from tests.web.cloud import Cloud, cloud_at
 from tests.web.desktop import Desktop
 from tests.web.house import House, running
 from tests.web.owner import Owner, a_desktop, signed_in
+from tests.web.proxied import Proxied, proxied
 from tests.web.walk import Walk, new_browser
 
 
@@ -65,4 +68,35 @@ def desktop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desktop]:
 def owner(desktop: Desktop) -> Iterator[Owner]:
     """Sign the owner's browser in."""
     with signed_in(desktop) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def standing(house: House, practice: PracticeServer) -> Iterator[Proxied]:
+    """Run an account ``me`` with its API, for the tests of the proxy."""
+    with proxied(house, "me", practice.url) as found:
+        yield found
+
+
+@pytest.fixture
+def me(standing: Proxied) -> Proxied:
+    """Return it, with an API that was asked nothing."""
+    standing.api.calls.clear()
+    standing.api.acts.clear()
+    return standing
+
+
+@pytest.fixture
+def cloud(base: Cloud) -> Iterator[Cloud]:
+    """Hand out a module's daemon for the programs of a cloud, and take the apps away afterwards."""
+    yield base
+    ask = base.house.owner.ask
+    for app in ask("GET", "/v1/apps", 200)["apps"]:
+        ask("DELETE", "/v1/apps/{app}", 204, path={"app": app["name"]})
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Iterator[Cloud]:
+    """Run a daemon whose login may be ended."""
+    with cloud_at(tmp_path) as found:
         yield found

@@ -15,7 +15,7 @@ from broker.practice.settings import PracticeSettings
 from broker.web import peers
 from tests.web.house import Door, House, running
 
-NO_MORE: dict[str, object] = {"token_file": None, "token_file_path": None, "rules": []}
+NO_MORE: dict[str, object] = {"token_file": None, "token_file_path": None, "rules": [], "rate_share": None}
 TOKEN = "/v1/accounts/{account}/token"
 HOUR, DAY = 3600.0, 86_400.0
 

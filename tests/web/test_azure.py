@@ -1,7 +1,6 @@
 """Azure's two endpoints: programs that know only a managed identity get an account's token, and sentences they show."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,22 +21,6 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
         ask("POST", "/v1/providers", 201, json={"name": "plain", **new})
         brought = {"flow": "token", "access_token": "made-by-hand", "scope": [f"{API}/mail.read"]}
         ask("POST", "/v1/logins", 201, json={"account": "mail", "provider": "plain", **brought})
-        yield found
-
-
-@pytest.fixture
-def cloud(base: Cloud) -> Iterator[Cloud]:
-    """Hand out the daemon, and take the apps away afterwards."""
-    yield base
-    ask = base.house.owner.ask
-    for app in ask("GET", "/v1/apps", 200)["apps"]:
-        ask("DELETE", "/v1/apps/{app}", 204, path={"app": app["name"]})
-
-
-@pytest.fixture
-def own(tmp_path: Path) -> Iterator[Cloud]:
-    """Run a daemon whose login may be ended."""
-    with cloud_at(tmp_path) as found:
         yield found
 
 

@@ -1,7 +1,6 @@
 """Google's metadata server at a capability path: programs that know only a machine get an account's token."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,22 +17,6 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
     """Run a daemon with ``work`` and ``home``."""
     with cloud_at(tmp_path_factory.mktemp("base")) as found:
         found.log_in_program("home", flow="client-credentials")
-        yield found
-
-
-@pytest.fixture
-def cloud(base: Cloud) -> Iterator[Cloud]:
-    """Hand out the daemon, and take the apps away afterwards."""
-    yield base
-    ask = base.house.owner.ask
-    for app in ask("GET", "/v1/apps", 200)["apps"]:
-        ask("DELETE", "/v1/apps/{app}", 204, path={"app": app["name"]})
-
-
-@pytest.fixture
-def own(tmp_path: Path) -> Iterator[Cloud]:
-    """Run a daemon whose login may be ended."""
-    with cloud_at(tmp_path) as found:
         yield found
 
 

@@ -54,6 +54,9 @@ def _walk_accounts(house: House, practice: PracticeServer) -> None:
     refused = {"access_token": again["access_token"]}
     assert ask("POST", "/v1/accounts/{account}/token/rejected", 429, path=work, json=refused)["retry_after"] > 0
     assert ask("POST", "/v1/accounts/{account}/refresh", 200, path=work)["generation"] == 3
+    seen = {"status": 200, "headers": {"ratelimit": '"day";r=7;t=60'}}
+    told = ask("POST", "/v1/accounts/{account}/rate-limits", 200, path=work, json=seen)
+    assert ask("GET", "/v1/accounts/{account}/rate-limits", 200, path=work) == told
 
     pasted = {"account": "later", "provider": "practice", "base_url": practice.url, "flow": "paste"}
     begun = ask("POST", "/v1/logins", 201, json=pasted)

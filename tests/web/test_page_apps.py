@@ -107,6 +107,17 @@ def test_a_token_file_is_chosen_and_its_place_told(desk: Desk) -> None:
     assert (kept["token_file"], kept["token_file_path"]) == (None, None)
 
 
+def test_a_share_is_kept_by_the_form(desk: Desk) -> None:
+    """The page says it, its form holds it, and what is no share is refused."""
+    desk.send("POST", "/ui/v1/apps", 201, {"name": "backup", "grants": [WORK | {"rate_share": 30}]})
+
+    assert "all that the login may, 30 % of a rate limit" in desk.part("apps")
+    assert 'max="100" value="30"' in desk.part("apps/backup?account=work")
+    for wrong in (0, 101, 1.5, "30", True):
+        desk.send("PUT", "/ui/v1/apps/backup/grants/work", 400, {"rate_share": wrong})
+    assert desk.send("PUT", "/ui/v1/apps/backup/grants/work", 200, {}).json()["rate_share"] is None
+
+
 def test_what_is_taken_back_counts_at_once(desk: Desk) -> None:
     """A grant that is revoked, a key that is replaced, an app that is removed."""
     old = desk.send("POST", "/ui/v1/apps", 201, {"name": "backup", "grants": [WORK, {"account": "play"}]}).json()["key"]

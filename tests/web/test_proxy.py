@@ -1,29 +1,12 @@
 """Requests through the proxy: what the API gets, what comes back, and that the token stays inside."""
 
-from collections.abc import Iterator
-
 import pytest
 
 from broker.practice.person import visit
 from broker.practice.server import PracticeServer
 from tests.web.house import PATIENCE, House
-from tests.web.proxied import Proxied, problem, proxied
+from tests.web.proxied import Proxied, problem
 from tests.web.raw import Line, head
-
-
-@pytest.fixture(scope="module")
-def standing(house: House, practice: PracticeServer) -> Iterator[Proxied]:
-    """Run an account ``me`` with its API."""
-    with proxied(house, "me", practice.url) as found:
-        yield found
-
-
-@pytest.fixture
-def me(standing: Proxied) -> Proxied:
-    """Return it, with an API that was asked nothing."""
-    standing.api.calls.clear()
-    standing.api.acts.clear()
-    return standing
 
 
 def test_a_request_arrives_with_the_token(me: Proxied) -> None:
@@ -44,7 +27,7 @@ def test_a_request_arrives_with_the_token(me: Proxied) -> None:
     [
         *("Authorization", "Proxy-Authorization", "Cookie", "Forwarded", "X-Forwarded-For", "X-Real-IP", "Via"),
         *("Referer", "X-Original-URL", "X-Rewrite-URL", "Keep-Alive", "TE", "Trailer", "Sec-Fetch-Mode"),
-        *("X-Keyfob-Wait", "X-Mine"),
+        *("X-Keyfob-Other", "X-Mine"),
     ],
 )
 def test_what_ends_at_the_proxy(me: Proxied, name: str) -> None:

@@ -21,21 +21,6 @@ MIB = 1024 * 1024
 CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ncontent-type: text/event-stream\r\n\r\n"
 
 
-@pytest.fixture(scope="module")
-def standing(house: House, practice: PracticeServer) -> Iterator[Proxied]:
-    """Run an account ``me`` with its API."""
-    with proxied(house, "me", practice.url) as found:
-        yield found
-
-
-@pytest.fixture
-def me(standing: Proxied) -> Proxied:
-    """Return it, with an API that was asked nothing."""
-    standing.api.calls.clear()
-    standing.api.acts.clear()
-    return standing
-
-
 def chunk(data: bytes) -> bytes:
     """Return one piece of a chunked body."""
     return b"%x\r\n%s\r\n" % (len(data), data)

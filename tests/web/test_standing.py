@@ -1,19 +1,27 @@
 """An answer that is given again without looking: only while nothing has changed, and counted and limited as ever."""
 
+import asyncio
 import contextlib
+import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
+from starlette.types import ASGIApp, Message
 
 from broker.practice.server import PracticeServer, practice_in_thread
 from broker.practice.settings import PracticeSettings
+from broker.usecases import locking
+from broker.usecases.standing import Standing
+from broker.web import standing
+from broker.web.asgi import app_door
+from tests.usecases import house as stories
 from tests.web.house import House, running
 
 PATH = "/v1/accounts/work/token"
@@ -42,12 +50,17 @@ class Room:
         assert answer.status_code == status, answer.text
         return answer.json()
 
-    def again(self) -> str:
-        """Ask until an answer stands, and once more; return the token. The scheduler forgets them from time to time."""
+    def kept(self, **headers: str) -> dict[bytes, Standing]:
+        """Ask until an answer stands; return what does. The scheduler forgets them from time to time."""
         for _ in range(20):
-            self.get()
-            if self.house.ctx.standing:
+            self.get(200, PATH, **headers)
+            if found := dict(self.house.ctx.standing):
                 break
+        return found
+
+    def again(self) -> str:
+        """Ask until an answer stands, and once more; return the token."""
+        assert self.kept()
         token: str = self.get()["access_token"]
         return token
 
@@ -156,6 +169,25 @@ def test_a_grant_ends_when_it_ends(room: Room) -> None:
     room.get(403)
 
 
+def test_a_grant_that_has_ended_ends_no_other(room: Room) -> None:
+    """What the app may have beside it stands as ever."""
+    room.house.log_in("home", room.practice.url)
+    ends = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(room.now + 100.0))
+    path = {"account": "home", "app": room.name}
+    room.house.owner.ask("PUT", "/v1/apps/{app}/grants/{account}", 200, path=path, json={"expires_at": ends})
+    room.now += 101.0
+
+    assert [one.ready.until > room.now for one in room.kept().values()] == [True]
+
+
+def test_what_traces_a_request_makes_it_no_other(room: Room) -> None:
+    """Programs that are watched send another number with each request; nothing is decided by it."""
+    first = room.kept(traceparent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
+    second = room.kept(traceparent="00-0af7651916cd43dd8448eb211c80319c-00f067aa0ba902b7-01")
+
+    assert len({*first, *second}) == 1
+
+
 def test_an_app_key_ends_when_it_ends(room: Room) -> None:
     """Likewise the key itself."""
     ends = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(room.now + 100.0))
@@ -238,3 +270,106 @@ def test_many_that_ask_at_once_wait_for_one(room: Room) -> None:
 
         tokens = list(pool.map(ask, apps))
     assert set(tokens) == {room.again()}
+
+
+async def asked(door: ASGIApp, send: Callable[[Message], Awaitable[None]] | None = None, uid: int | None = None) -> int:
+    """Ask at the socket as the owner, or as another user; return the status."""
+    status = 0
+
+    async def heard(message: Message) -> None:
+        nonlocal status
+        status = message.get("status", status)
+        await (send or anything)(message)
+
+    scope = {
+        "type": "http",
+        "method": "GET",
+        "path": PATH,
+        "raw_path": PATH.encode(),
+        "query_string": b"",
+        "headers": [(b"host", b"localhost")],
+        "server": ("/run/keyfob.sock", None),
+        "client": None,
+        "state": {"peer": (1, os.getuid() if uid is None else uid)},
+    }
+    async with asyncio.timeout(stories.PATIENCE):
+        await door(scope, anything, heard)
+    return status
+
+
+async def anything(*_: object) -> Any:  # noqa: ANN401 -- nobody looks at it
+    """Take or give whatever it is."""
+
+
+def test_who_reads_nothing_holds_nobody_up(tmp_path: Path) -> None:
+    """Others wait for what one finds out, and not until its client has read that."""
+
+    async def story() -> None:
+        async with stories.opened(tmp_path) as house:
+            await house.log_in("work")
+            door, begun, read = app_door(house.ctx, "socket", None), asyncio.Event(), asyncio.Event()
+
+            async def stuck(_: Message) -> None:
+                begun.set()
+                await read.wait()
+
+            slow = asyncio.create_task(asked(door, stuck))
+            await begun.wait()
+            assert await asked(door) == 200
+            read.set()
+            assert await slow == 200
+
+    asyncio.run(story())
+
+
+def test_who_goes_away_leaves_the_others_waiting(tmp_path: Path) -> None:
+    """One that is cancelled while it waits for the answer takes it from nobody."""
+
+    async def story() -> None:
+        async with stories.opened(tmp_path) as house:
+            await house.log_in("work")
+            door = app_door(house.ctx, "socket", None)
+            first, second, third = (asyncio.create_task(asked(door)) for _ in range(3))
+            await asyncio.sleep(0)
+            assert second.cancel()
+            assert [await first, await third] == [200, 200]
+
+    asyncio.run(story())
+
+
+def test_nobody_waits_for_long_for_what_another_finds_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other one may wait for a provider; whoever comes after it looks for itself then."""
+    monkeypatch.setattr(standing, "PATIENCE", 0.02)
+
+    async def story() -> None:
+        async with stories.opened(tmp_path) as house:
+            await house.log_in("work")
+            house.clock.forward(stories.TTL)
+            house.practice.set_faults(["refresh:hold"])
+            door = app_door(house.ctx, "socket", None)
+            first = asyncio.create_task(asked(door))
+            await house.until_asked()
+            second = asyncio.create_task(asked(door))
+            await asyncio.sleep(0)
+            locking.lock(house.ctx)
+            assert await second == 423
+            assert not first.done()
+            house.practice.set_faults([])
+            assert await first == 423
+
+    asyncio.run(story())
+
+
+def test_another_user_neither_waits_nor_ends_anything(tmp_path: Path) -> None:
+    """Whoever is not the owner is refused at once, and what stands for the owner goes on to stand."""
+
+    async def story() -> None:
+        async with stories.opened(tmp_path) as house:
+            await house.log_in("work")
+            door = app_door(house.ctx, "socket", None)
+            assert await asked(door) == 200
+            (before,) = house.ctx.standing.values()
+            assert await asked(door, uid=os.getuid() + 1) == 401
+            assert list(house.ctx.standing.values()) == [before]
+
+    asyncio.run(story())

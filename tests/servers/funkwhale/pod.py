@@ -55,7 +55,7 @@ from oauth2_provider.models import AccessToken, Application, RefreshToken  # noq
 from oauth2_provider.oauth2_validators import OAuth2Validator  # noqa: E402
 from oauth2_provider.views import AuthorizationView, RevokeTokenView, TokenView  # noqa: E402
 from oauthlib.oauth2 import Server as OAuthlibServer  # noqa: E402
-from ratelimits import Limits  # noqa: E402
+from ratelimits import RATES, Limits  # noqa: E402
 
 rates = Limits()
 
@@ -185,18 +185,34 @@ def show(request, client_id):
     return JsonResponse({"client_id": client_id, **shown(app)}) if app else refusal(None, 404, "Not found.")
 
 
+def tracks(request):
+    user, refused = authenticated(request)
+    return refused if user is None else JsonResponse({"count": 0, "next": None, "previous": None, "results": []})
+
+
 def rate_limit(request):
-    return JsonResponse({"enabled": True, "ident": {"type": "anonymous", "id": "127.0.0.1"}, "scopes": rates.listing()})
+    who = ident(request)
+    return JsonResponse({"enabled": True, "ident": {"type": "anonymous" if "." in who else "authenticated", "id": who}, "scopes": rates.listing(who)})
+
+
+def ident(request):
+    """Of whom a request counts: of a person who has logged in, else of an address."""
+    user, _ = authenticated(request)
+    return str(user.pk) if user else request.META["REMOTE_ADDR"]
 
 
 @csrf_exempt
 def control(request, knob):
-    """POST /control/throttle {"scope", "seconds"}; POST /control/expires_in {"seconds"}; GET /control/apps."""
+    """POST throttle {"scope", "seconds"}, rate {"scope", "limit", "seconds"}, expires_in {"seconds"}; GET apps, refused."""
+    if knob == "refused":
+        return JsonResponse(rates.refused)
     if knob == "apps":
         return JsonResponse({"apps": [{"name": app.name, "owned": app.user_id is not None, **shown(app)} for app in Application.objects.all()]})
     given = json.loads(request.body)
     if knob == "throttle":
         rates.throttle(given["scope"], given["seconds"])
+    elif knob == "rate":
+        RATES[given["scope"]] = given["limit"], given["seconds"]
     elif knob == "expires_in":
         knobs["expires_in"] = given["seconds"]
     else:
@@ -205,7 +221,7 @@ def control(request, knob):
 
 
 def limits(get_response):
-    return partial(rates.answer, get_response)
+    return partial(rates.answer, get_response, ident)
 
 
 def event_log(get_response):
@@ -226,6 +242,7 @@ urlpatterns = [
     path("api/v1/oauth/token/", TokenView.as_view()),
     path("api/v1/oauth/revoke/", RevokeTokenView.as_view()),
     path("api/v1/users/me/", me),
+    path("api/v1/tracks/", tracks),
     path("api/v1/rate-limit", rate_limit),
     path("control/<str:knob>", control),
 ]

@@ -1,10 +1,13 @@
 # mypy: ignore-errors
 """The pod's rate limits: headers on every answer, and refusals in the pod's two odd shapes.
 
-Used by pod.py as its outermost middleware.
+Used by pod.py as its outermost middleware. A window slides: each request is free again when it has become as old as the
+window is long. Whoever has logged in has limits of his own; the others share those of their address.
 """
 
 import math
+import re
+import threading
 import time
 
 from django.http import HttpResponse, JsonResponse
@@ -12,12 +15,13 @@ from django.http import HttpResponse, JsonResponse
 HOUR, DAY = 3600, 86400
 # path -> scope; the first match counts
 PATHS = (
-    ("/api/v1/oauth/token", "oauth-token"),
-    ("/api/v1/oauth/revoke", "oauth-revoke-token"),
-    ("/api/v1/oauth/apps", "anonymous-oauth-app"),
-    ("/authorize", "oauth-authorize"),
-    ("/login", "login"),
-    ("/api/", "authenticated-retrieve"),
+    (r"/api/v1/oauth/token", "oauth-token"),
+    (r"/api/v1/oauth/revoke", "oauth-revoke-token"),
+    (r"/api/v1/oauth/apps", "anonymous-oauth-app"),
+    (r"/authorize", "oauth-authorize"),
+    (r"/login", "login"),
+    (r"/api/v1/tracks/$", "authenticated-list"),
+    (r"/api/", "authenticated-retrieve"),
 )
 RATES = {
     "oauth-token": (100, HOUR),
@@ -25,6 +29,7 @@ RATES = {
     "anonymous-oauth-app": (10, DAY),
     "oauth-authorize": (100, HOUR),
     "login": (30, HOUR),
+    "authenticated-list": (10000, HOUR),
     "authenticated-retrieve": (2000, HOUR),
 }
 # These are not served by the API's framework: their refusal becomes an internal error.
@@ -34,39 +39,47 @@ COSTS_NOTHING = "/api/v1/rate-limit"
 
 class Limits:
     def __init__(self):
-        self.hits = {scope: [] for scope in RATES}
+        self.hits = {}  # scope and whose -> when, the oldest first
         self.throttled_until = dict.fromkeys(RATES, 0.0)
+        self.refused = dict.fromkeys(RATES, 0)
+        self._lock = threading.Lock()
 
     def throttle(self, scope, seconds):
         """Refuse this scope for so long, as if its limit had been reached."""
         self.throttled_until[scope] = time.time() + seconds
 
-    def state(self, scope, now):
-        """Remaining requests, and seconds until the oldest one ages out."""
-        limit, window = RATES[scope]
-        self.hits[scope] = [hit for hit in self.hits[scope] if hit > now - window]
-        wait = self.hits[scope][0] + window - now if self.hits[scope] else 0
+    def history(self, scope, who, now):
+        _, window = RATES[scope]
+        hits = self.hits[scope, who] = [hit for hit in self.hits.get((scope, who), []) if hit > now - window]
+        return hits
+
+    def take(self, scope, who):
+        """Count a request if there is room for it; tell whether there was, and the headers of its answer."""
+        (limit, window), now = RATES[scope], time.time()
+        with self._lock:
+            hits = self.history(scope, who, now)
+            first, allowed = not hits, len(hits) < limit and now >= self.throttled_until[scope]
+            if allowed:
+                hits.append(now)
+            else:
+                self.refused[scope] += 1
+            remaining, oldest, latest = limit - len(hits), int(hits[0]) if hits else 0, int(hits[-1]) if hits else 0
+        # The first answer of a window is made from a list that was empty.
+        out = {"X-RateLimit-Limit": limit, "X-RateLimit-Scope": scope, "X-RateLimit-Remaining": limit if first else remaining, "X-RateLimit-Duration": window}
+        if hits and not first:
+            until_all = window - (int(now) - latest)
+            out |= {"Retry-After": window - (int(now) - oldest), "X-RateLimit-Reset": int(now) + until_all, "X-RateLimit-ResetSeconds": until_all}
         if now < self.throttled_until[scope]:
-            return 0, self.throttled_until[scope] - now
-        return limit - len(self.hits[scope]), wait
+            seconds = math.ceil(self.throttled_until[scope] - now)
+            out |= {"X-RateLimit-Remaining": 0, "X-RateLimit-Reset": int(now) + seconds, "X-RateLimit-ResetSeconds": seconds, "Retry-After": seconds}
+        return allowed, out
 
-    def headers(self, scope, now):
-        (limit, window), (remaining, wait) = RATES[scope], self.state(scope, now)
-        out = {"X-RateLimit-Limit": limit, "X-RateLimit-Scope": scope, "X-RateLimit-Remaining": max(remaining, 0), "X-RateLimit-Duration": window}
-        if wait:
-            seconds = math.ceil(wait)
-            out |= {"X-RateLimit-Reset": int(now) + seconds, "X-RateLimit-ResetSeconds": seconds, "Retry-After": seconds}
-        return out
-
-    def answer(self, get_response, request):
-        scope = next((scope for prefix, scope in PATHS if request.path.startswith(prefix)), None)
+    def answer(self, get_response, who, request):
+        scope = next((scope for pattern, scope in PATHS if re.match(pattern, request.path)), None)
         if scope is None or request.path == COSTS_NOTHING:
             return get_response(request)
-        now = time.time()
-        remaining, _ = self.state(scope, now)
-        headers = self.headers(scope, now)  # of before this request: the first answer of a window has no Retry-After
-        if remaining > 0:
-            self.hits[scope].append(now)
+        allowed, headers = self.take(scope, who(request))
+        if allowed:
             response = get_response(request)
         elif scope in REFUSED_WITH_500:
             response = HttpResponse("<!doctype html><title>Server Error (500)</title><h1>Server Error (500)</h1>", status=500)
@@ -76,9 +89,11 @@ class Limits:
             response[name] = value
         return response
 
-    def listing(self):
+    def listing(self, who):
         now, out = time.time(), []
         for scope, (limit, window) in RATES.items():
-            remaining, wait = self.state(scope, now)
-            out.append({"id": scope, "limit": limit, "duration": window, "remaining": max(remaining, 0), "reset_seconds": math.ceil(wait) or None})
+            with self._lock:
+                hits = self.history(scope, who, now)
+            wait = math.ceil(hits[-1] + window - now) if hits else None
+            out.append({"id": scope, "limit": limit, "duration": window, "remaining": max(limit - len(hits), 0), "reset_seconds": wait})
         return out

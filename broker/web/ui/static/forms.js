@@ -14,6 +14,7 @@ function read(form, button) {
     if (raw === "") continue;
     let value = raw;
     if (kind === "flag") value = true;
+    else if (kind === "number") value = Number(raw);
     else if (kind === "words") value = raw.split(/[\s,]+/);
     else if (kind === "lines") value = raw.split("\n").map((line) => line.trim()).filter(Boolean);
     else if (kind === "date") value = new Date(`${raw}T23:59:59`).getTime() / 1000;

@@ -30,12 +30,17 @@ def run(args: argparse.Namespace) -> int:
     """
     read = settings.read(os.environ, {spec.name: getattr(args, spec.name) for spec in fields(settings.Settings)})
     # The daemon's imports are heavy: they come after the settings, so that a wrong flag is told at once.
+    import gc
+
+    gc.disable()  # what is imported stays: to look through it again and again is a tenth of the start
     import asyncio
 
     import uvloop
 
     from broker import daemon
 
+    gc.freeze()
+    gc.enable()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(daemon.serve(read, os.environ, lambda: _examine(read)))
     return 0

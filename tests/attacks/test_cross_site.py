@@ -23,8 +23,6 @@ FROM_A_PAGE = [
     "Sec-Fetch-Site: cross-site",
     "Sec-Fetch-Site: same-origin",
     "Sec-Fetch-Site: none",
-    "Sec-Fetch-Mode: no-cors",
-    "Sec-Fetch-Mode: navigate",
     "Sec-Fetch-Dest: image",
     "Sec-Fetch-Dest: document",
 ]

@@ -48,15 +48,14 @@ def test_a_program_tells_and_everybody_sees(house: House) -> None:
     assert house.owner.ask("GET", ROUTE, 404, path={"account": "other"})["code"] == "unknown_account"
 
 
-def test_a_logout_that_has_to_wait_says_for_how_long(house: House) -> None:
-    """Nothing is forgotten before; here alone it can be."""
+def test_a_logout_does_not_wait(house: House) -> None:
+    """The account is forgotten here, and the answer says that the provider could not be asked."""
     (named,) = house.owner.ask("GET", "/v1/providers", 200)["providers"]
     house.ctx.rates.be_silent(named["revocation_endpoint"], house.ctx.steady(), 600)
-    refused = house.owner.ask("DELETE", "/v1/accounts/{account}", 503, path=ME)
-    assert 590 < refused["retry_after"] <= 600
-    assert "--local-only" in refused["detail"]
-    assert house.owner.ask("GET", "/v1/accounts/{account}", 200, path=ME)["state"] == "active"
-    house.owner.ask("DELETE", "/v1/accounts/{account}", 204, path=ME, params={"local_only": "true"})
+    done = house.owner.ask("DELETE", "/v1/accounts/{account}", 200, path=ME)
+    assert not done["revoked"]
+    assert "takes no request for another" in done["detail"]
+    house.owner.ask("GET", "/v1/accounts/{account}", 404, path=ME)
 
 
 def test_what_is_no_answer_is_refused(house: House) -> None:

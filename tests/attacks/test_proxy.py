@@ -144,11 +144,14 @@ def test_no_other_method(ground: Ground, key: str, asked: list[Call], method: st
 )
 def test_nothing_is_smuggled(ground: Ground, asked: list[Call], framing: str) -> None:
     """However a body is framed, the API sees one request or none, and never what was hidden in the body."""
+    own = f"open/{framing.encode().hex()}"  # what an earlier test sent may arrive in this one
     hidden = "GET /proxy/me/hidden HTTP/1.1\r\nHost: evil.example\r\n\r\n"
-    head = f"POST /proxy/me/open/x HTTP/1.1\r\nHost: localhost\r\n{framing}\r\n\r\n"
+    head = f"POST /proxy/me/{own} HTTP/1.1\r\nHost: localhost\r\n{framing}\r\n\r\n"
     ground.raw("socket", f"{head}0\r\n\r\n{hidden}".encode())
 
-    assert [call.target for call in asked] in ([], ["/v1/open/x"])
+    targets = [call.target for call in asked]
+    assert targets.count(f"/v1/{own}") <= 1
+    assert "/v1/hidden" not in targets
 
 
 @pytest.mark.parametrize(

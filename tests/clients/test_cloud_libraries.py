@@ -17,7 +17,7 @@ from tests.web.facade import Facade
 from tests.web.house import running
 
 # Seconds that a token lives: the walk waits for the end of one.
-TTL = 3
+TTL = 5
 API = "https://management.example.org/.default"
 WAYS = ["App Service", "IMDS", "Default", "metadata", "external account"]
 # What each library calls it when it has no token.

@@ -16,7 +16,7 @@ from tests.web.facade import Facade
 from tests.web.house import running as daemon
 
 # Seconds that a token lives: the walk waits for the end of one.
-TTL = 3
+TTL = 5
 LIBRARIES = ["authlib", "requests_oauthlib", "google_auth"]
 
 

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -135,15 +135,30 @@ def test_the_login_that_callers_are_pointed_to_stays_the_same(tmp_path: Path) ->
     told(tmp_path, story)
 
 
+class Taken(asyncio.Lock):
+    """A lock that tells when somebody wants it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.wanted = asyncio.Event()
+
+    async def acquire(self) -> Literal[True]:
+        """Tell, and wait for it."""
+        self.wanted.set()
+        return await super().acquire()
+
+
 def test_a_login_is_offered_to_whoever_asked_by_the_old_name(tmp_path: Path) -> None:
     """It is for the account that was refused, also where that was renamed while another caller was offered one."""
 
     async def story(house: House) -> None:
         account = await house.log_in()
         await house.store.swap(replace(account, state=NeedsLogin(house.clock(), "ended")))
-        async with house.ctx.offering.setdefault(account.uuid, asyncio.Lock()):
+        taken = house.ctx.offering[account.uuid] = Taken()
+        async with taken:
+            taken.wanted.clear()
             asking = asyncio.create_task(accounts.shown(house.ctx, "me"))
-            await house.store.accounts()
+            await taken.wanted.wait()
             await rename.rename(house.ctx, "me", "mail")
         assert (await asking).login_url
         (offered,) = await house.store.logins_pending()

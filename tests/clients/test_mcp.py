@@ -144,7 +144,7 @@ def test_session(desk: Desk, way: Callable[[Desk], tuple[str, httpx2.AsyncClient
 
     assert steps == [(step, STEPS, None) for step in range(STEPS)]
     assert len({session for _, session in desk.notes.heard if session}) == 1
-    assert desk.notes.heard[-1][0] == "DELETE"
+    assert "DELETE" in [method for method, _ in desk.notes.heard]
     assert desk.refreshes() >= 1
 
 

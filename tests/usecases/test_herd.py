@@ -109,10 +109,11 @@ def test_who_dies_first_goes_first(tmp_path: Path) -> None:
             await house.add_provider(refresh={"idle_days": 30})
             await house.log_in("z-old")
             house.clock.forward(3600)
-            await crowd(house, "a-new")
+            await crowd(house, "a-new", "b-new")
             await house.heard()
             await house.tick()
-            assert await landed_in_order(house) == ["z-old", "a-new"]
+            # Two go at a time, and of two that go together either may land first.
+            assert "z-old" in (await landed_in_order(house))[:2]
 
     asyncio.run(live())
 
@@ -177,17 +178,18 @@ def test_a_lost_answer_is_asked_for_before_everything_else(tmp_path: Path) -> No
     async def live() -> None:
         async with opened(tmp_path, settings={"rotation": "single-use", "grace": 10}) as house:
             await house.add_provider(refresh={"reuse_grace_s": 10})
-            await crowd(house, "a", "b", "c", "d", "lost")
+            await crowd(house, "a", "b", "c", "d", "e", "lost")
             await lose_an_answer(house, "lost")
             await house.heard()
             house.practice.set_faults(["refresh:hold"])
             for name in ("a", "b"):  # as many as there are places
                 refresh.join(house.ctx, await house.account(name), awaited=False)
             await house.until_asked(count=3)
-            for name, awaited in (("c", True), ("d", False), ("lost", False)):
+            for name, awaited in (("c", True), ("d", False), ("e", True), ("lost", False)):
                 refresh.join(house.ctx, await house.account(name), awaited=awaited)
             order = await landed_in_order(house)
-            assert (order[2:], set(order[:2])) == (["lost", "c", "d"], {"a", "b"})
+            # Two go at a time, and of two that go together either may land first.
+            assert (set(order[:2]), set(order[2:4])) == ({"a", "b"}, {"lost", "c"})
 
     asyncio.run(live())
 

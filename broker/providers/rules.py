@@ -84,6 +84,11 @@ class Registration:
     client_id: str = "client_id"
     client_secret: str = "client_secret"  # noqa: S105 -- the name of a field
 
+    @property
+    def carries_scope(self) -> bool:
+        """Whether a client is registered for the scopes that a login asks for, and not for the same ones each time."""
+        return self.kind == "rfc7591" or any("{scope}" in value for value in self.fields.values())
+
 
 @dataclass(frozen=True, slots=True)
 class TokenRequest:

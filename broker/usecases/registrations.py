@@ -101,7 +101,7 @@ async def current(
             return await _update(ctx, provider, client, wanted_uris(provider, redirect_uri), wider)
         except LoginFailed as exc:
             log.warning("the registration at %s could not be changed: %s", provider.name, exc.detail)
-    elif more and provider.registration is not None:
+    elif more and provider.registration is not None and provider.registration.carries_scope:
         # What a client was registered for is all that it may ask for (RFC 7591 2), and servers hold it to that.
         return None
     # Whether more scope than that may be asked for all the same is the provider's to say.

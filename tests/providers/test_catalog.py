@@ -1,5 +1,6 @@
 """Presets and what becomes of them together with a person's choices."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,11 @@ def config(preset: str, base_url: str = "", **layers: Any) -> ProviderConfig:  #
 def test_a_funkwhale_pod_is_what_the_facts_say() -> None:
     """The preset is the only place that knows Funkwhale (funkwhale.md)."""
     pod = catalog.resolve(config("funkwhale", "https://Open.Audio/"))
+    # Every client is registered for all that there is, so that more scope at a login needs no other client.
+    assert pod.registration is not None
+    assert not pod.registration.carries_scope
+    assert replace(pod.registration, kind="rfc7591").carries_scope
+    assert replace(pod.registration, fields={"scopes": "{scope}"}).carries_scope
     assert pod.endpoints == Endpoints(
         authorization="https://open.audio/authorize",
         token="https://open.audio/api/v1/oauth/token/",

@@ -25,6 +25,7 @@ from broker.usecases.context import Context, Since
 from broker.usecases.get_token import MustLogin, Outcome, Ready, Unavailable, get_token, refused
 from broker.usecases.providers import find
 from broker.usecases.stepup import TooLittle
+from broker.usecases.streams import Stream
 
 log = logging.getLogger(__name__)
 
@@ -104,7 +105,7 @@ class Forwarded:
 
 
 async def forward(
-    ctx: Context, caller: Caller, errand: Errand, asker: Callable[[], Asker]
+    ctx: Context, caller: Caller, errand: Errand, asker: Callable[[], Asker], stream: Stream
 ) -> Forwarded | TooLittle | MustLogin | Denied | Unavailable:
     """Send a request to an account's API, and return its answer once the head of that is there.
 
@@ -117,6 +118,7 @@ async def forward(
         caller: who asks.
         errand: what for.
         asker: tells where from, for the owner to see.
+        stream: what it is under way as; learns the account before anything is sent, or waits to be.
 
     Raises:
         UnknownAccount, Locked, StoreUnavailable: as ``get_token``.
@@ -127,6 +129,7 @@ async def forward(
     way = await _found(ctx, caller, errand.ask, asker)
     if not isinstance(way, Way):
         return way
+    stream.account = way.account.uuid
     target = below.target(way.base, errand.raw, errand.query)
     body = errand.body.chunks() if errand.body is not None else None
     answer = await _sent(ctx, caller, way, errand, target, body)

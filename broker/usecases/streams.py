@@ -1,6 +1,6 @@
 """What is under way through the proxy: how much of it there may be, how long each may be silent, and how it is ended.
 
-Held by ``Context``; ``forward`` enters each request here, ``daemon`` ends them.
+Held by ``Context``; ``web.proxy`` enters each request here. ``daemon`` ends all, ``apps`` and ``accounts`` their own.
 """
 
 import asyncio
@@ -22,13 +22,13 @@ class Stream:
 
     Attributes:
         app: whose it is.
-        account: the account's uuid.
         cut: ends it at once, for the caller visibly.
+        account: the account's uuid; empty until ``forward`` has found the account.
     """
 
     app: str
-    account: str
     cut: Callable[[], None]
+    account: str = ""
 
 
 @dataclass(slots=True)

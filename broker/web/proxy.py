@@ -137,7 +137,7 @@ class _Exchange:
                         gone = True
                         cut()
 
-                stream = Stream(caller_of(request).name, errand.ask.account, cut)
+                stream = Stream(caller_of(request).name, cut)
                 with streams.entered(stream):
                     watching = asyncio.create_task(watch())
                     try:
@@ -155,9 +155,8 @@ class _Exchange:
         request, ctx = self._request, self._ctx
         caller = caller_of(request)
         try:
-            outcome = await forward.forward(ctx, caller, errand, peers.asker_of(request))
+            outcome = await forward.forward(ctx, caller, errand, peers.asker_of(request), stream)
             if isinstance(outcome, Forwarded):
-                stream.account = outcome.way.account.uuid
                 await self._pass_back(outcome)
                 return
         except NotSent as exc:

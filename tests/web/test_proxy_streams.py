@@ -3,6 +3,7 @@
 import contextlib
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx2
@@ -284,6 +285,23 @@ def test_what_is_taken_away_ends_at_once(house: House, practice: PracticeServer,
                 next(pieces)
 
         assert found.app.get(f"/proxy/{name}/x").status_code == (403 if taken == "grant" else 401)
+
+
+@pytest.mark.parametrize("taken", ["grant", "account"])
+def test_what_is_taken_away_ends_before_its_answer(house: House, practice: PracticeServer, taken: str) -> None:
+    """A request that the API has not answered yet ends with the grant or the login as well."""
+    come = threading.Event()
+    with proxied(house, f"waiting-{taken}", practice.url) as found, ThreadPoolExecutor() as pool:
+        name, path = found.account, {"app": f"{found.account}-app", "account": found.account}
+        found.api.acts["/v1/silent"] = lambda _: come.set()
+        asked = pool.submit(found.app.get, f"/proxy/{name}/silent")
+        assert come.wait(PATIENCE)
+        if taken == "grant":
+            house.owner.ask("DELETE", "/v1/apps/{app}/grants/{account}", 204, path=path)
+        else:
+            house.owner.ask("DELETE", "/v1/accounts/{account}", 200, path={"account": name})
+
+        assert "broken off" in problem(asked.result(), 503, "provider_unavailable")["detail"]
 
 
 def test_a_lock_begins_nothing_and_breaks_nothing_off(tmp_path: Path, practice: PracticeServer) -> None:

@@ -5,7 +5,7 @@ could read in two ways does not pass (RFC 3986 6.2.2).
 """
 
 import re
-from urllib.parse import SplitResult, unquote_to_bytes, urljoin, urlsplit
+from urllib.parse import SplitResult, unquote, unquote_to_bytes, urljoin, urlsplit
 
 # As often as somebody along the way may decode what was encoded.
 _LAYERS = 3
@@ -15,7 +15,7 @@ _CONTROLS = re.compile(rb"[\x00-\x1f\x7f]")
 
 
 class Unfit(ValueError):
-    """A path that is not sent on; the text says why, and repeats nothing of it."""
+    """A path, or a redirection, that is not sent on; the text says why, and repeats nothing of it."""
 
 
 def decoded(raw: bytes) -> str:
@@ -88,16 +88,25 @@ def redirected(location: str, base: SplitResult, asked: bytes, here: str) -> str
     Returns:
         A path of the proxy's where it stays below the base; else the whole address, to which the caller goes by itself,
         without the token.
+
+    Raises:
+        Unfit: callers could read it as one of this place's own addresses.
     """
     origin = f"{base.scheme}://{base.netloc}"
     try:
         whole = urljoin(origin + asked.decode("ascii"), location)
         parts = urlsplit(whole)
-    except ValueError:
-        return location
+    except ValueError as exc:
+        raise Unfit("the redirection leads to no address") from exc
+    # Browsers read a backslash as a slash, and an address of HTTP's without a host as one of where they are.
+    if "\\" in parts.netloc + parts.path or (parts.scheme in ("http", "https") and not parts.netloc):
+        raise Unfit("the redirection leads to no address")
     inside = base.path.rstrip("/")
     if (parts.scheme, parts.netloc) != (base.scheme, base.netloc):
         return whole
     if parts.path != inside and not parts.path.startswith(inside + "/"):
+        return whole
+    # The caller would go up from here, and not from there.
+    if {".", ".."} & set(unquote(parts.path).split("/")):
         return whole
     return parts._replace(scheme="", netloc="", path=here + parts.path[len(inside) :]).geturl()

@@ -3,11 +3,14 @@
 Put before each door's routes by ``asgi``.
 """
 
+import contextlib
 import logging
 import os
+import socket
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -15,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from broker import challenge
 from broker.core.policy import App, Caller, Owner, Stranger
 from broker.errors import InvalidRequest, KeyfobError, Locked, NotGranted, TooManyRequests, Unauthorized
+from broker.providers.urls import is_loopback
 from broker.usecases import apps, audit
 from broker.usecases.context import Context
 from broker.web import callers, render
@@ -190,6 +194,29 @@ def _is_local_name(host: str) -> bool:
     """Whether a Host can only mean this machine: one label, or a loopback literal. A rebound name has a dot."""
     name = host.rsplit(":", 1)[0] if host.rsplit(":", 1)[-1].isdigit() else host
     return name in ("127.0.0.1", "[::1]", "keyfob.sock") or (bool(name) and name.replace("-", "").isalnum())
+
+
+def is_own_door(scope: Scope, url: str) -> bool:
+    """Whether a caller who goes to an address may come to the door again at which it is: with its key, or as the owner.
+
+    Args:
+        scope: of its request.
+        url: a whole address.
+    """
+    parts = urlsplit(url)
+    host = (parts.hostname or "").rstrip(".")
+    try:
+        port = parts.port
+    except ValueError:
+        return True
+    if "%" in host or not host.isascii():
+        return True  # browsers make another name of it
+    if scope["state"].get("peer") is not None:
+        return _is_local_name(f"[{host}]" if ":" in host else host)  # by the socket, whatever the port
+    with contextlib.suppress(OSError):
+        host = socket.inet_ntoa(socket.inet_aton(host))  # 127.1 and the like, which clients write out
+    mine = headers_of(scope)[b"host"][0].decode("latin-1").rpartition(":")[2]
+    return str(port) == mine and is_loopback(host)
 
 
 @dataclass(frozen=True, slots=True)

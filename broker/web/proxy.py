@@ -24,7 +24,7 @@ from broker.usecases.streams import Stream
 from broker.web import passing, peers, refusals, render
 from broker.web.api import caller_of
 from broker.web.body import seconds_of
-from broker.web.guards import check_unlocked
+from broker.web.guards import check_unlocked, is_own_door
 
 log = logging.getLogger(__name__)
 
@@ -191,9 +191,19 @@ class _Exchange:
             await answer.aclose()
 
     def _led_back(self, location: bytes, forwarded: Forwarded) -> bytes:
-        """Return where a redirection leads, for the caller."""
-        here = f"/proxy/{self._request.path_params['account']}"
-        back = below.redirected(location.decode("latin-1"), forwarded.way.base, forwarded.target, here)
+        """Return where a redirection leads, for the caller.
+
+        Raises:
+            _Told: to Keyfob's own doors, where a program that follows it would show its key and act for the API.
+        """
+        request, account = self._request, self._request.path_params["account"]
+        here = f"/proxy/{account}"
+        try:
+            back = below.redirected(location.decode("latin-1"), forwarded.way.base, forwarded.target, here)
+        except below.Unfit as exc:
+            raise _led_astray(str(exc), account) from exc
+        if not back.startswith("/") and is_own_door(request.scope, back):
+            raise _led_astray("it redirects to Keyfob itself", account)
         return back.encode("latin-1")
 
     async def _tell(self, message: Message) -> None:
@@ -304,6 +314,11 @@ def _check_length(request: Request, limit: int) -> None:
 def _too_large(limit: int) -> _Told:
     hint = "The owner allows more with the setting proxy_body_limit."
     return _Told(InvalidRequest(f"The body is larger than {limit} bytes.", hint), 413)
+
+
+def _led_astray(why: str, account: str) -> _Told:
+    hint = f"Look where that API is: keyfob proxy-url {account}"
+    return _Told(ProviderUnavailable(f"The API's answer is not passed on: {why}.", hint), 502)
 
 
 def _raw(scope: Scope) -> bytes:

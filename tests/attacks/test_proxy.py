@@ -101,6 +101,29 @@ def test_no_other_host_gets_the_token(ground: Ground, api: Api, key: str) -> Non
         assert evil.calls == []
 
 
+@pytest.mark.parametrize(
+    ("door", "away"),
+    [
+        *(
+            ("app", f"http://{host}:{{port}}/proxy/you/x")
+            for host in ("127.0.0.1", "localhost", "127.1", "me@127.0.0.1")
+        ),
+        *(("app", f"http://{host}:{{port}}/proxy/you/x") for host in ("127.0.0.%31", "127.0.0.1.", "127.0.0.1:1")),
+        *(("socket", f"http://{host}/v1/lock") for host in ("localhost", "localhost:1", "127.0.0.1", "[::1]", "any")),
+        ("app", "{api}/v1\\..\\..\\proxy\\you"),
+    ],
+)
+def test_no_redirection_leads_back_here(ground: Ground, api: Api, key: str, door: str, away: str) -> None:
+    """An API sends no program that follows redirections to another account, or to Keyfob, with the program's key."""
+    told = away.format(port=ground.app_url.rpartition(":")[2], api=f"http://{api.host}")
+    api.acts["/v1/open/moved"] = lambda call: call.answer("307 Temporary Redirect", {"Location": told})
+
+    answer = ask(ground, door, key, "GET", "open/moved")
+
+    assert answer.is_problem(502, "provider_unavailable")
+    assert "location" not in answer.headers
+
+
 @pytest.mark.parametrize("claim", CLAIMS)
 def test_no_claim_reaches_the_api(ground: Ground, key: str, asked: list[Call], claim: str) -> None:
     """Another path, another caller and the caller's own credentials end at the proxy."""

@@ -49,6 +49,14 @@ PROXY = (
         f"{ATTACK}::test_no_other_host_gets_the_token",
     ),
     Mutant(
+        "no redirection leads back here",
+        "broker/web/proxy.py",
+        """        if not back.startswith("/") and is_own_door(request.scope, back):\n""",
+        """        if not back:\n""",
+        f"{ATTACK}::test_no_redirection_leads_back_here[app-http://127.0.0.1:{{port}}/proxy/you/x]",
+        (f"{ATTACK}::test_no_redirection_leads_back_here[socket-http://localhost/v1/lock]",),
+    ),
+    Mutant(
         "the caller's credentials end here",
         "broker/web/passing.py",
         """(b"host", b"authorization", b"proxy-authorization", b"cookie",""",

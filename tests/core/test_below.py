@@ -72,9 +72,22 @@ def test_what_is_asked_for(base: str, raw: bytes, query: bytes, whole: bytes) ->
         ("https://h:8443/v1/x", "https://h:8443/v1/x"),
         ("http://h/v1/x", "http://h/v1/x"),
         ("?page=2", "/proxy/me/a/b?page=2"),
-        ("https://[", "https://["),
+        ("https://h/v1/../x", "https://h/v1/../x"),
+        ("https://h/v1/%2e%2E/x", "https://h/v1/%2e%2E/x"),
+        ("///proxy/you", "https://h/proxy/you"),
+        ("app://x", "app://x"),
     ],
 )
 def test_where_a_redirection_leads(location: str, back: str) -> None:
     """Below the base it is the proxy's; elsewhere it is told whole."""
     assert redirected(location, urlsplit("https://h/v1"), b"/v1/a/b?x", "/proxy/me") == back
+
+
+@pytest.mark.parametrize(
+    "location",
+    ["https://[", "http:/proxy/you", "http:x", "/v1/..\\..\\proxy", "http://127.0.0.1:1\\proxy\\you", "//@[x\\y"],
+)
+def test_redirections_that_are_none(location: str) -> None:
+    """What some callers would read as an address of the proxy's own is not told."""
+    with pytest.raises(Unfit):
+        redirected(location, urlsplit("https://h/v1"), b"/v1/a/b?x", "/proxy/me")

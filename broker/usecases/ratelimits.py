@@ -114,7 +114,7 @@ async def turn(ctx: Context, account: Account, caller: Caller, *, method: str, p
     waiter = Waiter(whose, route(method, path), now + min(hold, MOST_HOLD), asyncio.get_running_loop().create_future())
     if book.closing:
         raise _stopping()
-    if not line.has_place(whose.app):
+    if line.wait(waiter, now) > 0 and not line.has_place(whose.app):
         raise TooManyRequests(
             f"So many requests wait at account '{account.name}' that there is no place for one more of '{whose.app}'.",
             "Send fewer at a time, or try again later.",

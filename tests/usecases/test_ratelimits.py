@@ -230,7 +230,7 @@ def test_a_share_leaves_the_rest_to_others(tmp_path: Path) -> None:
 
 
 def test_one_app_cannot_take_every_place(tmp_path: Path) -> None:
-    """More than so many requests of one app do not wait; another app's still do."""
+    """More than so many requests of one app do not wait; another app's still do, and what need not wait goes."""
 
     async def story(house: House, account: Account) -> None:
         await ask(house, account, left(0))
@@ -239,6 +239,7 @@ def test_one_app_cannot_take_every_place(tmp_path: Path) -> None:
             await go(house, account, hold=120)
         assert refused.value.extra["retry_after"] == SOON
         others = await begun(go(house, account, app(account, "other"), hold=120))
+        await go(house, account, path="/other")  # it falls under another limit, and waits for nobody
         for request in (*mine, *others):
             assert not request.done()
             request.cancel()

@@ -187,7 +187,9 @@ def check_path(scope: Scope) -> None:
         InvalidRequest: there is one.
     """
     if b"%2f" in scope["raw_path"].lower():
-        raise InvalidRequest("The path holds an encoded slash.", "No name of anything holds a slash.")
+        by_number = "The proxy sends none on: take the number, where the API has one for that name."
+        hint = by_number if scope["path"].startswith(PROXY) else "No name of anything holds a slash."
+        raise InvalidRequest("The path holds an encoded slash.", hint)
 
 
 def _is_local_name(host: str) -> bool:

@@ -79,6 +79,14 @@ def test_no_path_leaves_the_base(me: Proxied, path: str) -> None:
     assert me.api.calls == []
 
 
+def test_a_name_that_holds_a_slash(me: Proxied) -> None:
+    """It is refused with what helps at an API, and not as a name of Keyfob's own."""
+    found = problem(me.app.get("/proxy/me/projects/group%2Fproject"), 400, "invalid_request")
+
+    assert "take the number" in found["detail"]
+    assert me.api.calls == []
+
+
 def test_the_base_itself(me: Proxied) -> None:
     """Without anything behind the account the base is asked for, just as it was written down."""
     with Line(me.house.socket) as line:

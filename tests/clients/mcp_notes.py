@@ -6,12 +6,10 @@ Imported by the tests beside it. It takes tokens for itself only (RFC 8707), and
 import contextlib
 import json
 import socket
-import threading
 from collections.abc import Iterator
 from typing import Any
 
 import httpx2
-import uvicorn
 from mcp.server.auth.provider import AccessToken, TokenVerifier
 from mcp.server.auth.settings import AuthSettings
 from mcp.server.mcpserver import Context, MCPServer
@@ -20,7 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from broker.practice.server import PracticeServer
 from broker.practice.settings import CONFIDENTIAL_CLIENT
-from tests.e2e.home import until
+from tests.clients.serving import serving_asgi
 
 READ, WRITE = "notes:read", "notes:write"
 STEPS = 5
@@ -77,15 +75,8 @@ def serving(practice: PracticeServer) -> Iterator[Notes]:
         server = MCPServer("notes", token_verifier=_Introspection(practice), auth=auth)
         _add_tools(server)
         app = _watched(server.streamable_http_app(streamable_http_path=PATH), notes, practice)
-        running = uvicorn.Server(uvicorn.Config(app, ws="none", log_config=None, timeout_graceful_shutdown=1))
-        thread = threading.Thread(target=running.run, args=([listening],))
-        thread.start()
-        try:
-            until("the MCP server runs", lambda: running.started)
+        with serving_asgi(app, listening):
             yield notes
-        finally:
-            running.should_exit = True
-            thread.join()
 
 
 def _add_tools(server: Any) -> None:  # noqa: ANN401 -- the SDK may not be there for mypy

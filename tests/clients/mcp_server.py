@@ -6,16 +6,14 @@ Imported by the tests beside it.
 import contextlib
 import json
 import socket
-import threading
 from collections.abc import Iterator
 from typing import Any
 
 import httpx2
-import uvicorn
 from mcp.server.mcpserver import MCPServer
 
 from broker.testing import PracticeBroker
-from tests.e2e.home import until
+from tests.clients.serving import serving_asgi
 
 METADATA = "/.well-known/oauth-protected-resource/mcp"
 
@@ -32,15 +30,8 @@ def serving(keyfob: PracticeBroker) -> Iterator[str]:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         url = f"http://127.0.0.1:{listening.getsockname()[1]}/mcp"
         app = _guarded(server.streamable_http_app(), keyfob, url)
-        running = uvicorn.Server(uvicorn.Config(app, ws="none", log_config=None))
-        thread = threading.Thread(target=running.run, args=([listening],))
-        thread.start()
-        try:
-            until("the MCP server runs", lambda: running.started)
+        with serving_asgi(app, listening):
             yield url
-        finally:
-            running.should_exit = True
-            thread.join()
 
 
 def _guarded(app: Any, keyfob: PracticeBroker, url: str) -> Any:  # noqa: ANN401 -- ASGI

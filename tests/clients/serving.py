@@ -1,12 +1,18 @@
 """A small server of ours that runs as long as a walk needs it.
 
-Used by ``forge``, ``gate`` and ``post``.
+Used by ``forge``, ``gate`` and ``post``, and by the two MCP servers.
 """
 
 import contextlib
+import socket
 import socketserver
 import threading
 from collections.abc import Iterator
+from typing import Any
+
+import uvicorn
+
+from tests.e2e.home import until
 
 
 @contextlib.contextmanager
@@ -20,3 +26,17 @@ def serving(server: socketserver.TCPServer) -> Iterator[None]:
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+@contextlib.contextmanager
+def serving_asgi(app: Any, listening: socket.socket) -> Iterator[None]:  # noqa: ANN401 -- ASGI
+    """Serve an ASGI app in a thread until the block ends."""
+    running = uvicorn.Server(uvicorn.Config(app, ws="none", log_config=None, timeout_graceful_shutdown=1))
+    thread = threading.Thread(target=running.run, args=([listening],))
+    thread.start()
+    try:
+        until("the server runs", lambda: running.started)
+        yield
+    finally:
+        running.should_exit = True
+        thread.join()

@@ -153,8 +153,11 @@ def check_base(url: str, *, what: str, private: bool) -> str:
     Raises:
         InvalidRequest: see ``check_url``; or its path could be read in more than one way.
     """
-    base = check_url(url, what=what, private=private)
+    base = check_url(url, what=what, private=True)
     path = urlsplit(base).path
+    # Nobody says it with the base: it is said of the provider.
+    hint = "If you trust that network, use a provider that was added with --private: keyfob provider add --help"
+    _check_address(urlsplit(base).hostname or "", what, private=private, hint=hint)
     try:
         below.decoded(path[1:].encode("ascii"))
     except below.Unfit as exc:
@@ -162,13 +165,16 @@ def check_base(url: str, *, what: str, private: bool) -> str:
     return f"{base}/" if path and url.rstrip(" ").endswith("/") else base
 
 
-def _check_address(host: str, what: str, *, private: bool) -> None:
+def _check_address(
+    host: str,
+    what: str,
+    *,
+    private: bool,
+    hint: str = "Add --private if you trust that network (on the page: tick 'private network').",
+) -> None:
     literal = _literal(host)
     if literal is not None and is_special(literal) and not is_loopback(host) and not private:
-        raise InvalidRequest(
-            f"The {what} is at the special-purpose address {literal}.",
-            "Add --private if you trust that network (on the page: tick 'private network').",
-        )
+        raise InvalidRequest(f"The {what} is at the special-purpose address {literal}.", hint)
 
 
 def is_loopback(host: str) -> bool:

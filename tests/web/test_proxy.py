@@ -190,12 +190,20 @@ def test_nobody_knows_where_the_api_is(house: House, practice: PracticeServer) -
 
 
 @pytest.mark.parametrize(
-    "base", ["http://api.example.org", "https://10.0.0.1/v1", "https://api.example.org/a/../b", "x"]
+    ("base", "step"),
+    [
+        ("http://api.example.org", "Use https://"),
+        ("https://10.0.0.1/v1", "a provider that was added with --private"),
+        ("https://api.example.org/a/../b", "Write it without /./ and /../"),
+        ("x", "Write it as https://host/path"),
+    ],
 )
-def test_bases_that_cannot_be(house: House, me: Proxied, base: str) -> None:
+def test_bases_that_cannot_be(house: House, me: Proxied, base: str, step: str) -> None:
     """The token is sent over TLS or not away from this machine, and to no special-purpose address unasked."""
-    house.owner.ask("PATCH", "/v1/accounts/{account}", 400, path={"account": "me"}, json={"api_base": base})
+    where = {"account": "me"}
+    found = house.owner.ask("PATCH", "/v1/accounts/{account}", 400, path=where, json={"api_base": base})
 
+    assert step in found["detail"]
     assert me.app.get("/proxy/me/x").status_code == 200
 
 

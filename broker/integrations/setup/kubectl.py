@@ -6,6 +6,7 @@ Called by ``cli.setup``.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,7 @@ def plan(asked: Asked, key: str) -> Plan:
     entry = Through(
         asked.file,
         "kubectl",
-        user,
+        rf"^\s*- name: {re.escape(user)}\s*$",  # kubectl sorts: only a user begins with its name
         tuple((*config, "set-credentials", user, *way, *told) for way in ways),
         (*config, "delete-user", user),
         _fragment(user, program, arguments),

@@ -82,9 +82,11 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return f" Did you mean {near[0]!r}?" if near else ""
 
 
-def subverbs(parser: argparse.ArgumentParser, actions: Mapping[str, tuple[str, Configure, Run]]) -> None:
+def subverbs(
+    parser: argparse.ArgumentParser, actions: Mapping[str, tuple[str, Configure, Run]], word: str = "action"
+) -> None:
     """Give a verb its second words, each with its own options; the chosen one's function becomes ``args.action``."""
-    choices = parser.add_subparsers(metavar="ACTION", required=True, title="actions", parser_class=Parser)
+    choices = parser.add_subparsers(metavar=word.upper(), required=True, title=f"{word}s", parser_class=Parser)
     for name, (summary, configure, run) in actions.items():
         action = choices.add_parser(name, help=summary, description=sentence(summary), allow_abbrev=False)
         configure(action)

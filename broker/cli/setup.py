@@ -31,7 +31,7 @@ ELSEWHERE = ("KEYFOB_SOCKET", "KEYFOB_URL", "KEYFOB_RUNTIME_DIR", "KEYFOB_CONFIG
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the programs."""
-    subverbs(parser, ACTIONS)
+    subverbs(parser, ACTIONS, "tool")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -55,7 +55,7 @@ def plan(asked: Asked, key: str) -> Plan:
         (*config, "delete-user", user),
         _fragment(user, program, arguments),
     )
-    notes = ["A cluster is asked with it once a context names this user:"]
+    notes = ["A cluster is asked with it once a context names this user."]
     if not asked.options.get("id_token"):
         notes.insert(0, "A cluster that checks OpenID Connect itself wants the ID token: --id-token")
     return Plan((entry,), commands=(f"kubectl config set-context --current --user={user}",), notes=tuple(notes))

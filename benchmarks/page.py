@@ -8,13 +8,12 @@ import asyncio
 import http.client
 import json
 import statistics
-import sys
 import tempfile
 import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from benchmarks.run import KEYFOB, answers, compare, log_in, process, until
+from benchmarks.run import KEYFOB, answers, compare, environment, log_in, practice, process, until
 from broker import settings
 from broker.client import Client
 from broker.core.account import Active
@@ -83,17 +82,8 @@ def measure(number: int) -> dict[str, float]:
     """Return what the pages take with so many accounts, seconds."""
     with tempfile.TemporaryDirectory(prefix="kf-bench-", dir="/tmp") as place:
         ours = str(Path(place, "run/keyfob.sock"))
-        environ = {
-            "PATH": str(Path(sys.executable).parent),
-            "HOME": place,
-            "KEYFOB_RUNTIME_DIR": str(Path(place, "run")),
-            "KEYFOB_BROWSER_PORT": "0",
-            "KEYFOB_APP_PORT": "0",
-            "KEYFOB_LOG": "warning",
-        }
-        with process([KEYFOB, "practice", "--port", "0", "--auto-approve"], environ) as practice:
-            assert practice.stdout is not None  # noqa: S101 -- a pipe was asked for
-            provider = practice.stdout.readline().strip()
+        environ = environment(place)
+        with practice(environ) as provider:
             with process([KEYFOB, "serve"], environ):
                 until(lambda: answers(ours), "the daemon")
                 log_in(Client(socket=ours), "work", provider)

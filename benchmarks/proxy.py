@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Self
 from urllib.parse import urlsplit
 
-from benchmarks.run import KEYFOB, answers, log_in, process, until
+from benchmarks.run import KEYFOB, answers, environment, log_in, practice, process, resident, until
 from broker.client import Client
 
 MIB = 1024 * 1024
@@ -125,12 +125,6 @@ def nginx(place: Path, api: int, environ: Mapping[str, str]) -> Iterator[Way | N
         yield Way("nginx", f"http://127.0.0.1:{port}/v1")
 
 
-def resident(pid: int) -> float:
-    """Return the resident memory of a process, MiB."""
-    lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines()
-    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS"))
-
-
 class Watch:
     """Looks at a process's memory again and again."""
 
@@ -205,20 +199,18 @@ def main() -> None:
     """Run it."""
     with tempfile.TemporaryDirectory(prefix="kfb-") as temporary, contextlib.ExitStack() as stack:
         place = Path(temporary)
-        environ = {"PATH": os.environ.get("PATH", ""), "HOME": temporary, "KEYFOB_RUNTIME_DIR": str(place / "run")}
-        environ |= {"KEYFOB_BROWSER_PORT": "0", "KEYFOB_APP_PORT": "0", "KEYFOB_APP_RATE": "0", "KEYFOB_LOG": "warning"}
-        ports = {name: free_port() for name in ("api", "bare", "provider")}
+        environ = {**environment(temporary), "KEYFOB_APP_RATE": "0"}
+        ports = {name: free_port() for name in ("api", "bare")}
         here, api = [sys.executable, "-m", "benchmarks.proxied"], f"http://127.0.0.1:{ports['api']}"
         stack.enter_context(process([*here, "api", str(ports["api"])], os.environ))
         stack.enter_context(process([*here, "bare", str(ports["bare"]), api], os.environ))
-        practice = [KEYFOB, "practice", "--port", str(ports["provider"]), "--ttl", "86400", "--auto-approve"]
-        stack.enter_context(process(practice, environ))
+        provider = stack.enter_context(practice(environ, "--ttl", "86400"))
         daemon = stack.enter_context(process([KEYFOB, "serve"], environ))
         for name, port in ports.items():
             until(lambda port=port: listens(port), name)  # type: ignore[misc]  # mypy takes the default for a parameter
         until(lambda: answers(str(place / "run/keyfob.sock")), "the daemon")
         with Client(socket=str(place / "run/keyfob.sock"), key="") as owner:
-            log_in(owner, "one", f"http://127.0.0.1:{ports['provider']}")
+            log_in(owner, "one", provider)
             owner.request("PATCH", "/v1/accounts/one", {"api_base": f"{api}/v1"})
             grant = {"account": "one", "mode": "proxy", "rules": ["read-only", "POST /up"]}
             key = owner.request("POST", "/v1/apps", {"name": "bench", "grants": [grant]})["key"]

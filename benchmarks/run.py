@@ -44,6 +44,26 @@ def process(command: list[str], environ: Mapping[str, str]) -> Iterator[subproce
         running.communicate(timeout=PATIENCE)
 
 
+@contextlib.contextmanager
+def practice(environ: Mapping[str, str], *options: str) -> Iterator[str]:
+    """Run a practice provider for the length of the block; its address comes out."""
+    with process([KEYFOB, "practice", "--port", "0", "--auto-approve", *options], environ) as running:
+        assert running.stdout is not None  # noqa: S101 -- a pipe was asked for
+        yield running.stdout.readline().strip()
+
+
+def environment(place: str) -> dict[str, str]:
+    """Return what a daemon in a temporary place, and whoever asks it, finds in the environment."""
+    return {
+        "PATH": os.environ["PATH"],
+        "HOME": place,
+        "KEYFOB_RUNTIME_DIR": str(Path(place, "run")),
+        "KEYFOB_BROWSER_PORT": "0",
+        "KEYFOB_APP_PORT": "0",
+        "KEYFOB_LOG": "warning",
+    }
+
+
 def until(ready: Callable[[], bool], what: str) -> None:
     """Wait for something, and give up loudly."""
     give_up = time.monotonic() + PATIENCE
@@ -113,18 +133,8 @@ def main() -> None:
     # /tmp: a Unix socket's path holds 107 characters at the most.
     with tempfile.TemporaryDirectory(prefix="kf-bench-", dir="/tmp") as place, contextlib.ExitStack() as running:
         own, bare = str(Path(place, "run/keyfob.sock")), str(Path(place, "bare.sock"))
-        environ = {
-            "PATH": os.environ["PATH"],
-            "HOME": place,
-            "KEYFOB_RUNTIME_DIR": str(Path(place, "run")),
-            "KEYFOB_BROWSER_PORT": "0",
-            "KEYFOB_APP_PORT": "0",
-            "KEYFOB_LOG": "warning",
-        }
-        command = [KEYFOB, "practice", "--port", "0", "--ttl", "3600", "--auto-approve"]
-        practice = running.enter_context(process(command, environ))
-        assert practice.stdout is not None  # noqa: S101 -- a pipe was asked for
-        provider = practice.stdout.readline().strip()
+        environ = environment(place)
+        provider = running.enter_context(practice(environ, "--ttl", "3600"))
         daemon = running.enter_context(process([KEYFOB, "serve"], environ))
         plain = running.enter_context(process([sys.executable, str(HERE / "bare.py"), bare], environ))
         until(lambda: answers(own), "the daemon")

@@ -8,7 +8,6 @@ wrk (Debian: ``apt install wrk``) and is left out without it. Takes about two mi
 import contextlib
 import http.client
 import json
-import os
 import re
 import shutil
 import statistics
@@ -21,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from benchmarks.run import KEYFOB, answers, busy, log_in, process, until
+from benchmarks.run import KEYFOB, answers, busy, environment, log_in, practice, process, until
 from broker.client import Client
 
 HERE = Path(__file__).parent
@@ -102,19 +101,9 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory(prefix="kf-bench-", dir="/tmp") as place, contextlib.ExitStack() as running:
         own = str(Path(place, "run/keyfob.sock"))
-        environ = {
-            "PATH": os.environ["PATH"],
-            "HOME": place,
-            "KEYFOB_RUNTIME_DIR": str(Path(place, "run")),
-            "KEYFOB_BROWSER_PORT": "0",
-            "KEYFOB_APP_PORT": "0",
-            "KEYFOB_LOG": "warning",
-            "KEYFOB_APP_RATE": "0",  # one program asks here for all; the limit for one is 50 a second
-        }
-        command = [KEYFOB, "practice", "--port", "0", "--ttl", "3600", "--auto-approve"]
-        practice = running.enter_context(process(command, environ))
-        assert practice.stdout is not None  # noqa: S101 -- a pipe was asked for
-        provider = practice.stdout.readline().strip()
+        # One program asks here for all; the limit for one is 50 a second.
+        environ = {**environment(place), "KEYFOB_APP_RATE": "0"}
+        provider = running.enter_context(practice(environ, "--ttl", "3600"))
         daemon = running.enter_context(process([KEYFOB, "serve"], environ))
         until(lambda: answers(own), "the daemon")
         client = Client(socket=own)

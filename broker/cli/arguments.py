@@ -82,9 +82,11 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return f" Did you mean {near[0]!r}?" if near else ""
 
 
-def subverbs(parser: argparse.ArgumentParser, actions: Mapping[str, tuple[str, Configure, Run]]) -> None:
+def subverbs(
+    parser: argparse.ArgumentParser, actions: Mapping[str, tuple[str, Configure, Run]], word: str = "action"
+) -> None:
     """Give a verb its second words, each with its own options; the chosen one's function becomes ``args.action``."""
-    choices = parser.add_subparsers(metavar="ACTION", required=True, title="actions", parser_class=Parser)
+    choices = parser.add_subparsers(metavar=word.upper(), required=True, title=f"{word}s", parser_class=Parser)
     for name, (summary, configure, run) in actions.items():
         action = choices.add_parser(name, help=summary, description=sentence(summary), allow_abbrev=False)
         configure(action)
@@ -125,9 +127,7 @@ def host(text: str) -> str:
 
 def port(text: str) -> int:
     """Read a port."""
-    if not (text.isascii() and text.isdigit() and len(text) <= len(str(LAST_PORT)) and 0 < int(text) <= LAST_PORT):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a port")
-    return int(text)
+    return _whole(text, LAST_PORT, "not a port")
 
 
 def hosts_fit(args: argparse.Namespace) -> bool:
@@ -213,8 +213,13 @@ def end(text: str) -> str:
 
 def percent(text: str) -> int:
     """Read a share in percent."""
-    if not (text.isascii() and text.isdigit() and len(text) <= len("100") and 1 <= int(text) <= 100):  # noqa: PLR2004
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 to 100")
+    return _whole(text, 100, "no whole number from 1 to 100")
+
+
+def _whole(text: str, most: int, otherwise: str) -> int:
+    """Read a whole number from 1 on."""
+    if not (text.isascii() and text.isdigit() and len(text) <= len(str(most)) and 1 <= int(text) <= most):
+        raise argparse.ArgumentTypeError(f"{text!r} is {otherwise}")
     return int(text)
 
 

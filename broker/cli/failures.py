@@ -26,7 +26,9 @@ def report(exc: ClientError, account: str | None, *, one_line: bool = False) -> 
 
 def sentence(exc: ClientError, account: str | None) -> str:
     """Return what happened and every next step in one line, for a program that quotes it."""
-    return terminal.clean(" ".join(filter(None, [exc.detail, *_hints(exc, account)])))
+    # A step may be a command: nothing that follows is to be taken for a part of it.
+    said = (part if part.endswith(".") else f"{part} -" for part in (exc.detail, *_hints(exc, account)) if part)
+    return terminal.clean(" ".join(said).removesuffix(" -"))
 
 
 def _hints(exc: ClientError, account: str | None) -> list[str]:

@@ -24,7 +24,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     host_flags(parser)
     parser.add_argument("action", metavar=ACTION, help="what git wants; it adds this itself")
     parser.epilog = (
-        "Set up for one host: git config --global credential.https://git.example.org.helper '!keyfob git-credential'"
+        "Set up: keyfob setup git ACCOUNT. By hand, for one host: "
+        "git config --global credential.https://git.example.org.helper '!keyfob git-credential'"
     )
 
 

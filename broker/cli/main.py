@@ -89,7 +89,7 @@ Accounts
   rename ACCOUNT NEW       give it another name; its programs keep what they may have
   logout ACCOUNT           revoke and forget the login
 
-Called by other programs
+Other programs
   setup TOOL ACCOUNT       tell git, kubectl, mail and others to ask Keyfob; --undo takes it back
   git-credential           git's credential helper
   kube-credential ACCOUNT  exec credential plugin of kubectl

@@ -31,7 +31,7 @@ ELSEWHERE = ("KEYFOB_SOCKET", "KEYFOB_URL", "KEYFOB_RUNTIME_DIR", "KEYFOB_CONFIG
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the programs."""
-    subverbs(parser, ACTIONS)
+    subverbs(parser, ACTIONS, "tool")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -135,7 +135,8 @@ def _write(client: Client, asked: Asked, record: Record, *, yes: bool) -> int:
 
 def _undo(args: argparse.Namespace, record: Record) -> int:
     if record.asked is None:
-        terminal.say(f"There is nothing to undo: 'keyfob setup {args.tool} {args.account}' wrote nothing here.")
+        account = terminal.clean(args.account)
+        terminal.say(f"There is nothing to undo: 'keyfob setup {args.tool} {account}' wrote nothing here.")
         return 0
     plan = _plan(record.asked)
     steps = setup_files.steps_back(plan.changes, record)

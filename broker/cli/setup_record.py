@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Self
 
-from broker.cli.files import replace
+from broker.cli.files import remove, replace
 from broker.errors import KeyfobError
 from broker.integrations.setup.changes import ENCODING, ERRORS
 from broker.integrations.setup.plan import App, Asked
@@ -74,8 +74,12 @@ class Record:
         replace(self.path, json.dumps({"asked": asdict(asked), "app": self.app, "files": files}, indent=2) + "\n")
 
     def forget(self) -> None:
-        """Forget it."""
-        self.path.unlink(missing_ok=True)
+        """Forget it.
+
+        Raises:
+            KeyfobError: the file cannot be removed.
+        """
+        remove(self.path)
 
 
 def digest(text: str | None) -> str | None:

@@ -89,19 +89,7 @@ class Bearer:
 
 
 class BearerAuth:
-    """What the auth classes of httpx, httpx2 and requests are made with.
-
-    Args:
-        account: the account's name.
-        client: the client to ask through, which stays open; by default one of its own, as the environment says.
-        min_ttl: seconds that a token must still live; the daemon's default fits an ordinary request.
-        scope: scopes that it must carry.
-        resource: the resource that it must be for (RFC 8707).
-        audience: the name of whom it must be for (RFC 8693 2.1).
-
-    Raises:
-        ClientError: as :class:`Bearer`.
-    """
+    """What the auth classes of httpx, httpx2 and requests are made with: the arguments of :class:`Bearer`."""
 
     def __init__(
         self,

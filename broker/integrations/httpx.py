@@ -17,7 +17,7 @@ class TokenUnavailable(httpx.RequestError):
 
 
 class KeyfobAuth(AuthFlow[httpx.Request, httpx.Response], httpx.Auth):
-    """Every request carries a token of one account that is valid now; for the arguments see ``BearerAuth``.
+    """Every request carries a token of one account that is valid now; for the arguments see ``Bearer``.
 
     Requests raise :class:`TokenUnavailable` where there is none.
     """

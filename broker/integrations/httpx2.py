@@ -17,7 +17,7 @@ class TokenUnavailable(httpx2.RequestError):
 
 
 class KeyfobAuth(AuthFlow[httpx2.Request, httpx2.Response], httpx2.Auth):
-    """Every request carries a token of one account that is valid now; for the arguments see ``BearerAuth``.
+    """Every request carries a token of one account that is valid now; for the arguments see ``Bearer``.
 
     Requests raise :class:`TokenUnavailable` where there is none.
     """

@@ -26,7 +26,7 @@ class TokenUnavailable(RequestException):
 
 
 class KeyfobAuth(BearerAuth, AuthBase):
-    """Every request carries a token of one account that is valid now; for the arguments see ``BearerAuth``.
+    """Every request carries a token of one account that is valid now; for the arguments see ``Bearer``.
 
     Where the API answers 401, the token is reported and the request sent once more with another; a body that is a
     stream or a file is not sent again. Requests raise :class:`TokenUnavailable` where there is no token.

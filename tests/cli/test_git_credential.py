@@ -143,13 +143,16 @@ def test_named_account(daemon: ScriptedDaemon, feed: Feed, capsys: pytest.Captur
     assert capsys.readouterr().out == "username=oauth2\npassword=tok-1\n"
 
 
-def test_an_app_names_both(daemon: ScriptedDaemon, feed: Feed, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_app_names_both(
+    daemon: ScriptedDaemon, feed: Feed, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """An app may not list accounts: it is told what to name, and then nothing is asked but the token."""
+    monkeypatch.setenv("KEYFOB_APP_KEY", "kf_abc")
     daemon.refuses("GET /v1/accounts", 403, "not_granted", "Only the owner may.")
     daemon.answers("GET /v1/accounts/work/token", TOKEN)
     feed(ASKED)
     assert main(["git-credential", "--account", "work", "get"]) == 4
-    assert "--account NAME --host HOST" in capsys.readouterr().err
+    assert "--account NAME --host HOST - KEYFOB_APP_KEY is set" in capsys.readouterr().err
 
     feed(ASKED)
     assert main(["git-credential", "--account", "work", "--host", "git.example.org", "get"]) == 0

@@ -1,5 +1,6 @@
 """`keyfob setup`: shown, written, not written twice, and taken back to the last byte."""
 
+import importlib
 import io
 import json
 import re
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from broker.cli.main import main
+from broker.integrations.setup.plan import Asked
 
 from .conftest import Feed
 from .scripted_daemon import ScriptedDaemon
@@ -101,6 +103,23 @@ def test_changed_by_hand(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     (copy,) = tmp_path.glob(".msmtprc.keyfob-backup-*")
     assert "host other.example.org" in copy.read_text()
     assert f"Kept what was there: {copy}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("tool", "text"),
+    [
+        ("git", "[include]\n#\tpath = /own/git-work.gitconfig\n"),
+        ("kubectl", "contexts:\n- context:\n    user: keyfob-work\n  name: x\nusers:\n- name: keyfob-work2\n"),
+        ("rclone", "# [keyfob-work]\n"),
+    ],
+)
+def test_entry_that_is_gone(tool: str, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a person has taken out already is not taken out again, though its name is still in the file."""
+    monkeypatch.setenv("PATH", "")
+    asked = Asked(tool, "work", "/bin/keyfob", "/own", "/file", hosts=("https://x",), options={"url": "https://x/"})
+    (*_, entry) = importlib.import_module(f"broker.integrations.setup.{tool}").plan(asked, "").changes
+
+    assert entry.take(text) == text
 
 
 def test_other_options(tmp_path: Path) -> None:

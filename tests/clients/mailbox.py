@@ -4,6 +4,19 @@ from tests.clients.post import Conversation
 
 CAPABILITY = "* CAPABILITY IMAP4rev1 SASL-IR AUTH=XOAUTH2"
 EMPTY = ["* FLAGS ()", "* 0 EXISTS", "* 0 RECENT", "* OK [UIDVALIDITY 1] valid", "* OK [UIDNEXT 1] next"]
+# Where mbsync keeps what it reads from the store "far", below an account of its own.
+NEAR = """
+MaildirStore near
+Path mail/
+Inbox mail/inbox
+
+Channel all
+Far :far:
+Near :near:
+Patterns INBOX
+Create Near
+SyncState *
+"""
 # What is said before the tagged OK.
 UNTAGGED = {
     "CAPABILITY": [CAPABILITY],

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.clients.conftest import Program
-from tests.clients.mailbox import Imap
+from tests.clients.mailbox import NEAR, Imap
 from tests.clients.post import Post, post
 from tests.clients.room import Room
 from tests.clients.tls import certified
@@ -40,17 +40,6 @@ PassCmd "{keyfob} token me"
 AuthMechs XOAUTH2
 SSLType IMAPS
 CertificateFile {certificate}
-
-MaildirStore near
-Path mail/
-Inbox mail/inbox
-
-Channel all
-Far :far:
-Near :near:
-Patterns INBOX
-Create Near
-SyncState *
 """
 
 
@@ -102,7 +91,7 @@ def test_mbsync_around_an_expiry(room: Room, program: Program) -> None:
     with post(context, lambda token: room.practice.worth(token) is not None, Imap) as server:
         room.serve()
         values = {"port": server.port, "certificate": certificate, "user": USER, "keyfob": room.keyfob}
-        (room.home.place / ".mbsyncrc").write_text(MBSYNCRC.format(**values))
+        (room.home.place / ".mbsyncrc").write_text(MBSYNCRC.format(**values) + NEAR)
         first = room.run(mbsync, "all")
         if "SASL mechanism(s) not available" in first.err and "CI" not in os.environ:
             pytest.skip("mbsync has no XOAUTH2 here. On Debian: apt install libsasl2-modules-kdexoauth2")

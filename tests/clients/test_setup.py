@@ -14,7 +14,7 @@ import pytest
 from tests.clients.conftest import Program
 from tests.clients.forge import forge
 from tests.clients.gate import gate
-from tests.clients.mailbox import Imap
+from tests.clients.mailbox import NEAR, Imap
 from tests.clients.post import Post, post
 from tests.clients.program import FOREIGN
 from tests.clients.room import Room
@@ -29,21 +29,10 @@ from tests.e2e.home import PATIENCE, Done, until
 __all__ = ["prometheus"]
 
 USER = "ada@example.org"
-STORES = """
+STORES = f"""
 IMAPStore far
 Account keyfob-me
-
-MaildirStore near
-Path mail/
-Inbox mail/inbox
-
-Channel all
-Far :far:
-Near :near:
-Patterns INBOX
-Create Near
-SyncState *
-"""
+{NEAR}"""
 # What google-auth finds by itself in its environment.
 GOOGLE = """
 import google.auth, google.auth.transport.requests

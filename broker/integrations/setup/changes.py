@@ -138,7 +138,7 @@ class Through:
 
     Attributes:
         program: its name.
-        entry: what the file holds as long as the entry is there.
+        entry: a pattern of the line that the file holds as long as the entry is there, and no longer.
         puts: the words that write it; the first that this version of the program takes are used.
         takes: the words that remove it.
         fragment: the entry as text.
@@ -158,13 +158,13 @@ class Through:
 
     def put(self, text: str | None) -> str:
         """Return the file with it."""
-        if text is not None and self.entry in text and not lines(self.fragment) - lines(text):
+        if text is not None and self._is_in(text) and not lines(self.fragment) - lines(text):
             return text  # some programs would only write it in another order
         return self._run(self.puts, text)
 
     def take(self, text: str | None) -> str | None:
         """Return the file without it."""
-        if text is None or self.entry not in text:
+        if text is None or not self._is_in(text):
             return text
         taken = self._run((self.takes,), text)
         return re.sub(self.empty, "", taken, flags=re.MULTILINE) if self.empty else taken
@@ -172,6 +172,9 @@ class Through:
     def shown(self) -> str:
         """Return it as text."""
         return self.fragment
+
+    def _is_in(self, text: str) -> bool:
+        return bool(re.search(self.entry, text, re.MULTILINE))
 
     def _run(self, ways: tuple[tuple[str, ...], ...], text: str | None) -> str:
         """Return the copy after the first command that is taken.
@@ -184,7 +187,7 @@ class Through:
         found = shutil.which(self.program)
         if found is None:
             detail = f"There is no {self.program} here, which writes its own configuration."
-            raise ClientError(detail, "See what belongs into it: --print", code="no_program")
+            raise ClientError(detail, "Install it, or write by hand what --print tells.", code="no_program")
         with tempfile.TemporaryDirectory() as place:  # nobody else may look into it: it is made with mode 0700
             copy = Path(place, "config")
             if text is not None:

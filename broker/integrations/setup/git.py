@@ -6,6 +6,7 @@ into git's own file and not into this one, so it can be taken away as a whole.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,7 @@ def plan(asked: Asked, key: str) -> Plan:
     included = Through(
         asked.file,
         "git",
-        line,
+        rf"^[^#;\n]*path\s*=.*{re.escape(line)}",
         ((*once, "--replace-all", "include.path", line, line),),
         (*once, "--unset-all", "include.path", line),
         f"[include]\n\tpath = {line}\n",

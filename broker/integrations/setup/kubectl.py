@@ -6,6 +6,7 @@ Called by ``cli.setup``.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -49,12 +50,12 @@ def plan(asked: Asked, key: str) -> Plan:
     entry = Through(
         asked.file,
         "kubectl",
-        user,
+        rf"^\s*- name: {re.escape(user)}\s*$",  # kubectl sorts: only a user begins with its name
         tuple((*config, "set-credentials", user, *way, *told) for way in ways),
         (*config, "delete-user", user),
         _fragment(user, program, arguments),
     )
-    notes = ["A cluster is asked with it once a context names this user:"]
+    notes = ["A cluster is asked with it once a context names this user."]
     if not asked.options.get("id_token"):
         notes.insert(0, "A cluster that checks OpenID Connect itself wants the ID token: --id-token")
     return Plan((entry,), commands=(f"kubectl config set-context --current --user={user}",), notes=tuple(notes))

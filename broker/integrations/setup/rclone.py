@@ -5,6 +5,7 @@ Called by ``cli.setup``.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -33,7 +34,7 @@ def plan(asked: Asked, key: str) -> Plan:
     entry = Through(
         asked.file,
         "rclone",
-        f"[{remote}]",
+        rf"^\[{re.escape(remote)}\]",
         ((*config, "create", remote, "webdav", *(f"{name}={value}" for name, value in members.items())),),
         (*config, "delete", remote),
         fragment="".join([f"[{remote}]\ntype = webdav\n", *(f"{name} = {value}\n" for name, value in members.items())]),

@@ -159,8 +159,7 @@ async def rejected(
         if isinstance(decision, Denied):
             return decision
         raise unknown(name)
-    ask = Ask(name, passage=passage)
-    decision = decide(caller, ask, account.scope, account.resource, now, account.audience, uuid=account.uuid)
+    decision = get_token.decide(caller, Ask(name, passage=passage), account, now)
     if isinstance(decision, Denied):
         return decision
     stored = await ctx.store.access_token(account)

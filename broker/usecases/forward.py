@@ -13,7 +13,7 @@ from urllib.parse import SplitResult, urlsplit
 from broker.core import below
 from broker.core.account import Account, Misconfigured, NeedsLogin
 from broker.core.approval import Asker
-from broker.core.policy import App, Ask, Caller, Denied
+from broker.core.policy import Allowed, App, Ask, Caller, Denied, Narrow
 from broker.core.rules import Passage
 from broker.core.secret import Secret
 from broker.errors import Conflict, InvalidRequest, KeyfobError
@@ -22,7 +22,8 @@ from broker.oauth.upstream import Answer, Headers, Sending
 from broker.providers.urls import check_base
 from broker.usecases import accounts, approvals, audit, ratelimits, stepup
 from broker.usecases.context import Context
-from broker.usecases.get_token import MustLogin, Outcome, Ready, Unavailable, decide, get_token, refused
+from broker.usecases.get_token import decide, get_token
+from broker.usecases.outcomes import MustLogin, Outcome, Ready, Unavailable, refused
 from broker.usecases.providers import find
 from broker.usecases.stepup import TooLittle
 
@@ -165,7 +166,8 @@ async def _found(
     The hand-out is counted each time, and the rules are asked.
     """
     name = caller.key_hash if isinstance(caller, App) else b"", ask.account
-    if (kept := ctx.recall(ctx.ways, name)) is not None:
+    kept: tuple[tuple[Way, Allowed | Narrow | Denied], float] | None = ctx.recall(ctx.ways, name)
+    if kept is not None:
         (way, decision), now = kept
         if decide(caller, ask, way.account, now) == decision:
             audit.handed_out(ctx, caller, way.account, now)

@@ -22,7 +22,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from broker.core.policy import App, Caller
 from broker.usecases import audit, locking
 from broker.usecases.context import Context, Since
-from broker.usecases.get_token import Ready
+from broker.usecases.outcomes import Ready
 from broker.web import render
 
 ROUTE = "/v1/accounts/{account}/token"

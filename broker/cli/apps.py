@@ -157,7 +157,8 @@ def _grant_one(args: argparse.Namespace) -> int:
 def _revoke(args: argparse.Namespace) -> int:
     with connect() as client:
         client.request("DELETE", f"/v1/apps/{quote(args.app)}/grants/{quote(args.account)}")
-    terminal.say(f"App '{args.app}' may no longer use account '{args.account}'. Tokens that it was given live on until they end.")
+    live_on = "Tokens that it was given live on until they end."
+    terminal.say(f"App '{args.app}' may no longer use account '{args.account}'. {live_on}")
     return 0
 
 

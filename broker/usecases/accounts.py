@@ -16,9 +16,9 @@ from broker.core.rules import Passage
 from broker.core.secret import Secret
 from broker.errors import ConfirmNeeded, Conflict, ProviderUnavailable, TooManyRequests, UnknownAccount
 from broker.oauth import identity
-from broker.usecases import again, derived, due, get_token, login, newlogin, refresh, revoke, stepup
+from broker.usecases import again, derived, due, get_token, login, newlogin, outcomes, refresh, revoke, stepup
 from broker.usecases.context import Context
-from broker.usecases.get_token import MustLogin, Unavailable
+from broker.usecases.outcomes import MustLogin, Unavailable
 from broker.usecases.providers import find
 
 log = logging.getLogger(__name__)
@@ -115,7 +115,7 @@ async def refresh_now(ctx: Context, name: str, *, confirm: bool = False) -> Acco
                 account=name,
             )
         case NeedsLogin() | Misconfigured() if not await derived.stirs(ctx, account):
-            return await get_token.refused(ctx, account, Owner())
+            return await outcomes.refused(ctx, account, Owner())
         case Uncertain(reason=reason) | Suspect(reason=reason) if not confirm:
             raise ConfirmNeeded(
                 reason, f"If you accept that this may end the login: keyfob refresh {name} --confirm", account=name
@@ -136,7 +136,7 @@ async def refresh_now(ctx: Context, name: str, *, confirm: bool = False) -> Acco
     if after is None:
         raise unknown(name)
     if not isinstance(after.state, Active):
-        return await get_token.refused(ctx, after, Owner())
+        return await outcomes.refused(ctx, after, Owner())
     return after
 
 
@@ -159,8 +159,7 @@ async def rejected(
         if isinstance(decision, Denied):
             return decision
         raise unknown(name)
-    ask = Ask(name, passage=passage)
-    decision = decide(caller, ask, account.scope, account.resource, now, account.audience, uuid=account.uuid)
+    decision = get_token.decide(caller, Ask(name, passage=passage), account, now)
     if isinstance(decision, Denied):
         return decision
     stored = await ctx.store.access_token(account)

@@ -16,7 +16,8 @@ from broker.providers.urls import check_resource
 from broker.usecases import apps
 from broker.usecases.context import Context
 from broker.usecases.desk import REST, Waiting
-from broker.usecases.get_token import Outcome, Ready, get_token
+from broker.usecases.get_token import get_token
+from broker.usecases.outcomes import Outcome, Ready
 
 LATER = "The owner sees and undoes that: keyfob approvals"
 # More accounts than a person grants at one look.

@@ -17,14 +17,12 @@ from broker.core.secret import Secret
 from broker.errors import Conflict, InvalidRequest, Locked, Unauthorized, UnknownAccount, UnknownApp
 from broker.providers.urls import check_resource
 from broker.store.store import AppRow
-from broker.usecases.context import Context, Since
+from broker.usecases.context import Context
 
 # What a key looks like that a program makes for itself: 256 bits as base64url (RFC 4648 5).
 NEW_KEY = re.compile(rf"kf_[A-Za-z0-9_-]{{{challenge.KEY_LENGTH}}}")
 APP_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 MODES = ("token", "proxy")
-# More apps than anybody has.
-MOST_KNOWN = 1024
 # What can be kept in a file for an app.
 TOKEN_FILES = ("access_token", "id_token")
 # What the record calls those who are no app.
@@ -47,19 +45,15 @@ async def identify(ctx: Context, key: str) -> App | None:
         return None
     key_hash = challenge.hash_key(key)
     # Programs ask again and again: while nothing has changed, who they are has not either.
-    known: tuple[App, Since] | None = ctx.known.get(key_hash)
-    if known is not None and ctx.unchanged(known[1], known[0].expires_at or math.inf) is not None:
+    if (known := ctx.recall(ctx.known, key_hash)) is not None:
         return known[0]
     since = ctx.since()
     try:
         app = await ctx.store.app_by_key(key_hash, ctx.clock())
     except Locked as exc:
         raise locked() from exc
-    ctx.known.pop(key_hash, None)
-    if app is not None and since is not None and not ctx.store.locked:
-        if len(ctx.known) >= MOST_KNOWN:
-            ctx.known.clear()
-        ctx.known[key_hash] = app, since
+    ends = app.expires_at if app is not None else None
+    ctx.keep(ctx.known, key_hash, app, since, math.inf if ends is None else ends)
     return app
 
 

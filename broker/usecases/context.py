@@ -7,12 +7,13 @@ import asyncio
 import contextlib
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Hashable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from broker.core.login import DevicePrompt
+from broker.core.policy import App
 from broker.errors import InvalidRequest
 from broker.events import Event, Events, Kind
 from broker.oauth.http import Http
@@ -30,6 +31,12 @@ from broker.usecases.limits import Limits
 from broker.usecases.ration import Ration
 from broker.usecases.sessions import Sessions
 from broker.usecases.streams import Streams
+
+Name = TypeVar("Name", bound=Hashable)
+Found = TypeVar("Found")
+
+# Programs times accounts is what there is of them; who varies the request to fill a memory begins anew.
+MOST_KEPT = 1024
 
 
 @dataclass(slots=True)
@@ -88,6 +95,21 @@ class Since:
     at: float
     mark: Mark
     moved: float
+
+
+@dataclass(frozen=True, slots=True)
+class Kept(Generic[Found]):
+    """What was found out, and is so for whoever asks next while nothing at all changes.
+
+    Attributes:
+        found: it.
+        since: from before anything was read for it.
+        until: as long as nothing changes, it is so until then, epoch seconds.
+    """
+
+    found: Found
+    since: Since
+    until: float
 
 
 @dataclass(slots=True)
@@ -184,9 +206,9 @@ class Context:
         streams: what is under way through the proxy.
         upstream: the connections to APIs, for the proxy.
         handouts: what was handed out and is not written down yet.
-        standing: the request -> an answer that may be given to it again, while nothing changes: see ``standing``.
-        known: the hash of a key -> the app that it is of, while nothing changes: see ``apps``.
-        ways: caller and account -> where requests through the proxy go, while nothing changes: see ``forward``.
+        standing: the request -> an answer that may be given to it again: see ``web.standing``.
+        known: the hash of a key -> the app that it is of: see ``apps``.
+        ways: caller and account -> where requests through the proxy go: see ``forward``.
         lacking: account uuid -> what its API refused a request for, and no login has brought since: see ``stepup``.
         sessions: who is signed in at the web page.
         checkup: what the doctor says of the machine.
@@ -224,9 +246,9 @@ class Context:
     streams: Streams = field(default_factory=Streams)
     upstream: Upstream = field(default_factory=Upstream)
     handouts: Handouts = field(default_factory=Handouts)
-    standing: dict[bytes, Any] = field(default_factory=dict, repr=False)
-    known: dict[bytes, Any] = field(default_factory=dict, repr=False)
-    ways: dict[tuple[bytes, str], Any] = field(default_factory=dict, repr=False)
+    standing: dict[bytes, Kept[Any]] = field(default_factory=dict, repr=False)
+    known: dict[bytes, Kept[App]] = field(default_factory=dict, repr=False)
+    ways: dict[tuple[bytes, str], Kept[Any]] = field(default_factory=dict, repr=False)
     lacking: dict[str, Lacking] = field(default_factory=dict)
     sessions: Sessions = field(default_factory=Sessions)
     checkup: Checkup = field(default_factory=Checkup)
@@ -250,17 +272,29 @@ class Context:
         mark = None if self.store.locked else self.store.new_mark()
         return None if mark is None else Since(self.clock(), mark, self.schedule.moved)
 
-    def unchanged(self, since: Since, until: float) -> float | None:
-        """Return the time, at which what was read after ``since`` still is as it was; None where it may not be.
+    def keep(
+        self, memory: dict[Name, Kept[Found]], name: Name, found: Found | None, since: Since | None, until: float
+    ) -> None:
+        """Keep what was found out, or forget what was kept where that is nothing.
 
-        Args:
-            since: from before it was read.
-            until: as long as nothing changes, it is so until then, epoch seconds.
+        Nothing is kept that came while Keyfob was locked. The arguments are as ``Kept`` has them.
         """
-        now = self.clock()
-        if not since.at <= now < until or self.store.locked or since.moved != self.schedule.moved:
+        memory.pop(name, None)
+        if found is None or since is None or self.store.locked:
+            return
+        if len(memory) >= MOST_KEPT:
+            memory.clear()
+        memory[name] = Kept(found, since, until)
+
+    def recall(self, memory: dict[Name, Kept[Found]], name: Name) -> tuple[Found, float] | None:
+        """Return what was kept and still is so, and the time, which is now; None where all is to be looked at anew."""
+        kept = memory.get(name)
+        if kept is None:
             return None
-        return now if self.store.mark() == since.mark else None
+        now, since = self.clock(), kept.since
+        if not since.at <= now < kept.until or self.store.locked or since.moved != self.schedule.moved:
+            return None
+        return (kept.found, now) if self.store.mark() == since.mark else None
 
     def forget_in_clear(self) -> None:
         """Forget the tokens that are kept in clear for the next request, and who asked with which key."""

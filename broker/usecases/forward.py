@@ -13,7 +13,7 @@ from urllib.parse import SplitResult, urlsplit
 from broker.core import below
 from broker.core.account import Account, Misconfigured, NeedsLogin
 from broker.core.approval import Asker
-from broker.core.policy import Allowed, App, Ask, Caller, Denied, Narrow, decide
+from broker.core.policy import Allowed, App, Ask, Caller, Denied, Narrow
 from broker.core.rules import Passage
 from broker.core.secret import Secret
 from broker.errors import Conflict, InvalidRequest, KeyfobError
@@ -21,8 +21,9 @@ from broker.oauth.http import NotSent
 from broker.oauth.upstream import Answer, Headers, Sending
 from broker.providers.urls import check_base
 from broker.usecases import accounts, approvals, audit, ratelimits, stepup
-from broker.usecases.context import Context, Since
-from broker.usecases.get_token import MustLogin, Outcome, Ready, Unavailable, get_token, refused
+from broker.usecases.context import Context
+from broker.usecases.get_token import decide, get_token
+from broker.usecases.outcomes import MustLogin, Outcome, Ready, Unavailable, refused
 from broker.usecases.providers import find
 from broker.usecases.stepup import TooLittle
 from broker.usecases.streams import Stream
@@ -30,8 +31,6 @@ from broker.usecases.streams import Stream
 log = logging.getLogger(__name__)
 
 REFUSED, TOO_MANY = 401, 429
-# Programs times accounts is what there is of them.
-MOST_WAYS = 1024
 
 
 class Body(Protocol):
@@ -80,16 +79,6 @@ class Way:
     base: SplitResult
     private: bool
     token: Secret
-
-
-@dataclass(frozen=True, slots=True)
-class _Kept:
-    """A way that was found, and what it rests on."""
-
-    way: Way
-    decision: Allowed | Narrow | Denied
-    since: Since
-    until: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,25 +169,20 @@ async def _found(
     The hand-out is counted each time, and the rules are asked.
     """
     name = caller.key_hash if isinstance(caller, App) else b"", ask.account
-    kept: _Kept | None = ctx.ways.get(name)
-    now = None if kept is None else ctx.unchanged(kept.since, kept.until)
-    if kept is not None and now is not None and _decided(caller, ask, kept.way.account, now) == kept.decision:
-        audit.handed_out(ctx, caller, kept.way.account, now)
-        return kept.way
+    kept: tuple[tuple[Way, Allowed | Narrow | Denied], float] | None = ctx.recall(ctx.ways, name)
+    if kept is not None:
+        (way, decision), now = kept
+        if decide(caller, ask, way.account, now) == decision:
+            audit.handed_out(ctx, caller, way.account, now)
+            return way
     since = ctx.since()
     outcome = await approvals.ask_token(ctx, caller, ask, asker)
-    way = await _way(ctx, outcome)
-    ctx.ways.pop(name, None)
-    if isinstance(way, Way) and isinstance(outcome, Ready) and outcome.until and since and not ctx.store.locked:
-        if len(ctx.ways) >= MOST_WAYS:
-            ctx.ways.clear()
-        decision = _decided(caller, ask, way.account, since.at)
-        ctx.ways[name] = _Kept(way, decision, since, outcome.until)
-    return way
-
-
-def _decided(caller: Caller, ask: Ask, account: Account, now: float) -> Allowed | Narrow | Denied:
-    return decide(caller, ask, account.scope, account.resource, now, account.audience, uuid=account.uuid)
+    found, until = await _way(ctx, outcome), outcome.until if isinstance(outcome, Ready) else 0.0
+    judged = None
+    if isinstance(found, Way) and since is not None and until:
+        judged = found, decide(caller, ask, found.account, since.at)
+    ctx.keep(ctx.ways, name, judged, since, until)
+    return found
 
 
 async def _sent(

@@ -1,6 +1,6 @@
 """Counts which program got which token, and who was refused, without a database write for each.
 
-Filled by ``get_token`` and by the doors; flushed by the scheduler every few seconds and at the end.
+Filled by ``audit``; flushed by the scheduler every few seconds and at the end.
 """
 
 import asyncio

@@ -1,6 +1,6 @@
 """A browser login, from the start URL to the account. ``begin`` and ``finish`` stand together on purpose.
 
-Called by the web API (start, poll), by the browser door (start page, callback), by ``paste`` and by ``get_token``,
+Called by the web API (start, poll), by the browser door (start page, callback), by ``paste`` and by ``outcomes``,
 which points a refused caller to a login.
 """
 

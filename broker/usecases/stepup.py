@@ -11,7 +11,7 @@ from broker.core import advice, bearer
 from broker.core.account import Account
 from broker.core.approval import Asker
 from broker.core.policy import Ask, Caller, Denied
-from broker.usecases import approvals, get_token
+from broker.usecases import approvals, outcomes
 from broker.usecases.context import Context, Lacking
 
 # RFC 6750 3.1 says 403; some say it with a 401.
@@ -84,7 +84,7 @@ async def refused(
         ctx.lacking[account.uuid] = Lacking(now, tuple(dict.fromkeys((*had, *missing)))[:MOST_SCOPES])
         named = f"'{' '.join(missing)}'" if missing else "more scope than it has"
         ctx.publish("scope-needed", account.name, app=caller.name, detail=f"its API wants {named}", next_step=step)
-    url = await get_token.offer(ctx, account, caller, missing) if missing else ""
+    url = await outcomes.offer(ctx, account, caller, missing) if missing else ""
     return TooLittle(account.name, missing, want.words, url, step)
 
 

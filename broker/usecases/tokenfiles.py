@@ -24,7 +24,7 @@ from broker.events import COUNTED
 from broker.store.tokenfiles import Key, TokenFiles
 from broker.usecases import audit, get_token
 from broker.usecases.context import Context
-from broker.usecases.get_token import Ready, Unavailable
+from broker.usecases.outcomes import Ready, Unavailable
 
 log = logging.getLogger(__name__)
 

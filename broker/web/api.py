@@ -16,9 +16,9 @@ from broker.core.secret import Secret
 from broker.errors import InvalidRequest, LoginFailed, UnknownLogin
 from broker.providers.urls import check_resource
 from broker.usecases import accounts, approvals, audit, begin, derive, forward, given, login, machine, paste, rename
-from broker.usecases import get_token as tokens
 from broker.usecases.context import Context
 from broker.usecases.newlogin import NewLogin
+from broker.usecases.outcomes import Outcome, Ready
 from broker.web import peers, refusals, render
 from broker.web.body import Fields, Query, check_audience, check_words
 from broker.web.guards import check_unlocked
@@ -46,7 +46,7 @@ async def get_token(request: Request, ctx: Context) -> Response:
     outcome = await approvals.ask_token(
         ctx, caller_of(request), ask, peers.asker_of(request), min_ttl=min_ttl, id_token=id_token
     )
-    if isinstance(outcome, tokens.Ready) and outcome.until:
+    if isinstance(outcome, Ready) and outcome.until:
         request.scope["state"]["standing"] = outcome, _wants_text(request)
     return _answered(request, ctx, outcome)
 
@@ -66,7 +66,7 @@ async def report_rejected(request: Request, ctx: Context) -> Response:
     return _answered(request, ctx, outcome)
 
 
-def _answered(request: Request, ctx: Context, outcome: tokens.Outcome) -> Response:
+def _answered(request: Request, ctx: Context, outcome: Outcome) -> Response:
     if isinstance(outcome, Denied):
         audit.refused(ctx, caller_of(request), outcome.account, outcome.reason)
     return render.token(outcome, plain=_wants_text(request))

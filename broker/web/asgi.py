@@ -278,7 +278,7 @@ def _clean_names(request: Request) -> None:
     No name of anything holds the mark "?".
     """
     for name, value in request.path_params.items():
-        request.path_params[name] = "".join(c if c.isprintable() else "?" for c in value)
+        request.path_params[name] = told.printable(value)
 
 
 def _check_may(request: Request, who: Who) -> None:

@@ -25,6 +25,7 @@ from broker.web import passing, peers, refusals, render
 from broker.web.api import caller_of
 from broker.web.body import seconds_of
 from broker.web.guards import check_unlocked, is_own_door
+from broker.web.told import printable
 
 log = logging.getLogger(__name__)
 
@@ -334,5 +335,4 @@ def _ask(request: Request) -> Ask:
         below.check_query(scope["query_string"])
     except below.Unfit as exc:
         raise InvalidRequest(f"This is not sent on: {exc}.", "Write the path plainly, below the API's base.") from exc
-    account = "".join(c if c.isprintable() else "?" for c in request.path_params["account"])
-    return Ask(account, passage=Passage(scope["method"], path))
+    return Ask(printable(request.path_params["account"]), passage=Passage(scope["method"], path))

@@ -18,7 +18,7 @@ from broker.errors import (
     NotGranted,
     ProviderUnavailable,
 )
-from broker.usecases.get_token import MustLogin, Unavailable
+from broker.usecases.outcomes import MustLogin, Unavailable
 from broker.usecases.stepup import TooLittle
 
 # Of a server's own (JSON-RPC 2.0, 5.1), and none that MCP gives a meaning.

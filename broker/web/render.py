@@ -24,7 +24,7 @@ from broker.providers.flows import offered
 from broker.providers.model import Preset, Provider
 from broker.store.store import AppRow, AuditEntry, Break, Verdict
 from broker.usecases.accounts import PendingView, View
-from broker.usecases.get_token import Outcome, Ready
+from broker.usecases.outcomes import Outcome, Ready
 from broker.web import told
 from broker.web.body import LATEST
 from broker.web.refusals import refusal

@@ -2,30 +2,31 @@
 
 Put before the guard of each app door by ``asgi``. The guard judges nothing but the request's head and who is connected:
 the same head, byte for byte, from the same user passes again as it did. What else is to be looked at each time is
-looked at here and in ``usecases.standing``; where anything is different, the request goes the whole way.
+looked at here; where anything is different, the request goes the whole way.
+
+Programs ask before each use of a token, so nearly every answer is one of those. Nothing is left out for it: whether the
+grant, the account, the key of the store or anything else in the database has changed is known from
+:meth:`Store.mark`, time limits from ``Ready.until``; the rate is checked and the hand-out counted as ever.
 """
 
 import asyncio
 import contextlib
 import hashlib
 import os
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any, cast
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from broker.core.policy import App
-from broker.store.store import Mark
-from broker.usecases import audit, standing
-from broker.usecases.context import Context
-from broker.usecases.standing import Standing
+from broker.core.policy import App, Caller
+from broker.usecases import audit, locking
+from broker.usecases.context import Context, Since
+from broker.usecases.outcomes import Ready
 from broker.web import render
 
 ROUTE = "/v1/accounts/{account}/token"
 BEGIN, END = ROUTE.split("{account}")
-# Programs times accounts is what there is of them; who varies the request to fill the memory begins anew.
-MOST = 1024
 # To find out takes milliseconds. What takes longer waits for a provider, and everybody does that for himself.
 PATIENCE = 1.0
 # What only whoever traces requests wants to tell them apart by, so it is another one each time: W3C Trace Context and
@@ -34,6 +35,23 @@ UNREAD = frozenset(
     b"traceparent tracestate baggage b3 x-b3-traceid x-b3-spanid x-b3-parentspanid sentry-trace x-datadog-trace-id"
     b" x-datadog-parent-id x-datadog-tags x-request-id x-correlation-id".split()
 )
+
+
+@dataclass(slots=True)
+class Standing:
+    """One answer.
+
+    Attributes:
+        ready: what was answered.
+        caller: whom.
+        plain: whether the bare token was wanted.
+        written: the second for which the answer was written down, and how it goes out.
+    """
+
+    ready: Ready
+    caller: Caller
+    plain: bool
+    written: tuple[float, Message, Message] | None = field(default=None, repr=False)
 
 
 class StandingAnswers:
@@ -75,24 +93,26 @@ class StandingAnswers:
     def _again(self, scope: Scope, key: bytes) -> tuple[Message, Message] | None:
         """Return the answer that stands, counted; None where there is none."""
         ctx = self._ctx
-        kept: Standing | None = ctx.standing.get(key)
-        if kept is None or (now := standing.holds(ctx, kept)) is None:
+        locking.watch(ctx)
+        kept: tuple[Standing, float] | None = ctx.recall(ctx.standing, key)
+        if kept is None:
             return None
-        caller = kept.caller
+        found, now = kept
+        caller = found.caller
         if isinstance(caller, App) and ctx.limits.wait_of(caller.name, now - ctx.schedule.moved):
             return None
-        audit.handed_out(ctx, caller, kept.ready.account, now)
+        audit.handed_out(ctx, caller, found.ready.account, now)
         scope["state"]["route"], scope["state"]["caller"] = ROUTE, caller
-        return _written(kept, now)
+        return _written(found, now)
 
     async def _find_out(self, scope: Scope, receive: Receive, send: Send, key: bytes) -> None:
         """Go the whole way, and keep what comes of it where that stands: before it is sent, which may take long."""
-        mark, coming = self._ctx.store.new_mark(), asyncio.Event()
+        since, coming = self._ctx.since(), asyncio.Event()
         self._coming[key] = coming
 
         async def found(message: Message) -> None:
             if not coming.is_set():
-                self._keep(scope, key, mark)
+                self._keep(scope, key, since)
                 self._came(key, coming)
             await send(message)
 
@@ -101,15 +121,10 @@ class StandingAnswers:
         finally:
             self._came(key, coming)
 
-    def _keep(self, scope: Scope, key: bytes, mark: Mark | None) -> None:
-        ctx, found = self._ctx, scope["state"].get("standing")
-        if found is None:
-            ctx.standing.pop(key, None)
-        elif mark is not None and not ctx.store.locked:  # nothing is kept in clear that came while it was locked
-            if len(ctx.standing) >= MOST:
-                ctx.standing.clear()
-            ready, plain = found
-            ctx.standing[key] = Standing(ready, scope["state"]["caller"], mark, ctx.schedule.moved, plain)
+    def _keep(self, scope: Scope, key: bytes, since: Since | None) -> None:
+        ready, plain = scope["state"].get("standing") or (None, False)
+        found = None if ready is None else Standing(ready, scope["state"]["caller"], plain)
+        self._ctx.keep(self._ctx.standing, key, found, since, 0.0 if ready is None else ready.until)
 
     def _came(self, key: bytes, coming: asyncio.Event) -> None:
         """Let those go on who wait for this one."""

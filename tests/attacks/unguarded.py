@@ -364,8 +364,8 @@ UNGUARDED = (
     Mutant(
         "an answer stands only while nothing changes",
         "broker/usecases/context.py",
-        "        return now if self.store.mark() == since.mark else None\n",
-        '        return now if self.store.mark() != b"" else None\n',
+        "        return (kept.found, now) if self.store.mark() == since.mark else None\n",
+        '        return (kept.found, now) if self.store.mark() != b"" else None\n',
         "tests/web/test_standing.py::test_a_grant_that_was_taken_back_counts_at_once",
         ("tests/web/test_standing.py::test_what_another_program_writes_into_the_database_counts_at_once",),
     ),
@@ -379,7 +379,7 @@ UNGUARDED = (
     Mutant(
         "an answer stands only as long as what it was given for",
         "broker/usecases/context.py",
-        "        if not since.at <= now < until or",
+        "        if not since.at <= now < kept.until or",
         "        if not since.at <= now or",
         "tests/web/test_standing.py::test_a_grant_ends_when_it_ends",
         ("tests/web/test_standing.py::test_an_app_key_ends_when_it_ends",),

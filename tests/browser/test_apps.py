@@ -12,6 +12,9 @@ CODE = re.compile(r"[B-Z]{4}-[B-Z]{4}")
 # All that a page holds: what is written, what stands in its fields, and what it keeps.
 HOLDS = """() => [document.documentElement.outerHTML, ...[...document.querySelectorAll("input")].map(it => it.value),
   JSON.stringify(localStorage), JSON.stringify(sessionStorage), JSON.stringify(history.state), location.href].join()"""
+# How a field looks, as far as all of them look alike.
+LOOK = """it => { const { width, font, color, backgroundColor, borderColor } = getComputedStyle(it);
+  return [width, font, color, backgroundColor, borderColor].join(); }"""
 
 
 def key_of(page: Page) -> str:
@@ -122,6 +125,39 @@ def test_an_app_is_held_short_and_let_go(room: Room, visit: Visit) -> None:
     expect(said).to_contain_text("It is gone")
     expect(page.get_by_text("No program has a key yet")).to_be_visible()
     assert second.ask("till").status_code == 401
+
+
+def test_an_app_gets_the_proxy_only(room: Room, visit: Visit) -> None:
+    """What is no rule is complained of and stays to be mended; then the app may send what the rules say."""
+    room.log_in("ledger")
+    program, page = room.program("report"), visit.page
+    page.get_by_role("link", name="Apps").click()
+    page.get_by_role("link", name="report").click()
+    page.get_by_label("Another account").select_option("ledger")
+    page.get_by_role("button", name="Say what it may").click()
+    page.get_by_role("combobox", name="How", exact=True).select_option("proxy")
+    share = page.get_by_label("in percent")
+    share.press_sequentially("1e")  # of which the page's script is told as little as of nothing
+    page.get_by_role("button", name="Allow all that the login may").click()
+    expect(share).to_be_focused()
+    share.fill("30")
+    rules = page.get_by_label("only these requests")
+    assert rules.evaluate(LOOK) == page.get_by_label("Only for this resource").evaluate(LOOK)
+    rules.fill("GET /v1/**\nHEAD")
+    visit.watch.allow(r"status of 400.*/grants/ledger")
+    page.get_by_role("button", name="Allow all that the login may").click()
+
+    expect(page.get_by_role("alert")).to_contain_text("'HEAD' is no rule")
+    rules.fill("GET,POST /api/v1/tracks/*/comments/**\nread-only")
+    page.get_by_role("button", name="Allow all that the login may").click()
+    may = "through the proxy only: GET,POST /api/v1/tracks/*/comments/**, read-only, 30 % of a rate limit"
+    expect(page.get_by_text(may)).to_be_visible()
+    assert "through the proxy only" in program.ask("ledger").json()["detail"]
+    page.get_by_role("link", name="ledger").click()
+    expect(page.get_by_text(may)).to_be_visible()
+    box = page.get_by_role("button", name="Revoke the grant of report").bounding_box()
+    assert box is not None
+    assert box["width"] > box["height"]  # its word stands in one line
 
 
 def test_a_program_pairs(room: Room, visit: Visit) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from broker.core import timing
-from broker.usecases.get_token import Ready
+from broker.usecases.outcomes import Ready
 from tests.sim.loop import Clocks
 from tests.sim.provider import Access, Answer, Login, Provider
 

@@ -23,8 +23,8 @@ from broker.core.secret import Secret
 from broker.errors import KeyfobError
 from broker.store.migrate import prepare
 from broker.usecases import accounts, get_token, login, providers
-from broker.usecases.get_token import Ready
 from broker.usecases.newlogin import NewLogin
+from broker.usecases.outcomes import Outcome, Ready
 from broker.usecases.providers import NewProvider
 from tests.sim import profile
 from tests.sim.disk import Disk, Life, mounted
@@ -218,7 +218,7 @@ class World:
                 self.judge.fail("I5", f"{account} gave a narrower token as its own")
             self.given[account] = outcome.access_token.reveal()
 
-    async def outcome(self, account: str) -> get_token.Outcome:
+    async def outcome(self, account: str) -> Outcome:
         """Ask as a program does, and return whatever comes."""
         assert self.engine is not None
         return await get_token.get_token(self.engine.ctx, ME, Ask(account))

@@ -15,8 +15,8 @@ from broker.core import timing
 from broker.core.policy import App, AppGrant, Caller, Denied, Owner
 from broker.core.secret import Secret
 from broker.errors import ConfirmNeeded, Conflict, TooManyRequests, UnknownAccount
-from broker.usecases import accounts, apps, get_token, refresh, rename
-from broker.usecases.get_token import MustLogin, Ready, Unavailable
+from broker.usecases import accounts, apps, refresh, rename
+from broker.usecases.outcomes import MustLogin, Outcome, Ready, Unavailable
 from tests.stateful.story import Story
 from tests.usecases.house import DUE, TTL
 
@@ -292,7 +292,7 @@ class Verbs(RuleBasedStateMachine):
         assert isinstance(outcome, Ready), f"{name}: {outcome}"
         return outcome.access_token.reveal()
 
-    def judge(self, name: str, caller: Caller, outcome: get_token.Outcome) -> None:
+    def judge(self, name: str, caller: Caller, outcome: Outcome) -> None:
         """Hold an answer against the model."""
         if isinstance(caller, App) and name not in self.model.granted:
             assert isinstance(outcome, Denied)

@@ -32,6 +32,7 @@ from broker.usecases import get_token, login, providers, refresh
 from broker.usecases.context import Context
 from broker.usecases.login import Finished
 from broker.usecases.newlogin import NewLogin
+from broker.usecases.outcomes import Outcome, Ready
 from broker.usecases.providers import NewProvider
 from tests.store import made
 
@@ -116,7 +117,7 @@ class House:
         location = urlsplit(answer.headers["location"])
         return location.path, parse_qsl(location.query, keep_blank_values=True)
 
-    async def token(self, account: str = "me", caller: Caller | None = None, **more: Any) -> get_token.Outcome:  # noqa: ANN401 -- get_token's own arguments
+    async def token(self, account: str = "me", caller: Caller | None = None, **more: Any) -> Outcome:  # noqa: ANN401 -- get_token's own arguments
         """Ask for a token, as the owner unless told otherwise."""
         return await get_token.get_token(self.ctx, caller or Owner(), Ask(account), **more)
 
@@ -175,9 +176,9 @@ class House:
         return found
 
 
-def ready(outcome: get_token.Outcome) -> str:
+def ready(outcome: Outcome) -> str:
     """Return the token of an outcome that must be one."""
-    assert isinstance(outcome, get_token.Ready), outcome
+    assert isinstance(outcome, Ready), outcome
     return outcome.access_token.reveal()
 
 

@@ -12,8 +12,8 @@ from broker.core.timing import LEAST_BETWEEN_REFRESHES
 from broker.errors import ConfirmNeeded, Conflict, TooManyRequests, UnknownAccount
 from broker.usecases import accounts, given, health, login
 from broker.usecases.accounts import PendingView, View
-from broker.usecases.get_token import MustLogin, Ready, Unavailable
 from broker.usecases.newlogin import NewLogin
+from broker.usecases.outcomes import MustLogin, Ready, Unavailable
 from tests.store import made
 from tests.usecases.house import PATIENCE, House, opened
 

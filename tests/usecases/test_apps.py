@@ -10,7 +10,7 @@ from broker.core.policy import App, AppGrant, Denied
 from broker.core.secret import Secret
 from broker.errors import Conflict, InvalidRequest, KeyfobError, UnknownAccount, UnknownApp
 from broker.usecases import accounts, apps
-from broker.usecases.get_token import Ready
+from broker.usecases.outcomes import Ready
 from tests.store import made
 from tests.usecases.house import House, opened
 from tests.usecases.wishes import NO_EXCHANGE

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from broker.core.policy import Denied
-from broker.usecases.get_token import Ready
+from broker.usecases.outcomes import Ready
 from tests.usecases.house import TTL, opened
 from tests.usecases.wishes import AUDIENCE, BY_EXCHANGE, BY_REFRESH, RESOURCE, SCOPES, app_with, ask, carries, settle_in
 

@@ -19,7 +19,7 @@ from broker.store.fence import COPIED, OLDER, PUT_BACK, beside
 from broker.store.keys import FileKey
 from broker.usecases import accounts, refresh
 from broker.usecases.backup import recognise_copy
-from broker.usecases.get_token import MustLogin, Ready
+from broker.usecases.outcomes import MustLogin, Ready
 from tests.store import made
 from tests.usecases.house import DUE, TTL, Clock, House, opened, ready
 from tests.usecases.world import crash

@@ -12,7 +12,7 @@ from broker.practice.server import practice_in_thread
 from broker.practice.settings import PracticeSettings
 from broker.store.fence import beside
 from broker.usecases import accounts, backup, derived, refresh
-from broker.usecases.get_token import MustLogin, Unavailable
+from broker.usecases.outcomes import MustLogin, Unavailable
 from tests.store import made
 from tests.usecases.house import DUE, TTL, Clock, House, opened, ready
 from tests.usecases.kin import KIND, SCOPES, begin, derived_from, worth

@@ -9,7 +9,7 @@ import pytest
 from broker.oauth import wire
 from broker.usecases import narrower, refresh, setbacks
 from broker.usecases.flights import Gate
-from broker.usecases.get_token import Ready
+from broker.usecases.outcomes import Ready
 from broker.usecases.providers import find
 from tests.usecases.house import DUE, opened
 from tests.usecases.wishes import BY_EXCHANGE, BY_REFRESH, SCOPES, WISH, ask, settle_in

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from broker.practice.grants import fingerprint
-from broker.usecases.get_token import Ready
+from broker.usecases.outcomes import Ready
 from tests.usecases.house import DUE, TTL, House, opened
 
 

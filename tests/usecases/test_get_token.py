@@ -9,7 +9,7 @@ from broker.core.policy import App, AppGrant
 from broker.practice.server import practice_in_thread
 from broker.practice.settings import PracticeSettings
 from broker.usecases import refresh
-from broker.usecases.get_token import MustLogin, Ready, Unavailable
+from broker.usecases.outcomes import MustLogin, Ready, Unavailable
 from tests.store import made
 from tests.usecases.house import TTL, Clock, opened, ready
 

@@ -12,8 +12,8 @@ from broker.core.account import Account
 from broker.core.secret import Secret
 from broker.errors import Conflict, InvalidRequest, KeyfobError, LoginFailed, ProviderUnavailable
 from broker.usecases import accounts, given
-from broker.usecases.get_token import MustLogin, Ready
 from broker.usecases.newlogin import NewLogin
+from broker.usecases.outcomes import MustLogin, Ready
 from tests.usecases.house import PATIENCE, House, opened
 
 NO_TOKENS = ["", " ", "two words", "line\nbreak", "tokén", "x" * 65537]

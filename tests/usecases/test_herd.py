@@ -5,7 +5,7 @@ from pathlib import Path
 
 from broker.core import timing
 from broker.usecases import refresh, setbacks
-from broker.usecases.get_token import Unavailable
+from broker.usecases.outcomes import Unavailable
 from tests.store import made
 from tests.usecases.house import DUE, TTL, House, opened, ready
 

@@ -10,7 +10,7 @@ from broker.core.account import Active
 from broker.core.secret import Secret
 from broker.errors import InvalidRequest, Locked
 from broker.usecases import judging, keeping, locking, refresh
-from broker.usecases.get_token import Ready
+from broker.usecases.outcomes import Ready
 from tests.store import made
 from tests.usecases import kin
 from tests.usecases.house import DUE, TTL, House, opened, ready

@@ -7,7 +7,7 @@ import pytest
 
 from broker.core import timing
 from broker.core.account import RefreshingFailed, Uncertain
-from broker.usecases.get_token import MustLogin, Ready, Unavailable
+from broker.usecases.outcomes import MustLogin, Ready, Unavailable
 from tests.usecases.house import DUE, TTL, House, opened
 
 # In which way an answer can fail to come.

@@ -10,8 +10,8 @@ from broker.core.account import RefreshingFailed, Renewal
 from broker.core.policy import Owner
 from broker.core.secret import Secret
 from broker.errors import Conflict, InvalidRequest, KeyfobError, LoginFailed, ProviderUnavailable
-from broker.usecases import accounts, due, get_token, login, machine
-from broker.usecases.get_token import MustLogin, Unavailable
+from broker.usecases import accounts, due, login, machine
+from broker.usecases.outcomes import MustLogin, Ready, Unavailable
 from tests.usecases.house import DUE, TTL, opened, ready
 from tests.usecases.programs import MACHINE, again, log_in, secret_changed
 
@@ -127,7 +127,7 @@ def test_a_refused_client_is_misconfigured(tmp_path: Path, fault: str) -> None:
             account = await house.account("ci")
             assert account.state.name == "misconfigured"
             assert "Check the client" in account.state.reason
-            assert isinstance(await house.token("ci"), get_token.Ready)  # while the old one lives
+            assert isinstance(await house.token("ci"), Ready)  # while the old one lives
             house.clock.forward(TTL)
             await house.tick()
             assert await house.token("ci") == MustLogin("ci", account.state.reason, "", misconfigured=True)

@@ -9,8 +9,8 @@ import pytest
 from broker.core.policy import Denied
 from broker.errors import ProviderUnavailable
 from broker.usecases import apps
-from broker.usecases.get_token import MustLogin, Ready, Unavailable
 from broker.usecases.narrower import DENIED_FOR
+from broker.usecases.outcomes import MustLogin, Ready, Unavailable
 from tests.usecases.house import DUE, TTL, opened
 from tests.usecases.wishes import (
     BOTH,

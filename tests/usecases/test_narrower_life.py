@@ -11,7 +11,7 @@ from broker.core.secret import Secret
 from broker.core.token import Wish
 from broker.errors import TooManyRequests
 from broker.usecases import accounts, refresh
-from broker.usecases.get_token import MustLogin, Ready
+from broker.usecases.outcomes import MustLogin, Ready
 from tests.store import made
 from tests.usecases.house import DUE, TTL, opened, ready
 from tests.usecases.wishes import (

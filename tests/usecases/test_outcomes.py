@@ -10,7 +10,7 @@ from broker.core.account import RefreshingFailed
 from broker.practice.server import practice_in_thread
 from broker.practice.settings import PracticeSettings
 from broker.store import tables
-from broker.usecases.get_token import Ready
+from broker.usecases.outcomes import Ready
 from tests.store import made
 from tests.usecases.house import DUE, TTL, Clock, opened
 

@@ -9,7 +9,7 @@ from broker.core.policy import Owner
 from broker.core.secret import Secret
 from broker.errors import TooManyRequests
 from broker.usecases import accounts
-from broker.usecases.get_token import Unavailable
+from broker.usecases.outcomes import Unavailable
 from tests.usecases.house import TTL, House, opened, ready
 
 # Ten in ten minutes.

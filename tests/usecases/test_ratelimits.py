@@ -12,7 +12,7 @@ from broker.core.window import FIRST_PATIENCE, ROUNDING, SOON
 from broker.errors import NotGranted, ProviderUnavailable, TooManyRequests, UnknownAccount
 from broker.usecases import accounts, ratelimits, ration, steps
 from broker.usecases.book import MOST_LINES, MOST_OF_APP, MOST_ROUTES, MOST_WINDOWS, route
-from broker.usecases.get_token import Unavailable
+from broker.usecases.outcomes import Unavailable
 from broker.usecases.ratelimits import Standing, Turn
 from tests.usecases.house import DUE, TTL, House, opened, ready
 

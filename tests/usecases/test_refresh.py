@@ -10,7 +10,7 @@ from broker.practice.server import practice_in_thread
 from broker.practice.settings import PracticeSettings
 from broker.usecases import keeping, refresh
 from broker.usecases.flights import IN_ALL, PER_ISSUER
-from broker.usecases.get_token import Ready
+from broker.usecases.outcomes import Ready
 from tests.store import made
 from tests.usecases.house import DUE, PATIENCE, TTL, Clock, opened, ready
 

@@ -9,7 +9,8 @@ from broker.core.policy import App, AppGrant, Ask, Denied, Owner
 from broker.errors import Locked, UnknownAccount
 from broker.practice.server import practice_in_thread
 from broker.practice.settings import PracticeSettings
-from broker.usecases.get_token import MustLogin, Unavailable, get_token
+from broker.usecases.get_token import get_token
+from broker.usecases.outcomes import MustLogin, Unavailable
 from tests.store import made
 from tests.usecases.house import TTL, Clock, opened, ready
 from tests.usecases.wishes import NO_EXCHANGE

@@ -11,8 +11,9 @@ from broker.core.approval import Asker, Wanted
 from broker.core.policy import App, AppGrant, Ask, Denied, Stranger
 from broker.core.secret import Secret
 from broker.errors import Conflict, InvalidRequest, KeyfobError, Locked, SecretChanged, UnknownAccount, UnknownApproval
-from broker.usecases import accounts, approvals, apps, audit, get_token, locking, rename
+from broker.usecases import accounts, approvals, apps, audit, locking, rename
 from broker.usecases.approvals import Answer
+from broker.usecases.outcomes import Outcome
 from tests.store import made
 from tests.usecases.house import House, opened, ready
 from tests.usecases.kin import begin as begin_parent
@@ -43,7 +44,7 @@ async def app_of(house: House, key: Secret) -> App:
     return app
 
 
-async def asks(house: House, key: Secret, account: str) -> get_token.Outcome:
+async def asks(house: House, key: Secret, account: str) -> Outcome:
     """Ask for a token as an app does."""
     return await approvals.ask_token(house.ctx, await app_of(house, key), Ask(account), lambda: PORT)
 

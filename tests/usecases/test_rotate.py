@@ -11,7 +11,7 @@ from broker.errors import Conflict, InvalidRequest, Locked, StoreUnavailable
 from broker.store.keys import FileKey
 from broker.usecases import locking, refresh, rotate
 from broker.usecases.context import Context
-from broker.usecases.get_token import Ready
+from broker.usecases.outcomes import Ready
 from tests.store import made
 from tests.usecases.house import TTL, House, opened, ready
 

@@ -12,7 +12,7 @@ from broker.core.secret import Secret
 from broker.practice.grants import fingerprint
 from broker.store import tables
 from broker.usecases import refresh
-from broker.usecases.get_token import Ready
+from broker.usecases.outcomes import Ready
 from tests.store import made
 from tests.usecases.house import DUE, TTL
 from tests.usecases.world import World, crash

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from broker.core.policy import App, AppGrant, Ask, Denied
 from broker.usecases import apps, get_token
-from broker.usecases.get_token import MustLogin, Outcome, Ready
+from broker.usecases.outcomes import MustLogin, Outcome, Ready
 from tests.usecases.house import DUE, TTL, House, opened, ready
 from tests.usecases.wishes import NO_EXCHANGE
 

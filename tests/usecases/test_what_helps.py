@@ -10,8 +10,8 @@ from broker.core.policy import Owner
 from broker.core.secret import Secret
 from broker.errors import InvalidRequest
 from broker.usecases import accounts, again, given
-from broker.usecases.get_token import MustLogin
 from broker.usecases.newlogin import NewLogin
+from broker.usecases.outcomes import MustLogin
 from broker.web import refusals, render
 from tests.usecases.house import opened
 from tests.usecases.programs import MACHINE, log_in

@@ -11,7 +11,8 @@ from broker.core.policy import App, AppGrant, Ask, Caller, Owner
 from broker.core.token import Wish
 from broker.providers.model import TOKEN_EXCHANGE
 from broker.usecases import apps
-from broker.usecases.get_token import Outcome, Ready, get_token
+from broker.usecases.get_token import get_token
+from broker.usecases.outcomes import Outcome, Ready
 from tests.store import made
 from tests.usecases.house import House
 

@@ -18,9 +18,10 @@ from starlette.types import ASGIApp, Message
 from broker.practice.server import PracticeServer, practice_in_thread
 from broker.practice.settings import PracticeSettings
 from broker.usecases import locking
-from broker.usecases.standing import Standing
+from broker.usecases.context import Kept
 from broker.web import standing
 from broker.web.asgi import app_door
+from broker.web.standing import Standing
 from tests.usecases import house as stories
 from tests.web.house import House, running
 
@@ -50,7 +51,7 @@ class Room:
         assert answer.status_code == status, answer.text
         return answer.json()
 
-    def kept(self, **headers: str) -> dict[bytes, Standing]:
+    def kept(self, **headers: str) -> dict[bytes, Kept[Standing]]:
         """Ask until an answer stands; return what does. The scheduler forgets them from time to time."""
         for _ in range(20):
             self.get(200, PATH, **headers)
@@ -177,7 +178,7 @@ def test_a_grant_that_has_ended_ends_no_other(room: Room) -> None:
     room.house.owner.ask("PUT", "/v1/apps/{app}/grants/{account}", 200, path=path, json={"expires_at": ends})
     room.now += 101.0
 
-    assert [one.ready.until > room.now for one in room.kept().values()] == [True]
+    assert [one.until > room.now for one in room.kept().values()] == [True]
 
 
 def test_what_traces_a_request_makes_it_no_other(room: Room) -> None:

@@ -12,7 +12,7 @@ from broker.core.policy import App, Ask, Caller, Denied
 from broker.errors import InvalidRequest, KeyfobError
 from broker.usecases import approvals, audit, target
 from broker.usecases.context import Context
-from broker.usecases.get_token import Outcome, Ready
+from broker.usecases.outcomes import Outcome, Ready
 from broker.web import callers, peers, told
 
 # What is told of a lifetime that nobody knows, where a protocol wants a number: clients ask before each request then.

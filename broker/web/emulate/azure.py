@@ -13,7 +13,7 @@ from broker.core.policy import App
 from broker.errors import InvalidRequest, KeyfobError, NotGranted, TooManyRequests, Unauthorized
 from broker.usecases import target
 from broker.usecases.context import Context
-from broker.usecases.get_token import Ready
+from broker.usecases.outcomes import Ready
 from broker.web import refusals, render
 from broker.web.emulate import asked, oauth
 from broker.web.form import Form

@@ -14,7 +14,7 @@ from broker.core.policy import App, AppGrant, Ask, Denied
 from broker.errors import InvalidRequest, KeyfobError, Locked, NotFound, NotGranted, Unauthorized
 from broker.usecases import target
 from broker.usecases.context import Context
-from broker.usecases.get_token import Ready
+from broker.usecases.outcomes import Ready
 from broker.web import refusals, render
 from broker.web.body import check_words
 from broker.web.emulate import asked

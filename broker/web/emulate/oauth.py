@@ -21,7 +21,7 @@ from broker.errors import InvalidRequest, KeyfobError, Unauthorized
 from broker.providers.urls import check_resource
 from broker.usecases import target
 from broker.usecases.context import Context
-from broker.usecases.get_token import Ready
+from broker.usecases.outcomes import Ready
 from broker.web import refusals, render, told
 from broker.web.body import Query, check_audience, check_words
 from broker.web.emulate import asked

@@ -16,7 +16,7 @@ from broker.core.policy import Ask, Denied, Owner
 from broker.errors import InvalidRequest, KeyfobError, Locked, UnknownAccount
 from broker.usecases import approvals, audit, locking, target
 from broker.usecases.context import Context
-from broker.usecases.get_token import Ready
+from broker.usecases.outcomes import Ready
 from broker.web import peers, refusals, told
 from broker.web.body import MOST_SECONDS, Fields, check_audience
 from broker.web.guards import check_unlocked

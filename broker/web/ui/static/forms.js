@@ -54,6 +54,9 @@ function complain(form, text) {
 }
 
 async function submit(form, button) {
+  // What a browser cannot read as a number it gives out as nothing, which means something else.
+  const unread = [...form.elements].find((field) => field.validity?.badInput);
+  if (unread) return unread.reportValidity();
   const { method, then, done, confirm } = form.dataset, body = read(form, button), taken = {};
   if (method === "GET") return go(`${form.getAttribute("action")}?${new URLSearchParams(body)}`.replace(/\?$/, ""));
   if (confirm && !(await sure(confirm, form.dataset.yes))) return;

@@ -13,40 +13,13 @@ import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from benchmarks.fill import fill
 from benchmarks.run import KEYFOB, answers, compare, environment, log_in, practice, process, until
 from broker import settings
 from broker.client import Client
-from broker.core.account import Active
-from broker.core.secret import Secret
-from broker.core.token import Grant, Token
-from broker.store.keys import FileKey
-from broker.store.store import Store
 
 FEW, MANY = 3, 1000
 ROUNDS = 40
-DAY = 86_400.0
-
-
-async def fill(database_url: str, key_file: Path, number: int, name: str) -> None:
-    """Make so many accounts of the one that there is, numbered, with tokens that nobody has to renew today."""
-    store = await Store.open(database_url, key=FileKey(key_file), now=time.time())
-    (like,) = await store.accounts()
-    client, _ = await store.client_of(like)
-    for index in range(1, number):
-        now = time.time()
-        await store.create_account(
-            name=f"{name}-{index:03}",
-            provider=like.provider,
-            client=client.uuid,
-            destination=like.destination,
-            identity=like.identity,
-            asked_scope=like.asked_scope,
-            resource=None,
-            state=Active(now),
-            grant=Grant(Token("Bearer", like.scope, now, now + DAY), Secret(f"access-{index}"), Secret(f"it-{index}")),
-            now=now,
-        )
-    await store.close()
 
 
 class Page:

@@ -8,13 +8,17 @@ import contextlib
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
+from broker.core.account import Account
 from broker.core.token import Wish
+from broker.usecases.line import Line
 
 # Unless the settings say otherwise, this many refreshes at one issuer at a time: more looks like an attack to a small
 # server.
 PER_ISSUER = 2
 # ... and this many in all: a resume from sleep must not become a stampede.
 IN_ALL = 8
+# Of those that are due, so many times as many are begun as have a place: while one lands, the next reads its rows.
+READY = 2
 
 
 class Gate:
@@ -85,6 +89,8 @@ class Flights:
         awaited: uuids of the accounts that an app waits for now.
         begun: account uuid -> its place in the order in which all flights were begun.
         expiring: uuids of the accounts whose lost answer can be asked for again, but not for long.
+        line: the accounts that are due and wait for others to land before theirs is begun.
+        anew: uuids of the accounts whose answer was just lost and is asked for once more at once.
         flying: uuids of the accounts whose request is sent, or about to be; they are told from what a crash left open.
         unsettled: what the last run left open is not settled yet; until it is, no flight begins.
         settling: held while it is being settled.
@@ -102,6 +108,8 @@ class Flights:
     awaited: set[str] = field(default_factory=set)
     begun: dict[str, int] = field(default_factory=dict)
     expiring: set[str] = field(default_factory=set)
+    line: Line = field(default_factory=Line)
+    anew: set[str] = field(default_factory=set)
     flying: set[str] = field(default_factory=set)
     unsettled: bool = False
     settling: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -155,6 +163,14 @@ class Flights:
         del self.tasks[uuid], self.begun[uuid], self.wishes[uuid]
         self.awaited.discard(uuid)
         self.expiring.discard(uuid)
+
+    def next_due(self) -> Account | None:
+        """Take the next one from the line; None where it is empty, or enough are on their way.
+
+        At an issuer where they go one by one, all but one of those wait: there shall be enough others then.
+        """
+        at_one = self.per_issuer_places * READY
+        return self.line.take(at_one, self.in_all_places * at_one)
 
     def deny(self, wish: str, now: float, until: float, why: str) -> None:
         """Remember until when and why a wish is not asked for, and forget those whose time is over."""

@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 # An app waits this long for a refresh: longer than one request to a provider may take (20 s), so that a slow answer
 # still arrives, and shorter than the 30 s that most HTTP clients wait.
 PATIENCE = 25.0
+# Seconds between two looks while a herd is being refreshed: no account is due again within them (timing.SHORTEST_LIFE).
+BETWEEN_LOOKS = 5.0
 
 
 def join(ctx: Context, account: Account, *, awaited: bool = True, wish: Wish | None = None) -> asyncio.Task[str]:
@@ -58,7 +60,7 @@ def _landed(ctx: Context, uuid: str, task: asyncio.Task[str]) -> None:
     if ctx.flights.tasks.get(uuid) is task:
         ctx.flights.remove(uuid)
     ctx.flights.flying.discard(uuid)
-    ctx.wake.set()
+    ctx.flights.line.landed(uuid)
     # One that came too late for an open store is begun anew as soon as that is open again.
     broke = task.cancelled() or not isinstance(task.exception(), Locked | None)
     ctx.flights.resting.pop(uuid, None)
@@ -69,6 +71,23 @@ def _landed(ctx: Context, uuid: str, task: asyncio.Task[str]) -> None:
     if not task.cancelled() and (exc := task.exception()) is not None:
         level = logging.WARNING if isinstance(exc, KeyfobError) else logging.ERROR
         log.log(level, "refresh failed: %s", exc, exc_info=None if isinstance(exc, KeyfobError) else exc)
+    _begin_due(ctx)
+    # A look reads every account. While many wait for their turn it is not made at each landing: what has come of one is
+    # not due again so soon.
+    looked = asyncio.get_running_loop().time() - ctx.schedule.last_tick
+    if uuid in ctx.flights.anew or not ctx.flights.line or looked >= BETWEEN_LOOKS:
+        ctx.wake.set()
+    ctx.flights.anew.discard(uuid)
+
+
+def _begin_due(ctx: Context) -> None:
+    """Begin as many flights of what is due as can be on their way at a time."""
+    while (account := ctx.flights.next_due()) is not None:
+        # What cannot be begun calls for no look at once.
+        if account.uuid in ctx.flights.tasks or _barred(ctx, account.uuid):
+            ctx.flights.line.landed(account.uuid)
+        else:
+            join(ctx, account, awaited=False)
 
 
 async def refresh_due(ctx: Context) -> float | None:
@@ -93,9 +112,9 @@ async def refresh_due(ctx: Context) -> float | None:
         elif coming is None or at < coming:
             coming = at
     # After a holiday many are due at once: whoever dies first goes first.
-    for _, account in sorted(overdue, key=lambda entry: entry[0]):
-        if not _barred(ctx, account.uuid):  # what cannot be begun calls for no look at once
-            join(ctx, account, awaited=False)
+    overdue.sort(key=lambda entry: entry[0])
+    ctx.flights.line.form((setbacks.issuer_of(account), account) for _, account in overdue)
+    _begin_due(ctx)
     return coming
 
 

@@ -148,6 +148,8 @@ async def lost(ctx: Context, account: Account, provider: Provider, sent_at: floa
     wait = max(0.0, sent_at + pause - ctx.clock()) if before else 0.0
     text = f"An answer of {provider.title} was lost ({reason}); its refresh tokens may be spent only once."
     too_deep = depth is not None and losses > depth
+    if not before:
+        ctx.flights.anew.add(account.uuid)
     await _put_off(ctx, account, provider, text, wait, lost_since=before or sent_at, graceless=too_deep)
 
 

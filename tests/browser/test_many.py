@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from playwright.sync_api import expect
 
-from benchmarks.page import fill
+from benchmarks.fill import fill
 from tests.browser.room import Room
 from tests.browser.visit import OpenVisit
 

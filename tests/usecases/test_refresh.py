@@ -9,7 +9,7 @@ from broker.core import timing
 from broker.practice.server import practice_in_thread
 from broker.practice.settings import PracticeSettings
 from broker.usecases import keeping, refresh
-from broker.usecases.flights import IN_ALL, PER_ISSUER
+from broker.usecases.flights import IN_ALL, PER_ISSUER, READY
 from broker.usecases.outcomes import Ready
 from tests.store import made
 from tests.usecases.house import DUE, PATIENCE, TTL, Clock, opened, ready
@@ -81,7 +81,7 @@ def test_after_a_long_sleep_every_account_is_refreshed_once(tmp_path: Path) -> N
 
 
 def test_a_provider_sees_few_refreshes_at_a_time(tmp_path: Path) -> None:
-    """However many accounts are due at one issuer, only so many requests are under way there at once."""
+    """However many accounts are due at one issuer, few requests are under way there at once, and few others ready."""
 
     async def live() -> None:
         async with opened(tmp_path, "refresh:hold") as house:
@@ -91,7 +91,7 @@ def test_a_provider_sees_few_refreshes_at_a_time(tmp_path: Path) -> None:
             house.clock.forward(TTL)
             await refresh.refresh_due(house.ctx)
             await house.until_asked(count=PER_ISSUER)
-            assert len(house.ctx.flights.tasks) == 5
+            assert len(house.ctx.flights.tasks) == PER_ISSUER * READY
             assert len(await house.store.open_intents()) == PER_ISSUER
             house.practice.set_faults([])
             await house.landed()

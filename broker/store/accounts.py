@@ -49,12 +49,14 @@ def _held(kind: str, generation: Any) -> Any:  # noqa: ANN401 -- a column or a b
 
 
 _BY_NAME = select(t.account).order_by(t.account.c.name)
+_OF_UUID = select(t.account).where(t.account.c.uuid == bindparam("uuid"))
+_OF_NAME = select(t.account).where(t.account.c.name == bindparam("name"))
 _HELD = {kind: _held(kind, column) for kind, column in IN_FORCE.items()}
 
 
 def find(tx: Connection, account_uuid: str) -> RowMapping | None:
     """Return an account's row, or None."""
-    return tx.execute(select(t.account).where(t.account.c.uuid == account_uuid)).mappings().one_or_none()
+    return tx.execute(_OF_UUID, {"uuid": account_uuid}).mappings().one_or_none()
 
 
 def uuid_of(tx: Connection, name: str) -> str:
@@ -96,9 +98,10 @@ class Accounts(Shelf):
 
     async def account(self, name: str) -> Account | None:
         """Return the account called ``name``, or None. Works while locked, and from memory when it has to."""
-        query = select(t.account).where(t.account.c.name == name)
         epoch, row = self._memory.epoch, self._memory.account_named(name)
-        return await self._recalled(lambda tx: tx.execute(query).mappings().one_or_none(), row, epoch)
+        return await self._recalled(
+            lambda tx: tx.execute(_OF_NAME, {"name": name}).mappings().one_or_none(), row, epoch
+        )
 
     async def account_by_uuid(self, uuid: str) -> Account | None:
         """Return the account with that uuid, or None. Works as :meth:`account` does."""
@@ -377,7 +380,7 @@ class Accounts(Shelf):
             )
             columns[IN_FORCE[kind].name] = generation
             if kind != "refresh_token":
-                self._vault.drop(tx, owner, kind, t.secret.c.generation != generation)
+                self._vault.drop(tx, owner, kind, "others", generation)
                 known = {**sealed, "client": client, "held": generation}
                 after_commit(tx, partial(self._memory.secret_changed, owner, kind, known))
         if grant.refresh_token is not None or grant.refresh_expires_at is not None:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Label, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Label, bindparam, func, or_, select
 
 from broker.store import tables as t
 from broker.store import tally, verify
@@ -41,6 +41,7 @@ def _last_use() -> Label[Any]:
 
 
 _LAST_USE = _last_use()
+_OF_NAME = select(t.account.c.uuid).where(t.account.c.name == bindparam("name"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,25 @@ class AuditEntry:
     count: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """Something that was done.
+
+    Attributes:
+        at: when, epoch seconds.
+        action: a stable word for it.
+        account: the account's name, if it is about one.
+        app: the app's name or ``owner``, if somebody asked for it.
+        detail: more, for people; never a secret. Control characters are taken out, and the end if it is long.
+    """
+
+    at: float
+    action: str
+    account: str | None
+    app: str | None
+    detail: str
+
+
 class Audit(Shelf):
     """The part of ``Store`` for the record."""
 
@@ -89,40 +109,34 @@ class Audit(Shelf):
         await self._db.write(work, harmless=True)
 
     async def note(self, *, at: float, action: str, account: str | None, app: str | None, detail: str) -> None:
-        """Record something that was done.
+        """Record something that was done; the arguments are as :class:`Noted` has them."""
+        await self.note_all([Noted(at, action, account, app, detail)])
 
-        Args:
-            at: epoch seconds.
-            action: a stable word for it.
-            account: the account's name, if it is about one.
-            app: the app's name or ``owner``, if somebody asked for it.
-            detail: more, for people; never a secret. Control characters are taken out, and the end if it is long.
-        """
-        known = select(t.account.c.uuid).where(t.account.c.name == account).scalar_subquery()
-        values = {"at": at, "action": action, "account": account, "app": app, "detail": plain(detail)}
+    async def note_all(self, noted: Sequence[Noted]) -> None:
+        """Record what was done, in this order; all of it, or nothing."""
 
         def work(tx: Connection) -> None:
-            row = put(tx, {**values, "account_uuid": known})
-            with self._recording(tx, row["id"]) as chain:
-                if chain is not None:
-                    chain.link(row)
+            with self._recording(tx) as chain:
+                for one in noted:
+                    known = tx.execute(_OF_NAME, {"name": one.account}).scalar_one_or_none()
+                    values = {name: getattr(one, name) for name in Noted.__slots__}
+                    values |= {"account_uuid": known, "detail": plain(one.detail)}
+                    if chain is None:
+                        put(tx, values)
+                    else:
+                        chain.write(values)
 
-        await self._db.write(work)
+        await self._db.write_jointly(work)
 
     @contextmanager
-    def _recording(self, tx: Connection, new: int | None = None) -> Iterator[Chain | None]:
-        """Open the chain for one transaction; None while there is no key, and then what is written has no seal.
-
-        Args:
-            tx: the transaction.
-            new: the id of a row that is to be linked and was written in it already.
-        """
+    def _recording(self, tx: Connection) -> Iterator[Chain | None]:
+        """Open the chain for one transaction; None while there is no key, and then what is written has no seal."""
         if not self._vault.holds_key:
             self._unsealed = True
             yield None
             prune_unsealed(tx, self._most_entries)
             return
-        chain = Chain(tx, self._vault.sealer, self._told, new)
+        chain = Chain(tx, self._vault.sealer, self._told)
         if self._unsealed:
             chain.seal_late()
         yield chain

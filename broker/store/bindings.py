@@ -28,11 +28,12 @@ Since schema 0008 every row is authenticated. What is older gets its MAC once, w
 :func:`bind_once` and ``Store``.
 """
 
+import functools
 import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from sqlalchemy import Connection, Table, select, true, update
+from sqlalchemy import Connection, Select, Table, Update, bindparam, select, true, update
 
 from broker.core.account import BY_REFRESH_TOKEN, Destination, Renewal
 from broker.providers.model import ProviderConfig
@@ -108,9 +109,16 @@ CALLED: dict[Table, Callable[[Row], str]] = {
 
 def bind(tx: Connection, sealer: Sealer, table: Table, key: str) -> None:
     """Authenticate a row as this transaction has written it."""
+    reading, writing = _row_of(table)
+    row = tx.execute(reading, {"row": key}).mappings().one()
+    tx.execute(writing, {"row": key, "binding": MACS[table](sealer, row)})
+
+
+@functools.cache
+def _row_of(table: Table) -> tuple[Select[Any], Update]:
+    """Build what reads a row and what changes it; both take its key as ``row``."""
     (primary,) = table.primary_key
-    row = tx.execute(select(table).where(primary == key)).mappings().one()
-    tx.execute(update(table).where(primary == key).values(binding=MACS[table](sealer, row)))
+    return select(table).where(primary == bindparam("row")), update(table).where(primary == bindparam("row"))
 
 
 def bind_once(tx: Connection, sealer: Sealer, *, providers: bool) -> None:

@@ -17,7 +17,7 @@ import hmac
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
 
-from sqlalchemy import Connection, delete, func, insert, select, true, update
+from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from broker.store import tables as t
@@ -39,6 +39,16 @@ MOST_DETAIL = 500
 
 NO_SEAL = t.audit.c.link.is_(None) & t.audit.c.hash.is_(None)
 GROWS = t.audit.c.link.is_(None) & t.audit.c.hash.is_not(None)
+
+
+_PUT = insert(t.audit).returning(t.audit.c.id, t.audit.c.account_uuid)
+_SEAL = update(t.audit).where(t.audit.c.id == bindparam("row"))
+_HEAD = select(t.audit_head)
+_NEWEST = select(func.max(t.audit.c.link))
+_SAVE = upsert(t.audit_head)
+_SAVE = _SAVE.on_conflict_do_update(
+    index_elements=["id"], set_={column.name: _SAVE.excluded[column.name] for column in t.audit_head.c}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +95,7 @@ def digest(counts: Iterable[tuple[int, bytes]]) -> bytes:
 def put(tx: Connection, values: Mapping[str, object]) -> Row:
     """Write a row without a seal, and return it."""
     # No float is taken from SQLite's answer: what it returns of one is not always what it stores.
-    row = tx.execute(insert(t.audit).values(**values).returning(t.audit.c.id, t.audit.c.account_uuid)).one()
+    row = tx.execute(_PUT, dict(values)).one()
     return {**dict.fromkeys(FIELDS), "late": False, **values, "id": row.id, "account_uuid": row.account_uuid}
 
 
@@ -117,16 +127,14 @@ class Chain:
         tx: the transaction.
         sealer: the opened master key.
         told: the newest number that fence and memory know of.
-        new: the id of a row that was written in this transaction and is still to be linked; every other is older.
     """
 
-    def __init__(self, tx: Connection, sealer: Sealer, told: int, new: int | None = None) -> None:
+    def __init__(self, tx: Connection, sealer: Sealer, told: int) -> None:
         self._tx = tx
-        self._older = t.audit.c.id != new if new is not None else true()
         self.sealer = sealer
         self._trusted = True
-        row = tx.execute(select(t.audit_head)).one_or_none()
-        newest: int = tx.execute(select(func.max(t.audit.c.link))).scalar_one() or 0
+        row = tx.execute(_HEAD).one_or_none()
+        newest: int = tx.execute(_NEWEST).scalar_one() or 0
         if row is not None:
             head = Head(row.first, row.before, row.last, row.hash, row.old, row.counts)
             if hmac.compare_digest(seal_of_head(sealer, head), row.mac):
@@ -134,7 +142,7 @@ class Chain:
                 self._next = max(told, head.last, newest) + 1
                 return
         if row is None and not told and not newest:
-            old = tx.execute(select(func.max(t.audit.c.id)).where(self._older)).scalar_one() or 0
+            old = tx.execute(select(func.max(t.audit.c.id))).scalar_one() or 0
             self.head, self._next = Head(1, GENESIS, 0, GENESIS, old, digest([])), 1
             return
         self._trusted = False
@@ -155,14 +163,13 @@ class Chain:
         """
         number = self._next
         seal = seal_of(self.sealer, self.head.hash, number, values_of({**row, "late": late}))
-        sealed = update(t.audit).where(t.audit.c.id == row["id"]).values(link=number, hash=seal, late=late)
-        self._tx.execute(sealed)
+        self._tx.execute(_SEAL, {"row": row["id"], "link": number, "hash": seal, "late": late})
         self.head = replace(self.head, last=number, hash=seal)
         self._next = number + 1
 
     def seal_late(self) -> None:
         """Seal what was written while there was no key, marked as such."""
-        late = select(t.audit).where(NO_SEAL, t.audit.c.id > self.head.old, self._older).order_by(t.audit.c.id)
+        late = select(t.audit).where(NO_SEAL, t.audit.c.id > self.head.old).order_by(t.audit.c.id)
         for row in self._tx.execute(late).mappings().all():
             self.link(row, late=True)
 
@@ -221,9 +228,7 @@ class Chain:
         """Write the head."""
         head = self.head
         values = {name: getattr(head, name) for name in Head.__slots__} | {"mac": seal_of_head(self.sealer, head)}
-        self._tx.execute(
-            upsert(t.audit_head).values(id=1, **values).on_conflict_do_update(index_elements=["id"], set_=values)
-        )
+        self._tx.execute(_SAVE, {"id": 1, **values})
 
 
 def prune_unsealed(tx: Connection, most: int) -> None:

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import contextvars
 import sqlite3
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from json import JSONDecodeError
 from pathlib import Path
@@ -53,6 +53,10 @@ HINTS = {
 
 # Where a transaction keeps what is to follow its commit.
 FOLLOWS = "follows"
+# What SQLite's refusals, and values that are not as they were written, are raised as.
+REFUSALS = (SQLAlchemyError, JSONDecodeError, UnicodeDecodeError)
+# What came of one of several transactions: what it returned and what is to follow, or why it was undone.
+Outcome = tuple[Any, Sequence[Callable[[], None]]] | Exception
 
 
 def unavailable(exc: Exception) -> StoreUnavailable:
@@ -78,6 +82,8 @@ class Database:
         self._writing = ThreadPoolExecutor(1, "store-writer")
         self._reading = ThreadPoolExecutor(READERS, "store-reader")
         self._turn = asyncio.Lock()
+        # What is to be written as soon as it is somebody's turn, in one commit.
+        self._joint: list[tuple[Callable[[Connection], Any], asyncio.Future[Any]]] = []
         self._running: set[asyncio.Task[Any]] = set()
         self._closed = False
         # Something deleted still stands in the write-ahead log, because a foreign reader kept it busy.
@@ -128,6 +134,17 @@ class Database:
             StoreUnavailable: SQLite refused; then nothing was changed.
         """
         return await self._finish(self._write(work, harmless=harmless))
+
+    async def write_jointly(self, work: Callable[[Connection], T]) -> T:
+        """Do the same, in one commit with whatever else waits to be written so: the disk is waited for once.
+
+        Each sees what those before it have done, and an exception undoes only what its own ``work`` did. What any of
+        them is to have done after the commit comes after all of them, so ``work`` must not build on such a step.
+
+        Raises:
+            StoreUnavailable: SQLite refused; then nothing was changed, by none of them.
+        """
+        return await self._finish(self._write_jointly(work))
 
     async def snapshot(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run ``work``, which may take long, in a thread and on a connection of its own, which cannot write.
@@ -188,7 +205,7 @@ class Database:
 
         try:
             return await _in(self._reading, reading)
-        except (SQLAlchemyError, JSONDecodeError, UnicodeDecodeError) as exc:
+        except REFUSALS as exc:
             raise unavailable(exc) from exc
 
     async def _write(self, work: Callable[[Connection], T], *, harmless: bool) -> T:
@@ -204,8 +221,45 @@ class Database:
                 for step in steps:
                     step()
                 return result
-        except (SQLAlchemyError, JSONDecodeError, UnicodeDecodeError) as exc:
+        except REFUSALS as exc:
             raise unavailable(exc) from exc
+
+    async def _write_jointly(self, work: Callable[[Connection], T]) -> T:
+        written: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._joint.append((work, written))
+        async with self._turn:
+            if not written.done():  # whoever had the turn before has not written it along with its own
+                await self._write_all()
+        return written.result()
+
+    async def _write_all(self) -> None:
+        """Write what waits to be written in one commit, and tell each who waits what came of it."""
+        waiting, self._joint = self._joint, []
+        works = [work for work, _ in waiting]
+
+        def writing() -> list[Outcome]:
+            with self._writer.connect() as connection:
+                return _transactions(connection, works, self.changes.harmful)
+
+        try:
+            outcomes = await _in(self._writing, writing)
+        except asyncio.CancelledError:
+            for _, written in waiting:
+                written.cancel()
+            raise
+        except Exception as exc:  # noqa: BLE001 -- it is for each who waits
+            outcomes = [exc] * len(works)
+        for outcome in outcomes:
+            if not isinstance(outcome, Exception):
+                for step in outcome[1]:
+                    step()
+        for (_, written), outcome in zip(waiting, outcomes, strict=True):
+            if isinstance(outcome, REFUSALS):
+                written.set_exception(unavailable(outcome))
+            elif isinstance(outcome, Exception):
+                written.set_exception(outcome)
+            else:
+                written.set_result(outcome[0])
 
     def _snapshot(self, work: Callable[[sqlite3.Connection], T]) -> T:
         try:
@@ -249,18 +303,52 @@ def after_commit(tx: Connection, step: Callable[[], None]) -> None:
 def _transaction(
     tx: Connection, work: Callable[[Connection], T], marking: Callable[[], contextlib.AbstractContextManager[None]]
 ) -> tuple[T, Sequence[Callable[[], None]]]:
-    # IMMEDIATE: what is read here cannot be changed by anybody before it is written.
-    tx.exec_driver_sql("BEGIN IMMEDIATE")
     steps: list[Callable[[], None]] = []
     tx.info[FOLLOWS] = steps
+    with _committing(tx, marking):
+        result = work(tx)
+    return result, steps
+
+
+def _transactions(
+    tx: Connection,
+    works: Sequence[Callable[[Connection], Any]],
+    marking: Callable[[], contextlib.AbstractContextManager[None]],
+) -> list[Outcome]:
+    if len(works) == 1:
+        return [_transaction(tx, works[0], marking)]
+    outcomes: list[Outcome] = []
+    with _committing(tx, marking):
+        for work in works:
+            steps: list[Callable[[], None]] = []
+            tx.info[FOLLOWS] = steps
+            tx.exec_driver_sql("SAVEPOINT one")
+            try:
+                outcomes.append((work(tx), steps))
+            except Exception as exc:
+                if not _is_open(tx):
+                    raise  # it took all the others with it
+                tx.exec_driver_sql("ROLLBACK TO one")
+                outcomes.append(exc)
+            tx.exec_driver_sql("RELEASE one")
+    return outcomes
+
+
+@contextlib.contextmanager
+def _committing(tx: Connection, marking: Callable[[], contextlib.AbstractContextManager[None]]) -> Iterator[None]:
+    # IMMEDIATE: what is read here cannot be changed by anybody before it is written.
+    tx.exec_driver_sql("BEGIN IMMEDIATE")
     try:
         with marking():
-            result = work(tx)
+            yield
             tx.exec_driver_sql("COMMIT")
     except BaseException:
         # SQLite may have rolled back by itself (disk full, I/O error); a second ROLLBACK would hide the first error.
-        driver = tx.connection.driver_connection
-        if driver is not None and driver.in_transaction:
+        if _is_open(tx):
             tx.exec_driver_sql("ROLLBACK")
         raise
-    return result, steps
+
+
+def _is_open(tx: Connection) -> bool:
+    driver = tx.connection.driver_connection
+    return driver is not None and driver.in_transaction

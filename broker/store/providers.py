@@ -3,13 +3,14 @@
 Part of ``Store``.
 """
 
+import functools
 import json
 import uuid
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection, Select, bindparam, delete, select
 from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.engine import RowMapping
 
@@ -27,6 +28,8 @@ SECRET = "client_secret"  # noqa: S105 -- the name of a kind
 KEY = "client_key"
 REGISTRATION = "registration"
 GENERATION = 1  # a client has one secret at a time; what it replaces is deleted
+
+_CALLED = select(t.provider).where(t.provider.c.name == bindparam("name"))
 
 
 def _kind(auth_method: str) -> str:
@@ -93,19 +96,14 @@ def _waits_at(provider: str) -> Any:  # noqa: ANN401 -- SQLAlchemy's own
 
 def _sealed(tx: Connection, client: str, *kinds: str) -> RowMapping | None:
     """Return a client's row with the one secret of some kinds, where it has one."""
-    return (
-        tx.execute(
-            select(t.client, *SEALED)
-            .select_from(
-                t.client.outerjoin(
-                    t.secret, (t.secret.c.owner == t.client.c.uuid) & t.secret.c.kind.in_(kinds)
-                ).outerjoin(t.data_key, t.data_key.c.owner == t.client.c.uuid)
-            )
-            .where(t.client.c.uuid == client)
-        )
-        .mappings()
-        .one_or_none()
-    )
+    return tx.execute(_with_secret(kinds), {"client": client}).mappings().one_or_none()
+
+
+@functools.cache
+def _with_secret(kinds: tuple[str, ...]) -> Select[Any]:
+    of_client = (t.secret.c.owner == t.client.c.uuid) & t.secret.c.kind.in_(kinds)
+    joined = t.client.outerjoin(t.secret, of_client).outerjoin(t.data_key, t.data_key.c.owner == t.client.c.uuid)
+    return select(t.client, *SEALED).select_from(joined).where(t.client.c.uuid == bindparam("client"))
 
 
 class Providers(Shelf):
@@ -123,8 +121,7 @@ class Providers(Shelf):
             StoreUnavailable: where it is was changed behind Keyfob's back: codes, tokens and the client secret would
                 go to a stranger. While locked nothing is sent, and that cannot be told.
         """
-        query = select(t.provider).where(t.provider.c.name == name)
-        row = await self._db.read(lambda tx: tx.execute(query).mappings().one_or_none())
+        row = await self._db.read(lambda tx: tx.execute(_CALLED, {"name": name}).mappings().one_or_none())
         if row is None:
             return None
         if self._vault.holds_key and not self._vault.proves(row["binding"], partial(of_provider, row=row)):

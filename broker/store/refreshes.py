@@ -8,7 +8,7 @@ import asyncio
 import logging
 from typing import Any
 
-from sqlalchemy import Connection, and_, delete, exists, select, update
+from sqlalchemy import Connection, and_, bindparam, delete, exists, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 from sqlalchemy.engine import RowMapping
 
@@ -27,6 +27,13 @@ from broker.store.vault import SEALED
 log = logging.getLogger(__name__)
 
 ANSWER = "answer"
+
+_INTEND = upsert(t.refresh_intent)
+_INTEND = _INTEND.on_conflict_do_update(
+    index_elements=["account"], set_={name: _INTEND.excluded[name] for name in ("generation", "started_at", "wish")}
+)
+_END_INTENT = delete(t.refresh_intent).where(t.refresh_intent.c.account == bindparam("ended"))
+_CHANGE = update(t.account).where(t.account.c.uuid == bindparam("changed"))
 
 
 def _answer_of(generation: Any) -> Any:  # noqa: ANN401 -- columns, as SQLAlchemy takes them
@@ -60,16 +67,12 @@ class Refreshes(DerivedTokens):
                 return None
             self._count(tx)
             asked = None if wish is None else [list(wish.scope), wish.resource]
-            intent = {"generation": row["generation"], "started_at": now, "wish": asked}
-            tx.execute(
-                upsert(t.refresh_intent)
-                .values(account=account.uuid, **intent)
-                .on_conflict_do_update(index_elements=["account"], set_=intent)
-            )
+            intent = {"account": account.uuid, "generation": row["generation"], "started_at": now, "wish": asked}
+            tx.execute(_INTEND, intent)
             self._date(tx, account.uuid, t.refresh_intent.c.started_at)
             return self._write(tx, row, {})
 
-        return await self._db.write(work)
+        return await self._db.write_jointly(work)
 
     async def keep_answer(self, account: Account, raw: Secret, refresh_token: Secret | None) -> Account | None:
         """Make a token endpoint's answer durable before anybody has judged it.
@@ -108,7 +111,7 @@ class Refreshes(DerivedTokens):
                 values["refresh_generation"] = generation
             return self._write(tx, row, values)
 
-        kept = await self._db.write(work)
+        kept = await self._db.write_jointly(work)
         await self._discard(account.uuid, account.generation)
         return kept
 
@@ -228,7 +231,7 @@ class Refreshes(DerivedTokens):
                 self._close(tx, account.uuid)
             return self._write(tx, row, values)
 
-        return await self._db.write(work)
+        return await self._db.write_jointly(work)
 
     async def replace_login(  # noqa: PLR0913 -- a login is that much, and each part is named
         self,
@@ -335,13 +338,13 @@ class Refreshes(DerivedTokens):
         self._date(tx, row["uuid"], *new)
         changes = any(values.get(name, row[name]) != row[name] for name in ACCOUNT)
         anew = changes and self._account(row).proven is not False
-        tx.execute(update(t.account).where(t.account.c.uuid == row["uuid"]).values(version=version, **values))
+        tx.execute(_CHANGE, {"changed": row["uuid"], "version": version, **values})
         if anew:
             bind(tx, self._vault.sealer, t.account, row["uuid"])
         return self._present(tx, row["uuid"])
 
     def _close(self, tx: Connection, owner: str) -> None:
-        tx.execute(delete(t.refresh_intent).where(t.refresh_intent.c.account == owner))
+        tx.execute(_END_INTENT, {"ended": owner})
         self._vault.drop(tx, owner, ANSWER)
 
     def _retire(self, tx: Connection, row: RowMapping, *, brought: bool) -> None:
@@ -353,5 +356,4 @@ class Refreshes(DerivedTokens):
         held = row["refresh_generation"]
         if held is None:
             return
-        column = t.secret.c.generation
-        self._vault.drop(tx, row["uuid"], "refresh_token", column < held if brought else column != held)
+        self._vault.drop(tx, row["uuid"], "refresh_token", "before" if brought else "others", held)

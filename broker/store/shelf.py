@@ -8,7 +8,7 @@ import json
 from dataclasses import dataclass
 from typing import Any, Self
 
-from sqlalchemy import Column, Connection, select, update
+from sqlalchemy import Column, Connection, update
 
 from broker.core.account import Account
 from broker.core.secret import Secret
@@ -19,6 +19,8 @@ from broker.store.journal import Journal
 from broker.store.memory import Memory
 from broker.store.register import Register
 from broker.store.vault import Vault
+
+_COUNT = update(t.instance).values(sequence=t.instance.c.sequence + 1).returning(t.instance.c.sequence)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +84,7 @@ class Shelf:
 
     def _count(self, tx: Connection) -> None:
         """Count that a refresh token is about to be sent or is replaced: an older copy does not know of it."""
-        tx.execute(update(t.instance).values(sequence=t.instance.c.sequence + 1))
-        fence, sequence = self._fence, tx.execute(select(t.instance.c.sequence)).scalar_one_or_none()
+        fence, sequence = self._fence, tx.execute(_COUNT).scalar_one_or_none()
         if fence is not None and sequence is not None:
             after_commit(tx, lambda: fence.follow(sequence))
 

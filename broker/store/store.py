@@ -18,7 +18,7 @@ from broker.errors import CannotStart, StoreUnavailable
 from broker.store import journal
 from broker.store import tables as t
 from broker.store.apps import AppRow, Apps
-from broker.store.audit import MOST_ENTRIES, Audit, AuditEntry
+from broker.store.audit import MOST_ENTRIES, Audit, AuditEntry, Noted
 from broker.store.bindings import bind_once
 from broker.store.copies import back_up
 from broker.store.engine import Database, after_commit
@@ -44,7 +44,19 @@ from broker.store.verify import Break, Verdict
 
 log = logging.getLogger(__name__)
 
-__all__ = ["AppRow", "AuditEntry", "Break", "Count", "Mark", "Refusal", "Rotated", "Store", "TakenLogin", "Verdict"]
+__all__ = [
+    "AppRow",
+    "AuditEntry",
+    "Break",
+    "Count",
+    "Mark",
+    "Noted",
+    "Refusal",
+    "Rotated",
+    "Store",
+    "TakenLogin",
+    "Verdict",
+]
 
 
 # Equal to another one only while nothing has changed; of no other use.

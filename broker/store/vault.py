@@ -7,9 +7,9 @@ import contextlib
 import hmac
 import uuid
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, Delete, bindparam, delete, insert, select
 
 from broker.core.account import Destination
 from broker.core.secret import Secret
@@ -29,6 +29,19 @@ SEALED = (
     t.data_key.c.wrapped,
     t.data_key.c.generation.label("key_generation"),
 )
+# Which of the rows of one kind are meant, by their generation.
+Which = Literal["all", "same", "others", "before"]
+
+_bound = bindparam("bound", type_=t.secret.c.generation.type)
+_OF_KIND = delete(t.secret).where(t.secret.c.owner == bindparam("of"), t.secret.c.kind == bindparam("a"))
+_DROP: dict[Which, Delete] = {
+    "all": _OF_KIND,
+    "same": _OF_KIND.where(t.secret.c.generation == _bound),
+    "others": _OF_KIND.where(t.secret.c.generation != _bound),
+    "before": _OF_KIND.where(t.secret.c.generation < _bound),
+}
+_KEY_OF = select(t.data_key.c.generation, t.data_key.c.wrapped).where(t.data_key.c.owner == bindparam("of"))
+_PUT = insert(t.secret)
 
 
 class Vault:
@@ -144,9 +157,7 @@ class Vault:
 
         Returns the columns :data:`SEALED` of it.
         """
-        key = tx.execute(
-            select(t.data_key.c.generation, t.data_key.c.wrapped).where(t.data_key.c.owner == owner)
-        ).one_or_none()
+        key = tx.execute(_KEY_OF, {"of": owner}).one_or_none()
         if key is None:
             wrapped = self.sealer.new_data_key(owner, FIRST_KEY)
             tx.execute(insert(t.data_key).values(owner=owner, generation=FIRST_KEY, wrapped=wrapped))
@@ -157,8 +168,9 @@ class Vault:
         sealed = self.sealer.seal(
             value, Binding(owner, row, kind, generation, destination, client), key_generation, wrapped
         )
-        self.drop(tx, owner, kind, t.secret.c.generation == generation)
-        tx.execute(insert(t.secret).values(uuid=row, owner=owner, kind=kind, generation=generation, sealed=sealed))
+        self.drop(tx, owner, kind, "same", generation)
+        values = {"uuid": row, "owner": owner, "kind": kind, "generation": generation, "sealed": sealed}
+        tx.execute(_PUT, values)
         return {"secret_uuid": row, "sealed": sealed, "wrapped": wrapped, "key_generation": key_generation}
 
     def open(
@@ -189,10 +201,10 @@ class Vault:
         raise changed(whose)
 
     @staticmethod
-    def drop(tx: Connection, owner: str, kind: str, *which: object) -> None:
-        """Delete the sealed rows of one kind; ``which`` narrows them by generation."""
-        clauses = [t.secret.c.owner == owner, t.secret.c.kind == kind, *which]
-        tx.execute(delete(t.secret).where(*clauses))  # type: ignore[arg-type]  # SQLAlchemy types a comparison as bool
+    def drop(tx: Connection, owner: str, kind: str, which: Which = "all", generation: int = 0) -> None:
+        """Delete the sealed rows of one kind, or those of this generation, of all others, or of those before it."""
+        bound = {} if which == "all" else {"bound": generation}
+        tx.execute(_DROP[which], {"of": owner, "a": kind, **bound})
 
     @staticmethod
     def forget(tx: Connection, owner: str) -> None:

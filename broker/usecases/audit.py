@@ -12,6 +12,7 @@ from broker.core.account import Account
 from broker.core.policy import App, Caller, named
 from broker.errors import StoreUnavailable
 from broker.events import COUNTED, Event, Kind, Subscription
+from broker.store.store import Noted
 from broker.usecases.context import Context
 
 log = logging.getLogger(__name__)
@@ -27,6 +28,8 @@ TROUBLE: tuple[Kind, ...] = (
 )
 # All but what is counted elsewhere may wait while the disk is slow.
 BACKLOG = 10_000
+# So many are written in one go at the most.
+AT_ONCE = 50
 
 
 def record(ctx: Context) -> Coroutine[Any, Any, None]:
@@ -40,24 +43,29 @@ def record(ctx: Context) -> Coroutine[Any, Any, None]:
 
 async def _write(ctx: Context, listening: ExitStack, listener: Subscription) -> None:
     with listening:
-        async for event in listener:
-            level = logging.WARNING if event.kind in TROUBLE else logging.INFO
-            log.log(level, "%s: %s%s", event.account or event.app or "-", event.kind, _detail(event))
+        async for first in listener:
+            events = [first]
+            while len(events) < AT_ONCE and (event := listener.ready()) is not None:
+                events.append(event)
+            for event in events:
+                level = logging.WARNING if event.kind in TROUBLE else logging.INFO
+                log.log(level, "%s: %s%s", _about(event), event.kind, _detail(event))
             missed, listener.missed = listener.missed, 0
             if missed:
                 log.warning("%d events came faster than they could be written, and are not in the audit", missed)
+            noted = [Noted(events[0].at, "missed", None, None, f"{missed} events")] if missed else []
+            noted += [Noted(one.at, one.kind, one.account or None, one.app or None, one.detail) for one in events]
             try:
-                if missed:
-                    await _note(ctx, event.at, "missed", f"{missed} events")
-                await _note(ctx, event.at, event.kind, event.detail, event.account, event.app)
+                await ctx.store.note_all(noted)
             except StoreUnavailable:
-                log.warning("%s: that is not in the audit, which could not be written", event.account or event.app)
+                for event in events:
+                    log.warning("%s: that is not in the audit, which could not be written", _about(event))
             except Exception:
-                log.exception("%s: that is not in the audit", event.account or event.app)
+                log.exception("%s: that is not in the audit", ", ".join(map(_about, events)))
 
 
-async def _note(ctx: Context, at: float, action: str, detail: str, account: str = "", app: str = "") -> None:
-    await ctx.store.note(at=at, action=action, account=account or None, app=app or None, detail=detail)
+def _about(event: Event) -> str:
+    return event.account or event.app or "-"
 
 
 def _detail(event: Event) -> str:

@@ -3,8 +3,9 @@
 Started by ``make bench``, or by hand: ``python -m benchmarks.refreshes [ACCOUNTS]``. Ten thousand accounts at eight
 practice providers (one process beside the daemon's) become due while the daemon is stopped (SIGSTOP), as in a machine
 that sleeps; then it goes on. A refresh counts once its new token is in force: intent, call, answer and token, each
-durable with ``synchronous=FULL``. Meanwhile a program asks for the token of an account that is well, once every few
-milliseconds, and a request that would have begun while another one hung counts with what was left of that wait.
+durable with ``synchronous=FULL``. First a part of them goes alone, for the rate; then all of them, while a program asks
+for the token of an account that is well, once every few milliseconds: a request that would have begun while another one
+hung counts with what was left of that wait.
 
 The baselines do the least that a refresh can be: two durable commits by bare sqlite3 on the same disk, one POST by
 bare httpx2 to the same providers with a connection each, and both of these in the order of a refresh. Takes some
@@ -41,6 +42,8 @@ from broker.core.token import Grant
 from broker.practice.settings import PUBLIC_CLIENT
 
 ACCOUNTS, ISSUERS, ROUNDS = 10_000, 8, 3
+# One in so many accounts is refreshed for the rate.
+PART = 5
 SECONDS, PAUSE, PATIENCE = 5.0, 0.005, 600.0
 # Tokens of the providers: they live for longer than a round.
 LIFETIME = 3600.0
@@ -201,14 +204,16 @@ async def fill(environ: Mapping[str, str], issuers: Issuers) -> None:
             )
 
 
-def age(database: Path, due: float) -> None:
-    """Let the tokens of all copies be due at that moment, or a little sooner."""
+def age(database: Path, due: float, part: int) -> int:
+    """Let the tokens of one in so many copies be due at that moment, or a little sooner; return how many."""
     with contextlib.closing(sqlite3.connect(database)) as db, db:
         end = due + DUE
-        db.execute(
-            "UPDATE account SET issued_at=?, last_refresh_at=?, expires_at=? WHERE name LIKE 'login-%-%'",
-            (end - OLD, end - OLD, end),
+        aged = db.execute(
+            "UPDATE account SET issued_at=?, last_refresh_at=?, expires_at=? "
+            "WHERE name LIKE 'login-%-%' AND CAST(substr(name, 9) AS INTEGER) % ? = 0",
+            (end - OLD, end - OLD, end, part),
         )
+        return aged.rowcount
 
 
 def renewed(db: sqlite3.Connection, since: float) -> int:
@@ -229,12 +234,12 @@ def finish(database: Path, since: float, number: int, ended: threading.Event, to
     ended.set()
 
 
-def measure(environ: Mapping[str, str], issuers: Issuers, key: str, number: int) -> Row:
-    """Let all accounts become due while the daemon is stopped, and watch what it does about that."""
+def measure(environ: Mapping[str, str], issuers: Issuers, key: str, part: int) -> Row:
+    """Let accounts become due while the daemon is stopped, and see what it does about that; asked meanwhile if all."""
     own = str(Path(environ["KEYFOB_RUNTIME_DIR"], "keyfob.sock"))
     database = Path(settings.read(environ).database_url.partition("///")[2])
     due = time.time() + AHEAD
-    age(database, due)
+    number = age(database, due, part)
     with process([KEYFOB, "serve"], environ) as daemon:
         until(lambda: answers(own), "the daemon")
         doors = Client(socket=own).request("GET", "/v1/status")["doors"]
@@ -248,7 +253,7 @@ def measure(environ: Mapping[str, str], issuers: Issuers, key: str, number: int)
         before = busy(daemon.pid), busy(issuers.pid)
         waiting.start()
         daemon.send_signal(signal.SIGCONT)
-        herd = program.watch(ended)
+        herd = program.watch(ended) if part == 1 else []
         waiting.join()
         after = busy(daemon.pid), busy(issuers.pid)
         if not took:
@@ -264,8 +269,8 @@ def percentile(taken: list[float], part: float) -> float:
 
 def file_system(place: str) -> str:
     """Return the kind of file system of a directory."""
-    stat = ["/usr/bin/stat", "-f", "-c", "%T", place]
-    return subprocess.run(stat, check=True, capture_output=True, text=True).stdout.strip()
+    told = subprocess.run(["/usr/bin/df", "--output=fstype", place], check=True, capture_output=True, text=True)
+    return told.stdout.split()[-1]
 
 
 def prepare(environ: Mapping[str, str], issuers: Issuers) -> str:
@@ -289,12 +294,12 @@ def main() -> None:
         issuers = running.enter_context(running_issuers(environ, number // ISSUERS))
         key = prepare(environ, issuers)
         ledger = running.enter_context(contextlib.closing(Ledger(place)))
-        rows, bare = list[Row](), dict[str, list[float]]()
+        rows, bare = list[tuple[Row, Row]](), dict[str, list[float]]()
         for _ in range(ROUNDS):
             bare.setdefault("commits", []).append(commits(ledger))
             bare.setdefault("posts", []).append(asyncio.run(posts(issuers, None)))
             bare.setdefault("both", []).append(asyncio.run(posts(issuers, ledger)))
-            rows.append(measure(environ, issuers, key, number // ISSUERS * ISSUERS))
+            rows.append((measure(environ, issuers, key, PART), measure(environ, issuers, key, 1)))
         used = settings.read(environ)
         print(
             f"{number} accounts at {ISSUERS} providers due at once, on {file_system(place)}, {os.cpu_count()} cores; "
@@ -303,22 +308,21 @@ def main() -> None:
         table(rows, bare)
 
 
-def table(rows: list[Row], bare: dict[str, list[float]]) -> None:
-    """Print medians."""
+def table(rows: list[tuple[Row, Row]], bare: dict[str, list[float]]) -> None:
+    """Print medians; each row is of a part that went alone, and of the herd."""
     median = statistics.median
-    rate = median(row.rate for row in rows)
+    alone, herds = ([pair[which] for pair in rows] for which in (0, 1))
+    rate = median(row.rate for row in alone)
     compare("refreshes a second", rate, "two commits, bare sqlite3", median(bare["commits"]), "/s")
     compare("refreshes a second", rate, "a POST, bare httpx2", median(bare["posts"]), "/s")
     compare("refreshes a second", rate, "commit, POST, commit, bare", median(bare["both"]), "/s")
-    for name, part in (("p50", 0.5), ("p99", 0.99), ("most", 1.0)):
-        herd, quiet = (
-            median(percentile(taken, part) for taken in kind)
-            for kind in zip(*((r.herd, r.quiet) for r in rows), strict=True)
-        )
-        compare(f"a token meanwhile, {name}", herd, "without the herd", quiet, "ms")
-    cpu, theirs = (median(getattr(row, name) for row in rows) for name in ("cpu", "theirs"))
+    cpu, theirs = (median(getattr(row, name) for row in alone) for name in ("cpu", "theirs"))
     compare("CPU of a refresh", cpu, "of the providers for it", theirs, "ms")
-    compare("resident memory after it", median(row.memory for row in rows), "of the first round", rows[0].memory, "MiB")
+    compare("refreshes a second, herd", median(row.rate for row in herds), "alone", rate, "/s")
+    for name, part in (("p50", 0.5), ("p99", 0.99), ("most", 1.0)):
+        during, quiet = (median(percentile(getattr(row, kind), part) for row in herds) for kind in ("herd", "quiet"))
+        compare(f"a token meanwhile, {name}", during, "without the herd", quiet, "ms")
+    compare("resident memory after it", median(row.memory for row in herds), "first", herds[0].memory, "MiB")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ Called by every module of this room that talks to a provider.
 
 import asyncio
 import contextlib
-import functools
 import math
 import ssl
 import time
@@ -17,12 +16,11 @@ from typing import Protocol
 from urllib.parse import SplitResult, unquote, urlsplit
 
 import httpcore2
-import httpx2
 
 from broker.core import ratelimit
 from broker.core.secret import Secret
 from broker.errors import CannotStart, InvalidRequest
-from broker.oauth import outgoing
+from broker.oauth import certificates, outgoing
 from broker.oauth.addresses import AddressRefused, Attempt, CheckedBackend, SpecialAddress, checked_addresses
 from broker.oauth.failures import FAILURES, Unfit, why
 from broker.providers.urls import is_loopback, split
@@ -114,12 +112,6 @@ class Rates(Protocol):
         """Take in an answer of that address to a request that was sent then, epoch seconds."""
 
 
-@functools.cache
-def _usual_trust() -> ssl.SSLContext:
-    """Read the certificates that are trusted, once: that takes as long as it takes to import half of the stack."""
-    return httpx2.create_ssl_context(trust_env=False)
-
-
 class Http:
     """Sends requests to providers. Keeps nothing between them: no connection, no cookie, no redirect.
 
@@ -147,23 +139,14 @@ class Http:
     ) -> None:
         self._deadline = deadline
         self._clock = clock
-        self._own_trust: ssl.SSLContext | None = None
-        if ca_file is not None:
-            self._own_trust = httpx2.create_ssl_context(trust_env=False)
-            try:
-                self._own_trust.load_verify_locations(cafile=ca_file)
-            except (OSError, ssl.SSLError) as exc:
-                raise CannotStart(
-                    f"The CA file {ca_file} cannot be used: {exc.strerror or exc}.",
-                    "Give a PEM file with --ca-file or KEYFOB_CA_FILE.",
-                ) from exc
+        self._own_trust = None if ca_file is None else certificates.usual_and(ca_file)
         self._proxy = _proxy(proxy) if proxy else None
         # Set once, by whoever has it.
         self.rates: Rates | None = None
 
     @property
     def _tls(self) -> ssl.SSLContext:
-        return self._own_trust or _usual_trust()
+        return self._own_trust or certificates.usual()
 
     def now(self) -> float:
         """Return what time it is by the wall clock, epoch seconds."""

@@ -99,7 +99,7 @@ def work(client: Client, provider: str) -> None:
     client.request("POST", f"/v1/accounts/{ACCOUNTS[0]}/refresh", {})
     page = Page(client)
     for part in ("overview", f"accounts/{ACCOUNTS[0]}", "settings"):
-        page.seconds(f"/ui/parts/{part}")
+        page.get(f"/ui/parts/{part}")
 
 
 def started(

@@ -14,7 +14,7 @@ from broker.errors import CannotStart
 
 # Packages that the daemon loads when somebody first needs them. One that is missing is told at the start, and not to
 # that somebody.
-LATER = ("alembic", "nacl", "segno")
+LATER = ("alembic", "httpx2", "nacl", "segno")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

@@ -5,6 +5,7 @@ Called by every module of this room that talks to a provider.
 
 import asyncio
 import contextlib
+import functools
 import math
 import ssl
 import time
@@ -20,7 +21,7 @@ import httpcore2
 from broker.core import ratelimit
 from broker.core.secret import Secret
 from broker.errors import CannotStart, InvalidRequest
-from broker.oauth import certificates, outgoing
+from broker.oauth import outgoing
 from broker.oauth.addresses import AddressRefused, Attempt, CheckedBackend, SpecialAddress, checked_addresses
 from broker.oauth.failures import FAILURES, Unfit, why
 from broker.providers.urls import is_loopback, split
@@ -112,6 +113,18 @@ class Rates(Protocol):
         """Take in an answer of that address to a request that was sent then, epoch seconds."""
 
 
+@functools.cache
+def _usual_trust() -> ssl.SSLContext:
+    """Read the certificates that are trusted, once: that takes as long as it takes to import half of the stack."""
+    return _system_trust()
+
+
+def _system_trust() -> ssl.SSLContext:
+    import httpx2  # noqa: PLC0415 -- two megabytes that only TLS needs; serve sees that it is there
+
+    return httpx2.create_ssl_context(trust_env=False)
+
+
 class Http:
     """Sends requests to providers. Keeps nothing between them: no connection, no cookie, no redirect.
 
@@ -139,14 +152,23 @@ class Http:
     ) -> None:
         self._deadline = deadline
         self._clock = clock
-        self._own_trust = None if ca_file is None else certificates.usual_and(ca_file)
+        self._own_trust: ssl.SSLContext | None = None
+        if ca_file is not None:
+            self._own_trust = _system_trust()
+            try:
+                self._own_trust.load_verify_locations(cafile=ca_file)
+            except (OSError, ssl.SSLError) as exc:
+                raise CannotStart(
+                    f"The CA file {ca_file} cannot be used: {exc.strerror or exc}.",
+                    "Give a PEM file with --ca-file or KEYFOB_CA_FILE.",
+                ) from exc
         self._proxy = _proxy(proxy) if proxy else None
         # Set once, by whoever has it.
         self.rates: Rates | None = None
 
     @property
     def _tls(self) -> ssl.SSLContext:
-        return self._own_trust or certificates.usual()
+        return self._own_trust or _usual_trust()
 
     def now(self) -> float:
         """Return what time it is by the wall clock, epoch seconds."""

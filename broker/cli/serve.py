@@ -11,6 +11,11 @@ from dataclasses import fields
 
 from broker import settings
 from broker.core.finding import Finding
+from broker.errors import CannotStart
+
+# Packages that the daemon loads when somebody first needs them. One that is missing is told at the start, and not to
+# that somebody.
+LATER = ("alembic", "httpx2", "nacl", "segno")
 
 # Seconds after which a thread that works for the store lets the event loop have its turn. With Python's own 5 ms, each
 # step of an answer to a program could wait for so long behind refreshes that are written down.
@@ -31,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
     """Run the daemon until it is told to stop.
 
     Raises:
-        CannotStart: a setting, a file or a port is in the way.
+        CannotStart: a setting, a file or a port is in the way, or a package is missing.
     """
     read = settings.read(os.environ, {spec.name: getattr(args, spec.name) for spec in fields(settings.Settings)})
     # The daemon's imports are heavy: they come after the settings, so that a wrong flag is told at once.
@@ -39,11 +44,15 @@ def run(args: argparse.Namespace) -> int:
 
     gc.disable()  # what is imported stays: to look through it again and again is a tenth of the start
     import asyncio
+    from importlib.util import find_spec
 
     import uvloop
 
     from broker import daemon
 
+    for name in LATER:
+        if find_spec(name) is None:
+            raise CannotStart(f"The Python package {name} is missing.", "Install Keyfob again, with what it needs.")
     gc.freeze()
     gc.enable()
     sys.setswitchinterval(SWITCH_INTERVAL)

@@ -10,6 +10,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import Connection
+
 from broker.core.account import Account, Active
 from broker.core.secret import Secret
 from broker.core.token import Grant, Token
@@ -29,6 +31,10 @@ class _Together:
 
     async def write(self, work: Callable[[Any], Any]) -> None:
         self.works.append(work)
+
+    def __call__(self, tx: Connection) -> None:
+        for work in self.works:
+            work(tx)
 
 
 @asynccontextmanager
@@ -71,7 +77,7 @@ async def copies(store: Store, like: Account, named: Iterable[tuple[str, Grant]]
                 )
         finally:
             store._db = database  # noqa: SLF001 -- as above
-        await database.write(lambda tx, works=together.works: [work(tx) for work in works])
+        await database.write(together)
 
 
 async def fill(database_url: str, key_file: Path, number: int, name: str) -> None:

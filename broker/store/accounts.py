@@ -360,6 +360,10 @@ class Accounts(Shelf):
         row = find(tx, owner)
         if row is None:
             raise UnknownAccount("The account has been deleted meanwhile.", "See: keyfob accounts")
+        return self._left(tx, row)
+
+    def _left(self, tx: Connection, row: Row) -> Account:
+        """Return the account of a row that this transaction leaves so."""
         after_commit(tx, lambda: self._memory.account_changed(row))
         return self._account(row)
 
@@ -375,12 +379,11 @@ class Accounts(Shelf):
         for kind, value in parts.items():
             if value is None:
                 continue
-            sealed = self._vault.put(
-                tx, value, owner=owner, kind=kind, generation=generation, destination=destination, client=client
-            )
+            where: dict[str, Any] = {"owner": owner, "destination": destination, "client": client}
+            alone = kind != "refresh_token"
+            sealed = self._vault.put(tx, value, kind=kind, generation=generation, alone=alone, **where)
             columns[IN_FORCE[kind].name] = generation
-            if kind != "refresh_token":
-                self._vault.drop(tx, owner, kind, "others", generation)
+            if alone:
                 known = {**sealed, "client": client, "held": generation}
                 after_commit(tx, partial(self._memory.secret_changed, owner, kind, known))
         if grant.refresh_token is not None or grant.refresh_expires_at is not None:

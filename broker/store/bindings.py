@@ -107,11 +107,13 @@ CALLED: dict[Table, Callable[[Row], str]] = {
 }
 
 
-def bind(tx: Connection, sealer: Sealer, table: Table, key: str) -> None:
-    """Authenticate a row as this transaction has written it."""
+def bind(tx: Connection, sealer: Sealer, table: Table, key: str) -> Row:
+    """Authenticate a row as this transaction has written it, and return it."""
     reading, writing = _row_of(table)
     row = tx.execute(reading, {"row": key}).mappings().one()
-    tx.execute(writing, {"row": key, "binding": MACS[table](sealer, row)})
+    binding = MACS[table](sealer, row)
+    tx.execute(writing, {"row": key, "binding": binding})
+    return {**row, "binding": binding}
 
 
 @functools.cache

@@ -100,8 +100,7 @@ class Refreshes(DerivedTokens):
             generation = row["generation"] + 1
             where: dict[str, Any] = {"destination": account.destination, "client": row["client"] or ""}
             values: dict[str, Any] = {"generation": generation}
-            self._vault.drop(tx, account.uuid, ANSWER)
-            self._vault.put(tx, raw, owner=account.uuid, kind=ANSWER, generation=generation, **where)
+            self._vault.put(tx, raw, owner=account.uuid, kind=ANSWER, generation=generation, alone=True, **where)
             if refresh_token is not None:
                 self._count(tx)
                 self._retire(tx, row, brought=True)
@@ -340,7 +339,7 @@ class Refreshes(DerivedTokens):
         anew = changes and self._account(row).proven is not False
         tx.execute(_CHANGE, {"changed": row["uuid"], "version": version, **values})
         if anew:
-            bind(tx, self._vault.sealer, t.account, row["uuid"])
+            return self._left(tx, bind(tx, self._vault.sealer, t.account, row["uuid"]))
         return self._present(tx, row["uuid"])
 
     def _close(self, tx: Connection, owner: str) -> None:

@@ -152,8 +152,11 @@ class Vault:
         generation: int,
         destination: Destination,
         client: str,
+        alone: bool = False,
     ) -> dict[str, Any]:
         """Seal ``value`` into a row of its own, in the place of the one of the same owner, kind and generation.
+
+        Where it is to be ``alone``, in the place of those of every generation.
 
         Returns the columns :data:`SEALED` of it.
         """
@@ -168,7 +171,7 @@ class Vault:
         sealed = self.sealer.seal(
             value, Binding(owner, row, kind, generation, destination, client), key_generation, wrapped
         )
-        self.drop(tx, owner, kind, "same", generation)
+        self.drop(tx, owner, kind, "all" if alone else "same", generation)
         values = {"uuid": row, "owner": owner, "kind": kind, "generation": generation, "sealed": sealed}
         tx.execute(_PUT, values)
         return {"secret_uuid": row, "sealed": sealed, "wrapped": wrapped, "key_generation": key_generation}

@@ -2,14 +2,18 @@
 
 import asyncio
 import sqlite3
+import sys
 import threading
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import Connection, text
 
 from broker.errors import CannotStart, StoreUnavailable
-from broker.store.engine import Database
+from broker.store.engine import Database, after_commit
 from broker.store.keys import FileKey
 from broker.store.store import Store
 from tests.store.made import NOW, behind, database, key_file, opened, with_account
@@ -27,6 +31,12 @@ PRAGMAS = {
 def settings(tx: Connection) -> dict[str, object]:
     """Read the pragmas of a connection."""
     return {name: tx.execute(text(f"PRAGMA {name}")).scalar_one() for name in PRAGMAS}
+
+
+def commits(place: Path) -> int:
+    """Return how many commits the index of the write-ahead log has counted."""
+    header = Path(f"{database(place)}-shm").read_bytes()
+    return int.from_bytes(header[8:12], sys.byteorder)
 
 
 def test_every_connection_begins_with_the_pragmas(tmp_path: Path) -> None:
@@ -176,5 +186,92 @@ def test_a_store_that_cannot_open_says_so_and_leaves_nothing_running(tmp_path: P
         behind(tmp_path, "DROP TABLE instance")
         with pytest.raises(CannotStart, match="no such table"):
             await Store.open(f"sqlite:///{database(tmp_path)}", key=FileKey(key_file(tmp_path)), now=NOW)
+
+    asyncio.run(story())
+
+
+def pulse(at: float) -> Callable[[Connection], float]:
+    """Return what writes a row that everybody wants to be the only one."""
+
+    def work(tx: Connection) -> float:
+        tx.execute(text("INSERT INTO pulse VALUES (1, :at)"), {"at": at})
+        return at
+
+    return work
+
+
+async def jointly(db: Database, *works: Callable[[Connection], Any]) -> list[Any]:
+    """Have these wait together for their turn, and return what each got."""
+    busy = db.write(lambda _: None)
+    return (await asyncio.gather(busy, *map(db.write_jointly, works), return_exceptions=True))[1:]
+
+
+def test_what_is_written_jointly_is_one_commit(tmp_path: Path) -> None:
+    """Whatever waits while the disk is busy is durable with one commit more, and each caller has its own answer."""
+
+    def seen(tx: Connection) -> int:
+        steps.append("")
+        after_commit(tx, partial(steps.append, f"after {len(steps)}"))
+        return int(tx.execute(text("UPDATE pulse SET at = at + 1 RETURNING at")).scalar_one())
+
+    steps: list[str] = []
+
+    async def story() -> None:
+        async with opened(tmp_path) as store:
+            db = store._db  # noqa: SLF001 -- the promise of the layer below
+            await db.write(pulse(0.0))
+            before = commits(tmp_path)
+            assert await jointly(db, *[seen] * 9) == list(range(1, 10))
+            assert steps == [*[""] * 9, *(f"after {number}" for number in range(1, 10))]
+            assert commits(tmp_path) == before + 1
+
+    asyncio.run(story())
+
+
+def test_one_of_many_that_fails_undoes_only_its_own(tmp_path: Path) -> None:
+    """A joint write that raises, or that SQLite refuses, leaves nothing, follows with nothing, and harms no other."""
+
+    def raising(tx: Connection) -> None:
+        pulse(9.0)(tx)
+        after_commit(tx, partial(steps.append, "raised"))
+        raise LookupError("of our own")
+
+    steps: list[str] = []
+
+    async def story() -> None:
+        async with opened(tmp_path) as store:
+            works = (raising, pulse(1.0), pulse(2.0), lambda tx: tx.execute(text("UPDATE pulse SET at = at + 5")))
+            raised, written, refused, _ = await jointly(store._db, *works)  # noqa: SLF001 -- as above
+            assert isinstance(raised, LookupError)
+            assert written == 1.0
+            assert isinstance(refused, StoreUnavailable)
+            assert "UNIQUE" in str(refused)
+            assert behind(tmp_path, "SELECT at FROM pulse") == [(6.0,)]
+            assert steps == []
+
+    asyncio.run(story())
+
+
+def test_a_commit_that_fails_fails_for_all(tmp_path: Path) -> None:
+    """Where the one commit of many is refused nothing of any stays, and nobody is told that it does."""
+
+    async def story() -> None:
+        async with opened(tmp_path) as store:
+            db, steps = store._db, list[str]()  # noqa: SLF001 -- as above
+
+            def dangling(tx: Connection) -> None:
+                tx.execute(text("PRAGMA defer_foreign_keys = ON"))
+                tx.execute(text("INSERT INTO refresh_intent (account, generation, started_at) VALUES ('x', 1, 1)"))
+
+            def well(tx: Connection) -> None:
+                pulse(1.0)(tx)
+                after_commit(tx, partial(steps.append, "followed"))
+
+            told = await jointly(db, well, dangling)
+            assert [type(one) for one in told] == [StoreUnavailable] * 2
+            assert behind(tmp_path, "SELECT * FROM pulse") == []
+            assert steps == []
+            await db.write_jointly(well)
+            assert steps == ["followed"]
 
     asyncio.run(story())

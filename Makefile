@@ -105,6 +105,7 @@ bench: $(VENV)/dev ## the figures that the README claims, the page with a thousa
 	$(BIN)/python -m benchmarks.tokens
 	$(BIN)/python -m benchmarks.rest
 	$(BIN)/python -m benchmarks.proxy
+	$(BIN)/python -m benchmarks.refreshes
 
 clean: ## remove what make made
 	rm -rf $(VENV) dist build artifacts

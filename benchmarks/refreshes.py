@@ -8,7 +8,7 @@ for the token of an account that is well, once every few milliseconds: a request
 hung counts with what was left of that wait.
 
 The baselines do the least that a refresh can be: two durable commits by bare sqlite3 on the same disk, one POST by
-bare httpx2 to the same providers with a connection each, and both of these in the order of a refresh. Takes some
+bare httpx2 to the same providers with a connection each, and both of these in the order of a refresh. Takes ten
 minutes.
 """
 

@@ -49,23 +49,30 @@ async def _write(ctx: Context, listening: ExitStack, listener: Subscription) -> 
                 events.append(event)
             for event in events:
                 level = logging.WARNING if event.kind in TROUBLE else logging.INFO
-                log.log(level, "%s: %s%s", _about(event), event.kind, _detail(event))
+                log.log(level, "%s: %s%s", event.account or event.app or "-", event.kind, _detail(event))
             missed, listener.missed = listener.missed, 0
             if missed:
                 log.warning("%d events came faster than they could be written, and are not in the audit", missed)
-            noted = [Noted(events[0].at, "missed", None, None, f"{missed} events")] if missed else []
+            noted = [Noted(first.at, "missed", None, None, f"{missed} events")] if missed else []
             noted += [Noted(one.at, one.kind, one.account or None, one.app or None, one.detail) for one in events]
-            try:
-                await ctx.store.note_all(noted)
-            except StoreUnavailable:
-                for event in events:
-                    log.warning("%s: that is not in the audit, which could not be written", _about(event))
-            except Exception:
-                log.exception("%s: that is not in the audit", ", ".join(map(_about, events)))
+            if len(noted) > 1:
+                try:
+                    await ctx.store.note_all(noted)
+                    continue
+                except Exception as exc:  # noqa: BLE001 -- it may be one of them: each is tried by itself
+                    log.debug("%d events could not be written in one go: %s", len(noted), exc)
+            for one in noted:
+                await _note(ctx, one)
 
 
-def _about(event: Event) -> str:
-    return event.account or event.app or "-"
+async def _note(ctx: Context, noted: Noted) -> None:
+    whose = noted.account or noted.app or "-"
+    try:
+        await ctx.store.note_all([noted])
+    except StoreUnavailable:
+        log.warning("%s: that is not in the audit, which could not be written", whose)
+    except Exception:
+        log.exception("%s: that is not in the audit", whose)
 
 
 def _detail(event: Event) -> str:

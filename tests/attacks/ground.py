@@ -8,7 +8,6 @@ import os
 import socket
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -19,7 +18,7 @@ import pytest
 
 from broker.practice.server import PracticeServer, practice_in_thread
 from broker.practice.settings import PUBLIC_CLIENT, PracticeSettings
-from tests.e2e.home import NEVER_SAID, PATIENCE, Daemon, Home
+from tests.e2e.home import NEVER_SAID, PATIENCE, Daemon, Home, short_place
 from tests.web.raw import Answer, Line, bearer
 
 CHECKOUT = Path(__file__).parents[2]
@@ -151,8 +150,8 @@ class Ground:
 @contextlib.contextmanager
 def new_home() -> Iterator[Home]:
     """Make an empty home whose commands run the code beside these tests; none of them may ever break."""
-    with tempfile.TemporaryDirectory(prefix="kf-", dir="/tmp") as place:  # a socket's path holds 107 bytes
-        home = Home(Path(place))
+    with short_place() as place:
+        home = Home(place)
         home.environ["PYTHONPATH"] = str(CHECKOUT)
         try:
             yield home

@@ -28,6 +28,8 @@ KEYFOB = Path(sys.executable).with_name("keyfob")
 START_URL = re.compile(r"http://127\.0\.0\.1:\d+/login/[\w-]+")
 # A start takes a quarter of a second, a verb less; this is a machine in trouble.
 PATIENCE = 20.0
+# With less before it a home leaves enough of a socket's path to what is below.
+SHORT = 30
 # What must not reach a person, whatever goes wrong: the second is what `cli.main` says in a traceback's place, the
 # third what the API says.
 NEVER_SAID = ("Traceback", "this is a bug in Keyfob", "fault of Keyfob", "never retrieved", "never awaited")
@@ -257,10 +259,19 @@ class Home:
 
 
 @contextlib.contextmanager
+def short_place() -> Iterator[Path]:
+    """Make an empty directory with a short path, because a socket's holds 107 bytes; in TMPDIR, if that is short."""
+    usual = tempfile.gettempdir()
+    short = usual if len(usual) < SHORT else "/tmp"  # noqa: S108 -- a directory of its own is made in it
+    with tempfile.TemporaryDirectory(prefix="kf-", dir=short) as place:
+        yield Path(place)
+
+
+@contextlib.contextmanager
 def new_home() -> Iterator[Home]:
     """Make an empty home directory with a short path; no command in it may ever print a traceback."""
-    with tempfile.TemporaryDirectory(prefix="kf-", dir="/tmp") as place:  # a socket's path holds 107 bytes
-        found = Home(Path(place))
+    with short_place() as place:
+        found = Home(place)
         try:
             yield found
         finally:

@@ -19,6 +19,7 @@ import pytest
 from broker.practice.server import PracticeServer, practice_in_thread
 from broker.practice.settings import PUBLIC_CLIENT, PracticeSettings
 from tests.e2e.home import NEVER_SAID, PATIENCE, Daemon, Home, short_place
+from tests.loopback import NO_TLS
 from tests.web.raw import Answer, Line, bearer
 
 CHECKOUT = Path(__file__).parents[2]
@@ -118,7 +119,7 @@ class Ground:
     def log_in(self, account: str, provider: str = "", **more: object) -> dict[str, Any]:
         """Log in as a browser would, from redirect to redirect, and return how it ended."""
         begun = self.begin(account, provider, **more)
-        with httpx2.Client(follow_redirects=True, trust_env=False, timeout=PATIENCE) as browser:
+        with httpx2.Client(follow_redirects=True, trust_env=False, verify=NO_TLS, timeout=PATIENCE) as browser:
             browser.get(begun["start_url"])
         found: dict[str, Any] = self.login(begun["id"])
         return found
@@ -138,7 +139,9 @@ class Ground:
     def app(self, key: str, path: str = TOKEN, method: str = "GET", **more: Any) -> httpx2.Response:  # noqa: ANN401 -- as above
         """Ask at the app port with a key."""
         headers = {"Authorization": f"Bearer {key}"} if key else {}
-        return httpx2.request(method, self.app_url + path, headers=headers, trust_env=False, timeout=PATIENCE, **more)
+        return httpx2.request(
+            method, self.app_url + path, headers=headers, trust_env=False, verify=NO_TLS, timeout=PATIENCE, **more
+        )
 
     @property
     def token(self) -> str:

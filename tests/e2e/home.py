@@ -23,6 +23,8 @@ from typing import Any
 
 import httpx2
 
+from tests.loopback import NO_TLS
+
 # The one that is installed beside the interpreter of the tests.
 KEYFOB = Path(sys.executable).with_name("keyfob")
 START_URL = re.compile(r"http://127\.0\.0\.1:\d+/login/[\w-]+")
@@ -227,7 +229,7 @@ class Home:
 
     def door(self, key: str = "") -> httpx2.Client:
         """Return a client of the app socket, as the owner or as an app."""
-        transport = httpx2.HTTPTransport(uds=str(self.socket))
+        transport = httpx2.HTTPTransport(uds=str(self.socket), verify=NO_TLS)
         return httpx2.Client(
             transport=transport, base_url="http://localhost", headers=_bearer(key), timeout=PATIENCE, trust_env=False
         )
@@ -235,7 +237,7 @@ class Home:
     def app_port(self, key: str = "") -> httpx2.Client:
         """Return a client of the app port, wherever ``keyfob status`` says that it is."""
         url = self.run("status", "--json").json()["doors"]["app"]
-        return httpx2.Client(base_url=url, headers=_bearer(key), timeout=PATIENCE, trust_env=False)
+        return httpx2.Client(base_url=url, headers=_bearer(key), timeout=PATIENCE, trust_env=False, verify=NO_TLS)
 
     # --- afterwards
 
@@ -282,7 +284,7 @@ def new_home() -> Iterator[Home]:
 
 def browser() -> httpx2.Client:
     """Return a browser: it follows redirects and keeps cookies."""
-    return httpx2.Client(follow_redirects=True, trust_env=False, timeout=PATIENCE)
+    return httpx2.Client(follow_redirects=True, trust_env=False, verify=NO_TLS, timeout=PATIENCE)
 
 
 def _bearer(key: str) -> dict[str, str]:

@@ -13,6 +13,7 @@ import pytest
 from broker.practice.server import PracticeServer, practice_in_thread
 from broker.practice.settings import PracticeSettings
 from broker.web import peers
+from tests.loopback import NO_TLS
 from tests.web.house import Door, House, running
 
 NO_MORE: dict[str, object] = {"token_file": None, "token_file_path": None, "rules": [], "rate_share": None}
@@ -120,7 +121,9 @@ def test_an_app_without_a_grant_asks_the_owner(room: Room) -> None:
 
 def test_the_kernel_says_who_asks_at_the_socket(room: Room) -> None:
     """Uid, process and program come from the kernel, and not from what the program says of itself."""
-    with httpx2.Client(transport=httpx2.HTTPTransport(uds=room.house.socket), base_url="http://localhost") as http:
+    with httpx2.Client(
+        transport=httpx2.HTTPTransport(uds=room.house.socket, verify=NO_TLS), base_url="http://localhost"
+    ) as http:
         http.headers["authorization"] = f"Bearer {room.key}"
         Door(http).ask("GET", TOKEN, 403, path={"account": "work"}, headers={"user-agent": "/usr/bin/harmless"})
 

@@ -99,10 +99,11 @@ fmt: $(VENV)/dev ## format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(VENV)/dev ## the figures that the README claims, the page with a thousand accounts, hand-outs a second, the proxy
+bench: $(VENV)/dev ## the figures that the README claims, the page with a thousand accounts, hand-outs a second, at rest, the proxy
 	$(BIN)/python benchmarks/run.py
 	$(BIN)/python -m benchmarks.page
 	$(BIN)/python -m benchmarks.tokens
+	$(BIN)/python -m benchmarks.rest
 	$(BIN)/python -m benchmarks.proxy
 
 clean: ## remove what make made

@@ -13,6 +13,7 @@ import pytest
 from broker.practice.server import PracticeServer, practice_in_thread
 from broker.practice.settings import PracticeSettings
 from broker.web import peers
+from tests.e2e.home import until
 from tests.loopback import NO_TLS
 from tests.web.house import Door, House, running
 
@@ -95,7 +96,10 @@ class Room:
 def room(base: Base) -> Room:
     """Return an app of the test's own, on a day of its own."""
     base.apps += 1
+    # A refresh that is in the air when time jumps brings what ended yesterday.
+    until("no refresh is in the air", lambda: not base.house.ctx.flights.tasks)
     base.now += DAY
+    base.house.owner.ask("GET", TOKEN, 200, path={"account": "work"})
     return Room(base.house, f"mail-{base.apps}")
 
 

@@ -32,7 +32,8 @@ REFUSAL_HEADERS = b"cache-control: no-store\r\nx-content-type-options: nosniff\r
 class GuardedProtocol(HttpToolsProtocol):
     """One connection.
 
-    ``scope["state"]["peer"]`` is (pid, uid) on a Unix socket and None on TCP; ``last`` is a list of its own.
+    ``scope["state"]["peer"]`` is (pid, uid) on a Unix socket and None on TCP; ``last`` and ``whose`` are lists of the
+    connection's own.
     """
 
     # More than a desktop's programs ever hold. For one more, the one that says nothing for longest is hung up on: then
@@ -48,8 +49,9 @@ class GuardedProtocol(HttpToolsProtocol):
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self._peer: tuple[int, int] | None = None
-        # What ``standing`` keeps of the connection's last request.
+        # What ``standing`` keeps of the connection's last request, and ``peers`` of who is at its other end.
         self._last: list[Any] = []
+        self._whose: list[int] = []
         self._deadline: asyncio.TimerHandle | None = None
         self._receiving = True
         self._in_head = True
@@ -112,7 +114,8 @@ class GuardedProtocol(HttpToolsProtocol):
         """A request begins."""
         super().on_message_begin()
         state = self.scope["state"]
-        state["peer"], state["last"], state["hang_up"] = self._peer, self._last, self._hang_up
+        state["peer"], state["last"], state["whose"] = self._peer, self._last, self._whose
+        state["hang_up"] = self._hang_up
         state["stream_body"] = partial(self._stream_body, self.scope)
         self._receiving = self._in_head = True
         self._streaming = False

@@ -13,7 +13,8 @@ import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from benchmarks.run import KEYFOB, answers, compare, environment, log_in, practice, process, until
+from benchmarks.run import KEYFOB, answers, environment, log_in, practice, process, until
+from benchmarks.table import compare
 from broker import settings
 from broker.client import Client
 from broker.core.account import Active

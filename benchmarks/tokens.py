@@ -17,10 +17,12 @@ import tempfile
 import time
 import urllib.request
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from benchmarks.run import KEYFOB, answers, busy, environment, log_in, practice, process, until
+from benchmarks.table import compare, measured
 from broker.client import Client
 
 HERE = Path(__file__).parent
@@ -29,21 +31,22 @@ FEW, MANY = 16, 256
 # What many providers' tokens weigh.
 LONG = f'token:json={{"access_token":"{"x" * 900}"}}'
 PATH = "/v1/accounts/one/token"
+BARE = "bare ASGI, same uvicorn"
 UNITS = {"us": 1e-3, "ms": 1.0, "s": 1e3}
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class Drive:
     """One measurement: answers a second, the 99th percentile in ms, CPU microseconds an answer, and what went wrong."""
 
     rate: float
     p99: float
     cpu: float
     count: int
-    errors: str
+    errors: int
 
 
-def drive(url: str, pid: int, connections: int, key: str) -> Row:
+def drive(url: str, pid: int, connections: int, key: str) -> Drive:
     """Ask as fast as the connections allow."""
     command = [
         "wrk",
@@ -60,8 +63,9 @@ def drive(url: str, pid: int, connections: int, key: str) -> Row:
     used = busy(pid) - before
     count = int(_found(r"(\d+) requests in", said)[0])
     number, unit = _found(r"99%\s+([\d.]+)(us|ms|s)", said)
-    errors = "; ".join(line.strip() for line in said.splitlines() if "errors" in line or "Non-2xx" in line)
-    return Row(count / SECONDS, float(number) * UNITS[unit], 1e6 * used / count, count, errors)
+    told = (line for line in said.splitlines() if "errors" in line or "Non-2xx" in line)
+    errors = sum(int(number) for line in told for number in re.findall(r"\b(\d+)(?:,|$)", line))
+    return Drive(count / SECONDS, float(number) * UNITS[unit], 1e6 * used / count, count, errors)
 
 
 def _found(pattern: str, text: str) -> tuple[str, ...]:
@@ -118,7 +122,7 @@ def main() -> None:
             server = running.enter_context(process(command, {**environ, "PYTHONPATH": str(HERE.parent)}))
             assert server.stdout is not None  # noqa: S101 -- as above
             urls[kind] = f"http://127.0.0.1:{server.stdout.readline().strip()}{PATH}", server.pid
-        rows: dict[tuple[str, int], list[Row]] = {}
+        rows: dict[tuple[str, int], list[Drive]] = {}
         for connections in (FEW, MANY):
             for _ in range(ROUNDS):
                 for kind, (url, pid) in urls.items():
@@ -134,21 +138,26 @@ def main() -> None:
         table(rows)
 
 
-def table(rows: dict[tuple[str, int], list[Row]]) -> None:
-    """Print medians and what they are against the bare server."""
+def table(rows: dict[tuple[str, int], list[Drive]]) -> None:
+    """Print medians, and what ours are against the bare server and the framework's JSON route."""
 
     def median(kind: str, connections: int, what: str) -> float:
         return statistics.median(float(getattr(row, what)) for row in rows[kind, connections])
 
     for connections in (FEW, MANY):
-        base, slow = (median("bare", connections, what) for what in ("rate", "p99"))
         for kind in ("bare", "uvicorn", "starlette", "keyfob"):
             rate, p99, cpu = (median(kind, connections, what) for what in ("rate", "p99", "cpu"))
-            errors = "; ".join(row.errors for row in rows[kind, connections] if row.errors) or "no errors"
-            line = f"{connections:4} connections {kind:<10} {rate:8.0f}/s {rate / base:5.2f} x bare   "
-            print(f"{line}p99 {p99:7.2f} ms {p99 / slow:5.2f} x bare   {cpu:6.1f} us CPU   {errors}")
-        ratio = median("keyfob", connections, "rate") / median("starlette", connections, "rate")
-        print(f"{connections:4} connections keyfob against the JSON route: {ratio:.2f}")
+            print(f"{connections:4} connections {kind:<10} {rate:8.0f}/s   p99 {p99:7.2f} ms   {cpu:6.1f} us CPU")
+    for connections in (FEW, MANY):
+        few, ours = connections == FEW, partial(median, "keyfob", connections)
+        bare, route = partial(median, "bare", connections), partial(median, "starlette", connections)
+        what, least, most = f"hand-outs, {connections} connections", 0.75 if few else None, 3.0 if few else None
+        compare(what, ours("rate"), BARE, bare("rate"), "/s", at_least=least)
+        compare(what, ours("rate"), "Starlette's JSON route", route("rate"), "/s", at_least=1.7 if few else None)
+        compare(f"{what}, p99", ours("p99"), BARE, bare("p99"), "ms", at_most=most, steady=False)
+        compare(f"{what}, CPU", ours("cpu"), BARE, bare("cpu"), "us")
+        errors = sum(row.errors for row in rows["keyfob", connections])
+        measured(f"{what}, errors", errors, "", at_most=0)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from benchmarks.table import RECORD, ROWS, TOLERANCE, middle, record, recorded
 from broker.client import ClientError
 
 # The cheap ones first. Each module has a ``main``.
-ALL = ("run", "tokens", "page", "proxy")
+ALL = ("run", "peers", "tokens", "page", "proxy")
 
 
 def run(name: str) -> str:

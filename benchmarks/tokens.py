@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from benchmarks.run import KEYFOB, answers, busy, environment, log_in, practice, process, until
+from benchmarks.run import KEYFOB, PREFIX, answers, busy, environment, log_in, practice, process, until
 from benchmarks.table import compare, measured
 from broker.client import Client
 
@@ -29,7 +29,8 @@ HERE = Path(__file__).parent
 ROUNDS, SECONDS, PATIENCE = 3, 5, 30.0
 FEW, MANY = 16, 256
 # What many providers' tokens weigh.
-LONG = f'token:json={{"access_token":"{"x" * 900}"}}'
+SIZE = 900
+LONG = f'token:json={{"access_token":"{PREFIX.ljust(SIZE, "x")}"}}'
 PATH = "/v1/accounts/one/token"
 BARE = "bare ASGI, same uvicorn"
 UNITS = {"us": 1e-3, "ms": 1.0, "s": 1e3}

@@ -77,7 +77,7 @@ class AccessLog:
                 self.door,
                 scope["method"],
                 scope.get("state", {}).get("route", "-"),
-                status,
+                scope.get("state", {}).get("status", status),
                 took,
                 getattr(caller, "name", "-"),
             )

@@ -6,12 +6,20 @@ have a megabyte and 20,000 lines; ``timeout_keep_alive`` acts only after a finis
 
 import asyncio
 import math
+from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
+from starlette.types import Scope
 from uvicorn._types import HTTPScope
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import (
+    HEADER_RE,
+    HEADER_VALUE_RE,
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
 from uvicorn.server import ServerState
 
 from broker.web import peers
@@ -29,10 +37,25 @@ SPOKEN = ("1.1", "1.0")
 REFUSAL_HEADERS = b"cache-control: no-store\r\nx-content-type-options: nosniff\r\nconnection: close\r\n"
 
 
+def whole(status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> bytes:
+    """Return an answer with its Content-Length as it goes over the wire, byte for byte as uvicorn writes it.
+
+    Raises:
+        ValueError: a header cannot be sent.
+    """
+    lines = []
+    for name, value in headers:
+        if HEADER_RE.search(name) or HEADER_VALUE_RE.search(value):
+            raise ValueError(name)
+        lines.append(b"%b: %b\r\n" % (name.lower(), value))
+    return b"".join([STATUS_LINE[status], *lines, b"\r\n", body])
+
+
 class GuardedProtocol(HttpToolsProtocol):
     """One connection.
 
-    ``scope["state"]["peer"]`` is (pid, uid) on a Unix socket and None on TCP; ``last`` is a list of its own.
+    ``scope["state"]["peer"]`` is (pid, uid) on a Unix socket and None on TCP; ``last`` is a list of its own;
+    ``answer_whole`` writes what ``whole`` made.
     """
 
     # More than a desktop's programs ever hold. For one more, the one that says nothing for longest is hung up on: then
@@ -113,6 +136,7 @@ class GuardedProtocol(HttpToolsProtocol):
         super().on_message_begin()
         state = self.scope["state"]
         state["peer"], state["last"], state["hang_up"] = self._peer, self._last, self._hang_up
+        state["answer_whole"] = self._answer_whole
         state["stream_body"] = partial(self._stream_body, self.scope)
         self._receiving = self._in_head = True
         self._streaming = False
@@ -194,6 +218,27 @@ class GuardedProtocol(HttpToolsProtocol):
         """
         if scope is self.scope and self._receiving:
             self._streaming, self._patience = True, patience
+
+    def _answer_whole(self, scope: Scope, answer: bytes) -> bool:
+        """Write an answer that is all there in one piece, so that whoever reads it wakes up once.
+
+        Args:
+            scope: of the request that it answers.
+            answer: as ``whole`` made it.
+
+        Returns:
+            False where it has to be sent as any other: another request has come after this one already, the connection
+            is to end with it, or whoever asks reads nothing.
+        """
+        cycle = self.cycle
+        if cycle.scope is not scope or not cycle.keep_alive or cycle.response_started or self.flow.write_paused:
+            return False
+        if not cycle.disconnected:
+            cycle.response_started = cycle.response_complete = True
+            self.transport.write(answer)
+            cycle.message_event.set()
+            cycle.on_response()
+        return True
 
     def _streams(self) -> bool:
         return self._streaming and self._answering()

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 # These say more than they may: SQL parameters, whole URLs. Not even debug makes them talk.
-QUIET = ("aiosqlite", "sqlalchemy", "alembic", "httpx2", "httpcore2", "apscheduler", "uvicorn", "asyncio", "tzlocal")
+QUIET = ("sqlalchemy", "alembic", "httpx2", "httpcore2", "apscheduler", "uvicorn", "asyncio", "tzlocal")
 
 
 class JsonLines(logging.Formatter):

@@ -92,7 +92,7 @@ class Settings:
     oidc_socket: str = setting(
         _one_of(*ON_OFF), "answer clients of oidc-agent, at the socket oidc.sock", f"one of {', '.join(ON_OFF)}"
     )
-    database_url: str = setting(str, "SQLAlchemy URL of the SQLite database", "sqlite+aiosqlite:///path")
+    database_url: str = setting(str, "SQLAlchemy URL of the SQLite database", "sqlite:///path")
     key_source: str = setting(
         _one_of(*KEY_SOURCES), "where the key that seals the secrets comes from", f"one of {', '.join(KEY_SOURCES)}"
     )
@@ -223,7 +223,7 @@ def _defaults(home: Path, environ: Mapping[str, str], state_dir: Path | None) ->
         "browser_port": 8400,
         "app_port": 8401,
         "oidc_socket": "on",
-        "database_url": f"sqlite+aiosqlite:///{state / 'keyfob.db'}",
+        "database_url": f"sqlite:///{state / 'keyfob.db'}",
         "key_source": "file",
         "key_file": home / ".config/keyfob/key",
         "key_command": "",

@@ -43,7 +43,7 @@ ROWS = [
     Row("browser_port", 8400, ("0", 0), ("65535", 65535), ("9000", 9000)),
     Row("app_port", 8401, ("1", 1), ("0", 0), ("9001", 9001)),
     texts("oidc_socket", "on", "off", "on", "off"),
-    texts("database_url", f"sqlite+aiosqlite:///{HOME}/.local/state/keyfob/keyfob.db", "a://", "b://", "c://"),
+    texts("database_url", f"sqlite:///{HOME}/.local/state/keyfob/keyfob.db", "a://", "b://", "c://"),
     texts("key_source", "file", "systemd", "command", "file"),
     paths("key_file", ".config/keyfob/key"),
     texts("key_command", "", "pass a", "pass b", "pass c"),
@@ -115,7 +115,7 @@ def test_places_move_together() -> None:
     alone = settings.read({"HOME": HOME, "KEYFOB_STATE_DIR": "/srv/k"})
     session = settings.read({"HOME": HOME, "KEYFOB_STATE_DIR": "/srv/k", "XDG_RUNTIME_DIR": "/run/user/7"})
 
-    assert alone.database_url == "sqlite+aiosqlite:////srv/k/keyfob.db"
+    assert alone.database_url == "sqlite:////srv/k/keyfob.db"
     assert alone.socket == Path("/srv/k/run/keyfob.sock")
     assert session.socket == Path("/run/user/7/keyfob/keyfob.sock")
 

@@ -1,21 +1,22 @@
 """The connections to SQLite: one writer, a few readers, and the pragmas that every one of them begins with.
 
 Used by every module of the store that reads or writes rows. A transaction is a plain function on a ``Connection``; it
-runs to its end even when the caller is cancelled, so no half-done work waits on the writer's connection.
+runs as a whole in a thread, and to its end even when the caller is cancelled, so no half-done work waits on the
+writer's connection. Such a function changes nothing that the event loop sees: that is for :func:`after_commit`.
 """
 
 import asyncio
 import contextlib
-import logging
+import contextvars
 import sqlite3
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from json import JSONDecodeError
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import URL, Connection, event
+from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from broker.errors import StoreUnavailable
 from broker.store.changes import Changes
@@ -74,15 +75,17 @@ class Database:
         self.changes = Changes(path)
         self._writer = self._engine(("PRAGMA journal_mode = WAL",), size=1)
         self._readers = self._engine((READ_ONLY,), size=READERS)
+        self._writing = ThreadPoolExecutor(1, "store-writer")
+        self._reading = ThreadPoolExecutor(READERS, "store-reader")
         self._turn = asyncio.Lock()
         self._running: set[asyncio.Task[Any]] = set()
         self._closed = False
         # Something deleted still stands in the write-ahead log, because a foreign reader kept it busy.
         self.truncate_due = False
 
-    def _engine(self, more: tuple[str, ...], size: int) -> AsyncEngine:
-        engine = create_async_engine(
-            URL.create("sqlite+aiosqlite", database=str(self.path)),
+    def _engine(self, more: tuple[str, ...], size: int) -> Engine:
+        engine = create_engine(
+            URL.create("sqlite", database=str(self.path)),
             # The driver in autocommit: Python's own transaction guessing would begin too late and commit too early.
             isolation_level="AUTOCOMMIT",
             skip_autocommit_rollback=True,
@@ -90,10 +93,11 @@ class Database:
             pool_size=size,
             max_overflow=0,
             hide_parameters=True,
-            connect_args={"timeout": BUSY_TIMEOUT / 1000},
+            # A connection goes from thread to thread, and is in one at a time.
+            connect_args={"timeout": BUSY_TIMEOUT / 1000, "check_same_thread": False},
         )
 
-        def prepare(connection: Any, _record: object) -> None:  # noqa: ANN401 -- SQLAlchemy's adapted connection
+        def prepare(connection: sqlite3.Connection, _record: object) -> None:
             cursor = connection.cursor()
             try:
                 for pragma in (*PRAGMAS, *more):
@@ -102,9 +106,7 @@ class Database:
             finally:
                 cursor.close()
 
-        event.listen(engine.sync_engine, "connect", prepare)
-        # The driver would log every statement's values at DEBUG.
-        logging.getLogger("aiosqlite").setLevel(logging.WARNING)
+        event.listen(engine, "connect", prepare)
         return engine
 
     async def read(self, work: Callable[[Connection], T]) -> T:
@@ -165,8 +167,9 @@ class Database:
     async def dispose(self) -> None:
         """Close every connection as it is."""
         self._closed = True
-        await self._readers.dispose()
-        await self._writer.dispose()
+        for thread, engine in ((self._reading, self._readers), (self._writing, self._writer)):
+            await _in(thread, engine.dispose)  # the last one to close may have to write to the disk
+            thread.shutdown(wait=False)
         self.changes.close()
 
     async def _finish(self, work: Coroutine[Any, Any, T]) -> T:
@@ -179,17 +182,28 @@ class Database:
         return await asyncio.shield(task)
 
     async def _read(self, work: Callable[[Connection], T]) -> T:
+        def reading() -> T:
+            with self._readers.connect() as connection:
+                return work(connection)
+
         try:
-            async with self._readers.connect() as connection:
-                return await connection.run_sync(work)
+            return await _in(self._reading, reading)
         except (SQLAlchemyError, JSONDecodeError, UnicodeDecodeError) as exc:
             raise unavailable(exc) from exc
 
     async def _write(self, work: Callable[[Connection], T], *, harmless: bool) -> T:
         marking = self.changes.harmless if harmless else self.changes.harmful
+
+        def writing() -> tuple[T, Sequence[Callable[[], None]]]:
+            with self._writer.connect() as connection:
+                return _transaction(connection, work, marking)
+
         try:
-            async with self._turn, self._writer.connect() as connection:
-                return await connection.run_sync(_transaction, work, marking)
+            async with self._turn:
+                result, steps = await _in(self._writing, writing)
+                for step in steps:
+                    step()
+                return result
         except (SQLAlchemyError, JSONDecodeError, UnicodeDecodeError) as exc:
             raise unavailable(exc) from exc
 
@@ -205,24 +219,36 @@ class Database:
             raise unavailable(exc) from exc
 
     async def _checkpoint(self) -> bool:
+        def emptying() -> bool:
+            with self._writer.connect() as connection:
+                connection.exec_driver_sql(f"PRAGMA busy_timeout = {CHECKPOINT_TIMEOUT}")
+                row = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()
+                connection.exec_driver_sql(f"PRAGMA busy_timeout = {BUSY_TIMEOUT}")
+                return bool(row[0] == 0)
+
         try:
-            async with self._turn, self._writer.connect() as connection:
-                await connection.exec_driver_sql(f"PRAGMA busy_timeout = {CHECKPOINT_TIMEOUT}")
-                row = (await connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")).one()
-                await connection.exec_driver_sql(f"PRAGMA busy_timeout = {BUSY_TIMEOUT}")
+            async with self._turn:
+                return await _in(self._writing, emptying)
         except SQLAlchemyError as exc:
             raise unavailable(exc) from exc
-        return bool(row[0] == 0)
+
+
+async def _in(thread: Executor, work: Callable[[], T]) -> T:
+    # In the caller's context, as ``asyncio.to_thread`` does for its own threads.
+    return await asyncio.get_running_loop().run_in_executor(thread, contextvars.copy_context().run, work)
 
 
 def after_commit(tx: Connection, step: Callable[[], None]) -> None:
-    """Have ``step`` run as soon as this transaction is durable, and never if it is undone. It must not raise."""
+    """Have ``step`` run in the event loop as soon as this transaction is durable, and never if it is undone.
+
+    No other transaction begins before it. It must not raise.
+    """
     tx.info[FOLLOWS].append(step)
 
 
 def _transaction(
     tx: Connection, work: Callable[[Connection], T], marking: Callable[[], contextlib.AbstractContextManager[None]]
-) -> T:
+) -> tuple[T, Sequence[Callable[[], None]]]:
     # IMMEDIATE: what is read here cannot be changed by anybody before it is written.
     tx.exec_driver_sql("BEGIN IMMEDIATE")
     steps: list[Callable[[], None]] = []
@@ -237,6 +263,4 @@ def _transaction(
         if driver is not None and driver.in_transaction:
             tx.exec_driver_sql("ROLLBACK")
         raise
-    for step in steps:
-        step()
-    return result
+    return result, steps

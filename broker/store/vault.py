@@ -61,7 +61,7 @@ class Vault:
 
     def newly_suspect(self) -> list[str]:
         """Return what was found changed outside Keyfob since the last call, as people call it."""
-        found = [whose for whose, told in self._suspects.items() if not told]
+        found = [whose for whose, told in list(self._suspects.items()) if not told]  # a transaction may find another
         self._suspects.update(dict.fromkeys(found, True))
         return found
 
@@ -124,9 +124,10 @@ class Vault:
         Raises:
             Locked: there is none.
         """
-        if self._sealer is None:
+        sealer = self._sealer  # looked at once: a transaction asks for it in its thread, while the key may be dropped
+        if sealer is None:
             raise Locked(self.locked, self.hint)
-        return self._sealer
+        return sealer
 
     def put(
         self,

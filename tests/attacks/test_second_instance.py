@@ -28,7 +28,7 @@ def test_there_is_one_daemon(ground: Ground, name: str, *, stopped: bool) -> Non
     """Whatever they share, directory, socket or database: the second one ends, and the first goes on undisturbed."""
     moved = {variable: str(ground.home.place / "second") for variable in ELSEWHERE[name]}
     if "KEYFOB_DATABASE_URL" in moved:
-        moved["KEYFOB_DATABASE_URL"] = f"sqlite+aiosqlite:///{ground.home.database}"
+        moved["KEYFOB_DATABASE_URL"] = f"sqlite:///{ground.home.database}"
     before = ground.token
     if stopped:
         os.kill(ground.daemon.pid, signal.SIGSTOP)

@@ -46,7 +46,7 @@ TTL = PracticeSettings().ttl
 HALF = TTL / 2
 MORE = 0.65 * TTL
 # What a daemon imports when it starts, beside what ``life`` does.
-PRELOADED = ("aiosqlite", "apscheduler.executors.asyncio", "apscheduler.triggers.interval", "uvicorn.lifespan.off")
+PRELOADED = ("apscheduler.executors.asyncio", "apscheduler.triggers.interval", "uvicorn.lifespan.off")
 STORED = """
     SELECT access_generation, refresh_generation,
         refresh_intent.account IS NOT NULL,

@@ -1,7 +1,7 @@
 """Virtual time: an event loop that never waits, and the three clocks of a machine that sleeps and is set wrong.
 
 Used by ``world``. Nothing here uses threads or sockets, so the loop is idle exactly when its next timer is all that is
-left to wait for; then it is that time at once. Work that the engine gives to a thread is done on the spot.
+left to wait for; then it is that time at once. Work that the engine gives to a thread is done in the loop, as a whole.
 """
 
 import asyncio
@@ -47,10 +47,15 @@ class _Jump(selectors.SelectSelector):
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """An event loop whose clock jumps to the next timer when it is idle."""
+    """An event loop whose clock jumps to the next timer when it is idle.
+
+    Attributes:
+        busy: tells for how many seconds a thread of the store has something else to do before it gets to a work.
+    """
 
     def __init__(self) -> None:
         self._jump = _Jump()
+        self.busy: Callable[[], float] = float
         super().__init__(self._jump)
 
     def time(self) -> float:
@@ -59,16 +64,28 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     def run_in_executor(
         self,
-        executor: Executor | None,  # noqa: ARG002 -- asyncio's signature
+        executor: Executor | None,
         func: Callable[[*Arguments], T],
         *args: *Arguments,
     ) -> asyncio.Future[T]:
-        """Call ``func`` now; a thread would make the order of things a matter of chance."""
+        """Call ``func`` now, or in a while; a thread would make the order of things a matter of chance."""
         done: asyncio.Future[T] = self.create_future()
-        try:
-            done.set_result(func(*args))
-        except Exception as exc:  # noqa: BLE001 -- as an executor hands it over
-            done.set_exception(exc)
+
+        def work() -> None:
+            if done.cancelled():
+                return
+            try:
+                done.set_result(func(*args))
+            except asyncio.CancelledError:
+                done.cancel()  # the engine has died of it
+            except Exception as exc:  # noqa: BLE001 -- as an executor hands it over
+                done.set_exception(exc)
+
+        wait = self.busy() if executor is not None else 0.0
+        if wait:
+            self.call_later(wait, work)
+        else:
+            work()
         return done
 
 

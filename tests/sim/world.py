@@ -79,6 +79,7 @@ class World:
         self.hours = hours
         self.clocks = Clocks(loop, START)
         self.disk = Disk(self._rng(), self._step)
+        loop.busy = self.disk.busy
         self.judge = Judge(place / "keyfob.db", self.clocks, self._alarm, self._step)
         self.providers = [Provider(f"p{index}", rules, self._rng()) for index, rules in enumerate(self.profile.rules)]
         links = {FIRST_PORT + index: Link(found) for index, found in enumerate(self.providers)}

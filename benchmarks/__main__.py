@@ -1,6 +1,6 @@
 """Runs the benchmarks, one after the other, and sums up: ``python -m benchmarks [--runs N] [--record] [NAME ...]``.
 
-Started by ``make bench``. ``--record`` writes the ratios down as those that later runs are held against. Ends with 1
+Started by ``benchmarks``. ``--record`` writes the ratios down as those that later runs are held against. Ends with 1
 where a ratio is more than 20 % worse than on record, or a benchmark could not run, so that whoever looks at the outcome
 alone notices; a goal that is missed is a matter of the machine too, and is only said.
 """
@@ -15,7 +15,7 @@ from benchmarks.table import RECORD, ROWS, TOLERANCE, middle, record, recorded
 from broker.client import ClientError
 
 # The cheap ones first. Each module has a ``main``.
-ALL = ("run", "peers", "tokens", "page", "proxy")
+ALL = ("run", "peers", "tokens", "rest", "page", "proxy")
 
 
 def run(name: str) -> str:

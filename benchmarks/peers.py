@@ -17,7 +17,7 @@ from pathlib import Path
 
 from benchmarks.agent import ACCOUNT, Agent, oidc_agent
 from benchmarks.run import KEYFOB, RUNS, answers, busy, environment, log_in, practice, process, until, wall
-from benchmarks.table import compare, measured
+from benchmarks.table import at_least, at_most, compare, measured
 from benchmarks.tokens import BARE, LONG, PATH, SIZE, steer
 from broker.client import Client
 
@@ -72,7 +72,7 @@ def libraries(environs: Mapping[str, Mapping[str, str]]) -> None:
         print(f"{commands[name][1]:<14} p50 {rounds.middle('p50'):7.3f} ms   p99 {rounds.middle('p99'):7.3f} ms")
     if AGENT in found:
         ours, theirs = found["keyfob"], found[AGENT]
-        compare("broker.client, p50", ours.middle("p50"), "liboidcagent", theirs.middle("p50"), "ms", at_most=0.5)
+        compare("broker.client, p50", ours.middle("p50"), "liboidcagent", theirs.middle("p50"), "ms", at_most(0.5))
         compare("broker.client, p99", ours.middle("p99"), "liboidcagent", theirs.middle("p99"), "ms", steady=False)
 
 
@@ -120,12 +120,12 @@ def table(manner: str, found: Mapping[str, Rounds]) -> None:
             f"{rounds.refused} refused, {rounds.failed} failed"
         )
     what, ours, bare, agent = f"a connection each, {manner}", found["keyfob"], found[BARE], found.get(AGENT)
-    compare(what, ours.middle("rate"), BARE, bare.middle("rate"), "/s", at_least=0.75)
+    compare(what, ours.middle("rate"), BARE, bare.middle("rate"), "/s", at_least(0.75))
     compare(f"{what}, CPU", ours.middle("cpu"), BARE, bare.middle("cpu"), "us")
-    measured(f"{what}, refused", ours.refused + ours.failed, "", at_most=0)
+    measured(f"{what}, refused", ours.refused + ours.failed, "", at_most(0))
     if agent is not None:
-        compare(what, ours.middle("rate"), AGENT, agent.middle("rate"), "/s")
-        compare(f"{what}, p99", ours.middle("p99"), AGENT, agent.middle("p99"), "ms", at_most=1.0, steady=False)
+        compare(what, ours.middle("rate"), AGENT, agent.middle("rate"), "/s", more=True)
+        compare(f"{what}, p99", ours.middle("p99"), AGENT, agent.middle("p99"), "ms", at_most(1.0), steady=False)
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """What the proxy costs: added latency, throughput and memory, beside a bare httpx2 proxy, nginx, and no proxy at all.
 
-Started by ``make bench``, or by hand: ``python -m benchmarks.proxy``. Everything runs on this machine, each end in a
+Started by ``benchmarks``, or by hand: ``python -m benchmarks.proxy``. Everything runs on this machine, each end in a
 process of its own, over TCP on loopback and with the requests taken in turns. Takes a minute or two.
 """
 
@@ -20,7 +20,7 @@ from typing import Self
 from urllib.parse import urlsplit
 
 from benchmarks.run import KEYFOB, answers, environment, log_in, practice, process, resident, until
-from benchmarks.table import compare, measured
+from benchmarks.table import at_least, at_most, compare, measured
 from broker.client import Client
 
 MIB = 1024 * 1024
@@ -164,7 +164,7 @@ def latency(ways: list[Way]) -> None:
         slow = statistics.quantiles(found, n=100)[98]
         print(f"{'small request, ' + name:<34} p50 {middle[name]:7.3f} ms   p99 {slow:7.3f} ms")
     compare("proxy, small request, p50", middle["keyfob"], BARE, middle[BARE], "ms")
-    measured("proxy, added to a small request, p50", middle["keyfob"] - middle["direct"], "ms", at_most=MOST_ADDED_MS)
+    measured("proxy, added to a small request, p50", middle["keyfob"] - middle["direct"], "ms", at_most(MOST_ADDED_MS))
 
 
 def throughput(ways: list[Way], kind: str) -> None:
@@ -176,7 +176,7 @@ def throughput(ways: list[Way], kind: str) -> None:
     best = {name: max(found) for name, found in rates.items()}
     for name, rate in best.items():
         print(f"{f'{kind}, {name}':<34} {rate:9.0f} MiB/s")
-    compare(f"proxy, large body {kind}", best["keyfob"], BARE, best[BARE], "MiB/s", at_least=LEAST_SHARE)
+    compare(f"proxy, large body {kind}", best["keyfob"], BARE, best[BARE], "MiB/s", at_least(LEAST_SHARE))
 
 
 def memory(way: Way, pid: int) -> None:
@@ -185,7 +185,7 @@ def memory(way: Way, pid: int) -> None:
         with Watch(pid) as watch:
             rate = getattr(way, kind)(LARGE) / MIB
         print(f"{f'1 GiB {kind}':<34} {rate:9.0f} MiB/s, with {watch.before:.1f} MiB before")
-        measured(f"proxy, memory for 1 GiB {kind}", watch.most - watch.before, "MiB", at_most=MOST_MIB)
+        measured(f"proxy, memory for 1 GiB {kind}", watch.most - watch.before, "MiB", at_most(MOST_MIB))
 
 
 def main() -> None:

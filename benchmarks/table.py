@@ -20,19 +20,22 @@ class Goal:
     """What a row has to reach.
 
     Attributes:
-        bound: its ratio, or where it has no baseline its own figure.
-        least: whether more is better.
+        bound: the ratio, or the figure.
+        least: whether it is the least, else the most.
+        unit: of the figure, empty for a ratio.
     """
 
     bound: float
-    least: bool
+    least: bool = False
+    unit: str = ""
 
     def __str__(self) -> str:
-        return f"{'>=' if self.least else '<='} {self.bound:g}"
+        return f"{'>=' if self.least else '<='} {self.bound:g}{self.unit and ' '}{self.unit}"
 
-    def met_by(self, value: float) -> bool:
-        """Tell whether this is good enough."""
-        return value >= self.bound if self.least else value <= self.bound
+    def missed_by(self, row: "Row") -> bool:
+        """Tell whether a row is not there."""
+        value = row.ours if self.unit or not row.against else row.ratio
+        return value < self.bound if self.least else value > self.bound
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +48,8 @@ class Row:
         unit: of both figures.
         against: what it is compared with, empty for a figure that has a goal of its own.
         baseline: the figure of that, in the same run.
-        goal: None where there is none: then more is better of what is counted by the second, less of all else.
+        goal: None where there is none.
+        more: whether more is better.
         steady: whether a second run gives the same, so that a worse ratio tells something; few slow ones do not.
     """
 
@@ -55,6 +59,7 @@ class Row:
     against: str = ""
     baseline: float = 1.0
     goal: Goal | None = None
+    more: bool = False
     steady: bool = True
 
     @property
@@ -70,30 +75,36 @@ class Row:
     @property
     def missed(self) -> bool:
         """Whether it has a goal and is not there."""
-        return self.goal is not None and not self.goal.met_by(self.ratio)
+        return self.goal is not None and self.goal.missed_by(self)
 
     def worse(self, recorded: float | None) -> float:
         """Return by how many times the ratio is worse than on record, 0 where that is not known or tells nothing."""
         if not (self.against and self.steady and recorded and self.ratio):
             return 0.0
-        return recorded / self.ratio if self._more_is_better else self.ratio / recorded
-
-    @property
-    def _more_is_better(self) -> bool:
-        return self.goal.least if self.goal else self.unit.endswith("/s")
+        return recorded / self.ratio if self.more else self.ratio / recorded
 
     def line(self, recorded: float | None) -> str:
         """Return it as a line of the table."""
         left = f"{self.what:<43} {_short(self.ours)} {self.unit:<5}"
         right = f"{self.against:<29} {_short(self.baseline)} {self.unit:<5} ratio {self.ratio:6.2f}"
-        goal = f"goal {self.goal!s:<8} {'MISSED' if self.missed else 'met'}" if self.goal else ""
+        goal = f"goal {self.goal!s:<9} {'MISSED' if self.missed else 'met'}" if self.goal else ""
         known = f"on record {recorded:.2f}" if self.against and recorded is not None else ""
         worse = self.worse(recorded)
         loud = f"<<< {100 * (worse - 1):.0f} % WORSE THAN ON RECORD" if worse > TOLERANCE else ""
-        return f"{left} {right if self.against else '':<61}  {goal:<20} {known:<16} {loud}".rstrip()
+        return f"{left} {right if self.against else '':<61}  {goal:<22} {known:<16} {loud}".rstrip()
 
 
 ROWS: list[Row] = []
+
+
+def at_most(bound: float, unit: str = "") -> Goal:
+    """Return a goal for the ratio, or with a unit for the figure itself."""
+    return Goal(bound, unit=unit)
+
+
+def at_least(bound: float, unit: str = "") -> Goal:
+    """Return a goal for what is the better the more it is."""
+    return Goal(bound, least=True, unit=unit)
 
 
 def compare(
@@ -102,9 +113,9 @@ def compare(
     baseline_name: str,
     baseline: float,
     unit: str,
+    goal: Goal | None = None,
     *,
-    at_most: float | None = None,
-    at_least: float | None = None,
+    more: bool = False,
     steady: bool = True,
 ) -> None:
     """Print one line of the table: a figure beside that of a baseline, in the same unit.
@@ -115,16 +126,17 @@ def compare(
         baseline_name: what it is compared with.
         baseline: its figure in the same run.
         unit: of both.
-        at_most: the goal, as a ratio; less is better.
-        at_least: the goal, as a ratio; more is better.
+        goal: where there is one.
+        more: whether more is better; a goal that is ``at_least`` says so as well.
         steady: whether a ratio that is worse than the one on record is flagged.
     """
-    _add(Row(what, ours, unit, baseline_name, baseline, _goal(at_most, at_least), steady))
+    more = more or (goal is not None and goal.least)
+    _add(Row(what, ours, unit, baseline_name, baseline, goal, more, steady))
 
 
-def measured(what: str, ours: float, unit: str, *, at_most: float | None = None, at_least: float | None = None) -> None:
+def measured(what: str, ours: float, unit: str, goal: Goal | None = None) -> None:
     """Print one line of the table: a figure without a baseline, held against its goal and nothing else."""
-    _add(Row(what, ours, unit, goal=_goal(at_most, at_least)))
+    _add(Row(what, ours, unit, goal=goal))
 
 
 def middle(rows: Sequence[Row]) -> list[Row]:
@@ -148,12 +160,6 @@ def recorded(path: Path = RECORD) -> dict[str, float]:
         return {}
     ratios: dict[str, float] = tomllib.loads(path.read_text(encoding="utf-8"))["ratios"]
     return ratios
-
-
-def _goal(at_most: float | None, at_least: float | None) -> Goal | None:
-    if at_most is not None:
-        return Goal(at_most, least=False)
-    return None if at_least is None else Goal(at_least, least=True)
 
 
 def _add(row: Row) -> None:

@@ -24,6 +24,7 @@ from broker.web.asgi import app_door
 from broker.web.standing import Standing
 from tests.usecases import house as stories
 from tests.web.house import House, running
+from tests.web.raw import Line, head
 
 PATH = "/v1/accounts/work/token"
 TTL = 600.0
@@ -216,6 +217,20 @@ def test_a_refresh_brings_the_new_token_at_once(room: Room) -> None:
     room.owner("POST", "/v1/accounts/{account}/refresh", 200)
 
     assert room.get()["access_token"] != before
+
+
+def test_it_goes_out_as_the_first_one_did(room: Room) -> None:
+    """In one piece or in two: with another request behind it, and where the connection is to end, too."""
+    asked = (f"Authorization: {room.http.headers['authorization']}",)
+    with Line(room.house.app_url) as line:
+        first = line.ask("GET", PATH, *asked)
+        assert room.house.ctx.standing
+        assert [line.ask("GET", PATH, *asked) for _ in range(3)] == [first] * 3
+        line.send(3 * head("GET", PATH, f"Host: {line.host}", *asked))
+        assert [line.answer() for _ in range(3)] == [first] * 3
+        last = line.ask("GET", PATH, *asked, "Connection: close")
+        assert (last.body, last.headers) == (first.body, {**first.headers, "connection": "close"})
+        assert line.end() == b""
 
 
 def test_the_rate_of_an_app_holds(tmp_path: Path) -> None:

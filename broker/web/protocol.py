@@ -7,7 +7,6 @@ have a megabyte and 20,000 lines; ``timeout_keep_alive`` acts only after a finis
 import asyncio
 import math
 from collections.abc import Iterable
-from functools import partial
 from typing import Any
 
 from starlette.types import Scope
@@ -70,9 +69,8 @@ class GuardedProtocol(HttpToolsProtocol):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
-        self._peer: tuple[int, int] | None = None
-        # What ``standing`` keeps of the connection's last request.
-        self._last: list[Any] = []
+        # What each request's scope has in its state.
+        self._given: dict[str, Any] = {}
         self._deadline: asyncio.TimerHandle | None = None
         self._receiving = True
         self._in_head = True
@@ -91,13 +89,22 @@ class GuardedProtocol(HttpToolsProtocol):
         self.since = self.loop.time()
         if len(self.connections) > self.most_connections:
             self._make_room()
-        self._peer = peers.peer_of(transport)
+        # ``last`` is what ``standing`` keeps of the connection's last request.
+        self._given = {
+            "peer": peers.peer_of(transport),
+            "last": [],
+            "hang_up": self._hang_up,
+            "answer_whole": self._answer_whole,
+            "stream_body": self._stream_body,
+        }
         self._deadline = self.loop.call_later(RECEIVE_DEADLINE, self._too_slow)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the deadline."""
+        """Forget the deadline, and the request: its scope knows us, and a circle stays until the collector comes."""
         self._disarm()
         super().connection_lost(exc)
+        self.scope = self.cycle = None  # type: ignore[assignment]  # as before the first request
+        self._given = {}
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser, and hold the sender to the deadline while a request is not complete."""
@@ -134,10 +141,7 @@ class GuardedProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """A request begins."""
         super().on_message_begin()
-        state = self.scope["state"]
-        state["peer"], state["last"], state["hang_up"] = self._peer, self._last, self._hang_up
-        state["answer_whole"] = self._answer_whole
-        state["stream_body"] = partial(self._stream_body, self.scope)
+        self.scope["state"].update(self._given)
         self._receiving = self._in_head = True
         self._streaming = False
         self.since = self.loop.time()
@@ -230,14 +234,13 @@ class GuardedProtocol(HttpToolsProtocol):
             False where it has to be sent as any other: another request has come after this one already, the connection
             is to end with it, or whoever asks reads nothing.
         """
-        cycle = self.cycle
-        if cycle.scope is not scope or not cycle.keep_alive or cycle.response_started or self.flow.write_paused:
+        cycle: RequestResponseCycle | None = self.cycle
+        if cycle is None or cycle.scope is not scope or not cycle.keep_alive or cycle.response_started or self.flow.write_paused:
             return False
-        if not cycle.disconnected:
-            cycle.response_started = cycle.response_complete = True
-            self.transport.write(answer)
-            cycle.message_event.set()
-            cycle.on_response()
+        cycle.response_started = cycle.response_complete = True
+        self.transport.write(answer)
+        cycle.message_event.set()
+        cycle.on_response()
         return True
 
     def _streams(self) -> bool:
@@ -250,7 +253,8 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def _hang_up(self) -> None:
         """End an answer that cannot come to its end, so that nobody takes it for whole."""
-        self.cycle.disconnected = True
+        if self.cycle is not None:
+            self.cycle.disconnected = True
         self.transport.close()
         self.loop.call_later(RECEIVE_DEADLINE, self.transport.abort)  # whoever does not even take what was written
 

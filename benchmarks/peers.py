@@ -24,8 +24,8 @@ from broker.client import Client
 HERE = Path(__file__).parent
 # An environment without Keyfob, for its peers.
 FOREIGN = Path(sys.prefix, "foreign/bin/python")
-ROUNDS, REQUESTS, SECONDS = 5, 1000, 2
-VISIT_ROUNDS = 3
+ROUNDS, REQUESTS, SECONDS = 5, 1000, 1.0
+VISIT_ROUNDS = 7
 ASKED = f"GET {PATH} HTTP/1.1\r\nHost: localhost\r\nUser-Agent: keyfob-client\r\nAccept: application/json\r\n\r\n"
 # It takes the request as it is, too, without the encryption that its own clients use: that is quicker.
 ASKED_OF_AGENT = json.dumps({"request": "access_token", "account": ACCOUNT, "min_valid_period": 0})

@@ -45,7 +45,8 @@ class Server:
 
     def __init__(self, command: list[str], environ: Mapping[str, str], path: str) -> None:
         began = time.perf_counter()
-        self._process = subprocess.Popen(command, env=dict(environ), stdout=subprocess.DEVNULL)
+        silent = subprocess.DEVNULL
+        self._process = subprocess.Popen(command, env=dict(environ), stdout=silent, stderr=silent)
         self.pid = self._process.pid
         self._reach(path, began + PATIENCE)
         self.wall = time.perf_counter() - began

@@ -36,7 +36,7 @@ CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
 @contextlib.contextmanager
 def process(command: list[str], environ: Mapping[str, str]) -> Iterator[subprocess.Popen[str]]:
     """Run a command for the length of the block."""
-    running = subprocess.Popen(command, env=dict(environ), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    running = subprocess.Popen(command, env=dict(environ), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     try:
         yield running
     finally:
@@ -60,7 +60,6 @@ def environment(place: str) -> dict[str, str]:
         "KEYFOB_RUNTIME_DIR": str(Path(place, "run")),
         "KEYFOB_BROWSER_PORT": "0",
         "KEYFOB_APP_PORT": "0",
-        "KEYFOB_LOG": "warning",
     }
 
 

@@ -48,7 +48,10 @@ def headers_of(scope: Scope) -> dict[bytes, list[bytes]]:
 
 @dataclass(frozen=True, slots=True)
 class AccessLog:
-    """Logs each answer with the route's template: no query, no header and no value of a path is ever logged."""
+    """Logs each answer with the route's template: no query, no header and no value of a path is ever logged.
+
+    One that is given again has a line at ``debug`` only: programs ask before each use of a token, and the audit counts.
+    """
 
     app: ASGIApp
     door: str
@@ -70,16 +73,16 @@ class AccessLog:
         try:
             await self.app(scope, receive, watched)
         finally:
-            took = (time.perf_counter() - began) * 1000
-            caller = scope.get("state", {}).get("caller")
-            log.info(
+            state = scope.get("state", {})
+            log.log(
+                logging.DEBUG if "again" in state else logging.INFO,
                 "%s %s %s %d %.1f ms %s",
                 self.door,
                 scope["method"],
-                scope.get("state", {}).get("route", "-"),
-                scope.get("state", {}).get("status", status),
-                took,
-                getattr(caller, "name", "-"),
+                state.get("route", "-"),
+                state.get("again", status),
+                (time.perf_counter() - began) * 1000,
+                getattr(state.get("caller"), "name", "-"),
             )
 
 

@@ -235,7 +235,13 @@ class GuardedProtocol(HttpToolsProtocol):
             is to end with it, or whoever asks reads nothing.
         """
         cycle: RequestResponseCycle | None = self.cycle
-        if cycle is None or cycle.scope is not scope or not cycle.keep_alive or cycle.response_started or self.flow.write_paused:
+        if (
+            cycle is None
+            or cycle.scope is not scope
+            or not cycle.keep_alive
+            or cycle.response_started
+            or self.flow.write_paused
+        ):
             return False
         cycle.response_started = cycle.response_complete = True
         self.transport.write(answer)

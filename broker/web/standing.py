@@ -181,10 +181,9 @@ def _written(kept: Standing, now: float) -> Written:
 
 
 async def _send(scope: Scope, send: Send, answer: Written) -> None:
-    """Send it in one piece where the connection takes it so, and tell the access log; else as any other."""
+    """Send it in one piece where the connection takes it so, else as any other; and tell the access log."""
+    scope["state"]["again"] = answer.start["status"]
     at_once = scope["state"].get("answer_whole")
-    if at_once is not None and at_once(scope, answer.wire):
-        scope["state"]["status"] = answer.start["status"]
-    else:
+    if at_once is None or not at_once(scope, answer.wire):
         await send(answer.start)
         await send(answer.body)

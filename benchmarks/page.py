@@ -69,12 +69,16 @@ class Page:
             raise SystemExit(f"{method} {path}: {answer.status} {said.decode()}")
         return said
 
+    def get(self, path: str) -> bytes:
+        """Return what the page shows there."""
+        return self._ask("GET", path, session=self._session)
+
     def seconds(self, path: str) -> float:
         """Return the median of what an answer takes."""
         taken = []
         for _ in range(ROUNDS):
             began = time.perf_counter()
-            self._ask("GET", path, session=self._session)
+            self.get(path)
             taken.append(time.perf_counter() - began)
         return statistics.median(taken)
 

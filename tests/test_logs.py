@@ -142,7 +142,9 @@ def test_the_level_decides(stderr: Written) -> None:
     assert [line.partition(": ")[2] for line in stderr.getvalue().splitlines()] == ["shown", "shown as well"]
 
 
-@pytest.mark.parametrize("name", ["sqlalchemy.engine", "httpx2", "uvicorn.error", "alembic.runtime"])
+@pytest.mark.parametrize(
+    "name", ["sqlalchemy.engine", "httpx2", "httpcore2.connection", "uvicorn.error", "alembic.runtime"]
+)
 def test_libraries_never_talk(stderr: Written, name: str) -> None:
     """Libraries log parameters and whole URLs: not even debug lets them, but their warnings are heard."""
     logs.set_up("debug", "text")

@@ -10,6 +10,11 @@ from dataclasses import fields
 
 from broker import settings
 from broker.core.finding import Finding
+from broker.errors import CannotStart
+
+# Packages that the daemon loads when somebody first needs them. One that is missing is told at the start, and not to
+# that somebody.
+LATER = ("alembic", "httpx2", "nacl", "segno")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -26,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
     """Run the daemon until it is told to stop.
 
     Raises:
-        CannotStart: a setting, a file or a port is in the way.
+        CannotStart: a setting, a file or a port is in the way, or a package is missing.
     """
     read = settings.read(os.environ, {spec.name: getattr(args, spec.name) for spec in fields(settings.Settings)})
     # The daemon's imports are heavy: they come after the settings, so that a wrong flag is told at once.
@@ -34,11 +39,15 @@ def run(args: argparse.Namespace) -> int:
 
     gc.disable()  # what is imported stays: to look through it again and again is a tenth of the start
     import asyncio
+    from importlib.util import find_spec
 
     import uvloop
 
     from broker import daemon
 
+    for name in LATER:
+        if find_spec(name) is None:
+            raise CannotStart(f"The Python package {name} is missing.", "Install Keyfob again, with what it needs.")
     gc.freeze()
     gc.enable()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

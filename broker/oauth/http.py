@@ -17,7 +17,6 @@ from typing import Protocol
 from urllib.parse import SplitResult, unquote, urlsplit
 
 import httpcore2
-import httpx2
 
 from broker.core import ratelimit
 from broker.core.secret import Secret
@@ -117,6 +116,12 @@ class Rates(Protocol):
 @functools.cache
 def _usual_trust() -> ssl.SSLContext:
     """Read the certificates that are trusted, once: that takes as long as it takes to import half of the stack."""
+    return _system_trust()
+
+
+def _system_trust() -> ssl.SSLContext:
+    import httpx2  # noqa: PLC0415 -- two megabytes that only TLS needs; serve sees that it is there
+
     return httpx2.create_ssl_context(trust_env=False)
 
 
@@ -149,7 +154,7 @@ class Http:
         self._clock = clock
         self._own_trust: ssl.SSLContext | None = None
         if ca_file is not None:
-            self._own_trust = httpx2.create_ssl_context(trust_env=False)
+            self._own_trust = _system_trust()
             try:
                 self._own_trust.load_verify_locations(cafile=ca_file)
             except (OSError, ssl.SSLError) as exc:

@@ -4,8 +4,6 @@ import base64
 import contextlib
 import json
 import logging
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +16,7 @@ from broker.practice.server import practice_in_thread
 from broker.practice.settings import PracticeSettings
 from broker.web.emulate import oidc_door
 from tests.web.facade import Facade
-from tests.web.house import PATIENCE, running
+from tests.web.house import running
 from tests.web.oidc_client import in_a_box, in_the_clear, sealed, shake_hands
 from tests.web.raw import Line
 from tests.web.test_doors import mode_of
@@ -360,13 +358,6 @@ def test_turned_off(tmp_path: Path) -> None:
     with running(tmp_path, oidc_socket="off") as house:
         assert "oidc" not in house.owner.ask("GET", "/v1/status", 200)["doors"]
         assert {path.name for path in Path(house.socket).parent.iterdir()} == {"keyfob.sock"}
-
-
-def test_who_has_no_such_client_pays_nothing() -> None:
-    """The library for the encryption is loaded when the first client comes, and not with the daemon."""
-    code = "import sys, broker.daemon; sys.exit('nacl' in sys.modules)"
-
-    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=PATIENCE).returncode == 0
 
 
 def test_record(agent: Agent) -> None:

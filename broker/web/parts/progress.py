@@ -8,7 +8,6 @@ from itertools import groupby
 from typing import ClassVar, Final
 from urllib.parse import urlencode
 
-import segno
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -40,6 +39,8 @@ class Qr:
     @classmethod
     def of(cls, address: str) -> "Qr | None":
         """Draw one; None where the address is too long for any."""
+        import segno  # noqa: PLC0415 -- a megabyte that only a device login needs; serve sees that it is there
+
         try:
             rows = list(segno.make_qr(address, error="l").matrix_iter(border=QUIET_ZONE))
         except segno.DataOverflowError:

@@ -51,10 +51,20 @@ class AccessLog:
     """Logs each answer with the route's template: no query, no header and no value of a path is ever logged.
 
     One that is given again has a line at ``debug`` only: programs ask before each use of a token, and the audit counts.
+
+    Args:
+        app: what comes behind.
+        door: what the door is called.
+        ready: returns an answer that is given again, as it goes over the connection; None where nothing is.
     """
 
     app: ASGIApp
     door: str
+    ready: Callable[[Scope], bytes | None] = lambda _: None
+
+    def again(self, scope: Scope) -> bytes | None:
+        """Return an answer that is ready and needs no line in the log; None where there is none."""
+        return None if log.isEnabledFor(logging.DEBUG) else self.ready(scope)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, and log."""
@@ -80,7 +90,7 @@ class AccessLog:
                 self.door,
                 scope["method"],
                 state.get("route", "-"),
-                state.get("again", status),
+                status,
                 (time.perf_counter() - began) * 1000,
                 getattr(state.get("caller"), "name", "-"),
             )

@@ -89,8 +89,7 @@ class StandingAnswers:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer again, or let pass and remember."""
-        path = scope["path"] if scope["type"] == "http" and scope["method"] == "GET" else ""
-        if not (path.startswith(BEGIN) and path.endswith(END) and self._is_own(scope)):
+        if not self._is_asked(scope):
             await self._app(scope, receive, send)
             return
         key = self._name(scope)
@@ -101,11 +100,22 @@ class StandingAnswers:
                     await coming.wait()  # many ask at once, and one is on its way to find out
             answer = self._again(scope, key)
         if answer is not None:
-            await _send(scope, send, answer)
+            await send(answer.start)
+            await send(answer.body)
         elif key in self._coming:
             await self._app(scope, receive, send)
         else:
             await self._find_out(scope, receive, send, key)
+
+    def again(self, scope: Scope) -> bytes | None:
+        """Return the answer that stands as it goes over the connection, counted; None where there is none."""
+        answer = self._again(scope, self._name(scope)) if self._is_asked(scope) else None
+        return None if answer is None else answer.wire
+
+    def _is_asked(self, scope: Scope) -> bool:
+        """Whether a token is asked for, by one whom the guard would let pass as the last one."""
+        path = scope["path"] if scope["type"] == "http" and scope["method"] == "GET" else ""
+        return bool(path.startswith(BEGIN) and path.endswith(END) and self._is_own(scope))
 
     def _again(self, scope: Scope, key: bytes) -> Written | None:
         """Return the answer that stands, counted; None where there is none."""
@@ -119,7 +129,7 @@ class StandingAnswers:
         if isinstance(caller, App) and ctx.limits.wait_of(caller.name, now - ctx.schedule.moved):
             return None
         audit.handed_out(ctx, caller, found.ready.account, now)
-        scope["state"]["route"], scope["state"]["caller"] = ROUTE, caller
+        scope["state"]["route"], scope["state"]["caller"], scope["state"]["again"] = ROUTE, caller, True
         return _written(found, now)
 
     async def _find_out(self, scope: Scope, receive: Receive, send: Send, key: bytes) -> None:
@@ -178,12 +188,3 @@ def _written(kept: Standing, now: float) -> Written:
             second, start, {"type": "http.response.body", "body": body}, whole(status, headers, body)
         )
     return kept.written
-
-
-async def _send(scope: Scope, send: Send, answer: Written) -> None:
-    """Send it in one piece where the connection takes it so, else as any other; and tell the access log."""
-    scope["state"]["again"] = answer.start["status"]
-    at_once = scope["state"].get("answer_whole")
-    if at_once is None or not at_once(scope, answer.wire):
-        await send(answer.start)
-        await send(answer.body)

@@ -19,7 +19,7 @@ from broker.practice.server import PracticeServer, practice_in_thread
 from broker.practice.settings import PracticeSettings
 from broker.usecases import locking
 from broker.usecases.context import Kept
-from broker.web import standing
+from broker.web import protocol, standing
 from broker.web.asgi import app_door
 from broker.web.standing import Standing
 from tests.usecases import house as stories
@@ -219,13 +219,17 @@ def test_a_refresh_brings_the_new_token_at_once(room: Room) -> None:
     assert room.get()["access_token"] != before
 
 
-def test_it_goes_out_as_the_first_one_did(room: Room) -> None:
-    """In one piece or in two: with another request behind it, and where the connection is to end, too."""
+def test_it_goes_out_as_the_first_one_did(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With another request behind it, and where the connection is to end, too; and an idle one is kept as ever."""
+    monkeypatch.setattr(protocol, "RECEIVE_DEADLINE", 0.1)
     asked = (f"Authorization: {room.http.headers['authorization']}",)
     with Line(room.house.app_url) as line:
         first = line.ask("GET", PATH, *asked)
         assert room.house.ctx.standing
         assert [line.ask("GET", PATH, *asked) for _ in range(3)] == [first] * 3
+        line.timeout(0.3)
+        assert not line.gone()
+        line.timeout(stories.PATIENCE)
         line.send(3 * head("GET", PATH, f"Host: {line.host}", *asked))
         assert [line.answer() for _ in range(3)] == [first] * 3
         last = line.ask("GET", PATH, *asked, "Connection: close")

@@ -356,7 +356,7 @@ UNGUARDED = (
     Mutant(
         "the log names routes and no addresses",
         "broker/web/guards.py",
-        '                scope.get("state", {}).get("route", "-"),\n',
+        '                state.get("route", "-"),\n',
         '                scope["query_string"].decode(),\n',
         f"{HERE}/test_canary.py::test_no_secret_is_there[text-log]",
         (f"{HERE}/test_canary.py::test_no_secret_is_there[json-log]",),

@@ -7,6 +7,7 @@ alone notices; a goal that is missed is a matter of the machine too, and is only
 
 import argparse
 import importlib
+import os
 import subprocess
 import sys
 import urllib.error
@@ -14,6 +15,8 @@ import urllib.error
 from benchmarks.table import RECORD, ROWS, TOLERANCE, middle, record, recorded
 from broker.client import ClientError
 
+# More than this, a core, of what other programs do is more than the table bears.
+BUSY = 0.5
 # The cheap ones first. Each module has a ``main``.
 ALL = ("run", "peers", "tokens", "rest", "page", "proxy")
 
@@ -40,6 +43,7 @@ def main() -> int:
     if unknown := set(wanted.names) - set(ALL):
         parser.error(f"there is no benchmark '{min(unknown)}'")
     names = wanted.names or ALL
+    busy = os.getloadavg()[0] / (os.cpu_count() or 1)
     failed = {name: why for _ in range(wanted.runs) for name in names if (why := run(name))}
     known, rows = recorded(), middle(ROWS)
     worse = [row for row in rows if row.worse(known.get(row.name)) > TOLERANCE]
@@ -54,6 +58,8 @@ def main() -> int:
             print(f"  {row.line(known.get(row.name))}")
     for name, why in failed.items():
         print(f"\n{name} could not run: {why}")
+    if busy > BUSY:
+        print(f"\nThis machine was busy when it began (load {busy:.1f} a core): believe CPU times, and nothing else.")
     if wanted.record:
         record(rows, _commit())
         print(f"\nwritten down: {RECORD}")

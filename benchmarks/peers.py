@@ -128,7 +128,7 @@ def table(manner: str, found: Mapping[str, Rounds]) -> None:
     if (agent := found.get(AGENT)) is not None:
         # Where programs wait for it, it refuses nobody, and so its slowest are quicker: there it is a comparison only.
         goal = at_most(1.0) if manner == "at-once" else None
-        compare(what, ours.middle("rate"), AGENT, agent.middle("rate"), "/s", more=True)
+        compare(what, ours.middle("rate"), AGENT, agent.middle("rate"), "/s", more=True, steady=False)
         compare(f"{what}, p99", ours.middle("p99"), AGENT, agent.middle("p99"), "ms", goal, steady=False)
 
 

@@ -16,7 +16,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy.dialects import registry
+from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.util import LRUCache
 
 from broker.errors import StoreUnavailable
 from broker.store.changes import Changes
@@ -71,6 +74,24 @@ def unavailable(exc: Exception) -> StoreUnavailable:
     return StoreUnavailable(f"The database cannot be used: {said}.", hint)
 
 
+class Dialect(SQLiteDialect_pysqlite):
+    """SQLite's, the same for all connections: a statement that was made into SQL for one is for the others, too."""
+
+    driver = "keyfob"
+    supports_statement_cache = True
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Dialect)
+
+    def __hash__(self) -> int:
+        return hash(Dialect)
+
+
+registry.register(f"sqlite.{Dialect.driver}", __name__, Dialect.__name__)
+# The SQL that statements became. Making it costs more than running it, and each engine would make its own.
+COMPILED: LRUCache[Any, Any] = LRUCache(500)
+
+
 class Database:
     """One SQLite file."""
 
@@ -91,7 +112,7 @@ class Database:
 
     def _engine(self, more: tuple[str, ...], size: int) -> Engine:
         engine = create_engine(
-            URL.create("sqlite", database=str(self.path)),
+            URL.create(f"sqlite+{Dialect.driver}", database=str(self.path)),
             # The driver in autocommit: Python's own transaction guessing would begin too late and commit too early.
             isolation_level="AUTOCOMMIT",
             skip_autocommit_rollback=True,
@@ -99,6 +120,7 @@ class Database:
             pool_size=size,
             max_overflow=0,
             hide_parameters=True,
+            execution_options={"compiled_cache": COMPILED},
             # A connection goes from thread to thread, and is in one at a time.
             connect_args={"timeout": BUSY_TIMEOUT / 1000, "check_same_thread": False},
         )

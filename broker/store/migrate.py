@@ -6,6 +6,7 @@ database is made of the tables as they are now, and a test holds that equal to w
 """
 
 import contextlib
+import functools
 import os
 import sqlite3
 import time
@@ -121,16 +122,22 @@ def _inspect(connection: sqlite3.Connection, path: Path) -> str | None:
     return str(row[0])
 
 
+@functools.cache
+def _schema() -> tuple[str, ...]:
+    """Return what makes the tables as they are."""
+    dialect = sqlite.dialect()
+    made: list[CreateTable | CreateIndex] = []
+    for table in metadata.sorted_tables:
+        made += [CreateTable(table), *(CreateIndex(index) for index in sorted(table.indexes, key=str))]
+    return (*(str(each.compile(dialect=dialect)) for each in made), VERSION_TABLE)
+
+
 def _make(connection: sqlite3.Connection) -> None:
     """Make the schema in an empty database: all of it or, where that fails, nothing."""
-    dialect = sqlite.dialect()
     connection.execute("BEGIN IMMEDIATE")
     try:
-        for table in metadata.sorted_tables:
-            connection.execute(str(CreateTable(table).compile(dialect=dialect)))
-            for index in sorted(table.indexes, key=str):
-                connection.execute(str(CreateIndex(index).compile(dialect=dialect)))
-        connection.execute(VERSION_TABLE)
+        for statement in _schema():
+            connection.execute(statement)
         connection.execute("INSERT INTO alembic_version VALUES (?)", (REVISION,))
         connection.execute("COMMIT")
     finally:

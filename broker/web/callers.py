@@ -59,7 +59,7 @@ async def app_of(ctx: Context, scope: Scope, key: str, name: str | None = None, 
 def count_wrong_key(ctx: Context, scope: Scope) -> float:
     """Count a wrong key, by the user who brought it where the kernel tells, else by the door; return the wait."""
     peer = scope["state"].get("peer")
-    uid = os.getuid() if peer is not None else peers.uid_of(scope["client"], scope["server"])
+    uid = os.getuid() if peer is not None else peers.uid_at(scope)
     return ctx.limits.wrong_key(door_of(scope) if uid is None else uid, ctx.steady())
 
 

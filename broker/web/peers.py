@@ -14,14 +14,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 from starlette.requests import Request
+from starlette.types import Scope
 
 from broker import challenge
 from broker.core.approval import Asker
 
 # proc_pid_net(5): one line a socket; IPv4 programs are in the first, those that write 127.0.0.1 in IPv6 in the second.
 TABLES = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
-# The columns of a line.
-_LOCAL, _REMOTE, _UID = 1, 2, 7
+# The columns of a line, counted from the local address.
+_UID, _INODE = 6, 8
+# In a uid's place: the program has closed its end. What is left of that is the kernel's, which says root.
+GONE = -1
 # struct ucred: pid, uid, gid (unix(7)).
 _UCRED = struct.Struct("3i")
 
@@ -29,7 +32,7 @@ Address = tuple[str, int]
 
 
 def uid_of(client: Address | None, server: Address | None) -> int | None:
-    """Return the uid of the program that connected, or None where the kernel does not tell.
+    """Return the uid of the program that connected, GONE where it did and is off, None where the kernel does not tell.
 
     Args:
         client: address and port at its end.
@@ -40,14 +43,25 @@ def uid_of(client: Address | None, server: Address | None) -> int | None:
     for table, long in zip(TABLES, (False, True), strict=True):
         wanted = _written(client, long=long), _written(server, long=long)
         try:
-            lines = table.read_text(encoding="ascii").splitlines()[1:]
+            lines = table.read_bytes()
         except OSError:
             continue  # another system than Linux, or no IPv6
-        for line in lines:
-            fields = line.split()
-            if (fields[_LOCAL], fields[_REMOTE]) == wanted:
-                return int(fields[_UID])
+        _, found, rest = lines.partition(" {} {} ".format(*wanted).encode())
+        if found:
+            fields = (found + rest[:200]).split()
+            return int(fields[_UID]) if int(fields[_INODE]) else GONE
     return None
+
+
+def uid_at(scope: Scope) -> int | None:
+    """Return the same for a request at a port; the kernel's table of connections is read once for each of them.
+
+    It takes milliseconds on a busy machine, and whose program connected does not change.
+    """
+    known: list[int] = scope["state"].setdefault("whose", [])
+    if not known and (uid := uid_of(scope["client"], scope["server"])) is not None:
+        known.append(uid)
+    return known[0] if known else None
 
 
 def peer_of(transport: asyncio.BaseTransport) -> tuple[int, int] | None:
@@ -62,13 +76,14 @@ def peer_of(transport: asyncio.BaseTransport) -> tuple[int, int] | None:
 def asker_of(request: Request) -> Callable[[], Asker]:
     """Return what finds out where a request at an app door came from, as far as the kernel tells.
 
-    Its table of connections takes milliseconds on a busy machine, so it is not read where nobody is asked.
+    Its table of connections is not read where nobody is asked.
     """
 
     def asker() -> Asker:
         peer = request.scope["state"].get("peer")
         if peer is None:
-            return Asker("port", uid_of(request.scope["client"], request.scope["server"]))
+            uid = uid_at(request.scope)
+            return Asker("port", None if uid == GONE else uid)
         return asker_at(peer)
 
     return asker
@@ -91,12 +106,12 @@ def is_foreign(request: Request) -> bool:
 
     Root may do everything here anyway; where the kernel does not tell (a container), nobody is foreign.
     """
-    return uid_of(request.scope["client"], request.scope["server"]) not in (None, 0, os.getuid())
+    return uid_at(request.scope) not in (None, 0, os.getuid())
 
 
 def is_own(request: Request) -> bool:
     """Whether the kernel says that the program at the other end of a port is the owner's own, or root's."""
-    return uid_of(request.scope["client"], request.scope["server"]) in (0, os.getuid())
+    return uid_at(request.scope) in (0, os.getuid())
 
 
 def executable_of(pid: int) -> str:

@@ -8,7 +8,6 @@ import os
 import socket
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -19,7 +18,8 @@ import pytest
 
 from broker.practice.server import PracticeServer, practice_in_thread
 from broker.practice.settings import PUBLIC_CLIENT, PracticeSettings
-from tests.e2e.home import NEVER_SAID, PATIENCE, Daemon, Home
+from tests.e2e.home import NEVER_SAID, PATIENCE, Daemon, Home, short_place
+from tests.loopback import NO_TLS
 from tests.web.raw import Answer, Line, bearer
 
 CHECKOUT = Path(__file__).parents[2]
@@ -119,7 +119,7 @@ class Ground:
     def log_in(self, account: str, provider: str = "", **more: object) -> dict[str, Any]:
         """Log in as a browser would, from redirect to redirect, and return how it ended."""
         begun = self.begin(account, provider, **more)
-        with httpx2.Client(follow_redirects=True, trust_env=False, timeout=PATIENCE) as browser:
+        with httpx2.Client(follow_redirects=True, trust_env=False, verify=NO_TLS, timeout=PATIENCE) as browser:
             browser.get(begun["start_url"])
         found: dict[str, Any] = self.login(begun["id"])
         return found
@@ -139,7 +139,9 @@ class Ground:
     def app(self, key: str, path: str = TOKEN, method: str = "GET", **more: Any) -> httpx2.Response:  # noqa: ANN401 -- as above
         """Ask at the app port with a key."""
         headers = {"Authorization": f"Bearer {key}"} if key else {}
-        return httpx2.request(method, self.app_url + path, headers=headers, trust_env=False, timeout=PATIENCE, **more)
+        return httpx2.request(
+            method, self.app_url + path, headers=headers, trust_env=False, verify=NO_TLS, timeout=PATIENCE, **more
+        )
 
     @property
     def token(self) -> str:
@@ -151,8 +153,8 @@ class Ground:
 @contextlib.contextmanager
 def new_home() -> Iterator[Home]:
     """Make an empty home whose commands run the code beside these tests; none of them may ever break."""
-    with tempfile.TemporaryDirectory(prefix="kf-", dir="/tmp") as place:  # a socket's path holds 107 bytes
-        home = Home(Path(place))
+    with short_place() as place:
+        home = Home(place)
         home.environ["PYTHONPATH"] = str(CHECKOUT)
         try:
             yield home

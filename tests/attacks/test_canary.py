@@ -23,6 +23,7 @@ from broker.practice.state import Practice
 from tests.attacks.canary import Canary, forms
 from tests.attacks.ground import TOKEN, new_home
 from tests.e2e.home import PATIENCE, Home, until
+from tests.loopback import NO_TLS
 from tests.oauth.loopback import Loopback, http
 from tests.web.oidc_client import in_the_clear
 from tests.web.raw import Line
@@ -64,7 +65,7 @@ class Walk:
                 self.canary.add(f"cookie {name[:9]}", value)
 
         hooks = {"response": [saw]}
-        return httpx2.Client(trust_env=False, timeout=PATIENCE, follow_redirects=True, event_hooks=hooks)
+        return httpx2.Client(trust_env=False, verify=NO_TLS, timeout=PATIENCE, follow_redirects=True, event_hooks=hooks)
 
     def log_in(self, account: str, **more: object) -> None:
         """Log in as a person, all the way to the result page, and once more with the spent address."""
@@ -99,7 +100,7 @@ class Walk:
         new = {"account": "pasted", "provider": "practice", "base_url": self.practice.url, "client_id": PUBLIC_CLIENT}
         with self.home.door() as quiet:  # its answer is meant to hold the address with the state in it
             begun = quiet.post("/v1/logins", json=new | {"flow": "paste"}).json()
-        with httpx2.Client(trust_env=False, timeout=PATIENCE) as browser:
+        with httpx2.Client(trust_env=False, verify=NO_TLS, timeout=PATIENCE) as browser:
             arrived = browser.get(begun["authorization_url"]).headers["location"]
         code = parse_qs(urlsplit(arrived).query)["code"][0]
         finish = f"/v1/logins/{begun['id']}/finish"
@@ -145,7 +146,7 @@ class Walk:
     def noted(self) -> httpx2.Client:
         """Return a program at the app port whose every answer is noted."""
         hooks = {"response": [self.canary.saw_answer]}
-        return httpx2.Client(base_url=self.app_url, trust_env=False, event_hooks=hooks, timeout=PATIENCE)
+        return httpx2.Client(base_url=self.app_url, trust_env=False, verify=NO_TLS, event_hooks=hooks, timeout=PATIENCE)
 
     def apps(self) -> None:
         """Use keys as they are meant, and put them and tokens where they do not belong."""

@@ -10,6 +10,7 @@ import pytest
 
 from tests.attacks.ground import TOKEN, Ground
 from tests.e2e.home import PATIENCE
+from tests.loopback import NO_TLS
 
 MADE_UP = "A" * 43
 
@@ -23,14 +24,14 @@ def name_of(login_id: str) -> str:
 def stolen(ground: Ground) -> tuple[str, str]:
     """Begin a login in the person's browser, and steal its cookie: the login's id and the cookie."""
     begun = ground.begin("")
-    answer = httpx2.get(begun["start_url"], trust_env=False)
+    answer = httpx2.get(begun["start_url"], trust_env=False, verify=NO_TLS)
     return begun["id"], answer.cookies[name_of(begun["id"])]
 
 
 def get(ground: Ground, path: str, cookies: str, door: str = "browser") -> httpx2.Response:
     """Ask with cookies."""
     url = ground.browser_url if door == "browser" else ground.app_url
-    return httpx2.get(url + path, headers={"Cookie": cookies}, trust_env=False, timeout=PATIENCE)
+    return httpx2.get(url + path, headers={"Cookie": cookies}, trust_env=False, verify=NO_TLS, timeout=PATIENCE)
 
 
 @pytest.mark.parametrize("state", ["", "?state=", "?state=x", "?code=x", "?code=x&state=x", "?error=access_denied"])
@@ -71,17 +72,17 @@ def test_a_laid_cookie_owns_nothing(ground: Ground, laid: str) -> None:
     begun = ground.begin("")
     line = f"{name_of(begun['id'])}={laid}".encode()
 
-    first = httpx2.get(begun["start_url"], headers={b"Cookie": line}, trust_env=False)
+    first = httpx2.get(begun["start_url"], headers={b"Cookie": line}, trust_env=False, verify=NO_TLS)
 
     assert first.status_code == 302
     assert first.cookies[name_of(begun["id"])] != laid
     # With the laid one nobody gets on: not by the start page, the result page or the callback.
     state = parse_qs(urlsplit(first.headers["location"]).query)["state"][0]
     for path in (f"/login/{begun['id']}", f"/ui/logins/{begun['id']}"):
-        again = httpx2.get(ground.browser_url + path, headers={b"Cookie": line}, trust_env=False)
+        again = httpx2.get(ground.browser_url + path, headers={b"Cookie": line}, trust_env=False, verify=NO_TLS)
         assert again.status_code in (403, 404)
     url = f"{ground.browser_url}/callback/{begun['provider']}?code=x&state={state}"
-    httpx2.get(url, headers={b"Cookie": line}, trust_env=False)
+    httpx2.get(url, headers={b"Cookie": line}, trust_env=False, verify=NO_TLS)
     assert "in another browser than" in ground.login(begun["id"])["reason"]
 
 
@@ -89,7 +90,7 @@ def test_one_logins_cookie_is_not_anothers(ground: Ground, stolen: tuple[str, st
     """A cookie opens the page of its own login only, under whatever name it is shown."""
     begun = ground.begin("")
     other = begun["id"]
-    httpx2.get(begun["start_url"], trust_env=False)  # another browser has opened it
+    httpx2.get(begun["start_url"], trust_env=False, verify=NO_TLS)  # another browser has opened it
     for name in (name_of(other), name_of(stolen[0])):
         assert get(ground, f"/ui/logins/{other}", f"{name}={stolen[1]}").status_code == 404
 
@@ -107,7 +108,7 @@ def test_a_stolen_cookie_shows_no_secret(ground: Ground, stolen: tuple[str, str]
 
 def test_the_cookie_is_marked(ground: Ground) -> None:
     """No script reads it, no other site's request carries it, and it ends with the login."""
-    line = httpx2.get(ground.begin("")["start_url"], trust_env=False).headers["set-cookie"].lower()
+    line = httpx2.get(ground.begin("")["start_url"], trust_env=False, verify=NO_TLS).headers["set-cookie"].lower()
 
     assert {"httponly", "samesite=lax", "max-age=600"} <= {part.strip() for part in line.split(";")}
 

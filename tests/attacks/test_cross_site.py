@@ -7,6 +7,7 @@ import httpx2
 import pytest
 
 from tests.attacks.ground import DOORS, TOKEN, Ground
+from tests.loopback import NO_TLS
 from tests.web.raw import Answer, Line, bearer, head
 from tests.web.walk import is_guarded_page
 
@@ -111,7 +112,7 @@ def test_a_page_cannot_load_ours(ground: Ground, site: str, mode: str, dest: str
 def test_ahead_of_time_no_login_is_opened(ground: Ground, line: str) -> None:
     """A prefetched start page would make whatever fetched it the owner of the login."""
     start = ground.begin("early")["start_url"]
-    with httpx2.Client(trust_env=False) as browser:
+    with httpx2.Client(trust_env=False, verify=NO_TLS) as browser:
         name, _, value = line.partition(": ")
         assert browser.get(start, headers={name: value, "Sec-Fetch-Site": "none"}).status_code == 403
         assert not browser.cookies
@@ -132,7 +133,7 @@ def test_a_page_cannot_post(ground: Ground, path: str, method: str) -> None:
 def test_every_page_refuses_to_be_framed(ground: Ground) -> None:
     """For browsers without Sec-Fetch: each page says itself that nothing may frame it, and it loads nothing."""
     begun = ground.begin("framed")
-    with httpx2.Client(trust_env=False) as browser:
+    with httpx2.Client(trust_env=False, verify=NO_TLS) as browser:
         for path in ("/ui/", "/nothing", "/login/x", "/callback/practice?state=x", "/ui/logins/x"):
             assert is_guarded_page(browser.get(ground.browser_url + path))
         sent = browser.get(begun["start_url"])

@@ -15,6 +15,7 @@ import pytest
 
 from tests.attacks.ground import Ground, new_ground, trap, visited
 from tests.e2e.home import PATIENCE, Home
+from tests.loopback import NO_TLS
 from tests.oauth.conftest import certificate, tls
 from tests.oauth.loopback import Loopback, http
 
@@ -141,8 +142,8 @@ def test_no_session_key_is_written(hostile: Hostile, tls: ssl.SSLContext) -> Non
 def test_no_proxy_header_is_believed(hostile: Hostile, name: str) -> None:
     """FORWARDED_ALLOW_IPS makes uvicorn believe whoever comes; here nobody is."""
     url = hostile.ground.browser_url
-    answer = httpx2.get(f"{url}/ui/", headers={name: "https"}, trust_env=False, timeout=PATIENCE)
-    again = httpx2.get(f"{url}/ui/", trust_env=False, timeout=PATIENCE)
+    answer = httpx2.get(f"{url}/ui/", headers={name: "https"}, trust_env=False, verify=NO_TLS, timeout=PATIENCE)
+    again = httpx2.get(f"{url}/ui/", trust_env=False, verify=NO_TLS, timeout=PATIENCE)
 
     assert answer.content == again.content
 

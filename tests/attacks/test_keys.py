@@ -13,6 +13,7 @@ import pytest
 from broker.web.asgi import APP_ROUTES
 from tests.attacks.ground import TOKEN, Ground
 from tests.e2e.home import PATIENCE, until
+from tests.loopback import NO_TLS
 from tests.web.facade import EXCHANGE, JWT
 from tests.web.raw import Answer, Line
 
@@ -149,7 +150,7 @@ def test_oauth_gives_no_more(ground: Ground, app: Any, name: str) -> None:  # no
     subject = {"grant_type": EXCHANGE, "subject_token": key, "subject_token_type": JWT}
 
     for form in (client, subject):
-        answer = httpx2.post(f"{ground.app_url}/oauth/token", data=asked | form, trust_env=False)
+        answer = httpx2.post(f"{ground.app_url}/oauth/token", data=asked | form, trust_env=False, verify=NO_TLS)
         assert answer.status_code == 400
         assert answer.json()["error"] in ("unauthorized_client", "invalid_scope", "invalid_target")
         assert "access_token" not in answer.text
@@ -167,7 +168,7 @@ def test_a_forged_client(ground: Ground, field: str, name: str) -> None:
     if auth is None:
         form[field] = forged
 
-    answer = httpx2.post(f"{ground.app_url}/oauth/token", data=form, auth=auth, trust_env=False)
+    answer = httpx2.post(f"{ground.app_url}/oauth/token", data=form, auth=auth, trust_env=False, verify=NO_TLS)
 
     assert answer.status_code in (400, 401, 429)
     assert "access_token" not in answer.json()
@@ -203,7 +204,10 @@ def test_a_key_for_an_address_opens_nothing_else(ground: Ground, capability: str
     subject = {"grant_type": EXCHANGE, "subject_token": capability, "subject_token_type": JWT}
     with ground.home.door(capability) as socket:
         answers = [socket.get(TOKEN), socket.get("/v1/apps/app-0"), ground.app(capability)]
-    answers += [httpx2.post(f"{ground.app_url}/oauth/token", data=form, trust_env=False) for form in (client, subject)]
+    answers += [
+        httpx2.post(f"{ground.app_url}/oauth/token", data=form, trust_env=False, verify=NO_TLS)
+        for form in (client, subject)
+    ]
     azure = at(ground, "/azure/token", {"X-IDENTITY-HEADER": capability})
 
     assert {azure.status, *(answer.status_code for answer in answers)} <= {401, 403, 429}
@@ -279,7 +283,9 @@ def test_it_ends_at_once(ground: Ground, app: Any, name: str) -> None:  # noqa: 
     """The next request is refused, also on a connection that was kept open."""
     method, path, status = ENDS[name]
     called, key = app({"account": "me"})
-    with httpx2.Client(base_url=ground.app_url, headers={"Authorization": f"Bearer {key}"}, trust_env=False) as kept:
+    with httpx2.Client(
+        base_url=ground.app_url, headers={"Authorization": f"Bearer {key}"}, trust_env=False, verify=NO_TLS
+    ) as kept:
         assert kept.get(TOKEN).status_code == 200
         ground.owner.request(method, path.format(app=called)).raise_for_status()
 

@@ -16,6 +16,7 @@ from broker.practice.server import PracticeServer, practice_in_thread
 from broker.practice.settings import PracticeSettings
 from tests.attacks.ground import Ground
 from tests.e2e.home import PATIENCE
+from tests.loopback import NO_TLS
 
 # What a page, a terminal or a log would act on: HTML, escapes, line breaks, bidirectional text, a formula.
 HOSTILE = {
@@ -70,7 +71,7 @@ class Begun:
 @contextlib.contextmanager
 def new_browser() -> Iterator[httpx2.Client]:
     """Open a browser that goes from redirect to redirect only when told to."""
-    with httpx2.Client(trust_env=False, timeout=PATIENCE) as browser:
+    with httpx2.Client(trust_env=False, verify=NO_TLS, timeout=PATIENCE) as browser:
         yield browser
 
 

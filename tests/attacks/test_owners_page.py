@@ -13,6 +13,7 @@ from broker import challenge
 from broker.web.asgi import BROWSER_ROUTES
 from tests.attacks.ground import TOKEN, Ground, as_another_user, as_nobody
 from tests.attacks.test_other_users import PORT_CALL
+from tests.loopback import NO_TLS
 
 YES = {"decision": "allow"}
 
@@ -31,7 +32,7 @@ def code(ground: Ground) -> Iterator[str]:
 def page(ground: Ground) -> Iterator[httpx2.Client]:
     """Return a browser that sends what Keyfob's own page sends, but for the sign-in."""
     headers = {"Origin": ground.browser_url, "Sec-Fetch-Site": "same-origin", "Sec-Fetch-Mode": "cors"}
-    with httpx2.Client(base_url=ground.browser_url, headers=headers, trust_env=False) as browser:
+    with httpx2.Client(base_url=ground.browser_url, headers=headers, trust_env=False, verify=NO_TLS) as browser:
         yield browser
 
 
@@ -177,7 +178,7 @@ def test_another_user_does_not_enter(ground: Ground) -> None:
     said = as_nobody(PORT_CALL, str(ground.port("browser")), there.removeprefix(ground.browser_url))
 
     assert said.startswith("403 ")
-    with httpx2.Client(trust_env=False) as browser:
+    with httpx2.Client(trust_env=False, verify=NO_TLS) as browser:
         assert browser.get(there).status_code == 303  # it was not used up by that
 
 
@@ -185,14 +186,14 @@ def test_the_address_without_a_secret_is_good_once(ground: Ground) -> None:
     """And it has no secret in it."""
     told = opened(ground)
     assert str(urlsplit(told["url"]).fragment).removeprefix("s=") not in told["open_url"]
-    with httpx2.Client(trust_env=False) as browser:
+    with httpx2.Client(trust_env=False, verify=NO_TLS) as browser:
         assert browser.get(told["open_url"]).status_code == 303
         assert browser.get(told["open_url"]).status_code == 401
 
 
 def test_the_address_of_a_question_opens_nothing(ground: Ground, code: str) -> None:
     """The app that was told it sees what everybody sees, and the same for a question that never was."""
-    with httpx2.Client(base_url=ground.browser_url, trust_env=False) as browser:
+    with httpx2.Client(base_url=ground.browser_url, trust_env=False, verify=NO_TLS) as browser:
         there, nowhere = (browser.get(f"/ui/approvals/{one}").text for one in (code, "BBBB-BBBB"))
 
     assert there.replace(code, "X") == nowhere.replace("BBBB-BBBB", "X")
@@ -235,7 +236,9 @@ def test_a_yes_for_one_token_is_one_token(ground: Ground) -> None:
 
 def asked_to_pair(url: str, key: str, **more: Any) -> httpx2.Response:  # noqa: ANN401 -- JSON
     """Ask to become an app."""
-    with httpx2.Client(base_url=url, headers={"Authorization": f"Bearer {key}"}, trust_env=False) as program:
+    with httpx2.Client(
+        base_url=url, headers={"Authorization": f"Bearer {key}"}, trust_env=False, verify=NO_TLS
+    ) as program:
         return program.post("/v1/pairing", json={"name": f"pairs-{secrets.token_hex(4)}", **more})
 
 

@@ -23,11 +23,15 @@ from typing import Any
 
 import httpx2
 
+from tests.loopback import NO_TLS
+
 # The one that is installed beside the interpreter of the tests.
 KEYFOB = Path(sys.executable).with_name("keyfob")
 START_URL = re.compile(r"http://127\.0\.0\.1:\d+/login/[\w-]+")
 # A start takes a quarter of a second, a verb less; this is a machine in trouble.
 PATIENCE = 20.0
+# With less before it a home leaves enough of a socket's path to what is below.
+SHORT = 30
 # What must not reach a person, whatever goes wrong: the second is what `cli.main` says in a traceback's place, the
 # third what the API says.
 NEVER_SAID = ("Traceback", "this is a bug in Keyfob", "fault of Keyfob", "never retrieved", "never awaited")
@@ -225,7 +229,7 @@ class Home:
 
     def door(self, key: str = "") -> httpx2.Client:
         """Return a client of the app socket, as the owner or as an app."""
-        transport = httpx2.HTTPTransport(uds=str(self.socket))
+        transport = httpx2.HTTPTransport(uds=str(self.socket), verify=NO_TLS)
         return httpx2.Client(
             transport=transport, base_url="http://localhost", headers=_bearer(key), timeout=PATIENCE, trust_env=False
         )
@@ -233,7 +237,7 @@ class Home:
     def app_port(self, key: str = "") -> httpx2.Client:
         """Return a client of the app port, wherever ``keyfob status`` says that it is."""
         url = self.run("status", "--json").json()["doors"]["app"]
-        return httpx2.Client(base_url=url, headers=_bearer(key), timeout=PATIENCE, trust_env=False)
+        return httpx2.Client(base_url=url, headers=_bearer(key), timeout=PATIENCE, trust_env=False, verify=NO_TLS)
 
     # --- afterwards
 
@@ -257,10 +261,19 @@ class Home:
 
 
 @contextlib.contextmanager
+def short_place() -> Iterator[Path]:
+    """Make an empty directory with a short path, because a socket's holds 107 bytes; in TMPDIR, if that is short."""
+    usual = tempfile.gettempdir()
+    short = usual if len(usual) < SHORT else "/tmp"  # noqa: S108 -- a directory of its own is made in it
+    with tempfile.TemporaryDirectory(prefix="kf-", dir=short) as place:
+        yield Path(place)
+
+
+@contextlib.contextmanager
 def new_home() -> Iterator[Home]:
     """Make an empty home directory with a short path; no command in it may ever print a traceback."""
-    with tempfile.TemporaryDirectory(prefix="kf-", dir="/tmp") as place:  # a socket's path holds 107 bytes
-        found = Home(Path(place))
+    with short_place() as place:
+        found = Home(place)
         try:
             yield found
         finally:
@@ -271,7 +284,7 @@ def new_home() -> Iterator[Home]:
 
 def browser() -> httpx2.Client:
     """Return a browser: it follows redirects and keeps cookies."""
-    return httpx2.Client(follow_redirects=True, trust_env=False, timeout=PATIENCE)
+    return httpx2.Client(follow_redirects=True, trust_env=False, verify=NO_TLS, timeout=PATIENCE)
 
 
 def _bearer(key: str) -> dict[str, str]:

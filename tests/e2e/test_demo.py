@@ -16,6 +16,7 @@ import pytest
 
 from broker.cli.demo import own_command
 from tests.e2e.home import PATIENCE, Home, Running
+from tests.loopback import NO_TLS
 
 # The promise for a warm start: first token on the screen. A busy machine gets twice as long.
 FIRST_TOKEN = 6.0
@@ -92,7 +93,7 @@ def test_what_it_prints_works(home: Home, temporary: Path, taken_port: int) -> N
     web = re.fullmatch(r"(http://127\.0\.0\.1:(\d+)/ui/)#s=\S+\n", shell(f"{command[1]} --no-browser", home))
     assert web
     assert int(web[2]) != taken_port
-    page = httpx2.get(web[1], trust_env=False)
+    page = httpx2.get(web[1], trust_env=False, verify=NO_TLS)
     assert (page.status_code, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
     assert list(temporary.iterdir())
     demo.end(signal.SIGINT)

@@ -8,6 +8,7 @@ import httpx2
 
 from broker.practice.server import PracticeServer
 from tests.e2e.home import Done, Home, until
+from tests.loopback import NO_TLS
 
 
 def found(done: Done) -> dict[str, dict[str, Any]]:
@@ -119,7 +120,7 @@ def test_a_provider_that_is_down(home: Home, practice: PracticeServer) -> None:
     """A refresh that fails for a passing reason says when Keyfob tries again, and is no trouble yet."""
     home.serve()
     home.log_in(practice.url)
-    httpx2.post(f"{practice.url}/practice/faults", json=["refresh:status=503"], trust_env=False)
+    httpx2.post(f"{practice.url}/practice/faults", json=["refresh:status=503"], trust_env=False, verify=NO_TLS)
 
     refreshed, doctor = home.run("refresh", "me"), home.run("doctor", "--json")
 

@@ -6,6 +6,7 @@ import httpx2
 
 from broker.practice.server import PracticeServer
 from tests.e2e.home import Home, until
+from tests.loopback import NO_TLS
 
 
 def test_a_program_with_a_secret(home: Home, practice: PracticeServer) -> None:
@@ -62,5 +63,5 @@ def test_a_program_with_a_key(home: Home, practice: PracticeServer) -> None:
 def _registered(url: str, jwks: object) -> str:
     grants = ["urn:ietf:params:oauth:grant-type:jwt-bearer"]
     wanted = {"token_endpoint_auth_method": "private_key_jwt", "jwks": jwks, "grant_types": grants}
-    answer = httpx2.post(f"{url}/register", json=wanted, trust_env=False).raise_for_status()
+    answer = httpx2.post(f"{url}/register", json=wanted, trust_env=False, verify=NO_TLS).raise_for_status()
     return str(answer.json()["client_id"])

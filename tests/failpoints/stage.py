@@ -1,4 +1,4 @@
-"""The stage: a provider, a home on a real disk, and one daemon after the other in it, each ended by a failpoint.
+"""The stage: a provider, a home in real files, and one daemon after the other in it, each ended by a failpoint.
 
 Used by the tests beside it. All cases at one kind of provider share one home: the daemon that a case has started again
 and looked at is the one that the next case lets die. Each case has an account of its own, which is gone afterwards.
@@ -18,7 +18,7 @@ from typing import Any
 from broker.client import ClientError
 from broker.practice.server import PracticeServer, practice_in_thread
 from broker.practice.settings import PracticeSettings
-from tests.e2e.home import until
+from tests.e2e.home import short_place, until
 from tests.failpoints import life
 from tests.failpoints.page import ROTATIONS, Disk
 from tests.lanes.person import Site
@@ -223,7 +223,7 @@ def stage(rotation: str) -> Iterator[Stage]:
     """Set a stage with a daemon that runs; at the end nothing of it does."""
     settings, policy = PROVIDERS[rotation]
     with contextlib.ExitStack() as stack:
-        place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kf-", dir="/tmp")))  # a short path
+        place = stack.enter_context(short_place())
         board = life.Board(place / "board")
         stack.callback(board.close)
         practice = stack.enter_context(practice_in_thread(settings, clock=lambda: time.time() + board.slept))

@@ -11,6 +11,7 @@ import httpx2
 from broker.client import Client
 from broker.integrations.httpx2 import KeyfobAuth
 from tests.cli.scripted_daemon import scripted_daemon
+from tests.loopback import NO_TLS
 
 # Far below the 45 s that the client itself would wait.
 SOON = 10.0
@@ -28,7 +29,7 @@ def test_many_at_once(tmp_path: Path) -> None:
         api.answers("GET /me", {})
 
         async def walk() -> list[int]:
-            async with httpx2.AsyncClient(auth=KeyfobAuth("work", client), trust_env=False) as http:
+            async with httpx2.AsyncClient(auth=KeyfobAuth("work", client), trust_env=False, verify=NO_TLS) as http:
                 answers = await asyncio.gather(*(http.get(f"{api.where}/me") for _ in range(TOGETHER)))
             return [answer.status_code for answer in answers]
 
@@ -53,7 +54,7 @@ def test_nobody_waits_for_a_slow_daemon(tmp_path: Path) -> None:
         async def walk() -> bool:
             auth = KeyfobAuth("work", Client(socket=tmp_path / "s.sock"))
             working = asyncio.create_task(work())
-            async with httpx2.AsyncClient(auth=auth, trust_env=False) as http:
+            async with httpx2.AsyncClient(auth=auth, trust_env=False, verify=NO_TLS) as http:
                 with anyio.move_on_after(0.2) as scope:  # httpx2 itself waits in no other way
                     await http.get("http://127.0.0.1:9/")
             working.cancel()

@@ -6,14 +6,13 @@ Used by ``crash``, ``race`` and ``story``.
 import contextlib
 import signal
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from broker.client import Client, ClientError
-from tests.e2e.home import Home, Running
+from tests.e2e.home import Home, Running, short_place
 
 SHIPPED = Path(__file__).parents[2] / "broker/providers/presets/practice.toml"
 # A start takes half a second; this is a machine in trouble.
@@ -128,8 +127,8 @@ class House(Home):
 @contextlib.contextmanager
 def house(grace: float) -> Iterator[House]:
     """Make a home in a temporary place; at the end nothing of it runs any more."""
-    with tempfile.TemporaryDirectory(prefix="kf-", dir="/tmp") as place:  # a socket's path holds 107 bytes
-        made = House(Path(place), grace)
+    with short_place() as place:
+        made = House(place, grace)
         try:
             yield made
         finally:

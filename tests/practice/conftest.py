@@ -14,6 +14,7 @@ from joserfc.jwk import KeySet
 from broker.practice.grants import s256
 from broker.practice.server import PracticeServer, practice_in_thread
 from broker.practice.settings import PracticeSettings
+from tests.loopback import NO_TLS
 
 CALLBACK = "http://127.0.0.1:8400/callback/practice"
 
@@ -121,7 +122,7 @@ def start() -> Iterator[Callable[..., Walk]]:
             clock = Clock()
             wanted = PracticeSettings(faults=faults, auto_approve=auto_approve, **settings)
             server = stack.enter_context(practice_in_thread(wanted, clock=clock, chance=lambda: chance))
-            http = stack.enter_context(httpx2.Client(base_url=server.url, trust_env=False, timeout=5))
+            http = stack.enter_context(httpx2.Client(base_url=server.url, trust_env=False, verify=NO_TLS, timeout=5))
             return Walk(server, http, clock)
 
         yield begin

@@ -17,6 +17,7 @@ import pytest
 from broker.errors import CannotStart, InvalidRequest
 from broker.practice.server import PracticeServer, practice_in_thread
 from broker.practice.settings import PracticeSettings
+from tests.loopback import NO_TLS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,7 +30,7 @@ def test_start_and_stop_are_fast_even_with_an_idle_connection() -> None:
     starts, stops = [], []
     for _ in range(5):  # the least counts: other work of the machine, and what only the first start pays, do not
         begin = time.perf_counter()
-        with practice_in_thread() as server, httpx2.Client(trust_env=False) as http:
+        with practice_in_thread() as server, httpx2.Client(trust_env=False, verify=NO_TLS) as http:
             assert http.get(f"{server.url}/jwks").status_code == 200
             starts.append(time.perf_counter() - begin)
             begin = time.perf_counter()
@@ -75,7 +76,7 @@ def test_a_restart_is_an_outage_and_not_a_loss() -> None:
         url, port = server.url, server.port
         form = {"grant_type": "client_credentials", "client_id": "keyfob-machine", "scope": "read"}
         form["client_secret"] = server.client_secret.reveal()
-        async with httpx2.AsyncClient(trust_env=False) as http:
+        async with httpx2.AsyncClient(trust_env=False, verify=NO_TLS) as http:
             token = (await http.post(f"{url}/token", data=form)).json()["access_token"]
             await server.stop()
             with pytest.raises(httpx2.ConnectError):

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, literal_column, select, text
 
 from broker.errors import CannotStart, StoreUnavailable
-from broker.store.engine import Database, after_commit
+from broker.store.engine import COMPILED, Database, after_commit
 from broker.store.keys import FileKey
 from broker.store.store import Store
 from tests.store.made import NOW, behind, database, key_file, opened, with_account
@@ -55,6 +55,25 @@ def test_every_connection_begins_with_the_pragmas(tmp_path: Path) -> None:
             await store.close()
 
     asyncio.run(story())
+
+
+def test_a_statement_is_made_into_sql_once(tmp_path: Path) -> None:
+    """Whichever connection it is for, and whichever database."""
+
+    async def story() -> None:
+        for place in ("one.db", "other.db"):
+            store = Database(tmp_path / place)
+            try:
+                for ask in (store.write, store.read):
+                    assert (
+                        await ask(lambda tx: tx.execute(select(literal_column("'only here'"))).scalar()) == "only here"
+                    )
+            finally:
+                await store.close()
+
+    before = set(COMPILED)
+    asyncio.run(story())
+    assert len(set(COMPILED) - before) == 1
 
 
 def test_a_reader_cannot_write(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from broker.client import Client, ClientError, Locked, LoginNeeded, NotAllowed, ProviderUnavailable
 from broker.testing import PracticeBroker, practice_broker
+from tests.loopback import NO_TLS
 
 PAGE = Path(__file__).parents[2] / "docs/python.md"
 HOUR = 3600.0
@@ -28,7 +29,7 @@ def broker() -> Iterator[PracticeBroker]:
 def status(broker: PracticeBroker, token: str) -> int:
     """Return what the provider's API answers to a token."""
     headers = {"Authorization": f"Bearer {token}"}
-    return httpx2.get(broker.api_url, headers=headers, trust_env=False).status_code
+    return httpx2.get(broker.api_url, headers=headers, trust_env=False, verify=NO_TLS).status_code
 
 
 def test_app(broker: PracticeBroker) -> None:

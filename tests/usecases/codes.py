@@ -13,7 +13,8 @@ import httpx2
 from broker.core.login import DevicePrompt, Login
 from broker.usecases import device, login
 from broker.usecases.newlogin import NewLogin
-from tests.usecases.house import NO_TLS, PATIENCE, House, opened
+from tests.loopback import NO_TLS
+from tests.usecases.house import PATIENCE, House, opened
 
 Story = Callable[[House], Awaitable[None]]
 INTERVAL = 5.0

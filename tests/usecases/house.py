@@ -7,7 +7,6 @@ import asyncio
 import contextlib
 import random
 import secrets
-import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +33,7 @@ from broker.usecases.login import Finished
 from broker.usecases.newlogin import NewLogin
 from broker.usecases.outcomes import Outcome, Ready
 from broker.usecases.providers import NewProvider
+from tests.loopback import NO_TLS
 from tests.store import made
 
 BROWSER_URL = "http://127.0.0.1:8400"
@@ -41,8 +41,6 @@ BROWSER_URL = "http://127.0.0.1:8400"
 TTL = PracticeSettings().ttl
 # ... and are due two minutes before their end, or up to 30 s sooner.
 DUE = TTL - 120.0
-# It trusts nobody, and is never used: reading the system's certificates for every browser takes longer than a login.
-NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 # Real seconds; everything here takes milliseconds, so this is a machine in trouble.
 PATIENCE = 10.0
 

@@ -14,7 +14,8 @@ from broker.providers.model import Provider
 from broker.usecases import clients, machine, providers
 from broker.usecases.newlogin import NewLogin
 from broker.usecases.providers import NewProvider
-from tests.usecases.house import NO_TLS, PATIENCE, House
+from tests.loopback import NO_TLS
+from tests.usecases.house import PATIENCE, House
 
 MACHINE = "keyfob-machine"
 JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"

@@ -14,6 +14,7 @@ from broker.core.secret import Secret
 from broker.errors import Conflict, InvalidRequest, UnknownLogin
 from broker.practice.clients import OUT_OF_BAND
 from broker.usecases import login, paste
+from tests.loopback import NO_TLS
 from tests.usecases.house import BROWSER_URL, PATIENCE, House, opened
 
 
@@ -25,7 +26,7 @@ async def address(house: House, begun: Login) -> str:
 
 async def code_page(begun: Login) -> str:
     """Say yes at a provider that shows the code to the person; return it."""
-    async with httpx2.AsyncClient(trust_env=False, timeout=PATIENCE) as browser:
+    async with httpx2.AsyncClient(trust_env=False, verify=NO_TLS, timeout=PATIENCE) as browser:
         page = await browser.get(begun.authorization_url)
     shown = re.search(r'<code class="code">([\w-]+)</code>', page.text)
     assert shown is not None, page.text

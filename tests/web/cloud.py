@@ -9,6 +9,7 @@ import httpx2
 
 from broker.practice.server import practice_in_thread
 from broker.practice.settings import PracticeSettings
+from tests.loopback import NO_TLS
 from tests.web.facade import Facade
 from tests.web.house import OPERATIONS, PATIENCE, as_described, resolved, running
 
@@ -66,7 +67,7 @@ class Cloud(Facade):
 def cloud_at(home: Path) -> Iterator[Cloud]:
     """Run such a daemon, by a clock that is moved on."""
     settings = PracticeSettings(ttl=TTL, auto_approve=True)
-    with httpx2.Client(trust_env=False, timeout=PATIENCE) as http:
+    with httpx2.Client(trust_env=False, verify=NO_TLS, timeout=PATIENCE) as http:
         found = Cloud(http)
         with (
             practice_in_thread(settings, clock=found.clock) as found.practice,

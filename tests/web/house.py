@@ -20,6 +20,7 @@ from broker import settings
 from broker.daemon import Daemon
 from broker.practice.settings import PUBLIC_CLIENT
 from broker.testing import daemon_in_thread
+from tests.loopback import NO_TLS
 
 REPOSITORY = Path(__file__).parents[2]
 TEXT = (REPOSITORY / "broker/web/openapi.yaml").read_text(encoding="utf-8")
@@ -123,19 +124,21 @@ class House:
         self.socket = doors["socket"]
         self.app_url = doors["app"]
         self.browser_url = doors["browser"]
-        self._http = httpx2.HTTPTransport(uds=self.socket)
+        self._http = httpx2.HTTPTransport(uds=self.socket, verify=NO_TLS)
         self.owner = Door(httpx2.Client(transport=self._http, base_url="http://localhost", timeout=PATIENCE))
 
     def app(self, key: str) -> Door:
         """Return the app port as an app with this key sees it."""
         headers = {"Authorization": f"Bearer {key}"} if key else {}
-        return Door(httpx2.Client(base_url=self.app_url, headers=headers, trust_env=False, timeout=PATIENCE))
+        return Door(
+            httpx2.Client(base_url=self.app_url, headers=headers, trust_env=False, verify=NO_TLS, timeout=PATIENCE)
+        )
 
     def log_in(self, account: str, provider: str) -> None:
         """Log in as a browser would: from redirect to redirect, with a cookie."""
         login = {"account": account, "provider": "practice", "base_url": provider, "client_id": PUBLIC_CLIENT}
         begun = self.owner.ask("POST", "/v1/logins", 201, json=login)
-        with httpx2.Client(follow_redirects=True, trust_env=False, timeout=PATIENCE) as browser:
+        with httpx2.Client(follow_redirects=True, trust_env=False, verify=NO_TLS, timeout=PATIENCE) as browser:
             browser.get(begun["start_url"])
         ended = self.owner.ask("GET", "/v1/logins/{id}", 200, path={"id": begun["id"]}, params={"wait": 10})
         assert ended["state"] == "done", ended["reason"]

@@ -6,6 +6,7 @@ from typing import Any
 import httpx2
 
 from broker.practice.server import PracticeServer
+from tests.loopback import NO_TLS
 from tests.web.house import Door, running
 
 BILL = {"account": "bill"}
@@ -66,7 +67,7 @@ def test_a_dead_login_and_its_end(tmp_path: Path, practice: PracticeServer) -> N
             "me",
             needed["login_url"],
         )
-        with httpx2.Client(follow_redirects=True, trust_env=False) as browser:
+        with httpx2.Client(follow_redirects=True, trust_env=False, verify=NO_TLS) as browser:
             browser.get(needed["login_url"])
         assert ask("POST", "/v1/accounts/{account}/refresh", 200, path=BILL)["state"] == "active"
         assert ask("DELETE", "/v1/accounts/{account}", 200, path=me)["derived"] == ["bill"]

@@ -7,6 +7,7 @@ import httpx2
 import pytest
 
 from broker.practice.server import PracticeServer
+from tests.loopback import NO_TLS
 from tests.web.house import Door, House, running
 
 TOKEN = "/v1/accounts/{account}/token"
@@ -45,7 +46,7 @@ def logged_in(house: House, practice: PracticeServer, **refresh: bool) -> None:
 
 def follow(url: str) -> None:
     """Walk a login as a browser does."""
-    with httpx2.Client(follow_redirects=True, trust_env=False, timeout=10) as browser:
+    with httpx2.Client(follow_redirects=True, trust_env=False, verify=NO_TLS, timeout=10) as browser:
         browser.get(url)
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from broker.practice.server import PracticeServer
 from broker.web.asgi import APP_ROUTES
+from tests.loopback import NO_TLS
 from tests.web.house import OPERATIONS, PATIENCE, STREAM, TEXT, Door, House, running, validator
 
 
@@ -64,7 +65,7 @@ def _walk_accounts(house: House, practice: PracticeServer) -> None:
     ask("GET", "/v1/accounts/{account}", 200, path={"account": "later"})
     ask("GET", "/v1/accounts/{account}/token", 409, path={"account": "later"})
     ask("POST", "/v1/logins/{id}/finish", 400, path={"id": begun["id"]}, json={"url": begun["redirect_uri"]})
-    with httpx2.Client(trust_env=False, timeout=PATIENCE) as browser:
+    with httpx2.Client(trust_env=False, verify=NO_TLS, timeout=PATIENCE) as browser:
         arrived = browser.get(begun["authorization_url"]).headers["location"]
     assert ask("POST", "/v1/logins/{id}/finish", 200, path={"id": begun["id"]}, json={"url": arrived})["identity"]
     ask("POST", "/v1/logins/{id}/finish", 409, path={"id": begun["id"]}, json={"url": arrived})

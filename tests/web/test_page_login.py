@@ -8,6 +8,7 @@ import httpx2
 from broker.practice.server import PracticeServer, practice_in_thread
 from broker.practice.settings import CONFIDENTIAL_CLIENT, PracticeSettings
 from broker.web.text import clean
+from tests.loopback import NO_TLS
 from tests.web.desktop import Desktop
 from tests.web.owner import Form, Owner
 from tests.web.walk import new_browser
@@ -46,7 +47,7 @@ def test_a_login_in_this_browser_leads_back_to_the_owners_page(owner: Owner, pra
     begun = owner.begin("add/practice", base_url=practice.url, account="browsed", scope="openid profile")
     assert "has not answered yet" in owner.part(f"progress/{begun['id']}")
 
-    with httpx2.Client(follow_redirects=True, trust_env=False) as browser:
+    with httpx2.Client(follow_redirects=True, trust_env=False, verify=NO_TLS) as browser:
         last = browser.get(begun["start_url"])
 
     assert f'href="{owner.house.browser_url}/ui/accounts/browsed"' in last.text
@@ -131,7 +132,7 @@ def test_a_login_that_failed_is_begun_again_with_its_own_client(owner: Owner) ->
     """A client that came with a login is kept when that succeeds only, so the form asks for it again."""
     with (
         practice_in_thread(PracticeSettings(auto_approve=True)) as another,
-        httpx2.Client(follow_redirects=True, trust_env=False) as browser,
+        httpx2.Client(follow_redirects=True, trust_env=False, verify=NO_TLS) as browser,
     ):
         path = f"add/practice?client=own&base_url={another.url}"
         begun = owner.begin(path, client_id=CONFIDENTIAL_CLIENT, account="mistyped")

@@ -11,6 +11,7 @@ import pytest
 
 from broker import challenge
 from broker.practice.server import PracticeServer
+from tests.loopback import NO_TLS
 from tests.web.house import Door, House, running
 
 WANTED = [{"account": "work", "scope": ["profile"]}]
@@ -107,7 +108,9 @@ def test_the_code_is_of_the_address(meeting: Meeting) -> None:
     codes = {challenge.pairing_code(hashed, address) for address in (port, "socket", "[::1]:8401", "127.0.0.1:8401")}
     assert len(codes) == 4
     other = made()
-    with httpx2.Client(transport=httpx2.HTTPTransport(uds=meeting.house.socket), base_url="http://localhost") as http:
+    with httpx2.Client(
+        transport=httpx2.HTTPTransport(uds=meeting.house.socket, verify=NO_TLS), base_url="http://localhost"
+    ) as http:
         http.headers["authorization"] = f"Bearer {other}"
         code = Door(http).ask("POST", "/v1/pairing", 201, json={"name": "mail"})["code"]
     assert code == challenge.pairing_code(challenge.hash_key(other), challenge.SOCKET)

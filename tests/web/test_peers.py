@@ -10,6 +10,9 @@ from urllib.parse import urlsplit
 import pytest
 
 from broker.web import peers
+from tests.e2e.home import until
+from tests.web.house import House
+from tests.web.raw import Line, bearer
 from tests.web.test_localhost import needs_ipv6
 from tests.web.walk import Walk
 
@@ -46,6 +49,33 @@ def test_the_kernel_names_the_user(family: int) -> None:
         assert peers.uid_of(client, server) == os.getuid()
         assert peers.uid_of(client, ("127.0.0.2", server[1])) is None
     assert peers.uid_of(None, ("127.0.0.1", 1)) is None
+
+
+def test_what_is_left_of_a_connection_is_nobodys() -> None:
+    """The kernel calls root the owner of an end that was closed; whoever sends and is off is not taken for root."""
+    with connection(socket.AF_INET, os.geteuid()) as (program, accepted):
+        client, server = accepted.getpeername(), accepted.getsockname()
+        program.close()
+        assert accepted.recv(1) == b""
+        until("its end is closed", lambda: peers.uid_of(client, server) != os.getuid(), 5.0)
+        assert peers.uid_of(client, server) == peers.GONE
+
+
+def test_the_kernel_is_asked_once_for_a_connection(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its table is long on a busy machine: a second wrong key on the same connection does not have it read again."""
+    asked: list[object] = []
+
+    def noted(*ends: peers.Address | None) -> int | None:
+        asked.append(ends)
+        return uid_of(*ends)
+
+    uid_of = peers.uid_of
+    monkeypatch.setattr(peers, "uid_of", noted)
+    for connections in (1, 2):
+        with Line(house.app_url) as line:
+            for _ in range(3):
+                assert line.ask("GET", "/v1/apps", bearer("kf_wrong")).status == 401
+        assert len(asked) == connections
 
 
 @needs_ipv6

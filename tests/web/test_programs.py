@@ -7,6 +7,7 @@ import httpx2
 import pytest
 
 from broker.practice.server import PracticeServer
+from tests.loopback import NO_TLS
 from tests.web.house import PATIENCE, Door, House, running
 
 PRIVATE = {"d", "p", "q", "dp", "dq", "qi", "k"}
@@ -22,7 +23,7 @@ def registered(practice: PracticeServer, jwks: dict[str, Any]) -> str:
     """Register a client with these public keys, as a person pastes them; return its id."""
     grants = ["client_credentials", "urn:ietf:params:oauth:grant-type:jwt-bearer"]
     wanted = {"token_endpoint_auth_method": "private_key_jwt", "jwks": jwks, "grant_types": grants}
-    with httpx2.Client(trust_env=False, timeout=PATIENCE) as person:
+    with httpx2.Client(trust_env=False, verify=NO_TLS, timeout=PATIENCE) as person:
         return str(person.post(f"{practice.url}/register", json=wanted).raise_for_status().json()["client_id"])
 
 

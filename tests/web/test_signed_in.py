@@ -184,7 +184,8 @@ def test_another_users_browser_enters_nowhere(
         if uid is not None:
             assert desktop.sign_in().status_code == 403
 
-    assert desktop.browser.get(opened["open_url"]).status_code == 303
+    with new_browser() as own:
+        assert own.get(opened["open_url"]).status_code == 303
 
 
 HOSTILE = "<img src=x onerror=alert(1)>\u202e\x1b[2J\"'`{{7*7}}"

@@ -10,6 +10,7 @@ import httpx2
 
 from broker.practice.server import PracticeServer
 from broker.practice.settings import PUBLIC_CLIENT
+from tests.loopback import NO_TLS
 from tests.web.house import PATIENCE, House
 
 # What every answer with a page, or on the way to one, carries.
@@ -62,7 +63,7 @@ class Walk:
 @contextlib.contextmanager
 def new_browser() -> Iterator[httpx2.Client]:
     """Return a browser without a cookie, which goes from redirect to redirect only when it is told to."""
-    with httpx2.Client(trust_env=False, timeout=PATIENCE) as found:
+    with httpx2.Client(trust_env=False, verify=NO_TLS, timeout=PATIENCE) as found:
         yield found
 
 

@@ -99,13 +99,14 @@ fmt: $(VENV)/dev ## format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: $(VENV)/dev ## the figures that the README claims, the page with a thousand accounts, hand-outs a second, at rest, the proxy
+bench: $(VENV)/dev ## the figures that the README claims, the page with a thousand accounts, hand-outs a second, at rest, the proxy, 100,000 accounts
 	$(BIN)/python benchmarks/run.py
 	$(BIN)/python -m benchmarks.page
 	$(BIN)/python -m benchmarks.tokens
 	$(BIN)/python -m benchmarks.rest
 	$(BIN)/python -m benchmarks.proxy
 	$(BIN)/python -m benchmarks.refreshes
+	$(BIN)/python -m benchmarks.scale
 
 clean: ## remove what make made
 	rm -rf $(VENV) dist build artifacts

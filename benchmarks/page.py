@@ -1,6 +1,6 @@
 """How long the owner's page takes with a thousand accounts, against the same page with three, in the same run.
 
-Started by ``make bench``. A daemon and a practice provider in a temporary place; the accounts are copies of a real
+Started by ``benchmarks``. A daemon and a practice provider in a temporary place; the accounts are copies of a real
 login in the real store. Takes about half a minute.
 """
 
@@ -14,7 +14,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from benchmarks.fill import fill
-from benchmarks.run import KEYFOB, answers, compare, environment, log_in, practice, process, until
+from benchmarks.run import KEYFOB, answers, environment, log_in, practice, process, until
+from benchmarks.table import compare
 from broker import settings
 from broker.client import Client
 

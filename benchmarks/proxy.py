@@ -1,6 +1,6 @@
 """What the proxy costs: added latency, throughput and memory, beside a bare httpx2 proxy, nginx, and no proxy at all.
 
-Started by ``make bench``, or by hand: ``python -m benchmarks.proxy``. Everything runs on this machine, each end in a
+Started by ``benchmarks``, or by hand: ``python -m benchmarks.proxy``. Everything runs on this machine, each end in a
 process of its own, over TCP on loopback and with the requests taken in turns. Takes a minute or two.
 """
 
@@ -20,6 +20,7 @@ from typing import Self
 from urllib.parse import urlsplit
 
 from benchmarks.run import KEYFOB, answers, environment, log_in, practice, process, resident, until
+from benchmarks.table import at_least, at_most, compare, measured
 from broker.client import Client
 
 MIB = 1024 * 1024
@@ -32,6 +33,7 @@ PATIENCE = 120.0
 MOST_ADDED_MS, LEAST_SHARE = 1.5, 0.6
 # What a stream of a gigabyte may leave behind in memory, or hold at its height.
 MOST_MIB = 16.0
+BARE = "bare httpx2 proxy"
 NGINX = """\
 daemon off; master_process off; pid {place}/pid; error_log {place}/log;
 events {{}}
@@ -82,6 +84,7 @@ class Way:
 
     def down(self, size: int) -> float:
         """Return the bytes a second of a large answer."""
+        self.line.close()  # while the others had their turn, the server may have let an idle connection go
         began = time.perf_counter()
         self.line.request("GET", f"{self.before}/down?bytes={size}", headers=self.headers)
         answer = self.line.getresponse()
@@ -94,6 +97,7 @@ class Way:
 
     def up(self, size: int) -> float:
         """Return the bytes a second of a large body."""
+        self.line.close()  # as above
         began = time.perf_counter()
         pieces = (PIECE for _ in range(size // len(PIECE)))
         self.line.request("POST", f"{self.before}/up", pieces, {**self.headers, "Content-Length": str(size)})
@@ -147,11 +151,6 @@ class Watch:
         self._thread.join()
 
 
-def verdict(met: bool) -> str:  # noqa: FBT001 -- the only thing that it is told
-    """Return whether a goal was met, in a word."""
-    return "goal met" if met else "GOAL MISSED"
-
-
 def latency(ways: list[Way]) -> None:
     """Take small requests in turns, and print the middle and the slow ones of each way."""
     times: dict[str, list[float]] = {way.name: [] for way in ways}
@@ -164,9 +163,8 @@ def latency(ways: list[Way]) -> None:
     for name, found in times.items():
         slow = statistics.quantiles(found, n=100)[98]
         print(f"{'small request, ' + name:<34} p50 {middle[name]:7.3f} ms   p99 {slow:7.3f} ms")
-    middle_added = middle["keyfob"] - middle["direct"]
-    goal = f"{verdict(middle_added <= MOST_ADDED_MS)} (<= {MOST_ADDED_MS} ms)"
-    print(f"{'added by keyfob':<34} p50 {middle_added:7.3f} ms   {goal}")
+    compare("proxy, small request, p50", middle["keyfob"], BARE, middle[BARE], "ms")
+    measured("proxy, added to a small request, p50", middle["keyfob"] - middle["direct"], "ms", at_most(MOST_ADDED_MS))
 
 
 def throughput(ways: list[Way], kind: str) -> None:
@@ -178,9 +176,7 @@ def throughput(ways: list[Way], kind: str) -> None:
     best = {name: max(found) for name, found in rates.items()}
     for name, rate in best.items():
         print(f"{f'{kind}, {name}':<34} {rate:9.0f} MiB/s")
-    share = best["keyfob"] / best["bare httpx2 proxy"]
-    goal = f"{verdict(share >= LEAST_SHARE)} (>= {100 * LEAST_SHARE:.0f} %)"
-    print(f"{f'{kind}, of the bare proxy':<34} {100 * share:9.0f} %     {goal}")
+    compare(f"proxy, large body {kind}", best["keyfob"], BARE, best[BARE], "MiB/s", at_least(LEAST_SHARE))
 
 
 def memory(way: Way, pid: int) -> None:
@@ -188,11 +184,8 @@ def memory(way: Way, pid: int) -> None:
     for kind in ("down", "up"):
         with Watch(pid) as watch:
             rate = getattr(way, kind)(LARGE) / MIB
-        grown = watch.most - watch.before
-        print(
-            f"{f'memory, 1 GiB {kind}':<34} {watch.before:7.1f} + {grown:4.1f} MiB   {verdict(grown <= MOST_MIB)} "
-            f"(<= {MOST_MIB:.0f} MiB), {rate:.0f} MiB/s"
-        )
+        print(f"{f'1 GiB {kind}':<34} {rate:9.0f} MiB/s, with {watch.before:.1f} MiB before")
+        measured(f"proxy, memory for 1 GiB {kind}", watch.most - watch.before, "MiB", at_most(MOST_MIB))
 
 
 def main() -> None:
@@ -218,7 +211,7 @@ def main() -> None:
         keyfob = Way("keyfob", f"{door}/proxy/one", key)
         ways = [
             Way("direct", f"{api}/v1"),
-            Way("bare httpx2 proxy", f"http://127.0.0.1:{ports['bare']}/v1"),
+            Way(BARE, f"http://127.0.0.1:{ports['bare']}/v1"),
             keyfob,
         ]
         if (before := stack.enter_context(nginx(place, ports["api"], environ))) is not None:

@@ -215,7 +215,8 @@ def app_door(ctx: Context, name: str, hosts: frozenset[str] | None) -> ASGIApp:
     )
     app.router.redirect_slashes = False
     guarded = AppGuard(app, ctx, hosts, OPEN_PATHS, STRANGER_PATHS, dialect_of)
-    return AccessLog(StandingAnswers(guarded, ctx, name, anyone=hosts is not None), name)
+    standing = StandingAnswers(guarded, ctx, name, anyone=hosts is not None)
+    return AccessLog(standing, name, standing.again)
 
 
 def browser_door(ctx: Context, hosts: frozenset[str]) -> ASGIApp:

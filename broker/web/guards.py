@@ -48,10 +48,23 @@ def headers_of(scope: Scope) -> dict[bytes, list[bytes]]:
 
 @dataclass(frozen=True, slots=True)
 class AccessLog:
-    """Logs each answer with the route's template: no query, no header and no value of a path is ever logged."""
+    """Logs each answer with the route's template: no query, no header and no value of a path is ever logged.
+
+    One that is given again has a line at ``debug`` only: programs ask before each use of a token, and the audit counts.
+
+    Args:
+        app: what comes behind.
+        door: what the door is called.
+        ready: returns an answer that is given again, as it goes over the connection; None where nothing is.
+    """
 
     app: ASGIApp
     door: str
+    ready: Callable[[Scope], bytes | None] = lambda _: None
+
+    def again(self, scope: Scope) -> bytes | None:
+        """Return an answer that is ready and needs no line in the log; None where there is none."""
+        return None if log.isEnabledFor(logging.DEBUG) else self.ready(scope)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, and log."""
@@ -70,16 +83,16 @@ class AccessLog:
         try:
             await self.app(scope, receive, watched)
         finally:
-            took = (time.perf_counter() - began) * 1000
-            caller = scope.get("state", {}).get("caller")
-            log.info(
+            state = scope.get("state", {})
+            log.log(
+                logging.DEBUG if "again" in state else logging.INFO,
                 "%s %s %s %d %.1f ms %s",
                 self.door,
                 scope["method"],
-                scope.get("state", {}).get("route", "-"),
+                state.get("route", "-"),
                 status,
-                took,
-                getattr(caller, "name", "-"),
+                (time.perf_counter() - began) * 1000,
+                getattr(state.get("caller"), "name", "-"),
             )
 
 

@@ -6,12 +6,19 @@ have a megabyte and 20,000 lines; ``timeout_keep_alive`` acts only after a finis
 
 import asyncio
 import math
-from functools import partial
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, cast
 
-from uvicorn._types import HTTPScope
+from starlette.types import Scope
+from uvicorn._types import ASGI3Application, HTTPScope
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import (
+    HEADER_RE,
+    HEADER_VALUE_RE,
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
 from uvicorn.server import ServerState
 
 from broker.web import peers
@@ -29,11 +36,26 @@ SPOKEN = ("1.1", "1.0")
 REFUSAL_HEADERS = b"cache-control: no-store\r\nx-content-type-options: nosniff\r\nconnection: close\r\n"
 
 
+def whole(status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> bytes:
+    """Return an answer with its Content-Length as it goes over the wire, byte for byte as uvicorn writes it.
+
+    Raises:
+        ValueError: a header cannot be sent.
+    """
+    lines = []
+    for name, value in headers:
+        if HEADER_RE.search(name) or HEADER_VALUE_RE.search(value):
+            raise ValueError(name)
+        lines.append(b"%b: %b\r\n" % (name.lower(), value))
+    return b"".join([STATUS_LINE[status], *lines, b"\r\n", body])
+
+
 class GuardedProtocol(HttpToolsProtocol):
     """One connection.
 
     ``scope["state"]["peer"]`` is (pid, uid) on a Unix socket and None on TCP; ``last`` and ``whose`` are lists of the
-    connection's own.
+    connection's own. An app may have a method ``again``: it is asked first, with the scope, for an answer that is ready
+    (see ``whole``).
     """
 
     # More than a desktop's programs ever hold. For one more, the one that says nothing for longest is hung up on: then
@@ -48,10 +70,10 @@ class GuardedProtocol(HttpToolsProtocol):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
-        self._peer: tuple[int, int] | None = None
-        # What ``standing`` keeps of the connection's last request, and ``peers`` of who is at its other end.
-        self._last: list[Any] = []
-        self._whose: list[int] = []
+        self._again: Callable[[Scope], bytes | None] | None = getattr(self.app, "again", None)
+        self._may_answer = False
+        # What each request's scope has in its state.
+        self._given: dict[str, Any] = {}
         self._deadline: asyncio.TimerHandle | None = None
         self._receiving = True
         self._in_head = True
@@ -70,18 +92,28 @@ class GuardedProtocol(HttpToolsProtocol):
         self.since = self.loop.time()
         if len(self.connections) > self.most_connections:
             self._make_room()
-        self._peer = peers.peer_of(transport)
+        # ``last`` is what ``standing`` keeps of the connection's last request, ``whose`` who ``peers`` found.
+        self._given = {
+            "peer": peers.peer_of(transport),
+            "last": [],
+            "whose": [],
+            "hang_up": self._hang_up,
+            "stream_body": self._stream_body,
+        }
         self._deadline = self.loop.call_later(RECEIVE_DEADLINE, self._too_slow)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the deadline."""
+        """Forget the deadline, and the request: its scope knows us, and a circle stays until the collector comes."""
         self._disarm()
         super().connection_lost(exc)
+        self.scope = self.cycle = None  # type: ignore[assignment]  # as before the first request
+        self._given = {}
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser, and hold the sender to the deadline while a request is not complete."""
         self._read_bytes += len(data)
         self._heard = self.loop.time()
+        self._may_answer = self._again is not None
         super().data_received(data)
         if self.transport.is_closing():
             return
@@ -90,7 +122,7 @@ class GuardedProtocol(HttpToolsProtocol):
                 self.transport.close()  # it has its answer; another one would be taken for that to the next request
             else:
                 self.send_400_response("The request is too large.")
-        elif not self._receiving and self._answering():
+        elif not self._receiving and (self._answering() or self.timeout_keep_alive_task is not None):
             self._disarm()
         elif self._deadline is None:
             # Also for what begins no request, such as empty lines: it has just ended uvicorn's own idle timer.
@@ -113,10 +145,7 @@ class GuardedProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """A request begins."""
         super().on_message_begin()
-        state = self.scope["state"]
-        state["peer"], state["last"], state["whose"] = self._peer, self._last, self._whose
-        state["hang_up"] = self._hang_up
-        state["stream_body"] = partial(self._stream_body, self.scope)
+        self.scope["state"].update(self._given)
         self._receiving = self._in_head = True
         self._streaming = False
         self.since = self.loop.time()
@@ -163,6 +192,25 @@ class GuardedProtocol(HttpToolsProtocol):
         self._in_head = True
         super().on_message_complete()
 
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        """Answer at once where an answer is ready, which is cheaper than a task; else begin one, as uvicorn does.
+
+        It is one for each read at the most, so that whoever sends many requests together keeps nobody else waiting.
+        """
+        answer = None
+        if self._may_answer and self._again and cycle is self.cycle and cycle.keep_alive and not self.flow.write_paused:
+            try:
+                answer = self._again(cast("Scope", cycle.scope))
+            except Exception:  # noqa: BLE001 -- the task meets it, too, and tells; here it would pass for a bad request
+                answer = None
+        if answer is None:
+            super()._start_asgi_task(cycle, app)
+            return
+        self._may_answer = False
+        cycle.response_started = cycle.response_complete = True
+        self.transport.write(answer)
+        cycle.on_response()
+
     def _count(self, size: int) -> None:
         self._head_bytes += size
         if self._head_bytes > MOST_HEAD_BYTES:
@@ -208,7 +256,8 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def _hang_up(self) -> None:
         """End an answer that cannot come to its end, so that nobody takes it for whole."""
-        self.cycle.disconnected = True
+        if self.cycle is not None:
+            self.cycle.disconnected = True
         self.transport.close()
         self.loop.call_later(RECEIVE_DEADLINE, self.transport.abort)  # whoever does not even take what was written
 

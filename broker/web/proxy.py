@@ -119,7 +119,7 @@ class _Exchange:
             _hold(request),
         )
         _check_length(request, streams.body_limit)
-        request.scope["state"]["stream_body"](self._idle)
+        request.scope["state"]["stream_body"](request.scope, self._idle)
         gone = False
         try:
             async with asyncio.timeout(None) as limit:

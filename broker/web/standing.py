@@ -24,6 +24,7 @@ from broker.usecases import audit, locking
 from broker.usecases.context import Context, Since
 from broker.usecases.outcomes import Ready
 from broker.web import render
+from broker.web.protocol import whole
 
 ROUTE = "/v1/accounts/{account}/token"
 BEGIN, END = ROUTE.split("{account}")
@@ -37,6 +38,23 @@ UNREAD = frozenset(
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Written:
+    """An answer as it goes out.
+
+    Attributes:
+        second: for which one; from one to the next only ``expires_in`` is another.
+        start: its head, as ASGI has it.
+        body: likewise.
+        wire: both, as they go over the connection.
+    """
+
+    second: float
+    start: Message = field(repr=False)
+    body: Message = field(repr=False)
+    wire: bytes = field(repr=False)
+
+
 @dataclass(slots=True)
 class Standing:
     """One answer.
@@ -45,13 +63,13 @@ class Standing:
         ready: what was answered.
         caller: whom.
         plain: whether the bare token was wanted.
-        written: the second for which the answer was written down, and how it goes out.
+        written: what was written down.
     """
 
     ready: Ready
     caller: Caller
     plain: bool
-    written: tuple[float, Message, Message] | None = field(default=None, repr=False)
+    written: Written | None = field(default=None, repr=False)
 
 
 class StandingAnswers:
@@ -71,8 +89,7 @@ class StandingAnswers:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer again, or let pass and remember."""
-        path = scope["path"] if scope["type"] == "http" and scope["method"] == "GET" else ""
-        if not (path.startswith(BEGIN) and path.endswith(END) and self._is_own(scope)):
+        if not self._is_asked(scope):
             await self._app(scope, receive, send)
             return
         key = self._name(scope)
@@ -83,14 +100,24 @@ class StandingAnswers:
                     await coming.wait()  # many ask at once, and one is on its way to find out
             answer = self._again(scope, key)
         if answer is not None:
-            await send(answer[0])
-            await send(answer[1])
+            await send(answer.start)
+            await send(answer.body)
         elif key in self._coming:
             await self._app(scope, receive, send)
         else:
             await self._find_out(scope, receive, send, key)
 
-    def _again(self, scope: Scope, key: bytes) -> tuple[Message, Message] | None:
+    def again(self, scope: Scope) -> bytes | None:
+        """Return the answer that stands as it goes over the connection, counted; None where there is none."""
+        answer = self._again(scope, self._name(scope)) if self._is_asked(scope) else None
+        return None if answer is None else answer.wire
+
+    def _is_asked(self, scope: Scope) -> bool:
+        """Whether a token is asked for, by one whom the guard would let pass as the last one."""
+        path = scope["path"] if scope["type"] == "http" and scope["method"] == "GET" else ""
+        return bool(path.startswith(BEGIN) and path.endswith(END) and self._is_own(scope))
+
+    def _again(self, scope: Scope, key: bytes) -> Written | None:
         """Return the answer that stands, counted; None where there is none."""
         ctx = self._ctx
         locking.watch(ctx)
@@ -102,7 +129,7 @@ class StandingAnswers:
         if isinstance(caller, App) and ctx.limits.wait_of(caller.name, now - ctx.schedule.moved):
             return None
         audit.handed_out(ctx, caller, found.ready.account, now)
-        scope["state"]["route"], scope["state"]["caller"] = ROUTE, caller
+        scope["state"]["route"], scope["state"]["caller"], scope["state"]["again"] = ROUTE, caller, True
         return _written(found, now)
 
     async def _find_out(self, scope: Scope, receive: Receive, send: Send, key: bytes) -> None:
@@ -150,12 +177,14 @@ class StandingAnswers:
         return self._open or (scope["state"].get("peer") or (0, None))[1] == self._uid
 
 
-def _written(kept: Standing, now: float) -> tuple[Message, Message]:
-    """Return the answer as it goes out; from one second to the next only ``expires_in`` is another."""
+def _written(kept: Standing, now: float) -> Written:
     expires_at = kept.ready.facts.expires_at
     second = 0.0 if expires_at is None else (expires_at - now) // 1
-    if kept.written is None or kept.written[0] != second:
+    if kept.written is None or kept.written.second != second:
         response = render.token(replace(kept.ready, now=now), plain=kept.plain)
-        start = {"type": "http.response.start", "status": response.status_code, "headers": response.raw_headers}
-        kept.written = second, start, {"type": "http.response.body", "body": response.body}
-    return kept.written[1], kept.written[2]
+        status, headers, body = response.status_code, response.raw_headers, bytes(response.body)
+        start = {"type": "http.response.start", "status": status, "headers": headers}
+        kept.written = Written(
+            second, start, {"type": "http.response.body", "body": body}, whole(status, headers, body)
+        )
+    return kept.written

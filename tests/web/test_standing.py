@@ -19,11 +19,12 @@ from broker.practice.server import PracticeServer, practice_in_thread
 from broker.practice.settings import PracticeSettings
 from broker.usecases import locking
 from broker.usecases.context import Kept
-from broker.web import standing
+from broker.web import protocol, standing
 from broker.web.asgi import app_door
 from broker.web.standing import Standing
 from tests.usecases import house as stories
 from tests.web.house import House, running
+from tests.web.raw import Line, head
 
 PATH = "/v1/accounts/work/token"
 TTL = 600.0
@@ -216,6 +217,24 @@ def test_a_refresh_brings_the_new_token_at_once(room: Room) -> None:
     room.owner("POST", "/v1/accounts/{account}/refresh", 200)
 
     assert room.get()["access_token"] != before
+
+
+def test_it_goes_out_as_the_first_one_did(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With another request behind it, and where the connection is to end, too; and an idle one is kept as ever."""
+    monkeypatch.setattr(protocol, "RECEIVE_DEADLINE", 0.1)
+    asked = (f"Authorization: {room.http.headers['authorization']}",)
+    with Line(room.house.app_url) as line:
+        first = line.ask("GET", PATH, *asked)
+        assert room.house.ctx.standing
+        assert [line.ask("GET", PATH, *asked) for _ in range(3)] == [first] * 3
+        line.timeout(0.3)
+        assert not line.gone()
+        line.timeout(stories.PATIENCE)
+        line.send(3 * head("GET", PATH, f"Host: {line.host}", *asked))
+        assert [line.answer() for _ in range(3)] == [first] * 3
+        last = line.ask("GET", PATH, *asked, "Connection: close")
+        assert (last.body, last.headers) == (first.body, {**first.headers, "connection": "close"})
+        assert line.end() == b""
 
 
 def test_the_rate_of_an_app_holds(tmp_path: Path) -> None:

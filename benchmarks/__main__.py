@@ -18,7 +18,7 @@ from broker.client import ClientError
 # More than this, a core, of what other programs do is more than the table bears.
 BUSY = 0.5
 # The cheap ones first. Each module has a ``main``.
-ALL = ("run", "peers", "tokens", "rest", "page", "proxy", "refreshes")
+ALL = ("run", "peers", "tokens", "rest", "page", "proxy", "refreshes", "scale")
 
 
 def run(name: str) -> str:

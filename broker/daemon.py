@@ -230,8 +230,7 @@ async def _take_up(ctx: Context) -> None:
     """Say that a life begins, and settle what the last one left open."""
     ctx.publish("started", detail=f"Keyfob {__version__}")
     await backup.recognise_copy(ctx)
-    with contextlib.suppress(StoreUnavailable):  # whoever comes upon it tells of it, too
-        await ctx.store.changed_outside()
+    ctx.sweep.set()
     if ctx.store.locked:
         ctx.publish("locked", detail=ctx.store.locked)
         log.warning("locked: %s %s", ctx.store.locked, ctx.store.locked_hint)

@@ -157,7 +157,7 @@ class Announcer:
         now = self._ctx.clock()
         notices = [
             _Notice(account, need, await derived.next_step(self._ctx, account), await self._remembered(account, need))
-            for account in await self._ctx.store.accounts()
+            for account in await self._ctx.store.needing(now + max(advice.REMINDERS.values()))
             if (need := advice.need(account, now)) is not None
             # One login that a person has to mend is told once, however much is derived from it.
             and not await derived.waits_for_parent(self._ctx, account)

@@ -20,6 +20,9 @@ from broker.usecases.handouts import FLUSH_EVERY
 
 log = logging.getLogger(__name__)
 
+# Seconds that are left to others after each few rows of a look at all of them: it takes half of the time at the most.
+SWEEP_PAUSE = 0.01
+
 
 class Scheduler:
     """Looks for due work while the daemon runs."""
@@ -32,6 +35,7 @@ class Scheduler:
         )
         self._flush_due = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
+        self._sweeping: asyncio.Task[None] | None = None
         self._stopped = False
 
     def start(self) -> None:
@@ -42,6 +46,7 @@ class Scheduler:
             asyncio.create_task(self._repeat(self._ctx.wake, self._look), name="scheduler looks"),
             asyncio.create_task(self._repeat(self._flush_due, self._flush), name="scheduler flushes"),
         ]
+        self._sweeping = asyncio.create_task(self._repeat(self._ctx.sweep, self._sweep), name="scheduler sweeps")
         self._ctx.schedule.next_tick_at = self._ctx.clock()
         self._ctx.wake.set()
 
@@ -54,6 +59,9 @@ class Scheduler:
         self._scheduler.shutdown(wait=False)
         self._ctx.wake.set()
         self._flush_due.set()
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+            await asyncio.wait([self._sweeping])
         await asyncio.gather(*self._tasks)
 
     async def _repeat(self, bell: asyncio.Event, work: Callable[[], Awaitable[None]]) -> None:
@@ -102,3 +110,12 @@ class Scheduler:
             log.warning("hand-outs could not be written down yet: %s", exc)
         except Exception:
             log.exception("a flush broke; the next one comes")
+
+    async def _sweep(self) -> None:
+        """Look at every row for what was changed outside Keyfob, which is told of with the next hand-outs."""
+        try:
+            await self._ctx.store.changed_outside(SWEEP_PAUSE)
+        except KeyfobError as exc:  # whoever comes upon it tells of it, too
+            log.warning("whether anything was changed outside Keyfob cannot be told: %s", exc)
+        except Exception:
+            log.exception("the look for what was changed outside Keyfob broke")

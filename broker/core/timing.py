@@ -27,6 +27,11 @@ LATE_MARGIN = 60.0
 JITTER_PART = 0.05
 # ... and never more than this many seconds.
 JITTER_MOST = 60.0
+# ... which part of that, a uuid's first three digits tell. The step, close to the golden ratio of all that they can be,
+# takes tokens that follow each other far apart.
+HEX, SHARES, SHARE_STEP = "0123456789abcdef", 4096, 2531
+# What a life of SHORTEST_LIFE has behind it when it is renewed, at the soonest.
+SOONEST = SHORTEST_LIFE * (1 - SHORT_PART - JITTER_PART)
 # A min_ttl that the lifetime cannot (or can barely) reach must not turn every request into a refresh: ...
 LEAST_BETWEEN_REFRESHES = 30.0
 # ... one beyond this part of the lifetime, that is. What lies within is had by a refresh, and then kept for a third.
@@ -119,18 +124,30 @@ def is_new(token: Token, now: float) -> bool:
     return 0 <= now - token.issued_at < min(kept_for, LEAST_BETWEEN_REFRESHES)
 
 
-def due_at(token: Token, policy: Policy, seed: str) -> float | None:
+def share(uuid: str, generation: int) -> float:
+    """Return which part of the most jitter a token takes, 0 to 1: the same at every look, another for the next token.
+
+    The store computes the same, so that it can be asked for what is due: see ``store.due``.
+    """
+    first, second, third = (HEX.find(uuid[at : at + 1]) for at in range(3))
+    return (first * 256 + second * 16 + third + generation * SHARE_STEP) % SHARES / SHARES
+
+
+def due_at(token: Token, policy: Policy, share: float) -> float | None:
     """When the scheduler should renew the token, in epoch seconds; None where the lifetime is unknown.
 
-    ``seed`` (the account's uuid and generation) makes the jitter the same at every look.
+    Args:
+        token: the token.
+        policy: the provider's part of the schedule.
+        share: which part of the jitter it takes, 0 to 1.
     """
     lifetime = token.lifetime
     if token.expires_at is None or lifetime is None:
         return None
     margin = LATE_MARGIN if policy.kills_old_access_token else max(LEAST_MARGIN, lifetime * MARGIN_PART)
     margin = min(margin, lifetime * SHORT_PART)
-    jitter = random.Random(seed).random() * min(JITTER_MOST, lifetime * JITTER_PART)  # nosec B311 # noqa: S311 -- spread, not secrecy
-    return max(token.expires_at - margin - jitter, token.issued_at + SHORTEST_LIFE * (1 - SHORT_PART - JITTER_PART))
+    jitter = share * min(JITTER_MOST, lifetime * JITTER_PART)
+    return max(token.expires_at - margin - jitter, token.issued_at + SOONEST)
 
 
 def dies_at(account: Account, policy: Policy) -> float | None:
@@ -172,7 +189,7 @@ def _due(account: Account, policy: Policy) -> float | None:
         case Active():
             if account.token is None:
                 return account.state.since
-            due = due_at(account.token, policy, f"{account.uuid}/{account.generation}")
+            due = due_at(account.token, policy, share(account.uuid, account.generation))
             alive = keep_alive_at(account, policy)
             return due if alive is None else alive if due is None else min(due, alive)
         case RefreshingFailed() | Uncertain():

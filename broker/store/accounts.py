@@ -48,7 +48,6 @@ def _held(kind: str, generation: Any) -> Any:  # noqa: ANN401 -- a column or a b
     )
 
 
-_BY_NAME = select(t.account).order_by(t.account.c.name)
 _OF_UUID = select(t.account).where(t.account.c.uuid == bindparam("uuid"))
 _OF_NAME = select(t.account).where(t.account.c.name == bindparam("name"))
 _HELD = {kind: _held(kind, column) for kind, column in IN_FORCE.items()}
@@ -73,28 +72,6 @@ def uuid_of(tx: Connection, name: str) -> str:
 
 class Accounts(Shelf):
     """The part of ``Store`` for accounts."""
-
-    async def accounts(self) -> list[Account]:
-        """Return all accounts by name. Works while locked."""
-        rows = await self._db.read(lambda tx: tx.execute(_BY_NAME).all())
-        # All are read at each look of the scheduler and of the owner's page. What is letter for letter as it was, its
-        # seal included, and was proven with the key that is here, needs no other proof.
-        known, self._proven = self._proven, {}
-        found = []
-        for row in rows:
-            values = (self._vault.turn, *row)
-            before, account = known.get(row.uuid, ((), None))
-            if account is None or before != values:
-                account = self._account(row._mapping)  # noqa: SLF001 -- SQLAlchemy's public name for it
-            if account.proven:
-                self._proven[row.uuid] = values, account
-            found.append(account)
-        return found
-
-    async def account_names(self) -> tuple[str, ...]:
-        """Return the names of all accounts, in order. Works while locked."""
-        query = select(t.account.c.name).order_by(t.account.c.name)
-        return tuple(await self._db.read(lambda tx: tx.execute(query).scalars().all()))
 
     async def account(self, name: str) -> Account | None:
         """Return the account called ``name``, or None. Works while locked, and from memory when it has to."""

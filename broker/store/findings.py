@@ -3,7 +3,9 @@
 Part of ``Store``; asked at the start, after an unlock, and by whoever wants to know how the daemon is.
 """
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 from operator import itemgetter
@@ -11,37 +13,119 @@ from operator import itemgetter
 from sqlalchemy import Connection, Table, select
 from sqlalchemy.engine import RowMapping
 
+from broker.errors import StoreUnavailable
 from broker.store import register
 from broker.store.bindings import CALLED, MACS, living
 from broker.store.shelf import Shelf
+
+# So many rows are looked at in one go: a few milliseconds, in which who asks for a token waits.
+PAGE = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Loose:
+    """A row whose MAC does not fit: where it is, and what people call it."""
+
+    table: Table
+    key: str
+    called: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """What was found when all rows were looked at.
+
+    Attributes:
+        version: tells whether somebody else has written to the database since; see :meth:`Findings._version`.
+        loose: the rows that did not fit.
+    """
+
+    version: object
+    loose: tuple[Loose, ...]
 
 
 class Findings(Shelf):
     """The part of ``Store`` that looks for what was changed outside Keyfob."""
 
-    async def changed_outside(self) -> list[str]:
+    _swept: Sweep | None = None
+
+    async def changed_outside(self, pause: float = 0.0) -> list[str]:
         """Return what was changed, as people call it; nothing while there is no key to tell with.
+
+        All rows are looked at once, and again when another program has written to the database. What Keyfob itself
+        writes fits; and whatever is used is looked at when it is.
+
+        Args:
+            pause: seconds to leave to others after each few rows.
 
         Raises:
             StoreUnavailable: that cannot be read.
         """
         if not self._vault.holds_key:
             return []
+        async with self._sweeping:
+            swept = await self._sweep(pause)
         told = self._register_told
-        found = await self._db.read(lambda tx: [*self._bound(tx), *self._listed_apps(tx, told)])
+        found = [one.called for one in swept.loose]
+        found += await self._db.read(lambda tx: [*self._listed_apps(tx, told)])
         for whose in found:
             self._vault.suspect(whose)
         return found
+
+    async def _sweep(self, pause: float) -> Sweep:
+        """Look at what has to be looked at."""
+        version, before = await self._version(), self._swept
+        if before is not None and version is not None and before.version == version:
+            loose = await self._db.read(lambda tx: [*self._still_loose(tx, before.loose)])
+        else:
+            loose = []
+            for table in MACS:
+                last: str | None = ""
+                while last is not None:
+                    found, last = await self._db.read(partial(self._look_at, table=table, after=last))
+                    loose += found
+                    await asyncio.sleep(pause)
+        self._swept = Sweep(version, tuple(loose))
+        return self._swept
+
+    async def _version(self) -> object:
+        """Return what is another one after each commit of another connection than our writer's, and with another key.
+
+        None where nobody can tell now.
+        """
+
+        def work(tx: Connection) -> object:
+            return tx.connection.driver_connection, tx.exec_driver_sql("PRAGMA data_version").scalar_one()
+
+        try:
+            return self._vault.turn, await self._db.write(work, harmless=True)
+        except StoreUnavailable:
+            return None
 
     def newly_changed(self) -> list[str]:
         """Return what was found changed since the last call, whoever came upon it."""
         return self._vault.newly_suspect()
 
-    def _bound(self, tx: Connection) -> Iterator[str]:
-        """Yield the accounts, clients, providers and living logins whose MAC does not fit."""
-        for table in MACS:
-            rows = tx.execute(select(table).where(living(table))).mappings()
-            yield from sorted(CALLED[table](row) for row in rows if not self._is_bound(table, row))
+    def _look_at(self, tx: Connection, *, table: Table, after: str) -> tuple[list[Loose], str | None]:
+        """Return which of the next rows do not fit, and the key of the last one; None where there are no more."""
+        (primary,) = table.primary_key
+        query = select(table).where(primary > after, living(table)).order_by(primary).limit(PAGE)
+        rows = tx.execute(query).mappings().all()
+        loose = [self._loose(table, row) for row in rows if not self._is_bound(table, row)]
+        return loose, rows[-1][primary.name] if len(rows) == PAGE else None
+
+    def _still_loose(self, tx: Connection, before: Sequence[Loose]) -> Iterator[Loose]:
+        for one in before:
+            (primary,) = one.table.primary_key
+            query = select(one.table).where(primary == one.key, living(one.table))
+            row = tx.execute(query).mappings().one_or_none()
+            if row is not None and not self._is_bound(one.table, row):
+                yield self._loose(one.table, row)
+
+    @staticmethod
+    def _loose(table: Table, row: RowMapping) -> Loose:
+        (primary,) = table.primary_key
+        return Loose(table, row[primary.name], CALLED[table](row))
 
     def _is_bound(self, table: Table, row: RowMapping) -> bool:
         return self._vault.proves(row["binding"], lambda sealer: MACS[table](sealer, row))

@@ -68,6 +68,8 @@ class Shelf:
     _turn: asyncio.Lock
     # Held while the journal is written to or emptied, each in one go with the look at what stands in it.
     _at_journal: asyncio.Lock
+    # Held while all rows are looked at, for what was changed outside Keyfob.
+    _sweeping: asyncio.Lock
     _memory: Memory
     # The newest number in the audit's chain that fence and memory know of, and how many entries are kept.
     _told: int = 0

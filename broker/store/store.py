@@ -21,6 +21,7 @@ from broker.store.apps import AppRow, Apps
 from broker.store.audit import MOST_ENTRIES, Audit, AuditEntry, Noted
 from broker.store.bindings import bind_once
 from broker.store.copies import back_up
+from broker.store.due import Due
 from broker.store.engine import Database, after_commit
 from broker.store.fence import Fence, why_copied
 from broker.store.files import private_directory
@@ -83,7 +84,7 @@ def database_path(url: str) -> Path:
     return Path(name)
 
 
-class Store(Refreshes, Providers, Logins, Apps, Refusals, Audit, Times, Findings, Rotation):
+class Store(Due, Refreshes, Providers, Logins, Apps, Refusals, Audit, Times, Findings, Rotation):
     """Accounts, providers, clients, logins, apps and the record, in one SQLite file.
 
     Attributes:
@@ -101,6 +102,7 @@ class Store(Refreshes, Providers, Logins, Apps, Refusals, Audit, Times, Findings
         self._most_entries = MOST_ENTRIES
         self._at_journal = asyncio.Lock()
         self._turn = asyncio.Lock()
+        self._sweeping = asyncio.Lock()
         self.key = key
         self.instance_id = instance_id
         self.copied = ""

@@ -7,6 +7,7 @@ from sqlalchemy import (
     JSON,
     Boolean,
     Column,
+    Computed,
     Float,
     ForeignKey,
     Index,
@@ -16,11 +17,14 @@ from sqlalchemy import (
     String,
     Table,
     UniqueConstraint,
+    text,
 )
+
+from broker.store import timetable
 
 # The newest migration. Compared with the database's own at every start, so that Alembic is imported only when there is
 # something to do; a test holds it equal to the newest file.
-REVISION = "0012"
+REVISION = "0013"
 
 metadata = MetaData()
 
@@ -142,7 +146,15 @@ account = Table(
     Column("renewal_subject", String, nullable=False, server_default=""),
     Column("renewal_audience", String, nullable=False, server_default=""),
     Column("api_base", String),  # set by a person; none where the preset or the resource tells
-    Index("account_provider", "provider"),
+    # When Keyfob asks by itself, as far as the row tells: see timetable.py.
+    Column("due_at", Float, Computed(timetable.DUE, persisted=False)),
+    Column("due_late_at", Float, Computed(timetable.DUE_LATE, persisted=False)),
+    Index("account_due", "provider", "due_at"),
+    Index("account_due_late", "provider", "due_late_at"),
+    Index("account_idle", "provider", "last_refresh_at", sqlite_where=text(timetable.IDLES)),
+    # Whose login it is; and which accounts are derived from one.
+    Index("account_person", "identity_subject", "provider"),
+    Index("account_parent", "renewal_subject", "state", sqlite_where=text(timetable.DERIVED)),
 )
 
 refresh_intent = Table(

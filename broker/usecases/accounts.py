@@ -5,7 +5,9 @@ Called by the web API.
 
 import asyncio
 import logging
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
+from operator import attrgetter
 
 from broker.core import advice, timing
 from broker.core.account import Account, Active, Misconfigured, NeedsLogin, RefreshingFailed, Static, Suspect, Uncertain
@@ -54,16 +56,18 @@ class PendingView:
     again: str
 
 
-async def listed(ctx: Context) -> list[View | PendingView]:
-    """Return all accounts by name, those whose first login is under way included."""
-    views: dict[str, View | PendingView] = {}
-    for pending in await newlogin.first_logins(ctx):
-        views[pending.account] = await _pending(ctx, pending)
-    known = await ctx.store.accounts()
-    dues = await due.next_refreshes(ctx, known)
-    for account in known:
-        views[account.name] = await _view(ctx, account, dues[account.uuid])
-    return [views[name] for name in sorted(views)]
+async def listed(ctx: Context) -> AsyncIterator[View | PendingView]:
+    """Yield all accounts by name, those whose first login is under way included. No login is offered in a list."""
+    begun = sorted(await newlogin.first_logins(ctx), key=attrgetter("account"), reverse=True)
+    policies: due.Policies = {}
+    async for several in ctx.store.account_pages():
+        policies |= await due.policies_of(ctx, [one for one in several if one.provider not in policies])
+        for account in several:
+            while begun and begun[-1].account < account.name:
+                yield await _pending(ctx, begun.pop())
+            yield await _view(ctx, account, due.due_at(ctx, account, policies), offering=False)
+    while begun:
+        yield await _pending(ctx, begun.pop())
 
 
 async def shown(ctx: Context, name: str) -> View | PendingView:
@@ -81,10 +85,11 @@ async def shown(ctx: Context, name: str) -> View | PendingView:
     return await _view(ctx, account, await due.next_refresh_at(ctx, account))
 
 
-async def _view(ctx: Context, account: Account, next_refresh_at: float | None) -> View:
+async def _view(ctx: Context, account: Account, next_refresh_at: float | None, *, offering: bool = True) -> View:
     lacking = stepup.noted(ctx, account)
     needed = lacking.scopes if lacking is not None else None
-    url = await login.offer(ctx, account, needed or ()) if needed or isinstance(account.state, NeedsLogin) else ""
+    helps = offering and (needed or isinstance(account.state, NeedsLogin))
+    url = await login.offer(ctx, account, needed or ()) if helps else ""
     step = await derived.next_step(ctx, account) or (advice.more_scope(account, needed) if needed is not None else "")
     parent = await derived.parent_of(ctx, account)
     came_from = parent.name if parent is not None else ""

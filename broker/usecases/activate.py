@@ -63,8 +63,8 @@ async def activate(
     now = ctx.clock()
     known = await ctx.store.account_by_uuid(login.replaces) if login.replaces is not None else None
     if known is None and login.replaces is None and not login.account and who is not None:
-        known_here = [a for a in await ctx.store.accounts() if a.provider == provider.name and not a.is_derived]
-        same = [a for a in known_here if _same(a, who) and _covers(login, a)]
+        mine = await ctx.store.accounts_at(provider.name, who)
+        same = [one for one in mine if not one.is_derived and _covers(login, one)]
         known = same[0] if len(same) == 1 else None  # which of several is meant cannot be told: all of them stay
     if known is None and login.replaces is not None:
         await give_back(ctx, login, provider, grant, who)
@@ -166,13 +166,12 @@ def _covers(login: Login, account: Account) -> bool:
 
 async def default_name(ctx: Context, provider: Provider, label: str) -> str:
     """Choose a name: the provider's, then the person's (or program's) at that provider, then a number."""
-    taken = {account.name for account in await ctx.store.accounts()}
-    if provider.name not in taken:
+    if await ctx.store.account(provider.name) is None:
         return provider.name
     person = "".join(c if c.isascii() and (c.isalnum() or c in "._@-") else "-" for c in label)
     name = f"{provider.name}-{person.strip('-')}"[:58] if person.strip("-") else provider.name
     candidate, number = name, 2
-    while candidate in taken:
+    while await ctx.store.account(candidate) is not None:
         candidate, number = f"{name}-{number}", number + 1
     return candidate
 
@@ -209,9 +208,4 @@ async def give_back(ctx: Context, login: Login, provider: Provider, grant: Grant
 
 
 async def _may_end_another(ctx: Context, login: Login, who: Identity | None) -> bool:
-    return any(
-        who is None or account.identity is None or _same(account, who)
-        for account in await ctx.store.accounts()
-        if (account.provider, account.destination.client_id) == (login.provider, login.destination.client_id)
-        and not account.is_machine
-    )
+    return await ctx.store.has_account(login.provider, login.destination.client_id, who)

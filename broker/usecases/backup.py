@@ -3,6 +3,7 @@
 Called by the owner's page; and by ``daemon`` at every start, before anything is asked of a provider.
 """
 
+import asyncio
 import logging
 from datetime import UTC, datetime
 from pathlib import Path
@@ -43,21 +44,27 @@ async def recognise_copy(ctx: Context) -> None:
     if not why:
         return
     log.warning("%s", why)
-    for account in await ctx.store.accounts():
-        if isinstance(account.state, NeedsLogin | Suspect) or not await _may_be_spent(ctx, account):
-            continue
-        suspect = transitions.suspected(account, ctx.clock(), why)
-        if await ctx.store.swap(suspect, settled=True) is not None:
-            ctx.publish("suspect", account.name, detail=why)
+    rotates: dict[str, bool] = {}
+    async for several in ctx.store.account_pages():
+        for provider in {account.provider for account in several} - rotates.keys():
+            rotates[provider] = await _rotates(ctx, provider)
+        await asyncio.gather(*(_suspect(ctx, one, why) for one in several if rotates[one.provider]))
     await ctx.store.adopt()
     ctx.publish("adopted", detail=why)
 
 
-async def _may_be_spent(ctx: Context, account: Account) -> bool:
-    if account.spends_nothing or not account.has_refresh_token:
-        return False
+async def _suspect(ctx: Context, account: Account, why: str) -> None:
+    spends = account.has_refresh_token and not account.spends_nothing
+    if not spends or isinstance(account.state, NeedsLogin | Suspect):
+        return
+    suspect = transitions.suspected(account, ctx.clock(), why)
+    if await ctx.store.swap(suspect, settled=True) is not None:
+        ctx.publish("suspect", account.name, detail=why)
+
+
+async def _rotates(ctx: Context, provider: str) -> bool:
+    """Whether a provider's refresh tokens may be spent by being used."""
     try:
-        provider = await find(ctx, account.provider)
+        return (await find(ctx, provider)).refresh.rotation != "never"
     except (UnknownProvider, InvalidRequest):
         return True  # its preset was taken away; nobody knows its rules, so the strict ones hold
-    return provider.refresh.rotation != "never"

@@ -240,6 +240,11 @@ class Book:
         line = self.endpoints.get(_where(url))
         return 0.0 if line is None else max((window.shut_for(now) for window in line.windows.values()), default=0.0)
 
+    def silences(self, now: float) -> dict[str, float]:
+        """Return the addresses, without a query, that Keyfob itself does not ask, and for how many seconds."""
+        found = {where: self.silence(where, now) for where in self.endpoints}
+        return {where: seconds for where, seconds in found.items() if seconds > 0}
+
     def be_silent(self, url: str, now: float, seconds: float) -> None:
         """Leave an address alone for so long, or for longer where it has said so: answers may overtake each other."""
         _kept(self.endpoints, _where(url), 0.0).window(DEFAULT).refused(now, now, None, seconds)

@@ -206,7 +206,7 @@ async def kept(
     wanted = client_id or (own if own != provider.client_id else "")
     wanted = wanted or (account.destination.client_id if account is not None else "")
     async with ctx.registering.setdefault(provider.name, asyncio.Lock()):
-        used = {one.destination.client_id for one in await _people(ctx, provider)}
+        used = await ctx.store.client_ids(provider.name)
         known = [
             client
             for client in await ctx.store.clients(provider.name)
@@ -253,12 +253,6 @@ async def _registered(ctx: Context, provider: Provider, redirect_uri: str, scope
         except LoginFailed as exc:
             log.info("%s registers no client for all that the resource supports: %s", provider.name, exc.detail)
     return await registrations.register(ctx, provider, redirect_uri, scope)
-
-
-async def _people(ctx: Context, provider: Provider) -> list[Account]:
-    """Return the accounts of persons at a provider."""
-    found = await ctx.store.accounts()
-    return [account for account in found if account.provider == provider.name and not account.is_machine]
 
 
 async def is_needed(ctx: Context, provider: Provider, flow: Flow) -> bool:

@@ -218,6 +218,7 @@ class Context:
         slept: tells for how many seconds the machine has slept, all in all.
         doors: door name -> where it listens.
         wake: tells the scheduler that something became due sooner.
+        sweep: tells it to look whether anything was changed outside Keyfob.
     """
 
     store: Store
@@ -258,6 +259,7 @@ class Context:
     slept: Callable[[], float] = lambda: 0.0
     doors: dict[str, str] = field(default_factory=dict)
     wake: asyncio.Event = field(default_factory=asyncio.Event)
+    sweep: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
         """Let the way out ask the book before each request, and tell it of each answer."""

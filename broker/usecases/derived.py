@@ -19,7 +19,7 @@ async def parent_of(ctx: Context, account: Account) -> Account | None:
 
 async def children_of(ctx: Context, account: Account) -> list[Account]:
     """Return the accounts that are derived from ``account``, by name."""
-    return [one for one in await ctx.store.accounts() if one.is_derived and one.renewal.subject == account.uuid]
+    return await ctx.store.children(account)
 
 
 async def scope_of_parent(ctx: Context, account: Account) -> tuple[str, ...]:
@@ -57,10 +57,19 @@ async def stirs(ctx: Context, account: Account) -> bool:
     """
     if not account.is_derived or not isinstance(account.state, NeedsLogin | Misconfigured):
         return False
-    parent = await parent_of(ctx, account)
+    return _stirs(account, await parent_of(ctx, account), ctx.clock())
+
+
+async def stirred(ctx: Context) -> list[Account]:
+    """Return all accounts of which :func:`stirs` is so."""
+    waiting, now = await ctx.store.waiting_children(), ctx.clock()
+    return [child for child, parent in waiting if _stirs(child, parent, now)]
+
+
+def _stirs(account: Account, parent: Account | None, now: float) -> bool:
     if parent is None:
         return False
-    why = trouble(account, parent, ctx.clock())
+    why = trouble(account, parent, now)
     if isinstance(account.state, Misconfigured):
         # The client was refused, which the parent's next login may have mended.
         return not why and (parent.logged_in_at or 0.0) > account.state.since

@@ -3,17 +3,35 @@
 Called by ``refresh``, by what shows accounts, and before a refresh that somebody wants.
 """
 
+import math
 from collections.abc import Iterable
+from dataclasses import dataclass
+from operator import itemgetter
 
 from broker.core import timing
 from broker.core.account import Account
 from broker.errors import InvalidRequest, StoreUnavailable, UnknownProvider
-from broker.usecases import setbacks
+from broker.usecases import derived, setbacks
 from broker.usecases.context import Context
 from broker.usecases.providers import find, timing_policy
 
 # Provider -> its part of the schedule; None where nobody can be asked.
 Policies = dict[str, timing.Policy | None]
+# Of each provider so many accounts are looked at in one go: who is not among them is found by a later look.
+MOST = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a look found.
+
+    Attributes:
+        overdue: the accounts to ask for now, those first whose refresh token dies first.
+        coming: when there will be another one, epoch seconds; None where none will.
+    """
+
+    overdue: list[Account]
+    coming: float | None
 
 
 async def next_refresh_at(ctx: Context, account: Account) -> float | None:
@@ -26,6 +44,39 @@ async def next_refreshes(ctx: Context, accounts: Iterable[Account]) -> dict[str,
     known = list(accounts)
     policies = await policies_of(ctx, known)
     return {account.uuid: due_at(ctx, account, policies) for account in known}
+
+
+async def look(ctx: Context) -> Found:
+    """Look at what is due. What that costs does not depend on how many accounts there are."""
+    now, silences = ctx.clock(), ctx.rates.silences(ctx.steady())
+    policies, resting = await schedule(ctx), ctx.flights.resting
+    coming = [now + seconds for seconds in silences.values()]
+    found = []
+    for provider in await ctx.store.overdue(policies, now, silences):
+        policy, most = policies[provider], MOST + len(resting)
+        for account in await ctx.store.most_urgent(provider, policy, now, most, silences):
+            death = timing.dies_at(account, policy)
+            found.append((math.inf if death is None else death, account))
+    stirred = [child for child in await derived.stirred(ctx) if child.provider in policies]
+    found += [(math.inf, child) for child in stirred]
+    coming += [resting[account.uuid] for _, account in found if resting.get(account.uuid, 0.0) > now]
+    if (at := await ctx.store.next_due(policies, now, silences)) is not None:
+        coming.append(at)
+    overdue = [account for _, account in sorted(found, key=itemgetter(0)) if resting.get(account.uuid, 0.0) <= now]
+    return Found(overdue, min(coming, default=None))
+
+
+async def count(ctx: Context) -> int:
+    """Return how many accounts wait for a refresh right now."""
+    now = ctx.clock()
+    found = await ctx.store.overdue(await schedule(ctx), now, ctx.rates.silences(ctx.steady()))
+    return max(0, sum(found.values()) - sum(at > now for at in ctx.flights.resting.values()))
+
+
+async def schedule(ctx: Context) -> dict[str, timing.Policy]:
+    """Return the part of the schedule of every provider that accounts are at and that can be asked."""
+    known = {name: await _policy(ctx, name) for name in await ctx.store.providers_in_use()}
+    return {name: policy for name, policy in known.items() if policy is not None}
 
 
 async def quota_wait(ctx: Context, account: Account) -> float:

@@ -51,9 +51,8 @@ async def report(ctx: Context) -> Report:
     try:
         if begun := len(await newlogin.first_logins(ctx)):
             states[Pending.name] = begun
-        accounts = await ctx.store.accounts()
-        states.update(account.state.name for account in accounts)
-        overdue = sum(at is not None and at <= now for at in (await due.next_refreshes(ctx, accounts)).values())
+        states.update(await ctx.store.states())
+        overdue = await due.count(ctx)
         if changed := await ctx.store.changed_outside():
             reasons.append(f"Changed outside Keyfob, so not used: {', '.join(changed[:MOST_NAMED])}{_more(changed)}.")
     except StoreUnavailable as exc:

@@ -69,7 +69,7 @@ async def unlock(ctx: Context, passphrase: Secret | None) -> None:
     try:
         await backup.recognise_copy(ctx)
         await refresh.settle(ctx)
-        await ctx.store.changed_outside()  # told of with the next hand-outs
+        ctx.sweep.set()
     except StoreUnavailable as exc:
         log.warning("what was left open cannot be settled yet: %s", exc)
     ctx.wake.set()

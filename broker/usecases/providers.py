@@ -244,7 +244,7 @@ async def remove(ctx: Context, name: str, *, local_only: bool = False) -> list[W
         Conflict: an account still uses it.
     """
     provider = await find(ctx, name)
-    users = [account.name for account in await ctx.store.accounts() if account.provider == name]
+    users = await ctx.store.names_at(name)
     if users:
         raise Conflict(f"Provider '{name}' is used by: {', '.join(users)}.", f"Log out first: keyfob logout {users[0]}")
     registered = [] if local_only else await registrations.read_management(ctx, name)

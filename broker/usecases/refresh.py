@@ -7,7 +7,6 @@ published. Nothing is open in the database while the network is asked.
 
 import asyncio
 import logging
-import math
 
 from broker import errors
 from broker.core import timing
@@ -72,8 +71,8 @@ def _landed(ctx: Context, uuid: str, task: asyncio.Task[str]) -> None:
         level = logging.WARNING if isinstance(exc, KeyfobError) else logging.ERROR
         log.log(level, "refresh failed: %s", exc, exc_info=None if isinstance(exc, KeyfobError) else exc)
     _begin_due(ctx)
-    # A look reads every account. While many wait for their turn it is not made at each landing: what has come of one is
-    # not due again so soon.
+    # A look reads what is due. While much of it waits for its turn, none is made at each landing: what has come of one
+    # is not due again so soon.
     looked = asyncio.get_running_loop().time() - ctx.schedule.last_tick
     if uuid in ctx.flights.anew or not ctx.flights.line or looked >= BETWEEN_LOOKS:
         ctx.wake.set()
@@ -91,31 +90,14 @@ def _begin_due(ctx: Context) -> None:
 
 
 async def refresh_due(ctx: Context) -> float | None:
-    """Start a flight for every account that is due; return when the next one will be, in epoch seconds."""
+    """Start a flight for what is due; return when something else will be, in epoch seconds."""
     if not ctx.store.locked:
         await _settled(ctx)
-    now = ctx.clock()
-    coming: float | None = None
-    overdue: list[tuple[float, Account]] = []
-    accounts = await ctx.store.accounts()
-    policies = await due.policies_of(ctx, accounts)
-    for account in accounts:
-        policy = policies[account.provider]
-        at = due.due_at(ctx, account, policies)
-        if await derived.stirs(ctx, account):
-            at = max(now, ctx.flights.resting.get(account.uuid, 0.0))
-        if policy is None or at is None or account.uuid in ctx.flights.tasks:
-            continue
-        if at <= now:
-            death = timing.dies_at(account, policy)
-            overdue.append((math.inf if death is None else death, account))
-        elif coming is None or at < coming:
-            coming = at
+    found = await due.look(ctx)
     # After a holiday many are due at once: whoever dies first goes first.
-    overdue.sort(key=lambda entry: entry[0])
-    ctx.flights.line.form((setbacks.issuer_of(account), account) for _, account in overdue)
+    ctx.flights.line.form((setbacks.issuer_of(account), account) for account in found.overdue)
     _begin_due(ctx)
-    return coming
+    return found.coming
 
 
 async def settle(ctx: Context) -> None:
@@ -144,8 +126,8 @@ async def _settled(ctx: Context) -> None:
         await judging.judge_the_open(ctx)
         ctx.flights.unsettled = False
     # Before anything else stands at the gate. Also where the retry itself did not come as far as an intent of its own.
-    for account in await ctx.store.accounts():
-        if setbacks.lost_at(account) and not ctx.store.locked:
+    for account in await ctx.store.lost_answers():
+        if not ctx.store.locked:
             join(ctx, account, awaited=False)
 
 

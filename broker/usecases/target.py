@@ -131,7 +131,7 @@ def _unclear(meant: list[Within], fitting: list[Within], wanted: str, hint: str)
 
 async def of_issuer(ctx: Context, issuer: str) -> str | Unclear:
     """Return the name of the owner's only account at an issuer; a slash at its end counts for nothing."""
-    names = sorted(one.name for one in await ctx.store.accounts() if one.issuer.rstrip("/") == issuer.rstrip("/"))
+    names = await ctx.store.names_of_issuer(issuer)
     if len(names) == 1:
         return names[0]
     if names:

@@ -14,6 +14,7 @@ import logging
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from zlib import crc32
 
 from broker.core import timing
 from broker.core.account import Account, Misconfigured, NeedsLogin, Suspect
@@ -275,7 +276,7 @@ class Keeper:
             self._files.write(key, ready.access_token)
             audit.goes_out(ctx, current.app, ready.account, ready.now)
         facts, moved = ready.facts, ctx.schedule.moved
-        due = timing.due_at(facts, timing.Policy(), "/".join(key))
+        due = timing.due_at(facts, timing.Policy(), crc32("/".join(key).encode()) / 2**32)
         due = math.inf if due is None else due - moved
         until = math.inf if facts.expires_at is None else facts.expires_at - moved
         # When the account's own token is due, the schedule knows.

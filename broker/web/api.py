@@ -19,7 +19,7 @@ from broker.usecases import accounts, approvals, audit, begin, derive, forward, 
 from broker.usecases.context import Context
 from broker.usecases.newlogin import NewLogin
 from broker.usecases.outcomes import Outcome, Ready
-from broker.web import peers, refusals, render
+from broker.web import peers, refusals, render, stream
 from broker.web.body import Fields, Query, check_audience, check_words
 from broker.web.guards import check_unlocked
 
@@ -75,7 +75,7 @@ def _answered(request: Request, ctx: Context, outcome: Outcome) -> Response:
 async def list_accounts(request: Request, ctx: Context) -> Response:
     """``GET /v1/accounts``."""
     Query(request)
-    return render.answer({"accounts": [render.account(view) for view in await accounts.listed(ctx)]})
+    return await stream.listed("accounts", (render.account(view) async for view in accounts.listed(ctx)))
 
 
 async def show_account(request: Request, ctx: Context) -> Response:

@@ -1,12 +1,14 @@
-"""Server-sent events: what happened, for as long as somebody reads.
+"""Answers in pieces: server-sent events for as long as somebody reads, and lists that may be very long.
 
-Called by the API, which tells all, and by the browser door, which tells what changed.
+Called by the API, and by the browser door, which tells what changed.
 """
 
+import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Any
 
-from starlette.responses import StreamingResponse
+from starlette.responses import Response, StreamingResponse
 
 from broker.events import Event, Subscription
 from broker.usecases.context import Context
@@ -14,12 +16,44 @@ from broker.web import render
 
 # A stream that says nothing for longer is cut by some clients.
 HEARTBEAT = 15.0
+# Of a list, so much is written in one go, and the answer has a length and, should it break, an error where it has no
+# more pieces than that. One of a hundred thousand accounts would weigh more than the rest of the process.
+PIECE, PIECES = 50, 20
 
 
 def answer(lines: AsyncIterator[str]) -> StreamingResponse:
     """Return the answer that says these lines as they come."""
     headers = {**render.ANSWER_HEADERS, "x-accel-buffering": "no"}
     return StreamingResponse(lines, headers=headers, media_type="text/event-stream")
+
+
+async def listed(name: str, members: AsyncIterator[Mapping[str, Any]]) -> Response:
+    """Return the answer with one member, a list; a long one goes out while it is being made."""
+    pieces, first = _written(name, members), list[str]()
+    async for piece in pieces:
+        first.append(piece)
+        if len(first) > PIECES:
+            break
+    else:
+        return Response("".join(first), headers=render.ANSWER_HEADERS, media_type="application/json")
+
+    async def rest() -> AsyncIterator[str]:
+        yield "".join(first)
+        async for piece in pieces:
+            yield piece
+
+    return StreamingResponse(rest(), headers=render.ANSWER_HEADERS, media_type="application/json")
+
+
+async def _written(name: str, members: AsyncIterator[Mapping[str, Any]]) -> AsyncIterator[str]:
+    written, opening = list[str](), f'{{"{name}":['
+    async for member in members:
+        written.append(json.dumps(member, ensure_ascii=False, separators=(",", ":")))
+        if len(written) == PIECE:
+            yield opening + ",".join(written)
+            written, opening = [], ","
+            await asyncio.sleep(0)  # whoever asks for a token meanwhile
+    yield (opening + ",".join(written) if written or opening != "," else "") + "]}"
 
 
 async def told(ctx: Context) -> AsyncIterator[str]:

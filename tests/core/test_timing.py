@@ -3,6 +3,7 @@
 import itertools
 import random
 from dataclasses import replace
+from uuid import UUID
 
 import pytest
 from hypothesis import given
@@ -31,7 +32,7 @@ EXACT = 1e-6
 lifetimes = st.floats(min_value=1, max_value=30 * 86400)
 ages = st.floats(min_value=0, max_value=1)
 wishes = st.none() | st.floats(min_value=0, max_value=90 * 86400)
-seeds = st.text(max_size=8)
+shares = st.floats(min_value=0, max_value=1, exclude_max=True)
 
 
 def token(lifetime: float | None, issued_at: float = NOW) -> Token:
@@ -102,7 +103,7 @@ def test_a_token_of_unknown_lifetime_is_always_fresh_and_never_due(age: float, m
     assert timing.is_fresh(unknown, NOW + age, min_ttl)
     assert timing.satisfies(unknown, NOW + age, min_ttl)
     assert not timing.is_expired(unknown, NOW + age)
-    assert timing.due_at(unknown, Policy(), "seed") is None
+    assert timing.due_at(unknown, Policy(), 0.5) is None
 
 
 @given(lifetime=lifetimes, age=st.floats(min_value=0, max_value=2), min_ttl=wishes)
@@ -198,8 +199,8 @@ def test_the_rest_of_a_life_satisfies_a_wish_only_as_far_as_it_goes(
 )
 def test_a_refresh_is_due_with_a_margin_that_fits_the_lifetime(lifetime: float, margin: float, jitter: float) -> None:
     """Due is ``expires_at - max(120 s, 20 %)``, at two thirds of a short life, and up to a jitter sooner."""
-    for seed in map(str, range(50)):
-        due = timing.due_at(token(lifetime), Policy(), seed)
+    for number in range(50):
+        due = timing.due_at(token(lifetime), Policy(), number / 50)
         assert due is not None
         latest = NOW + lifetime - margin
         assert latest - jitter - EXACT <= due <= latest + EXACT
@@ -208,8 +209,8 @@ def test_a_refresh_is_due_with_a_margin_that_fits_the_lifetime(lifetime: float, 
 @pytest.mark.parametrize(("lifetime", "margin"), [(HOUR, 60.0), (600.0, 60.0), (90.0, 30.0)])
 def test_a_refresh_that_kills_the_old_token_comes_late(lifetime: float, margin: float) -> None:
     """Where a refresh breaks requests under way, it waits for the last minute, or the last third of a short life."""
-    late = timing.due_at(token(lifetime), Policy(kills_old_access_token=True), "seed")
-    usual = timing.due_at(token(lifetime), Policy(), "seed")
+    late = timing.due_at(token(lifetime), Policy(kills_old_access_token=True), 0.5)
+    usual = timing.due_at(token(lifetime), Policy(), 0.5)
     assert late is not None
     assert usual is not None
     assert usual <= late
@@ -217,31 +218,35 @@ def test_a_refresh_that_kills_the_old_token_comes_late(lifetime: float, margin: 
     assert latest - min(60.0, lifetime * 0.05) - EXACT <= late <= latest + EXACT
 
 
-@given(lifetime=st.floats(min_value=0.0, max_value=10.0), seed=seeds, kills=st.booleans())
-def test_a_life_of_seconds_is_not_a_request_a_second(lifetime: float, seed: str, *, kills: bool) -> None:
+@given(lifetime=st.floats(min_value=0.0, max_value=10.0), share=shares, kills=st.booleans())
+def test_a_life_of_seconds_is_not_a_request_a_second(lifetime: float, share: float, *, kills: bool) -> None:
     """What ends sooner than after 10 s is renewed as often as what lives for 10 s."""
-    due = timing.due_at(token(lifetime), Policy(kills_old_access_token=kills), seed)
+    due = timing.due_at(token(lifetime), Policy(kills_old_access_token=kills), share)
     assert due is not None
     assert NOW + 6 < due < NOW + 7
 
 
-@given(lifetime=st.floats(min_value=10, max_value=30 * 86400), seed=seeds, kills=st.booleans())
-def test_due_lies_within_the_life_of_the_token(lifetime: float, seed: str, *, kills: bool) -> None:
+@given(lifetime=st.floats(min_value=10, max_value=30 * 86400), share=shares, kills=st.booleans())
+def test_due_lies_within_the_life_of_the_token(lifetime: float, share: float, *, kills: bool) -> None:
     """A refresh is never due before half of the life is used, and never after it has ended."""
-    due = timing.due_at(token(lifetime), Policy(kills_old_access_token=kills), seed)
+    due = timing.due_at(token(lifetime), Policy(kills_old_access_token=kills), share)
     assert due is not None
     assert NOW + lifetime / 2 <= due < NOW + lifetime
 
 
-@given(lifetime=lifetimes, seed=seeds)
-def test_the_jitter_of_an_account_stands_still(lifetime: float, seed: str) -> None:
-    """Two looks at the same token find the same due time: a jitter drawn anew would wander ahead of the clock."""
-    assert timing.due_at(token(lifetime), Policy(), seed) == timing.due_at(token(lifetime), Policy(), seed)
+@given(uuid=st.uuids(version=4), generation=st.integers(min_value=0, max_value=10**6))
+def test_the_jitter_of_an_account_stands_still(uuid: UUID, generation: int) -> None:
+    """Two looks at the same token find the same share: a jitter drawn anew would wander ahead of the clock."""
+    share = timing.share(str(uuid), generation)
+    assert 0 <= share < 1
+    assert share == timing.share(str(uuid), generation)
 
 
 def test_accounts_made_together_are_not_due_together() -> None:
     """The jitter spreads a hundred accounts of the same second over most of its minute."""
-    due = [timing.due_at(token(HOUR), Policy(), f"u-{n}/1") or 0.0 for n in range(100)]
+    rng = random.Random(1)  # noqa: S311 -- spread, not secrecy
+    shares = [timing.share(str(UUID(int=rng.getrandbits(128))), 1) for _ in range(100)]
+    due = [timing.due_at(token(HOUR), Policy(), share) or 0.0 for share in shares]
     assert max(due) - min(due) > timing.JITTER_MOST / 2
 
 

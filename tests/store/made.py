@@ -29,8 +29,16 @@ PROVIDER = ProviderConfig(
     "example", "generic", "", {"scopes": ["read"]}, {"issuer": ISSUER}, private=False, created_at=NOW
 )
 ME = Identity(ISSUER, "sub-1", "Alice")
+# Makes of the present schema what the twelfth one was.
+TO_0012 = (
+    *(f"DROP INDEX account_{name}" for name in ("due", "due_late", "idle", "person", "parent")),
+    *(f"ALTER TABLE account DROP COLUMN {column}" for column in ("due_at", "due_late_at")),
+    "CREATE INDEX account_provider ON account (provider)",
+    "UPDATE alembic_version SET version_num = '0012'",
+)
 # Makes of the present schema what the eleventh one was.
 TO_0011 = (
+    *TO_0012,
     "ALTER TABLE app_grant DROP COLUMN rate_share",
     "UPDATE alembic_version SET version_num = '0011'",
 )

@@ -152,9 +152,10 @@ class House:
         return due
 
     async def landed(self) -> None:
-        """Wait until no refresh is in the air."""
-        if self.ctx.flights.tasks:
-            await asyncio.wait(self.ctx.flights.tasks.values(), timeout=PATIENCE)
+        """Wait until no refresh is in the air; where one lands, the next one in line is begun."""
+        async with asyncio.timeout(PATIENCE):
+            while self.ctx.flights.tasks:
+                await asyncio.wait(self.ctx.flights.tasks.values())
 
     async def until(self, check: Callable[[], Awaitable[bool]]) -> None:
         """Wait until something is so that is about to be so.

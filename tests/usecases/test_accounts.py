@@ -322,7 +322,7 @@ def test_accounts_are_listed_with_those_that_are_to_come(tmp_path: Path) -> None
             await house.begin("b")
             pending = await house.begin("a")
             await house.begin("")
-            first, second = await accounts.listed(house.ctx)
+            first, second = [one async for one in accounts.listed(house.ctx)]
             url = login.start_url(house.ctx, pending.id)
             assert first == PendingView(pending, url, f"keyfob login a --provider {pending.provider}")
             assert (await health.report(house.ctx)).accounts == {"pending": 1, "active": 1}
@@ -343,7 +343,7 @@ def test_a_first_login_that_ran_out_is_not_shown_any_more(tmp_path: Path) -> Non
         async with opened(tmp_path) as house:
             begun = await house.begin("me")
             house.clock.now = begun.expires_at
-            assert await accounts.listed(house.ctx) == []
+            assert [one async for one in accounts.listed(house.ctx)] == []
             with pytest.raises(UnknownAccount):
                 await accounts.shown(house.ctx, "me")
 

@@ -68,11 +68,14 @@ def test_locked_nobody_can_tell(tmp_path: Path) -> None:
             assert await apps.identify(house.ctx, "kf_nobody") is None
             made.behind(tmp_path, WIDENED)
             await locking.unlock(house.ctx, None)
+            assert house.ctx.sweep.is_set()  # then the scheduler looks
+            await house.store.changed_outside()
             audit.tell_changed(house.ctx)
             assert "changed-outside" not in [event.kind for event in await house.heard()]
             made.behind(tmp_path, "UPDATE app_grant SET mode = 'proxy'")
             locking.lock(house.ctx)
             await locking.unlock(house.ctx, None)
+            await house.store.changed_outside()
             audit.tell_changed(house.ctx)
             assert "changed-outside" in [event.kind for event in await house.heard()]
 

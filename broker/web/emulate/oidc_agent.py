@@ -171,7 +171,7 @@ async def _account(ctx: Context, asked: Asked) -> str:
 
 
 async def _loaded_accounts(ctx: Context, _: Asked) -> dict[str, Any]:
-    return {"info": sorted(account.name for account in await ctx.store.accounts())}
+    return {"info": await ctx.store.account_names()}
 
 
 async def _account_info(ctx: Context, _: Asked) -> dict[str, Any]:

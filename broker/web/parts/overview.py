@@ -5,7 +5,7 @@ Put behind the browser door by ``asgi``.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from operator import itemgetter
+from operator import attrgetter
 from typing import ClassVar
 
 from starlette.requests import Request
@@ -48,27 +48,54 @@ async def show(request: Request, ctx: Context) -> Response:
     """``GET /ui/parts/overview``."""
     query = Query(request, "q", "page")
     wanted, page = (query.text("q") or "").strip(), query.count("page", 1, paging.MOST_PAGES)
-    now = ctx.clock()
-    accounts = await ctx.store.accounts()
-    logins = await newlogin.first_logins(ctx)
-    ranks = {account.uuid: lines.rank(account, now) for account in accounts}
-    entries: list[tuple[int, str, Account | Login]] = [(ranks[one.uuid], one.name, one) for one in accounts]
-    entries += [(lines.BEGUN, one.account, one) for one in logins]
-    entries = sorted((entry for entry in entries if _fits(entry[2], wanted)), key=itemgetter(0, 1))
-    sheet = paging.cut([one for _, _, one in entries], page, len(accounts) + len(logins), wanted)
+    found = await _look(ctx, wanted)
+    entries = [one for rank in sorted(found.ranks) for one in found.ranks[rank]]
+    sheet = paging.cut(entries, page, found.total, wanted)
     part = OverviewPart(
         sheet=Sheet(tuple(await _lines(ctx, sheet.lines)), sheet.page, sheet.pages, sheet.total, sheet.query),
-        needy=sum(rank == 0 for rank in ranks.values()),
+        needy=found.needy,
         waiting=tuple(one for one in await approvals.listed(ctx) if one.state == "pending"),
         lock=Lock.of(ctx),
     )
     return pages.render(part)
 
 
-async def _lines(ctx: Context, shown: Sequence[Account | Login]) -> list[Line]:
+@dataclass(slots=True)
+class _Found:
+    """What there is.
+
+    Attributes:
+        ranks: how much it needs a person -> the uuids of those accounts that were searched for, or logins; by name.
+        needy: how many of all accounts need a person.
+        total: how many accounts and logins there are.
+    """
+
+    ranks: dict[int, list[str | Login]]
+    needy: int = 0
+    total: int = 0
+
+
+async def _look(ctx: Context, wanted: str) -> _Found:
+    """Rank all accounts. There may be very many, so of each no more is kept than what finds it again."""
+    now, logins = ctx.clock(), await newlogin.first_logins(ctx)
+    begun = sorted((one for one in logins if _fits(one, wanted)), key=attrgetter("account"))
+    found = _Found({lines.BEGUN: [*begun]}, total=len(logins))
+    async for several in ctx.store.account_pages():
+        for account in several:
+            rank = lines.rank(account, now)
+            found.needy += rank == 0
+            if _fits(account, wanted):
+                found.ranks.setdefault(rank, []).append(account.uuid)
+        found.total += len(several)
+    return found
+
+
+async def _lines(ctx: Context, shown: Sequence[str | Login]) -> list[Line]:
     titles = await lines.titles_of(ctx, {one.provider for one in shown if isinstance(one, Login)})
-    drawn = iter(await lines.drawn(ctx, [one for one in shown if isinstance(one, Account)]))
-    return [lines.begun(one, titles[one.provider]) if isinstance(one, Login) else next(drawn) for one in shown]
+    known = {one.uuid: one for one in await ctx.store.accounts_of([one for one in shown if isinstance(one, str)])}
+    drawn = dict(zip(known, await lines.drawn(ctx, list(known.values())), strict=True))
+    found = [lines.begun(one, titles[one.provider]) if isinstance(one, Login) else drawn.get(one) for one in shown]
+    return [line for line in found if line is not None]
 
 
 def _fits(one: Account | Login, wanted: str) -> bool:

@@ -1,0 +1,145 @@
+"""What is due, asked for by index: what a look costs depends on what is due, not on how many accounts there are.
+
+Part of ``Store``. Of each provider the caller brings its part of the schedule; what the accounts add stands in columns
+that SQLite computes, see ``timetable``.
+"""
+
+import math
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Select, and_, case, exists, func, or_, select, text
+
+from broker.core.account import Account
+from broker.core.timing import DAY, KEEP_ALIVE_LEAST, SHORT_PART, Policy
+from broker.store import tables as t
+from broker.store import timetable
+from broker.store.listing import Listing
+
+a = t.account.c
+_PARENT = t.account.alias("parent")
+# Accounts that are derived from another and wait for a person, in the words of the index.
+_WAITING = (
+    select(t.account, _PARENT)
+    .outerjoin(_PARENT, _PARENT.c.uuid == a.renewal_subject)
+    .where(text(f"account.{timetable.DERIVED}"), a.renewal_subject > "", a.state.in_(("needs-login", "misconfigured")))
+)
+
+
+class Due(Listing):
+    """The part of ``Store`` that tells what is due. All of it works while locked."""
+
+    async def providers_in_use(self) -> tuple[str, ...]:
+        """Return the names of the providers that accounts are at."""
+        query = select(t.provider.c.name).where(exists().where(a.provider == t.provider.c.name))
+        return tuple(await self._db.read(lambda tx: tx.execute(query).scalars().all()))
+
+    async def overdue(self, policies: Mapping[str, Policy], now: float, silent: Collection[str] = ()) -> dict[str, int]:
+        """Return how many accounts are due now, of those providers that have any.
+
+        Args:
+            policies: provider -> its part of the schedule.
+            now: epoch seconds.
+            silent: addresses without their query: what refreshes there is left alone.
+        """
+
+        def work(tx: Connection) -> dict[str, int]:
+            found = {}
+            for provider, policy in policies.items():
+                due = select(func.count()).select_from(t.account).where(_are_due(provider, policy, now), *_but(silent))
+                found[provider] = tx.execute(due).scalar_one()
+            return {provider: count for provider, count in found.items() if count}
+
+        return await self._db.read(work)
+
+    async def most_urgent(
+        self, provider: str, policy: Policy, now: float, most: int, silent: Collection[str] = ()
+    ) -> list[Account]:
+        """Return so many of a provider's accounts that are due, those first whose refresh token dies first."""
+        query = select(t.account).where(_are_due(provider, policy, now), *_but(silent))
+        return await self._found(query.order_by(_death(policy).nulls_last(), _due_at(policy)).limit(most))
+
+    async def next_due(self, policies: Mapping[str, Policy], now: float, silent: Collection[str] = ()) -> float | None:
+        """Return when another account of these providers will be due, epoch seconds; None where none will.
+
+        Where a quota holds it up, that may be sooner than it is.
+        """
+
+        def work(tx: Connection) -> float | None:
+            queries = (query for one in policies.items() for query in _coming(*one, now))
+            moments = [tx.execute(query.where(*_but(silent))).scalar() for query in queries]
+            return min((at for at in moments if at is not None and at < math.inf), default=None)
+
+        return await self._db.read(work)
+
+    async def waiting_children(self) -> list[tuple[Account, Account | None]]:
+        """Return the derived accounts that wait for a person, each with what it is derived from."""
+        rows = await self._db.read(lambda tx: tx.execute(_WAITING).all())
+        names = t.account.c.keys()
+        found = []
+        for row in rows:
+            child, parent = (dict(zip(names, half, strict=True)) for half in (row[: len(names)], row[len(names) :]))
+            found.append((self._account(child), None if parent["uuid"] is None else self._account(parent)))
+        return found
+
+    async def children(self, account: Account) -> list[Account]:
+        """Return the accounts that are derived from this one, by name."""
+        mine = and_(text(timetable.DERIVED), a.renewal_subject == account.uuid)
+        return await self._found(select(t.account).where(mine).order_by(a.name))
+
+    async def lost_answers(self) -> list[Account]:
+        """Return the accounts whose last request got no answer, which can be had again for a while."""
+        return await self._found(select(t.account).where(a.state == "refreshing-failed", a.lost_at > 0))
+
+
+def _but(silent: Collection[str]) -> list[ColumnElement[bool]]:
+    where = func.substr(a.token_endpoint, 1, func.instr(a.token_endpoint + "?", "?") - 1)
+    return [where.not_in(silent)] if silent else []
+
+
+def _due_at(policy: Policy) -> ColumnElement[float]:
+    return a.due_late_at if policy.kills_old_access_token else a.due_at
+
+
+def _idle_seconds(policy: Policy) -> float | None:
+    """Return how long after its last use a refresh token is used to keep it alive; None where nobody has to."""
+    life = None if policy.idle_days is None else policy.idle_days * DAY
+    return None if life is None or life < KEEP_ALIVE_LEAST else life * (1 - SHORT_PART)
+
+
+def _idles() -> ColumnElement[bool]:
+    """Build the condition for accounts that their provider may forget, in the words of the index."""
+    lasts = func.coalesce(a.refresh_expires_at - a.last_refresh_at, KEEP_ALIVE_LEAST)
+    return and_(text(timetable.IDLES), a.access_generation.is_not(None), lasts >= KEEP_ALIVE_LEAST)
+
+
+def _allowed_at(policy: Policy) -> ColumnElement[float]:
+    return func.coalesce(a.last_refresh_at, 0.0) + policy.least_between
+
+
+def _are_due(provider: str, policy: Policy, now: float) -> ColumnElement[bool]:
+    due = and_(a.provider == provider, _due_at(policy) <= now)
+    if (idle := _idle_seconds(policy)) is not None:
+        due = or_(due, and_(a.provider == provider, a.last_refresh_at <= now - idle, _idles()))
+    return and_(due, _allowed_at(policy) <= now) if policy.least_between else due
+
+
+def _coming(provider: str, policy: Policy, now: float) -> Iterator[Select[Any]]:
+    """Build the queries for the next moments at which accounts of a provider are due."""
+    due, last = _due_at(policy), a.last_refresh_at
+    yield select(due).where(a.provider == provider, due > now).order_by(due).limit(1)
+    if (idle := _idle_seconds(policy)) is not None:
+        coming = select(last + idle).where(a.provider == provider, last > now - idle, _idles(), due > now)
+        yield coming.order_by(last).limit(1)
+    if policy.least_between:
+        allowed = _allowed_at(policy)
+        yield select(func.min(allowed)).where(a.provider == provider, due <= now, allowed > now)
+
+
+def _death(policy: Policy) -> ColumnElement[Any]:
+    """Build what ``timing.dies_at`` tells: when the refresh token dies of not being used; NULL where never."""
+    death: ColumnElement[Any] = a.refresh_expires_at
+    if policy.idle_days is not None:
+        idle = a.last_refresh_at + policy.idle_days * DAY
+        death = func.min(func.coalesce(idle, death), func.coalesce(death, idle))
+    return case((a.renewal == "refresh_token", death))

@@ -1,0 +1,119 @@
+"""Many accounts at once: read a few at a time, so that nobody who asks for a token waits for all of them.
+
+Part of ``Store``.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+from sqlalchemy import Select, and_, case, func, or_, select
+
+from broker.core.account import Account, Identity
+from broker.store import tables as t
+from broker.store.accounts import Accounts
+
+a = t.account.c
+# So many rows are read and looked at in one go, in which nobody else's turn comes: a few milliseconds.
+PAGE = 200
+# How many accounts are kept as they were read.
+MOST_PROVEN = 2000
+_BY_NAME = select(t.account).order_by(a.name)
+_OF_PEOPLE = a.renewal.not_in(("client_credentials", "jwt_bearer"))
+
+
+class Listing(Accounts):
+    """The part of ``Store`` that lists accounts."""
+
+    async def accounts(self) -> list[Account]:
+        """Return all accounts by name. Works while locked."""
+        return [account async for page in self.account_pages() for account in page]
+
+    async def account_pages(self) -> AsyncIterator[list[Account]]:
+        """Yield all accounts by name, as many at a time as hold up nobody else. Works while locked.
+
+        An account that gets another name meanwhile may come twice or not at all, where it is not a matter of one page.
+        """
+        # What is letter for letter as it was, its seal included, and was proven with the key that is here, needs no
+        # other proof. The owner's page reads all of them again and again; of very many nothing is kept.
+        known, kept = self._proven, dict[str, tuple[tuple[Any, ...], Account]]()
+        after = ""
+        while True:
+            query = _BY_NAME.where(a.name > after).limit(PAGE)
+            rows = await self._db.read(lambda tx, query=query: tx.execute(query).all())  # type: ignore[misc]
+            page = []
+            for row in rows:
+                values = (self._vault.turn, *row)
+                before, account = known.get(row.uuid, ((), None))
+                if account is None or before != values:
+                    account = self._account(row._mapping)  # noqa: SLF001 -- SQLAlchemy's public name for it
+                if account.proven and len(kept) < MOST_PROVEN:
+                    kept[row.uuid] = values, account
+                page.append(account)
+            yield page
+            if len(rows) < PAGE:
+                break
+            after = rows[-1].name
+        self._proven = kept if len(kept) < MOST_PROVEN else {}
+
+    async def account_names(self) -> tuple[str, ...]:
+        """Return the names of all accounts, in order. Works while locked."""
+        query = select(a.name).order_by(a.name)
+        return tuple(await self._db.read(lambda tx: tx.execute(query).scalars().all()))
+
+    async def needing(self, until: float) -> list[Account]:
+        """Return the accounts that may need a person: those that wait for one, or have a last token that ends by then.
+
+        Args:
+            until: epoch seconds.
+        """
+        unrenewable = and_(a.renewal == "refresh_token", a.refresh_generation.is_(None), a.expires_at <= until)
+        waiting = a.state.in_(("needs-login", "misconfigured", "suspect"))
+        return await self._found(select(t.account).where(or_(waiting, unrenewable)).order_by(a.name))
+
+    async def accounts_at(self, provider: str, who: Identity) -> list[Account]:
+        """Return a person's accounts at a provider, by name."""
+        same = and_(a.identity_subject == who.subject, a.identity_issuer == who.issuer)
+        return await self._found(select(t.account).where(a.provider == provider, same).order_by(a.name))
+
+    async def has_account(self, provider: str, client_id: str, who: Identity | None) -> bool:
+        """Whether a client at a provider may have a person's account already; anybody's where somebody is unknown."""
+        query = select(a.uuid).where(a.provider == provider, a.client_id == client_id, _OF_PEOPLE)
+        if who is not None:
+            same = and_(a.identity_subject == who.subject, a.identity_issuer == who.issuer)
+            query = query.where(or_(a.identity_subject.is_(None), same))
+        return await self._db.read(lambda tx: tx.execute(query.limit(1)).first()) is not None
+
+    async def client_ids(self, provider: str) -> set[str]:
+        """Return the clients that people's accounts at a provider logged in with, as the provider calls them."""
+        query = select(a.client_id).where(a.provider == provider, _OF_PEOPLE).distinct()
+        return set(await self._db.read(lambda tx: tx.execute(query).scalars().all()))
+
+    async def names_at(self, provider: str) -> list[str]:
+        """Return the names of the accounts at a provider, in order."""
+        query = select(a.name).where(a.provider == provider).order_by(a.name)
+        return list(await self._db.read(lambda tx: tx.execute(query).scalars().all()))
+
+    async def names_of_issuer(self, issuer: str) -> list[str]:
+        """Return the names of the accounts whose tokens are of an issuer, in order; a slash at its end is nothing."""
+        known = case((a.identity_subject.is_not(None), a.identity_issuer), else_=a.issuer)
+        query = select(a.name).where(func.rtrim(known, "/") == issuer.rstrip("/")).order_by(a.name)
+        return list(await self._db.read(lambda tx: tx.execute(query).scalars().all()))
+
+    async def accounts_of(self, uuids: Sequence[str]) -> list[Account]:
+        """Return the accounts with these uuids, as far as there are any. Works while locked."""
+        return await self._found(select(t.account).where(a.uuid.in_(uuids))) if uuids else []
+
+    async def states(self) -> dict[str, int]:
+        """Return how many accounts are in each state. Works while locked."""
+        query = select(a.state, func.count()).group_by(a.state)
+        return {state: count for state, count in await self._db.read(lambda tx: tx.execute(query).all())}  # noqa: C416 -- rows are no pairs to mypy
+
+    async def _found(self, query: Select[Any]) -> list[Account]:
+        """Return the accounts that a query for whole rows finds, in its order, without holding up everybody else."""
+        rows = await self._db.read(lambda tx: tx.execute(query).mappings().all())
+        found = []
+        for begin in range(0, len(rows), PAGE):
+            found += [self._account(row) for row in rows[begin : begin + PAGE]]
+            await asyncio.sleep(0)
+        return found

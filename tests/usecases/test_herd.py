@@ -94,7 +94,7 @@ def test_who_is_waited_for_goes_first(tmp_path: Path) -> None:
             await until_awaited(house)
             order = await landed_in_order(house)
             ready(await app)
-            assert order.index("wanted") == 1
+            assert order.index("wanted") <= 1  # of those that are due at once, any may be in the air by then
             assert len(order) == 4
             assert house.ctx.flights.awaited == set()
 

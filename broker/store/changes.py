@@ -10,13 +10,15 @@ import mmap
 import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 HEADER_BYTES = 48
 # iChange: a native 32-bit number that grows by one with each commit.
 COMMITS = slice(8, 12)
+# Of so many accounts it is known when they were changed last. Of one more, all count as changed.
+MOST = 10_000
 
 
 class Changes:
@@ -36,6 +38,9 @@ class Changes:
         self._header: mmap.mmap | None = None
         self._seen = b""
         self._times = 0
+        # How often we have changed an account, and for each account the number of its last change.
+        self._moment = 0
+        self._touched: dict[str, int] = {}
         # The header from before a commit of our own that changes nothing that matters, while that is under way.
         self._before: bytes | None = None
         # The event loop looks, and so does the thread that commits.
@@ -75,11 +80,23 @@ class Changes:
         with self._turn:
             self._times += 1
 
+    @property
+    def moment(self) -> int:
+        """A number that grows with each change of an account that leaves the mark as it is."""
+        return self._moment
+
+    def touched(self, account: str) -> int:
+        """Return what :attr:`moment` became by the last such change of an account (its uuid); 0 where none is known."""
+        return self._touched.get(account, 0)
+
     @contextlib.contextmanager
-    def harmless(self) -> Iterator[None]:
+    def harmless(self, accounts: Collection[str] = ()) -> Iterator[None]:
         """Leave the mark as it is, whatever is committed in this block by the transaction that it is within.
 
         That has the write lock, so nobody else commits between its begin and its end; what comes after it is seen.
+
+        Args:
+            accounts: the uuids of those that it does change: of them it is known by :meth:`touched`.
         """
         before = None if self.mark() is None else self._seen
         self._before = before
@@ -90,8 +107,17 @@ class Changes:
                     header = self._header[:]
                     if _commits(before, header) == 1:
                         self._seen = header
+                self._touch(accounts)
         finally:
             self._before = None
+
+    def _touch(self, accounts: Collection[str]) -> None:
+        for account in accounts:
+            self._moment += 1
+            self._touched[account] = self._moment
+        if len(self._touched) > MOST:
+            self._touched.clear()
+            self._times += 1
 
     def close(self) -> None:
         """Let go of it, after all connections are closed."""

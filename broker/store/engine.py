@@ -11,9 +11,11 @@ import contextvars
 import sqlite3
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
 from json import JSONDecodeError
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.dialects import registry
@@ -74,6 +76,21 @@ def unavailable(exc: Exception) -> StoreUnavailable:
     return StoreUnavailable(f"The database cannot be used: {said}.", hint)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Joint(Generic[T]):
+    """What waits to be written with others.
+
+    Attributes:
+        work: it.
+        account: as ``write_jointly`` has it.
+        written: what came of it.
+    """
+
+    work: Callable[[Connection], T]
+    account: str
+    written: asyncio.Future[T]
+
+
 class Dialect(SQLiteDialect_pysqlite):
     """SQLite's, the same for all connections: a statement that was made into SQL for one is for the others, too."""
 
@@ -104,7 +121,7 @@ class Database:
         self._reading = ThreadPoolExecutor(READERS, "store-reader")
         self._turn = asyncio.Lock()
         # What is to be written as soon as it is somebody's turn, in one commit.
-        self._joint: list[tuple[Callable[[Connection], Any], asyncio.Future[Any]]] = []
+        self._joint: list[Joint[Any]] = []
         self._running: set[asyncio.Task[Any]] = set()
         self._closed = False
         # Something deleted still stands in the write-ahead log, because a foreign reader kept it busy.
@@ -157,16 +174,21 @@ class Database:
         """
         return await self._finish(self._write(work, harmless=harmless))
 
-    async def write_jointly(self, work: Callable[[Connection], T]) -> T:
+    async def write_jointly(self, work: Callable[[Connection], T], *, account: str = "") -> T:
         """Do the same, in one commit with whatever else waits to be written so: the disk is waited for once.
 
         Each sees what those before it have done, and an exception undoes only what its own ``work`` did. What any of
         them is to have done after the commit comes after all of them, so ``work`` must not build on such a step.
 
+        Args:
+            work: what to do.
+            account: the uuid of the only account of which it changes what is handed out; empty where it changes nothing
+                of that.
+
         Raises:
             StoreUnavailable: SQLite refused; then nothing was changed, by none of them.
         """
-        return await self._finish(self._write_jointly(work))
+        return await self._finish(self._write_jointly(Joint(work, account, asyncio.get_running_loop().create_future())))
 
     async def snapshot(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run ``work``, which may take long, in a thread and on a connection of its own, which cannot write.
@@ -246,28 +268,28 @@ class Database:
         except REFUSALS as exc:
             raise unavailable(exc) from exc
 
-    async def _write_jointly(self, work: Callable[[Connection], T]) -> T:
-        written: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._joint.append((work, written))
+    async def _write_jointly(self, one: "Joint[T]") -> T:
+        self._joint.append(one)
         async with self._turn:
-            if not written.done():  # whoever had the turn before has not written it along with its own
+            if not one.written.done():  # whoever had the turn before has not written it along with its own
                 await self._write_all()
-        return written.result()
+        return one.written.result()
 
     async def _write_all(self) -> None:
         """Write what waits to be written in one commit, and tell each who waits what came of it."""
         waiting, self._joint = self._joint, []
-        works = [work for work, _ in waiting]
+        works = [one.work for one in waiting]
+        marking = partial(self.changes.harmless, {one.account for one in waiting} - {""})
 
         def writing() -> list[Outcome]:
             with self._writer.connect() as connection:
-                return _transactions(connection, works, self.changes.harmful)
+                return _transactions(connection, works, marking)
 
         try:
             outcomes = await _in(self._writing, writing)
         except asyncio.CancelledError:
-            for _, written in waiting:
-                written.cancel()
+            for one in waiting:
+                one.written.cancel()
             raise
         except Exception as exc:  # noqa: BLE001 -- it is for each who waits
             outcomes = [exc] * len(works)
@@ -275,13 +297,13 @@ class Database:
             if not isinstance(outcome, Exception):
                 for step in outcome[1]:
                     step()
-        for (_, written), outcome in zip(waiting, outcomes, strict=True):
+        for one, outcome in zip(waiting, outcomes, strict=True):
             if isinstance(outcome, REFUSALS):
-                written.set_exception(unavailable(outcome))
+                one.written.set_exception(unavailable(outcome))
             elif isinstance(outcome, Exception):
-                written.set_exception(outcome)
+                one.written.set_exception(outcome)
             else:
-                written.set_result(outcome[0])
+                one.written.set_result(outcome[0])
 
     def _snapshot(self, work: Callable[[sqlite3.Connection], T]) -> T:
         try:

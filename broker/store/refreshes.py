@@ -72,7 +72,7 @@ class Refreshes(DerivedTokens):
             self._date(tx, account.uuid, t.refresh_intent.c.started_at)
             return self._write(tx, row, {})
 
-        return await self._db.write_jointly(work)
+        return await self._db.write_jointly(work, account=account.uuid)
 
     async def keep_answer(self, account: Account, raw: Secret, refresh_token: Secret | None) -> Account | None:
         """Make a token endpoint's answer durable before anybody has judged it.
@@ -110,7 +110,7 @@ class Refreshes(DerivedTokens):
                 values["refresh_generation"] = generation
             return self._write(tx, row, values)
 
-        kept = await self._db.write_jointly(work)
+        kept = await self._db.write_jointly(work, account=account.uuid)
         await self._discard(account.uuid, account.generation)
         return kept
 
@@ -230,7 +230,7 @@ class Refreshes(DerivedTokens):
                 self._close(tx, account.uuid)
             return self._write(tx, row, values)
 
-        return await self._db.write_jointly(work)
+        return await self._db.write_jointly(work, account=account.uuid)
 
     async def replace_login(  # noqa: PLR0913 -- a login is that much, and each part is named
         self,

@@ -275,7 +275,8 @@ class Store(Due, Refreshes, Providers, Logins, Apps, Refusals, Audit, Times, Fin
     def mark(self) -> Mark | None:
         """Return what tells whether anything changed, here or in the database; None where nobody can tell.
 
-        While two marks are equal, whatever was read before the first is as it would be read after the second.
+        While two marks are equal, whatever was read before the first is as it would be read after the second; but for
+        an account that was refreshed, or is about to be: see :meth:`touched`.
         """
         changes = self._db.changes.mark()
         return None if changes is None else (self._vault.turn, changes)
@@ -284,6 +285,15 @@ class Store(Due, Refreshes, Providers, Logins, Apps, Refusals, Audit, Times, Fin
         """Return :meth:`mark`, to be compared with later ones."""
         changes = self._db.changes.new_mark()
         return None if changes is None else (self._vault.turn, changes)
+
+    @property
+    def moment(self) -> int:
+        """A number that grows with each change of a single account here, which leaves the mark as it is."""
+        return self._db.changes.moment
+
+    def touched(self, account: str) -> int:
+        """Return what :attr:`moment` became by the last such change of an account, by its uuid."""
+        return self._db.changes.touched(account)
 
     async def last_seen(self) -> float:
         """Return when the daemon last ran, as far as it wrote that down; epoch seconds, 0 where it never did."""

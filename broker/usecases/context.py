@@ -89,27 +89,31 @@ class Since:
     Attributes:
         at: epoch seconds.
         mark: of the store.
+        moment: likewise.
         moved: by how much the clock had been set by then.
     """
 
     at: float
     mark: Mark
+    moment: int
     moved: float
 
 
 @dataclass(frozen=True, slots=True)
 class Kept(Generic[Found]):
-    """What was found out, and is so for whoever asks next while nothing at all changes.
+    """What was found out, and is so for whoever asks next while nothing changes but other accounts' tokens.
 
     Attributes:
         found: it.
         since: from before anything was read for it.
         until: as long as nothing changes, it is so until then, epoch seconds.
+        account: the uuid of the account that it is about, or empty.
     """
 
     found: Found
     since: Since
     until: float
+    account: str
 
 
 @dataclass(slots=True)
@@ -272,10 +276,16 @@ class Context:
     def since(self) -> Since | None:
         """Return now, to be told later whether anything has changed since; None where nobody can tell."""
         mark = None if self.store.locked else self.store.new_mark()
-        return None if mark is None else Since(self.clock(), mark, self.schedule.moved)
+        return None if mark is None else Since(self.clock(), mark, self.store.moment, self.schedule.moved)
 
     def keep(
-        self, memory: dict[Name, Kept[Found]], name: Name, found: Found | None, since: Since | None, until: float
+        self,
+        memory: dict[Name, Kept[Found]],
+        name: Name,
+        found: Found | None,
+        since: Since | None,
+        until: float,
+        account: str = "",
     ) -> None:
         """Keep what was found out, or forget what was kept where that is nothing.
 
@@ -286,7 +296,7 @@ class Context:
             return
         if len(memory) >= MOST_KEPT:
             memory.clear()
-        memory[name] = Kept(found, since, until)
+        memory[name] = Kept(found, since, until, account)
 
     def recall(self, memory: dict[Name, Kept[Found]], name: Name) -> tuple[Found, float] | None:
         """Return what was kept and still is so, and the time, which is now; None where all is to be looked at anew."""
@@ -296,7 +306,9 @@ class Context:
         now, since = self.clock(), kept.since
         if not since.at <= now < kept.until or self.store.locked or since.moved != self.schedule.moved:
             return None
-        return (kept.found, now) if self.store.mark() == since.mark else None
+        if self.store.mark() != since.mark or self.store.touched(kept.account) > since.moment:
+            return None
+        return kept.found, now
 
     def forget_in_clear(self) -> None:
         """Forget the tokens that are kept in clear for the next request, and who asked with which key."""

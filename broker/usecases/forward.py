@@ -178,10 +178,10 @@ async def _found(
     since = ctx.since()
     outcome = await approvals.ask_token(ctx, caller, ask, asker)
     found, until = await _way(ctx, outcome), outcome.until if isinstance(outcome, Ready) else 0.0
-    judged = None
+    judged, account = None, ""
     if isinstance(found, Way) and since is not None and until:
-        judged = found, decide(caller, ask, found.account, since.at)
-    ctx.keep(ctx.ways, name, judged, since, until)
+        judged, account = (found, decide(caller, ask, found.account, since.at)), found.account.uuid
+    ctx.keep(ctx.ways, name, judged, since, until, account)
     return found
 
 

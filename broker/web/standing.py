@@ -150,8 +150,10 @@ class StandingAnswers:
 
     def _keep(self, scope: Scope, key: bytes, since: Since | None) -> None:
         ready, plain = scope["state"].get("standing") or (None, False)
-        found = None if ready is None else Standing(ready, scope["state"]["caller"], plain)
-        self._ctx.keep(self._ctx.standing, key, found, since, 0.0 if ready is None else ready.until)
+        ctx, found, until, account = self._ctx, None, 0.0, ""
+        if ready is not None:
+            found, until, account = Standing(ready, scope["state"]["caller"], plain), ready.until, ready.account.uuid
+        ctx.keep(ctx.standing, key, found, since, until, account)
 
     def _came(self, key: bytes, coming: asyncio.Event) -> None:
         """Let those go on who wait for this one."""

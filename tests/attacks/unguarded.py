@@ -364,10 +364,17 @@ UNGUARDED = (
     Mutant(
         "an answer stands only while nothing changes",
         "broker/usecases/context.py",
-        "        return (kept.found, now) if self.store.mark() == since.mark else None\n",
-        '        return (kept.found, now) if self.store.mark() != b"" else None\n',
+        "        if self.store.mark() != since.mark or self.store.touched(kept.account) > since.moment:\n",
+        "        if self.store.touched(kept.account) > since.moment:\n",
         "tests/web/test_standing.py::test_a_grant_that_was_taken_back_counts_at_once",
         ("tests/web/test_standing.py::test_what_another_program_writes_into_the_database_counts_at_once",),
+    ),
+    Mutant(
+        "an answer stands only while its account is not refreshed",
+        "broker/usecases/context.py",
+        "        if self.store.mark() != since.mark or self.store.touched(kept.account) > since.moment:\n",
+        "        if self.store.mark() != since.mark:\n",
+        "tests/usecases/test_refresh.py::test_a_refresh_ends_only_what_was_kept_of_its_account",
     ),
     Mutant(
         "an answer stands for the same request only",

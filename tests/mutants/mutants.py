@@ -76,12 +76,7 @@ MUTANTS = (
     Mutant(
         "no intent: nothing says that a refresh token was sent",
         "broker/store/refreshes.py",
-        """            tx.execute(
-                upsert(t.refresh_intent)
-                .values(account=account.uuid, **intent)
-                .on_conflict_do_update(index_elements=["account"], set_=intent)
-            )
-""",
+        "            tx.execute(_INTEND, intent)\n",
         "            assert intent\n",
         "tests/failpoints/test_steps_of_a_refresh.py::test_a_death_is_what_the_page_says",
     ),
@@ -120,8 +115,8 @@ MUTANTS = (
     Mutant(
         "the grace is not used: a request without an answer waits for its turn after a crash",
         "broker/usecases/refresh.py",
-        "        if setbacks.lost_at(account) and not ctx.store.locked:\n",
-        "        if setbacks.lost_at(account) and ctx.store.locked:\n",
+        "    for account in await ctx.store.lost_answers():\n        if not ctx.store.locked:\n",
+        "    for account in await ctx.store.lost_answers():\n        if ctx.store.locked:\n",
         "tests/usecases/test_herd.py::test_a_start_asks_at_once_for_every_answer_that_can_still_be_had",
     ),
     Mutant(

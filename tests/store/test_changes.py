@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import Connection, text
 
 from broker.errors import StoreUnavailable
+from broker.store import changes
 from broker.store.engine import Database
 from broker.store.store import Count
 from tests.store.made import NOW, database, opened, with_account
@@ -93,6 +94,30 @@ def test_a_harmless_commit_is_none(tmp_path: Path) -> None:
             assert db.changes.mark() != mark
 
     asyncio.run(story())
+
+
+def test_an_account_that_is_written_jointly_is_known_to_have_changed(tmp_path: Path) -> None:
+    """It, and no other; as one of several too, and where it was one of more than are told apart."""
+
+    async def story() -> None:
+        async with known(tmp_path) as (db, other):
+            mark, moment = db.changes.new_mark(), db.changes.moment
+            written = (db.write_jointly(touch, account=name) for name in ("a", "b", ""))
+            await asyncio.gather(*written)
+            assert db.changes.mark() == mark
+            assert [db.changes.touched(name) > moment for name in ("a", "b", "c", "")] == [True, True, False, False]
+            moment = db.changes.moment
+            await db.write_jointly(touch, account="b")
+            assert [db.changes.touched(name) > moment for name in ("a", "b")] == [False, True]
+            other.execute(TOUCH)
+            assert db.changes.mark() != mark
+            mark = db.changes.mark()
+            monkeypatch.setattr(changes, "MOST", 2)
+            await db.write_jointly(touch, account="c")
+            assert db.changes.mark() != mark
+
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        asyncio.run(story())
 
 
 def test_what_others_commit_beside_a_harmless_one_is_seen(tmp_path: Path) -> None:
@@ -207,8 +232,8 @@ def test_nobody_can_tell_where_nobody_has_opened_it(tmp_path: Path) -> None:
     asyncio.run(story())
 
 
-def test_the_record_of_handouts_is_harmless(tmp_path: Path) -> None:
-    """It is written every few seconds, which is no reason to look at everything anew; nor is a sign of life."""
+def test_the_record_is_harmless(tmp_path: Path) -> None:
+    """Hand-outs are written every few seconds, which is no reason to look at everything anew; nor is a sign of life."""
 
     async def story() -> None:
         async with opened(tmp_path) as store:
@@ -216,8 +241,7 @@ def test_the_record_of_handouts_is_harmless(tmp_path: Path) -> None:
             mark = store.new_mark()
             await store.note_counts([Count(account.uuid, "owner", 1, NOW, NOW, 1)])
             await store.ping(NOW)
-            assert store.mark() == mark is not None
             await store.note(at=NOW, action="started", account=None, app=None, detail="")
-            assert store.mark() != mark
+            assert store.mark() == mark is not None
 
     asyncio.run(story())

@@ -1,6 +1,7 @@
 """A refresh: on schedule, once, and durable before anything is handed out."""
 
 import asyncio
+import math
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from broker.core import timing
 from broker.practice.server import practice_in_thread
 from broker.practice.settings import PracticeSettings
 from broker.usecases import keeping, refresh
+from broker.usecases.context import Kept
 from broker.usecases.flights import IN_ALL, PER_ISSUER, READY
 from broker.usecases.outcomes import Ready
 from tests.store import made
@@ -39,6 +41,24 @@ def test_the_scheduler_refreshes_when_due_and_not_before(tmp_path: Path) -> None
             assert account.token.expires_at == due + TTL
             assert account.last_refresh_at == due
             assert await house.holds_newest()
+
+    asyncio.run(live())
+
+
+def test_a_refresh_ends_only_what_was_kept_of_its_account(tmp_path: Path) -> None:
+    """While a herd is refreshed and written down, what is kept of other accounts stands, and what is of none."""
+
+    async def live() -> None:
+        async with opened(tmp_path) as house:
+            whose = {name: (await house.log_in(name)).uuid for name in ("me", "other")} | {"none": ""}
+            since, memory = house.ctx.since(), dict[str, Kept[str]]()
+            for name, uuid in whose.items():
+                house.ctx.keep(memory, name, name, since, math.inf, uuid)
+            assert [house.ctx.recall(memory, name) is not None for name in whose] == [True, True, True]
+            house.clock.now += 0.5 * TTL
+            ready(await house.token("other", min_ttl=0.6 * TTL))
+            assert house.asked() == 1
+            assert [house.ctx.recall(memory, name) is not None for name in whose] == [True, False, True]
 
     asyncio.run(live())
 

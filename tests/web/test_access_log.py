@@ -30,7 +30,7 @@ def test_log_has_templates_only(
     app = house.app(key)
     with app.http:
         path = {"account": "privately-named"}
-        for _ in range(2):  # the second answer is the first one again, and goes out another way
+        for _ in range(9):  # the second is the first one again, and goes out another way; the scheduler may end that once
             got = app.ask("GET", "/v1/accounts/{account}/token", 200, path=path, params={"min_ttl": 31})
         token = got["access_token"]
         app.ask("POST", "/v1/accounts/{account}/token/rejected", 200, path=path, json={"access_token": token})
@@ -52,7 +52,7 @@ def test_log_has_templates_only(
         assert any(found.startswith(line) for found in lines), (line, lines)
     handed_out = "app GET /v1/accounts/{account}/token 200"
     levels = [record.levelname for record in records if record.getMessage().startswith(handed_out)]
-    assert levels == ["INFO", "DEBUG"]
+    assert (levels[0], set(levels)) == ("INFO", {"INFO", "DEBUG"})
     assert not [line for line in lines if "privately-named" in line or "?" in line]
     given = parse_qs(urlsplit(arrival).query)
     for secret in (*given["code"], *given["state"], walk.cookie, walk.id, token, key, "query-mark"):

@@ -30,7 +30,7 @@ def test_log_has_templates_only(
     app = house.app(key)
     with app.http:
         path = {"account": "privately-named"}
-        for _ in range(9):  # the second is the first one again, and goes out another way; the scheduler may end that once
+        for _ in range(9):  # the second is the first one again and goes out another way, unless the scheduler looks
             got = app.ask("GET", "/v1/accounts/{account}/token", 200, path=path, params={"min_ttl": 31})
         token = got["access_token"]
         app.ask("POST", "/v1/accounts/{account}/token/rejected", 200, path=path, json={"access_token": token})

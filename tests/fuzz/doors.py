@@ -77,9 +77,7 @@ def house() -> House:
         pasted = await login.begin(ctx, NewLogin("corp", "it", flow="paste"))
         return House(ctx, key.reveal(), begun.id, pasted.id)
 
-    found = run(build())
-    atexit.register(lambda: run(found.ctx.store.close()))
-    return found
+    return run(build())
 
 
 async def _echo(scope: Scope, receive: Receive, send: Send) -> None:

@@ -48,9 +48,9 @@ async def opened(database_url: str, key_file: Path) -> AsyncIterator[Store]:
 
 
 def grants(like: Account, number: int, *, issued_at: float, lifetime: float = DAY) -> Iterator[Grant]:
-    """Return so many grants as a login would have brought them that nobody made."""
+    """Return so many grants, numbered from one, as a login would have brought them that nobody made."""
     token = Token("Bearer", like.scope, issued_at, issued_at + lifetime)
-    for index in range(number):
+    for index in range(1, number + 1):
         yield Grant(token, Secret(f"access-{index}"), Secret(f"refresh-{index}"))
 
 

@@ -153,7 +153,7 @@ def test_an_app_gets_the_proxy_only(room: Room, visit: Visit) -> None:
     may = "through the proxy only: GET,POST /api/v1/tracks/*/comments/**, read-only, 30 % of a rate limit"
     expect(page.get_by_text(may)).to_be_visible()
     assert "through the proxy only" in program.ask("ledger").json()["detail"]
-    page.get_by_role("link", name="ledger").click()
+    page.get_by_role("link", name="ledger", exact=True).click()
     expect(page.get_by_text(may)).to_be_visible()
     box = page.get_by_role("button", name="Revoke the grant of report").bounding_box()
     assert box is not None

@@ -5,10 +5,11 @@ that SQLite computes, see ``timetable``.
 """
 
 import math
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, case, exists, func, or_, select, text
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, case, exists, func, or_, select, text
 
 from broker.core.account import Account
 from broker.core.timing import DAY, KEEP_ALIVE_LEAST, SHORT_PART, Policy
@@ -26,6 +27,22 @@ _WAITING = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What is there to do.
+
+    Attributes:
+        overdue: provider -> how many of its accounts are due now, of those that have any.
+        coming: when another one will be due, epoch seconds; None where none will. Where a quota holds it up, that may
+            be sooner than it is.
+        waiting: the derived accounts that wait for a person, each with what it is derived from.
+    """
+
+    overdue: dict[str, int]
+    coming: float | None
+    waiting: list[tuple[Account, Account | None]]
+
+
 class Due(Listing):
     """The part of ``Store`` that tells what is due. All of it works while locked."""
 
@@ -34,8 +51,8 @@ class Due(Listing):
         query = select(t.provider.c.name).where(exists().where(a.provider == t.provider.c.name))
         return tuple(await self._db.read(lambda tx: tx.execute(query).scalars().all()))
 
-    async def overdue(self, policies: Mapping[str, Policy], now: float, silent: Collection[str] = ()) -> dict[str, int]:
-        """Return how many accounts are due now, of those providers that have any.
+    async def look(self, policies: Mapping[str, Policy], now: float, silent: Collection[str] = ()) -> Look:
+        """Return how many accounts are due now, and what else a look of the scheduler has to know; in one read.
 
         Args:
             policies: provider -> its part of the schedule.
@@ -43,14 +60,21 @@ class Due(Listing):
             silent: addresses without their query: what refreshes there is left alone.
         """
 
-        def work(tx: Connection) -> dict[str, int]:
-            found = {}
+        def work(tx: Connection) -> tuple[dict[str, int], list[float | None], Sequence[Row[Any]]]:
+            counts = {}
             for provider, policy in policies.items():
                 due = select(func.count()).select_from(t.account).where(_are_due(provider, policy, now), *_but(silent))
-                found[provider] = tx.execute(due).scalar_one()
-            return {provider: count for provider, count in found.items() if count}
+                counts[provider] = tx.execute(due).scalar_one()
+            queries = (query for one in policies.items() for query in _coming(*one, now))
+            moments = [tx.execute(query.where(*_but(silent))).scalar() for query in queries]
+            return counts, moments, tx.execute(_WAITING).all()
 
-        return await self._db.read(work)
+        counts, moments, waiting = await self._db.read(work)
+        return Look(
+            {provider: count for provider, count in counts.items() if count},
+            min((at for at in moments if at is not None and at < math.inf), default=None),
+            [self._with_parent(row) for row in waiting],
+        )
 
     async def most_urgent(
         self, provider: str, policy: Policy, now: float, most: int, silent: Collection[str] = ()
@@ -58,29 +82,6 @@ class Due(Listing):
         """Return so many of a provider's accounts that are due, those first whose refresh token dies first."""
         query = select(t.account).where(_are_due(provider, policy, now), *_but(silent))
         return await self._found(query.order_by(_death(policy).nulls_last(), _due_at(policy)).limit(most))
-
-    async def next_due(self, policies: Mapping[str, Policy], now: float, silent: Collection[str] = ()) -> float | None:
-        """Return when another account of these providers will be due, epoch seconds; None where none will.
-
-        Where a quota holds it up, that may be sooner than it is.
-        """
-
-        def work(tx: Connection) -> float | None:
-            queries = (query for one in policies.items() for query in _coming(*one, now))
-            moments = [tx.execute(query.where(*_but(silent))).scalar() for query in queries]
-            return min((at for at in moments if at is not None and at < math.inf), default=None)
-
-        return await self._db.read(work)
-
-    async def waiting_children(self) -> list[tuple[Account, Account | None]]:
-        """Return the derived accounts that wait for a person, each with what it is derived from."""
-        rows = await self._db.read(lambda tx: tx.execute(_WAITING).all())
-        names = t.account.c.keys()
-        found = []
-        for row in rows:
-            child, parent = (dict(zip(names, half, strict=True)) for half in (row[: len(names)], row[len(names) :]))
-            found.append((self._account(child), None if parent["uuid"] is None else self._account(parent)))
-        return found
 
     async def children(self, account: Account) -> list[Account]:
         """Return the accounts that are derived from this one, by name."""
@@ -90,6 +91,11 @@ class Due(Listing):
     async def lost_answers(self) -> list[Account]:
         """Return the accounts whose last request got no answer, which can be had again for a while."""
         return await self._found(select(t.account).where(a.state == "refreshing-failed", a.lost_at > 0))
+
+    def _with_parent(self, row: Row[Any]) -> tuple[Account, Account | None]:
+        names = t.account.c.keys()
+        child, parent = (dict(zip(names, half, strict=True)) for half in (row[: len(names)], row[len(names) :]))
+        return self._account(child), None if parent["uuid"] is None else self._account(parent)
 
 
 def _but(silent: Collection[str]) -> list[ColumnElement[bool]]:

@@ -4,6 +4,8 @@ Called by ``refresh`` before such an account is renewed, by ``derive``, and by w
 One account is derived from another, which is a login of its own: nothing is derived from a derived one.
 """
 
+from collections.abc import Iterable
+
 from broker.core import account as transitions
 from broker.core import advice, timing
 from broker.core.account import Account, Misconfigured, NeedsLogin
@@ -60,9 +62,8 @@ async def stirs(ctx: Context, account: Account) -> bool:
     return _stirs(account, await parent_of(ctx, account), ctx.clock())
 
 
-async def stirred(ctx: Context) -> list[Account]:
-    """Return all accounts of which :func:`stirs` is so."""
-    waiting, now = await ctx.store.waiting_children(), ctx.clock()
+def stirred(waiting: Iterable[tuple[Account, Account | None]], now: float) -> list[Account]:
+    """Return those of some derived accounts, each with what it is derived from, of which :func:`stirs` is so."""
     return [child for child, parent in waiting if _stirs(child, parent, now)]
 
 

@@ -50,18 +50,18 @@ async def look(ctx: Context) -> Found:
     """Look at what is due. What that costs does not depend on how many accounts there are."""
     now, silences = ctx.clock(), ctx.rates.silences(ctx.steady())
     policies, resting = await schedule(ctx), ctx.flights.resting
+    there = await ctx.store.look(policies, now, silences)
     coming = [now + seconds for seconds in silences.values()]
     found = []
-    for provider in await ctx.store.overdue(policies, now, silences):
+    for provider in there.overdue:
         policy, most = policies[provider], MOST + len(resting)
         for account in await ctx.store.most_urgent(provider, policy, now, most, silences):
             death = timing.dies_at(account, policy)
             found.append((math.inf if death is None else death, account))
-    stirred = [child for child in await derived.stirred(ctx) if child.provider in policies]
-    found += [(math.inf, child) for child in stirred]
+    found += [(math.inf, child) for child in derived.stirred(there.waiting, now) if child.provider in policies]
     coming += [resting[account.uuid] for _, account in found if resting.get(account.uuid, 0.0) > now]
-    if (at := await ctx.store.next_due(policies, now, silences)) is not None:
-        coming.append(at)
+    if there.coming is not None:
+        coming.append(there.coming)
     overdue = [account for _, account in sorted(found, key=itemgetter(0)) if resting.get(account.uuid, 0.0) <= now]
     return Found(overdue, min(coming, default=None))
 
@@ -69,8 +69,8 @@ async def look(ctx: Context) -> Found:
 async def count(ctx: Context) -> int:
     """Return how many accounts wait for a refresh right now."""
     now = ctx.clock()
-    found = await ctx.store.overdue(await schedule(ctx), now, ctx.rates.silences(ctx.steady()))
-    return max(0, sum(found.values()) - sum(at > now for at in ctx.flights.resting.values()))
+    there = await ctx.store.look(await schedule(ctx), now, ctx.rates.silences(ctx.steady()))
+    return max(0, sum(there.overdue.values()) - sum(at > now for at in ctx.flights.resting.values()))
 
 
 async def schedule(ctx: Context) -> dict[str, timing.Policy]:

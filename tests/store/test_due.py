@@ -84,7 +84,8 @@ def test_sqlite_finds_what_the_schedule_says(tmp_path: Path, policy: Policy) -> 
             for now in (NOW - 30 * DAY, NOW, NOW + 600, NOW + 30 * DAY):
                 due = {owner for owner, at in dues.items() if at <= now + EXACT}
                 assert 0 < len(due) < len(accounts)
-                assert await store.overdue(policies, now) == {PROVIDER.name: len(due)}
+                look = await store.look(policies, now)
+                assert look.overdue == {PROVIDER.name: len(due)}
                 found = await store.most_urgent(PROVIDER.name, policy, now, ROWS + 1)
                 assert {one.uuid for one in found} == due
                 deaths = [timing.dies_at(one, policy) or float("inf") for one in found]
@@ -92,12 +93,12 @@ def test_sqlite_finds_what_the_schedule_says(tmp_path: Path, policy: Policy) -> 
                 few = await store.most_urgent(PROVIDER.name, policy, now, 3)
                 assert few == found[:3]
                 later = [at for at in dues.values() if at > now + EXACT]
-                coming = await store.next_due(policies, now)
+                coming = look.coming
                 assert (coming is None) == (not later)
                 # A quota may hold it up for longer.
                 assert coming is None or now < coming <= min(later) + EXACT
                 assert coming is None or policy.least_between or coming == pytest.approx(min(later), abs=EXACT)
-                assert await store.overdue(policies, now, {DESTINATION.token_endpoint}) == {}
+                assert (await store.look(policies, now, {DESTINATION.token_endpoint})).overdue == {}
 
     asyncio.run(story())
 
@@ -127,10 +128,8 @@ def test_a_look_reads_no_account_that_is_not_due(tmp_path: Path) -> None:
             with statements() as asked:
                 await store.providers_in_use()
                 for some in (policy, Policy()):
-                    await store.overdue({PROVIDER.name: some}, NOW)
+                    await store.look({PROVIDER.name: some}, NOW)
                     await store.most_urgent(PROVIDER.name, some, NOW, 10, {"https://example.org/token"})
-                    await store.next_due({PROVIDER.name: some}, NOW)
-                await store.waiting_children()
             with contextlib.closing(sqlite3.connect(database(tmp_path))) as connection:
                 plans = [
                     (step[3], statement)

@@ -12,7 +12,7 @@ def test_a_refresh_is_seen_live(room: Room, visit: Visit) -> None:
     """What a terminal does shows up on the open page by itself, and what was typed there stays."""
     room.log_in("ledger")
     page = visit.page
-    page.get_by_role("link", name="ledger").click()
+    visit.open_account("ledger")
     expect(page.get_by_role("heading", level=1)).to_have_text("ledger")
     expect(page.get_by_text("1 renewed, nothing went wrong")).to_be_visible()
     page.locator("summary", has_text="Rename").click()
@@ -60,7 +60,7 @@ def test_an_account_is_renewed_renamed_and_logged_out(room: Room, visit: Visit) 
     """By clicks; before the log-out the page asks, and No keeps it."""
     room.log_in("ledger")
     page = visit.page
-    page.get_by_role("link", name="ledger").click()
+    visit.open_account("ledger")
     page.get_by_role("button", name="Refresh now").click()
     expect(page.get_by_role("status")).to_have_text("It was renewed.")
 
@@ -164,7 +164,7 @@ def test_who_signs_out_sees_nothing_more(room: Room, visit: Visit) -> None:
     """Not after going back either."""
     room.log_in("ledger")
     page = visit.page
-    page.get_by_role("link", name="ledger").click()
+    visit.open_account("ledger")
     expect(page.get_by_role("heading", level=1)).to_have_text("ledger")
     page.get_by_role("link", name="Settings").click()
     page.get_by_role("button", name="Sign out here").click()

@@ -140,6 +140,10 @@ class Visit:
         self.watch = Watch(self._context, own, foreign)
         self.page: Page = self._context.new_page()
 
+    def open_account(self, name: str) -> None:
+        """Go from the first page to an account's, once it stands there as one: a login under way has a link as well."""
+        self.page.locator(f'a[href="/ui/accounts/{name}"]').click()
+
     def sign_in(self, entrance: str) -> int:
         """Open an address of ``keyfob ui``; return the status with which the page's own script was answered."""
         with self.page.expect_response(lambda answer: urlsplit(answer.url).path == "/ui/session") as session:

@@ -1,6 +1,6 @@
 """Many accounts in the store of a daemon that is not running: copies of real logins, made by the store's own code.
 
-Called by ``page.py`` and ``refreshes.py``, and by the walk through a page with many accounts.
+Called by ``page.py``, ``scale.py`` and ``refreshes.py``, and by the walk through a page with many accounts.
 """
 
 import itertools

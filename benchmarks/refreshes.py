@@ -1,6 +1,6 @@
 """How many refreshes a second the daemon carries out, and what a herd of them does to whoever asks for a token.
 
-Started by ``make bench``, or by hand: ``python -m benchmarks.refreshes [ACCOUNTS]``. Ten thousand accounts at eight
+Started by ``benchmarks``, or by hand: ``python -m benchmarks.refreshes [ACCOUNTS]``. Ten thousand accounts at eight
 practice providers (one process beside the daemon's) become due while the daemon is stopped (SIGSTOP), as in a machine
 that sleeps; then it goes on. A refresh counts once its new token is in force: intent, call, answer and token, each
 durable with ``synchronous=FULL``. First a part of them goes alone, for the rate; then all of them, while a program asks

@@ -1,6 +1,6 @@
 """What the daemon costs with a hundred thousand accounts, against the same daemon with ten, in the same run.
 
-Started by ``make bench``, or by hand: ``python -m benchmarks.scale [ACCOUNTS]``. Two daemons, each with a database of
+Started by ``benchmarks``, or by hand: ``python -m benchmarks.scale [ACCOUNTS]``. Two daemons, each with a database of
 its own that the store itself has filled: tokens that end within hours or days, some logins that a person has to mend.
 Guard, grant and audit are on. Takes about five minutes, one of them for the filling and one for watching idle daemons.
 """
@@ -18,13 +18,14 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 from sqlalchemy import Connection, insert
 
+from benchmarks.fill import copies, grants, opened
 from benchmarks.page import Page
 from benchmarks.run import KEYFOB, PATIENCE, answers, environment, log_in, practice, process, resident, until
 from benchmarks.table import Goal, at_most, compare
@@ -33,14 +34,11 @@ from broker import settings
 from broker.client import Client
 from broker.core.account import Account, Active, NeedsLogin, State
 from broker.core.secret import Secret
-from broker.core.token import Grant, Token
 from broker.store import tables as t
 from broker.store.account_rows import state_columns
 from broker.store.accounts import find
 from broker.store.bindings import of_account
-from broker.store.keys import FileKey
 from broker.store.seal import Binding, Sealer
-from broker.store.store import Store
 from broker.store.vault import FIRST_KEY
 
 T = TypeVar("T")
@@ -49,6 +47,8 @@ R = TypeVar("R")
 Figures = dict[str, list[float]]
 
 FEW, MANY = 10, 100_000
+# The account that the others are copies of.
+ONE = "account-000001"
 # Of so many accounts one waits for a person.
 NEEDY = 20
 HOUR, DAY = 3600.0, 86_400.0
@@ -71,27 +71,16 @@ async def fill(database_url: str, key_file: Path, number: int) -> None:
 
     Each copy has a name, tokens, a key and a MAC of its own, made by what the store makes them with.
     """
-    store = await Store.open(database_url, key=FileKey(key_file), now=time.time())
-    (like,) = await store.accounts()
-    client, _ = await store.client_of(like)
-    now = time.time()
-    made = await store.create_account(
-        name="account-000001",
-        provider=like.provider,
-        client=client.uuid,
-        destination=like.destination,
-        identity=like.identity,
-        asked_scope=like.asked_scope,
-        resource=None,
-        state=Active(now),
-        grant=Grant(Token("Bearer", like.scope, now, now + DAY), Secret(LONG), Secret("refresh")),
-        now=now,
-    )
-    vault, rng = store._vault, random.Random(number)  # noqa: S311, SLF001 -- the same accounts in each run; as above
-    for first in range(2, number, AT_ONCE):
-        several = range(first, min(first + AT_ONCE, number))
-        await store._db.write(partial(_copy, sealer=vault.sealer, made=made, several=several, rng=rng))  # noqa: SLF001
-    await store.close()
+    async with opened(database_url, key_file) as store:
+        (like,) = await store.accounts()
+        (grant,) = grants(like, 1, issued_at=time.time())
+        await copies(store, like, [(ONE, replace(grant, access_token=Secret(LONG)))])
+        made, sealer = await store.account(ONE), store._vault.sealer  # noqa: SLF001 -- so that many are one transaction
+        assert made is not None  # noqa: S101 -- just made
+        rng = random.Random(number)  # noqa: S311 -- the same accounts in each run
+        for first in range(2, number, AT_ONCE):
+            several = range(first, min(first + AT_ONCE, number))
+            await store._db.write(partial(_copy, sealer=sealer, made=made, several=several, rng=rng))  # noqa: SLF001 -- as above
 
 
 def _copy(tx: Connection, *, sealer: Sealer, made: Account, several: range, rng: random.Random) -> None:
@@ -138,7 +127,7 @@ def filled(place: str, provider: str, number: int) -> Place:
     taken = time.monotonic() - began
     with process([KEYFOB, "serve"], environ):
         until(lambda: answers(ours), "the daemon")
-        grants = [{"account": "work"}, {"account": "account-000001"}]
+        grants = [{"account": "work"}, {"account": ONE}]
         key = Client(socket=ours).request("POST", "/v1/apps", {"name": "bench", "grants": grants})["key"]
     size = sum(file.stat().st_size for file in Path(place).rglob("keyfob.db*")) / 2**20
     print(f"{number} accounts: {size:.0f} MiB on the disk, made in {taken:.0f} s")
@@ -192,7 +181,7 @@ class Line(http.client.HTTPConnection):
     def once(self) -> float:
         """Return the seconds that one hand-out takes."""
         began = time.perf_counter()
-        self.request("GET", "/v1/accounts/account-000001/token", headers=self._headers)
+        self.request("GET", f"/v1/accounts/{ONE}/token", headers=self._headers)
         answer = self.getresponse()
         said = answer.read()
         asked[self._path] += 1

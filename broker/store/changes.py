@@ -116,8 +116,8 @@ class Changes:
             self._moment += 1
             self._touched[account] = self._moment
         if len(self._touched) > MOST:
+            self._times += 1  # first: whoever looks between the two finds that everything has changed
             self._touched.clear()
-            self._times += 1
 
     def close(self) -> None:
         """Let go of it, after all connections are closed."""

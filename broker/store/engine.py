@@ -268,7 +268,7 @@ class Database:
         except REFUSALS as exc:
             raise unavailable(exc) from exc
 
-    async def _write_jointly(self, one: "Joint[T]") -> T:
+    async def _write_jointly(self, one: Joint[T]) -> T:
         self._joint.append(one)
         async with self._turn:
             if not one.written.done():  # whoever had the turn before has not written it along with its own

@@ -5,7 +5,7 @@ import contextlib
 import gc
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -54,6 +54,19 @@ def remake(file: Path) -> None:
     held = file.read_bytes()
     file.unlink()
     file.write_bytes(held)
+
+
+class Forgetful(dict[str, int]):
+    """Tells when it is about to be emptied."""
+
+    def __init__(self, tell: Callable[[], None]) -> None:
+        super().__init__()
+        self._tell = tell
+
+    def clear(self) -> None:
+        """Tell, and be emptied."""
+        self._tell()
+        super().clear()
 
 
 def touch(tx: Connection) -> None:
@@ -112,9 +125,14 @@ def test_an_account_that_is_written_jointly_is_known_to_have_changed(tmp_path: P
             other.execute(TOUCH)
             assert db.changes.mark() != mark
             mark = db.changes.mark()
+            meanwhile: list[int | None] = []
+            forgetful = Forgetful(lambda: meanwhile.append(db.changes.mark()))
+            forgetful.update(a=1, b=2)
+            monkeypatch.setattr(db.changes, "_touched", forgetful)
             monkeypatch.setattr(changes, "MOST", 2)
             await db.write_jointly(touch, account="c")
             assert db.changes.mark() != mark
+            assert meanwhile == [db.changes.mark()]
 
     with pytest.MonkeyPatch.context() as monkeypatch:
         asyncio.run(story())

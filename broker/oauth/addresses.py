@@ -77,12 +77,13 @@ class CheckedBackend(httpcore2.AsyncNetworkBackend):
     Args:
         addresses: tried in order; None connects by name (to the proxy that a person configured).
         attempt: learns when the request is written.
+        inner: connects to one.
     """
 
-    def __init__(self, addresses: list[str] | None, attempt: Attempt) -> None:
+    def __init__(self, addresses: list[str] | None, attempt: Attempt, inner: httpcore2.AsyncNetworkBackend) -> None:
         self._addresses = addresses
         self._attempt = attempt
-        self._inner = httpcore2.AnyIOBackend()
+        self._inner = inner
 
     async def connect_tcp(
         self,
@@ -113,6 +114,7 @@ class LookedUpBackend(httpcore2.AsyncNetworkBackend):
 
     def __init__(self, private: bool) -> None:  # noqa: FBT001 -- one flag, named at its only call
         self._private = private
+        self._inner = httpcore2.AnyIOBackend()
 
     async def connect_tcp(
         self,
@@ -123,7 +125,7 @@ class LookedUpBackend(httpcore2.AsyncNetworkBackend):
         socket_options: Iterable[httpcore2.SOCKET_OPTION] | None = None,
     ) -> httpcore2.AsyncNetworkStream:
         """Connect to the first address of a name that answers, if all of them may be asked."""
-        backend = CheckedBackend(await checked_addresses(host, port, self._private), Attempt())
+        backend = CheckedBackend(await checked_addresses(host, port, self._private), Attempt(), self._inner)
         return await backend.connect_tcp(host, port, timeout, local_address, socket_options)
 
 

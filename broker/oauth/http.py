@@ -24,6 +24,7 @@ from broker.errors import CannotStart, InvalidRequest
 from broker.oauth import outgoing
 from broker.oauth.addresses import AddressRefused, Attempt, CheckedBackend, SpecialAddress, checked_addresses
 from broker.oauth.failures import FAILURES, Unfit, why
+from broker.oauth.sockets import Sockets
 from broker.providers.urls import is_loopback, split
 
 # Metadata, key sets and token replies are a few KiB; more is a mistake or an attack (security.md M20).
@@ -120,9 +121,8 @@ def _usual_trust() -> ssl.SSLContext:
 
 
 def _system_trust() -> ssl.SSLContext:
-    import httpx2  # noqa: PLC0415 -- two megabytes that only TLS needs; serve sees that it is there
-
-    return httpx2.create_ssl_context(trust_env=False)
+    # The system's, wherever it keeps them, whatever SSL_CERT_FILE says. The flag is how httpx2 calls it.
+    return httpcore2.default_ssl_context(_trust_env=False)
 
 
 class Http:
@@ -259,8 +259,8 @@ class Http:
         attempt: Attempt,
     ) -> Reply:
         async with (
-            await self._pool(target, private, attempt) as pool,
-            pool.stream(method, url, headers=headers, content=content) as response,
+            await self._connection(url, target, private, attempt) as connection,
+            connection.stream(method, url, headers=headers, content=content) as response,
         ):
             attempt.status = response.status
             attempt.headers = _joined(response.headers)
@@ -269,15 +269,26 @@ class Http:
                 body = await _body(response, attempt.headers)
         return Reply(attempt.status, attempt.headers, body, self._clock())
 
-    async def _pool(self, target: SplitResult, private: bool, attempt: Attempt) -> httpcore2.AsyncConnectionPool:  # noqa: FBT001 -- as above
-        host = target.hostname or ""
+    async def _connection(
+        self,
+        url: str,
+        target: SplitResult,
+        private: bool,  # noqa: FBT001 -- as above
+        attempt: Attempt,
+    ) -> httpcore2.AsyncHTTPConnection | httpcore2.AsyncConnectionPool:
+        host, inner = target.hostname or "", Sockets()
         if self._proxy is not None and self.by_proxy(host):
             # Only what is written inside the inner TLS connection has been sent to the provider.
             attempt.layers = 2 if self._proxy[1].startswith("https:") else 1
-            return self.connections(CheckedBackend(None, attempt), by_proxy=True)
-        addresses = await checked_addresses(host, target.port or (443 if target.scheme == "https" else 80), private)
-        attempt.layers = 1 if target.scheme == "https" else 0
-        return self.connections(CheckedBackend(addresses, attempt), by_proxy=False)
+            return self.connections(CheckedBackend(None, attempt, inner), by_proxy=True)
+        encrypted = target.scheme == "https"
+        addresses = await checked_addresses(host, target.port or (443 if encrypted else 80), private)
+        attempt.layers = int(encrypted)
+        return httpcore2.AsyncHTTPConnection(
+            httpcore2.URL(url).origin,
+            ssl_context=self._tls if encrypted else None,
+            network_backend=CheckedBackend(addresses, attempt, inner),
+        )
 
     def by_proxy(self, host: str) -> bool:
         """Whether requests to a host go through the configured proxy."""
@@ -290,7 +301,7 @@ class Http:
         by_proxy: bool,
         kept_for: float | None = None,
     ) -> httpcore2.AsyncConnectionPool:
-        """Return connections with our certificates; the backend decides where they lead.
+        """Return a pool of connections with our certificates; the backend decides where they lead.
 
         Args:
             backend: connects.

@@ -25,6 +25,7 @@ from broker import daemon, settings
 from broker.clock import boottime
 from broker.events import Event, Events, Kind
 from broker.oauth import wire
+from broker.oauth.sockets import Sockets
 from broker.store.store import Store
 
 P = ParamSpec("P")
@@ -187,13 +188,13 @@ def _in_the_store(board: Board) -> None:
 
 
 def _on_the_wire(board: Board) -> None:
-    connect = httpcore2.AnyIOBackend.connect_tcp
+    connect = Sockets.connect_tcp
 
     async def connect_tcp(*args: Any, **kwargs: Any) -> httpcore2.AsyncNetworkStream:  # noqa: ANN401 -- httpcore2's own
         board.pass_by()
         return _Stream(await connect(*args, **kwargs), board)
 
-    httpcore2.AnyIOBackend.connect_tcp = connect_tcp  # type: ignore[method-assign]  # its own signature, passed on
+    Sockets.connect_tcp = connect_tcp  # type: ignore[method-assign]  # its own signature, passed on
     refresh = wire.refresh
 
     async def read(*args: Any, **kwargs: Any) -> wire.Outcome:  # noqa: ANN401 -- passed on

@@ -36,12 +36,18 @@ class Answering(Http):
         self.__dict__.update(copy.copy(_real().__dict__))
         self._raw = raw
 
-    async def _pool(self, target: SplitResult, private: bool, attempt: Attempt) -> httpcore2.AsyncConnectionPool:  # noqa: FBT001 -- as the real one
+    async def _connection(
+        self,
+        url: str,
+        target: SplitResult,
+        private: bool,  # noqa: FBT001 -- as the real one
+        attempt: Attempt,
+    ) -> httpcore2.AsyncHTTPConnection:
         del private
         attempt.layers = 1 if target.scheme == "https" else 0
-        backend = CheckedBackend(["127.0.0.1"], attempt)
-        backend._inner = _Backend(self._raw)  # noqa: SLF001 -- the seam: the socket, nothing above it
-        return httpcore2.AsyncConnectionPool(ssl_context=self._tls, network_backend=backend)
+        # The seam: the socket, nothing above it.
+        backend = CheckedBackend(["127.0.0.1"], attempt, _Backend(self._raw))
+        return httpcore2.AsyncHTTPConnection(httpcore2.URL(url).origin, self._tls, network_backend=backend)
 
 
 def answer(body: bytes, status: int = 200, kind: bytes = b"application/json") -> bytes:
@@ -50,7 +56,7 @@ def answer(body: bytes, status: int = 200, kind: bytes = b"application/json") ->
     return head % (status, kind, len(body)) + body
 
 
-class _Backend(httpcore2.AnyIOBackend):
+class _Backend(httpcore2.AsyncNetworkBackend):
     def __init__(self, raw: bytes) -> None:
         self._raw = raw
 

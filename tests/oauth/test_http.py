@@ -13,6 +13,7 @@ from broker.core.secret import Secret
 from broker.errors import CannotStart
 from broker.oauth.addresses import Attempt, CheckedBackend
 from broker.oauth.http import AnswerLost, Http, NotSent, Reply
+from broker.oauth.sockets import Sockets
 from tests.oauth.loopback import CLIENT, Loopback, headers_of, http, read_request
 
 
@@ -260,7 +261,7 @@ def test_the_connection_goes_to_the_address_that_was_checked(server: Loopback) -
     attempt = Attempt()
 
     async def connect() -> None:
-        stream = await CheckedBackend(["127.0.0.1"], attempt).connect_tcp("rebinding.invalid", server.port)
+        stream = await CheckedBackend(["127.0.0.1"], attempt, Sockets()).connect_tcp("rebinding.invalid", server.port)
         await stream.write(b"GET / HTTP/1.1\r\n\r\n")
         await stream.aclose()
 
@@ -273,7 +274,8 @@ def test_the_next_address_is_tried(server: Loopback) -> None:
     """A name with several addresses is reached where one of them answers."""
 
     async def connect() -> None:
-        stream = await CheckedBackend(["127.0.0.2", "127.0.0.1"], Attempt()).connect_tcp("x.invalid", server.port)
+        backend = CheckedBackend(["127.0.0.2", "127.0.0.1"], Attempt(), Sockets())
+        stream = await backend.connect_tcp("x.invalid", server.port)
         await stream.aclose()
 
     asyncio.run(connect())

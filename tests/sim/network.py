@@ -122,13 +122,20 @@ class SimulatedHttp(Http):
         self._network = network
         self._alive = alive
 
-    async def _pool(self, target: SplitResult, private: bool, attempt: Attempt) -> httpcore2.AsyncConnectionPool:  # noqa: ARG002, FBT001 -- as the real one
-        backend = CheckedBackend(["127.0.0.1"], attempt)
-        backend._inner = _Backend(self._network, self._alive)  # noqa: SLF001 -- the seam: the socket, nothing above it
-        return httpcore2.AsyncConnectionPool(ssl_context=self._tls, network_backend=backend)
+    async def _connection(
+        self,
+        url: str,
+        target: SplitResult,
+        private: bool,  # noqa: FBT001 -- as the real one
+        attempt: Attempt,
+    ) -> httpcore2.AsyncHTTPConnection:
+        del target, private
+        # The seam: the socket, nothing above it.
+        backend = CheckedBackend(["127.0.0.1"], attempt, _Backend(self._network, self._alive))
+        return httpcore2.AsyncHTTPConnection(httpcore2.URL(url).origin, network_backend=backend)
 
 
-class _Backend(httpcore2.AnyIOBackend):
+class _Backend(httpcore2.AsyncNetworkBackend):
     """Opens connections."""
 
     def __init__(self, network: Network, alive: Callable[[], bool]) -> None:

@@ -191,15 +191,17 @@ def test_what_traces_a_request_makes_it_no_other(room: Room) -> None:
 
 
 def test_an_app_key_ends_when_it_ends(room: Room) -> None:
-    """Likewise the key itself."""
-    ends = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(room.now + 100.0))
-    made = {"name": "short", "grants": [{"account": "work"}], "expires_at": ends}
-    key = room.owner("POST", "/v1/apps", 201, json=made)["key"]
-    with room.house.app(key).http as http:
-        while not room.house.ctx.standing:
-            assert http.get(PATH).status_code == 200
-        room.now += 101.0
-        assert http.get(PATH).status_code == 401
+    """Likewise the key itself. More than once: an answer may just have been forgotten by the scheduler."""
+    for number in range(6):
+        ends = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(room.now + 100.0))
+        made = {"name": f"short-{number}", "grants": [{"account": "work"}], "expires_at": ends}
+        key = room.owner("POST", "/v1/apps", 201, json=made)["key"]
+        room.house.ctx.forget_in_clear()
+        with room.house.app(key).http as http:
+            while not room.house.ctx.standing:
+                assert http.get(PATH).status_code == 200
+            room.now += 101.0
+            assert http.get(PATH).status_code == 401
 
 
 def test_the_guard_sees_every_other_head(room: Room) -> None:

@@ -47,6 +47,8 @@ class TextLines(logging.Formatter):
 
 
 def _shown(text: str, keep: str = "") -> str:
+    if text.isprintable():
+        return text  # nearly every line
     return "".join(c if c in keep or c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 

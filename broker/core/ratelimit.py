@@ -30,6 +30,7 @@ _PARAMETER = re.compile(rf";[ \t]*(?P<key>[a-z*][a-z0-9_.*-]*)(?:=(?P<value>{_VA
 _END = re.compile(r"[ \t]*(,|$)")
 # The families of names; of each kind the first that is there counts.
 _FAMILIES = ("x-ratelimit-", "ratelimit-", "x-rate-limit-")
+_SPEAK = ("ratelimit", *_FAMILIES)
 _SECONDS = ("resetseconds", "reset-seconds", "reset-after")
 _WINDOWS = ("duration", "window")
 _SCOPES = ("scope", "resource", "bucket", "name")
@@ -70,6 +71,8 @@ def read(headers: Mapping[str, str], received_at: float) -> tuple[Told, ...]:
         headers: by lower-case name, several of one name joined with commas.
         received_at: when it came, epoch seconds.
     """
+    if not any(name.startswith(_SPEAK) for name in headers):
+        return ()  # nearly every answer
     now = server_time(headers, received_at)
     for told in (_structured(headers), *(_family(headers, prefix, now) for prefix in _FAMILIES)):
         if told:

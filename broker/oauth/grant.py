@@ -10,7 +10,7 @@ from typing import Any
 from broker.core.secret import Secret
 from broker.core.token import LIFETIME_CAP, Grant, Token
 from broker.oauth import identity, shapes, strict
-from broker.oauth.reply import refresh_token_in, succeeded
+from broker.oauth.reply import new_refresh_token, succeeded
 from broker.providers.model import Provider
 from broker.providers.rules import ReplyRules
 
@@ -74,7 +74,7 @@ def read_grant(raw: Secret, *, provider: Provider, issued_at: float, asked_scope
             expires_at=None if lifetime is None else issued_at + max(0.0, lifetime),
         ),
         access_token=Secret(access_token),
-        refresh_token=refresh_token_in(raw, rules),
+        refresh_token=new_refresh_token(whole, rules),
         id_token=Secret(id_token) if isinstance(id_token, str) and id_token else None,
         refresh_expires_at=_refresh_expiry(fields, rules, issued_at),
         whose=identity.in_reply(provider, whole),

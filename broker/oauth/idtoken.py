@@ -9,7 +9,7 @@ import math
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from binascii import Error as Base64Error
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 from joserfc.errors import JoseError
@@ -65,6 +65,24 @@ class _KeySet:
     keys: Sequence[Mapping[str, Any]]
     fetched_at: float
     refetched_at: float = -math.inf
+    # Place in ``keys`` and algorithm -> what was made of it: that takes as long as all else that is verified.
+    made: dict[tuple[int, str], Key | None] = field(default_factory=dict)
+
+    def fitting(self, header: Mapping[str, Any]) -> list[Key]:
+        """Return the keys that have the header's ``kid``, where it names one, and can make its ``alg``."""
+        found: list[Key] = []
+        algorithm = header["alg"]
+        for place, jwk in enumerate(self.keys):
+            if "kid" in header and jwk.get("kid") != header["kid"]:
+                continue
+            if jwk.get("use", "sig") != "sig" or jwk.get("alg", algorithm) != algorithm:
+                continue
+            if (place, algorithm) not in self.made:
+                self.made[place, algorithm] = _public_key(jwk, algorithm)
+            key = self.made[place, algorithm]
+            if key is not None:
+                found.append(key)
+        return found
 
 
 class Jwks:
@@ -84,11 +102,12 @@ class Jwks:
         # A clock that was set back must not keep keys alive.
         if known is None or not 0 <= now - known.fetched_at < KEYS_TTL:
             known = self._sets[url] = _KeySet(await _fetch(http, provider), now)
-        fitting = _fitting(known.keys, header)
+        fitting = known.fitting(header)
         if not fitting and not 0 <= now - known.refetched_at < REFETCH_AFTER:
             known.refetched_at = now
             known.keys, known.fetched_at = await _fetch(http, provider), now
-            fitting = _fitting(known.keys, header)
+            known.made.clear()
+            fitting = known.fitting(header)
         return fitting
 
 
@@ -266,20 +285,6 @@ async def _fetch(http: Http, provider: Provider) -> list[Mapping[str, Any]]:
         # Not to be remembered: a server that is just starting would lock everybody out until the next look.
         raise ProviderUnavailable(f"{trouble}: there is none at its jwks_uri.", "Try again later.")
     return usable
-
-
-def _fitting(keys: Sequence[Mapping[str, Any]], header: Mapping[str, Any]) -> list[Key]:
-    """Return the keys that have the header's ``kid``, where it names one, and can make its ``alg``."""
-    found: list[Key] = []
-    for jwk in keys:
-        if "kid" in header and jwk.get("kid") != header["kid"]:
-            continue
-        if jwk.get("use", "sig") != "sig" or jwk.get("alg", header["alg"]) != header["alg"]:
-            continue
-        key = _public_key(jwk, header["alg"])
-        if key is not None:
-            found.append(key)
-    return found
 
 
 def _public_key(jwk: Mapping[str, Any], algorithm: str) -> Key | None:

@@ -120,7 +120,7 @@ def _read_success(reply: Reply, rules: ReplyRules, sent: tuple[Secret, ...]) -> 
     if token.get("access_token") or token.get("refresh_token") or _hides(_ANY_TOKEN, reply.body, rules):
         # Bytes that are not UTF-8 become \x..: readable for people, and never valid JSON again.
         raw = Secret(reply.body.decode("utf-8", "backslashreplace"))
-        return Answered(raw, refresh_token_in(raw, rules))
+        return Answered(raw, refresh_token_in(raw, rules) if fields is None else new_refresh_token(fields, rules))
     if fields is None:
         return Faulty(describe(reply))
     return refusal_in(reply, rules, sent) or Faulty(f"HTTP {reply.status} with no token in it")
@@ -164,7 +164,12 @@ def hides_refresh_token(raw: Secret, rules: ReplyRules) -> bool:
 
 def refresh_token_in(raw: Secret, rules: ReplyRules) -> Secret | None:
     """Return the refresh token that is plainly there in a reply, whatever else may be wrong with it."""
-    fields = shapes.token_fields(shapes.peek(raw.reveal().encode(), rules), rules)
+    return new_refresh_token(shapes.peek(raw.reveal().encode(), rules), rules)
+
+
+def new_refresh_token(whole: Mapping[str, Any] | None, rules: ReplyRules) -> Secret | None:
+    """Return the same of a reply that was read already; None where it could not be."""
+    fields = shapes.token_fields(whole, rules)
     new = fields.get("refresh_token") if fields is not None else None
     return Secret(new) if isinstance(new, str) and strict.is_printable(new) else None
 

@@ -133,7 +133,7 @@ async def refresh(  # noqa: PLR0913 -- one argument per parameter of RFC 6749 6
         form["redirect_uri"] = redirect_uri
     if scope:
         form["scope"] = provider.scope_separator.join(scope)
-    provider = replace(provider, reply=provider.reply.of_refresh())
+    provider = provider.at_refresh()
     return await _ask(http, provider, client, secret, _refresh_endpoint(provider, token_endpoint), form, resource)
 
 

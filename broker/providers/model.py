@@ -5,7 +5,7 @@ a ``Provider``.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from broker.providers.rules import (
@@ -174,6 +174,11 @@ class Provider:
     def identity_issuer(self) -> str:
         """What names this provider in an ``Identity``: its issuer, or its base URL, or its name."""
         return self.issuer or self.base_url or self.name
+
+    def at_refresh(self) -> "Provider":
+        """Return the provider as it answers a refresh."""
+        rules = self.reply.of_refresh()
+        return self if rules is self.reply else replace(self, reply=rules)
 
     @property
     def exchanges(self) -> bool:

@@ -84,7 +84,7 @@ async def bring_refresh_token(ctx: Context, new: NewLogin, refresh_token: Secret
             f"It is spent or over, or another client's than '{client.client_id}': name its own (--client-id).",
         )
     async with ctx.landing():
-        refreshed = replace(provider, reply=provider.reply.of_refresh())
+        refreshed = provider.at_refresh()
         grant = read_answer(refreshed, outcome, ctx.when(sent), new.scope or provider.scopes)
         if grant.refresh_token is None:
             grant = replace(grant, refresh_token=refresh_token)

@@ -21,7 +21,6 @@ from broker.errors import (
 from broker.oauth import idtoken, wire
 from broker.oauth.grant import BadReply, Unreadable, read_grant
 from broker.providers.model import Provider
-from broker.providers.rules import ReplyRules
 from broker.usecases import derived, exchange, renewal, setbacks
 from broker.usecases.context import Context
 from broker.usecases.providers import find
@@ -44,9 +43,9 @@ async def judge(
     if account.is_derived:
         own = own or await derived.scope_of_parent(ctx, account)
     asked = own if wish is None else wish.scope or own
-    rules = _reply_rules(account, provider)
+    answering = _answering(account, provider)
+    rules = answering.reply
     try:
-        answering = replace(provider, reply=rules)
         if account.is_derived:
             grant = exchange.read(raw, answering, issued_at=sent_at, asked=asked, most=asked)
         else:
@@ -108,7 +107,7 @@ async def judge_the_open(ctx: Context) -> None:
 
 
 async def _unusable(ctx: Context, account: Account, provider: Provider, raw: Secret, why: Exception) -> None:
-    if wire.refresh_token_in(raw, _reply_rules(account, provider)) is not None:
+    if wire.refresh_token_in(raw, _answering(account, provider).reply) is not None:
         account = transitions.doubt_over(account)
     said = str(why).rstrip(".")
     await setbacks.failed(ctx, account, provider, f"The new token from {provider.title} is not usable: {said}.")
@@ -156,9 +155,9 @@ def _check_same(known: Identity, provider: Provider, told: Identity) -> None:
         )
 
 
-def _reply_rules(account: Account, provider: Provider) -> ReplyRules:
-    """Return the shape that a renewal is answered in: without a refresh token every token is a first one."""
-    return provider.reply if account.spends_nothing else provider.reply.of_refresh()
+def _answering(account: Account, provider: Provider) -> Provider:
+    """Return the provider as it answers a renewal: without a refresh token every token is a first one."""
+    return provider if account.spends_nothing else provider.at_refresh()
 
 
 def _lifetime(grant: Grant) -> str:

@@ -18,6 +18,8 @@ from typing import Any
 
 from sqlalchemy import Engine, event
 
+from broker.store.changes import Changes
+
 # SQLite's own words, and at which statement of a transaction they come.
 TROUBLES = {
     "locked": ("database is locked", "SQLITE_BUSY", ("BEGIN IMMEDIATE",)),
@@ -33,12 +35,18 @@ class Life:
 
     dead: bool = False
     connections: list["_Inline"] = field(default_factory=list)
+    changes: Changes | None = None
 
     def end(self) -> None:
         """Cut the power: nothing that was not committed will ever have been."""
         self.dead = True
         for connection in self.connections:
             connection.cut()
+
+    def bury(self) -> None:
+        """Let go of what it looked at the disk with, once none of its tasks can look any more."""
+        if self.changes is not None:
+            self.changes.close()
 
 
 class Disk:

@@ -55,6 +55,7 @@ class Engine:
         """
         url = f"sqlite:///{place / 'keyfob.db'}"
         store = await Store.open(url, key=FileKey(place / "key"), now=clocks.wall())
+        life.changes = store._db.changes  # noqa: SLF001 -- a process that dies closes its files
         clock = SteadyClock(clocks.wall, clocks.boottime, await store.last_seen())
         ctx = Context(
             store=store,

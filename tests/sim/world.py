@@ -160,6 +160,7 @@ class World:
         for _ in range(20):
             left = asyncio.all_tasks() - {asyncio.current_task()}
             if not left:
+                self.disk.life.bury()
                 return
             for task in left:
                 task.cancel()

@@ -20,7 +20,7 @@ from broker import __version__, logs, sdnotify
 from broker.clock import SteadyClock, boottime, slept
 from broker.core.finding import Finding
 from broker.errors import CannotStart, KeyfobError, StoreUnavailable
-from broker.events import COUNTED, Events
+from broker.events import Events
 from broker.notify import Announcer
 from broker.oauth.http import Http
 from broker.oauth.idtoken import Jwks
@@ -341,10 +341,9 @@ def _standing(ctx: Context) -> str:
 
 async def _tell(ctx: Context, notify: sdnotify.Notifier) -> None:
     """Let ``systemctl status`` show whether Keyfob is locked."""
-    with ctx.events.listen(without=COUNTED) as listener:
-        async for event in listener:
-            if event.kind in ("locked", "unlocked"):
-                notify.status(_standing(ctx))
+    with ctx.events.listen(only=("locked", "unlocked")) as listener:
+        async for _ in listener:
+            notify.status(_standing(ctx))
 
 
 async def _feed_watchdog(ctx: Context, notify: sdnotify.Notifier, interval: float | None) -> None:

@@ -87,12 +87,16 @@ class Subscription:
 
     Args:
         without: kinds that it does not want to hear of.
+        only: the kinds that it wants to hear of; None for all others.
         backlog: how many it may leave unread.
     """
 
-    def __init__(self, without: Collection[Kind] = (), backlog: int = BACKLOG) -> None:
+    def __init__(
+        self, without: Collection[Kind] = (), only: Collection[Kind] | None = None, backlog: int = BACKLOG
+    ) -> None:
         self._queue: deque[Event] = deque(maxlen=backlog)
         self._without = without
+        self._only = only
         self._news = asyncio.Event()
         self._closed = False
         self.missed = 0
@@ -107,7 +111,7 @@ class Subscription:
 
     def wants(self, kind: Kind) -> bool:
         """Whether the listener hears of that kind."""
-        return kind not in self._without
+        return kind not in self._without and (self._only is None or kind in self._only)
 
     def close(self) -> None:
         """Let the listener end once it has read what is there."""
@@ -163,9 +167,11 @@ class Events:
         return wanted
 
     @contextmanager
-    def listen(self, *, without: Collection[Kind] = (), backlog: int = BACKLOG) -> Iterator[Subscription]:
-        """Listen for the length of the ``with`` block, to all but some kinds."""
-        subscription = Subscription(without, backlog)
+    def listen(
+        self, *, without: Collection[Kind] = (), only: Collection[Kind] | None = None, backlog: int = BACKLOG
+    ) -> Iterator[Subscription]:
+        """Listen for the length of the ``with`` block, to all but some kinds, or to some only."""
+        subscription = Subscription(without, only, backlog)
         if self._closed:
             subscription.close()
         self._listeners.add(subscription)

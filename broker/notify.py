@@ -23,7 +23,7 @@ from broker.core import advice
 from broker.core.account import Account
 from broker.core.advice import Need
 from broker.errors import KeyfobError
-from broker.events import COUNTED, Event, Kind, Subscription
+from broker.events import Event, Kind, Subscription
 from broker.usecases import derived
 from broker.usecases.context import Context
 
@@ -107,7 +107,7 @@ class Announcer:
             await asyncio.wait([self._task])
 
     async def _run(self) -> None:
-        with self._ctx.events.listen(without=COUNTED) as news:
+        with self._ctx.events.listen(only=(*WORTH_A_LOOK, *TOLD_AT_ONCE)) as news:
             asked: Event | None = None
             while not news.closed:
                 try:
@@ -236,16 +236,9 @@ class Announcer:
 
 
 async def _wait(news: Subscription) -> Event | None:
-    """Wait for an event that is worth a look, but not for ever; return one that is to be told itself."""
-    clock = asyncio.get_running_loop().time
-    end = clock() + LOOK_EVERY
-    while (left := end - clock()) > 0:
-        event = await news.next(left)
-        if event is not None and event.kind in TOLD_AT_ONCE:
-            return event
-        if event is None or event.kind in WORTH_A_LOOK:
-            return None
-    return None
+    """Wait for an event, which is worth a look, but not for ever; return one that is to be told itself."""
+    event = await news.next(LOOK_EVERY)
+    return event if event is not None and event.kind in TOLD_AT_ONCE else None
 
 
 async def _run_program(argv: Sequence[str], environ: Mapping[str, str], said: bytes) -> str:

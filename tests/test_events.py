@@ -2,10 +2,11 @@
 
 import asyncio
 import contextlib
+from dataclasses import replace
 
 import pytest
 
-from broker.events import BACKLOG, Event, Events, Subscription
+from broker.events import BACKLOG, COUNTED, Event, Events, Subscription
 
 PATIENCE = 10.0
 
@@ -157,3 +158,22 @@ def test_who_leaves_hears_no_more() -> None:
 def test_an_event_is_published_without_anybody() -> None:
     """Nobody has to listen."""
     Events().publish(event(1))
+
+
+def test_who_listens_for_some_kinds_is_not_woken_by_others() -> None:
+    """What a listener does without, or did not name, never reaches it; and whether anybody hears of a kind is known."""
+
+    async def walk() -> None:
+        events = Events()
+        with events.listen(only=("locked", "unlocked")) as few, events.listen(without=COUNTED) as most:
+            assert [events.wants(kind) for kind in ("handed-out", "locked", "renamed")] == [False, True, True]
+            waiting = asyncio.create_task(few.next())
+            events.publish(replace(event(0), kind="handed-out"))
+            events.publish(replace(event(1), kind="renamed"))
+            await asyncio.sleep(0)
+            assert not waiting.done()
+            events.publish(replace(event(2), kind="locked"))
+            assert await waiting == replace(event(2), kind="locked")
+            assert await heard(most) == [1, 2]
+
+    asyncio.run(walk())

@@ -97,6 +97,8 @@ def clean_label(value: str, *, cap: int = 200) -> str:
 
 
 def _check_depth(text: str) -> None:
+    if text.count("{") + text.count("[") <= DEPTH_CAP:
+        return
     depth = 0
     for match in _STRUCTURE.finditer(text):
         if match[0] in "[{":
@@ -132,5 +134,8 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) == len(pairs):
+        return value
     times = Counter(name for name, _ in pairs)
     return {name: value for name, value in pairs if times[name] == 1}

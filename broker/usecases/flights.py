@@ -34,16 +34,8 @@ class Gate:
         self._rank = rank
         self._queue: list[tuple[str, asyncio.Future[None]]] = []
 
-    @contextlib.asynccontextmanager
-    async def passing(self, uuid: str) -> AsyncIterator[None]:
-        """Wait for a place and hold it."""
-        await self._enter(uuid)
-        try:
-            yield
-        finally:
-            self._leave()
-
-    async def _enter(self, uuid: str) -> None:
+    async def enter(self, uuid: str) -> None:
+        """Wait for a place."""
         if self._free > 0:
             self._free -= 1
             return
@@ -54,12 +46,13 @@ class Gate:
             await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
-                self._leave()  # the place came together with the cancellation
+                self.leave()  # the place came together with the cancellation
             else:
                 self._queue.remove(entry)
             raise
 
-    def _leave(self) -> None:
+    def leave(self) -> None:
+        """Give the place to the next one."""
         # Whoever was cancelled in this turn of the loop still stands here, and takes no place any more.
         waiting = [entry for entry in self._queue if not entry[1].done()]
         if not waiting:
@@ -129,14 +122,18 @@ class Flights:
         """
         if self._everywhere is None:
             self._everywhere = Gate(self.in_all_places, self._rank)
-        gate = self._per_issuer.setdefault(issuer, Gate(self.per_issuer_places, self._rank))
-        async with contextlib.AsyncExitStack() as gates:
-            if one_by_one:
-                single = self._one_by_one.setdefault(issuer, Gate(1, self._rank))
-                await gates.enter_async_context(single.passing(uuid))
-            await gates.enter_async_context(gate.passing(uuid))
-            await gates.enter_async_context(self._everywhere.passing(uuid))
+        gates = [self._per_issuer.setdefault(issuer, Gate(self.per_issuer_places, self._rank)), self._everywhere]
+        if one_by_one:
+            gates.insert(0, self._one_by_one.setdefault(issuer, Gate(1, self._rank)))
+        passed: list[Gate] = []
+        try:
+            for gate in gates:
+                await gate.enter(uuid)
+                passed.append(gate)
             yield
+        finally:
+            for gate in reversed(passed):
+                gate.leave()
 
     def is_closed(self, uuid: str) -> bool:
         """Whether no flight of this account may begin."""

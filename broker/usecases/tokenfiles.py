@@ -21,7 +21,7 @@ from broker.core.account import Account, Misconfigured, NeedsLogin, Suspect
 from broker.core.policy import App, AppGrant, Ask, Denied, Narrow
 from broker.core.secret import Secret
 from broker.errors import KeyfobError
-from broker.events import COUNTED
+from broker.events import COUNTED, Subscription
 from broker.store.tokenfiles import Key, TokenFiles
 from broker.usecases import audit, get_token
 from broker.usecases.context import Context
@@ -104,6 +104,8 @@ class Keeper:
         self._ctx = ctx
         self._files = TokenFiles(directory)
         self._apps: set[str] = set()
+        # The accounts that a file is granted for; None while that cannot be told.
+        self._accounts: set[str] | None = None
         self._wanted: dict[Key, _Wanted] = {}
         self._filed: dict[Key, _Filed] = {}
         # What was asked for in vain, and until when it is not asked for again, in steady seconds.
@@ -126,7 +128,7 @@ class Keeper:
 
     async def _run(self) -> None:
         with self._ctx.events.listen(without=COUNTED) as news:
-            hearing = asyncio.create_task(news.next())
+            hearing = asyncio.create_task(self._hear(news))
             try:
                 while not news.closed:
                     seconds = await self._look_again()
@@ -135,9 +137,15 @@ class Keeper:
                     if hearing.done():
                         while news.ready() is not None:
                             pass  # one look is enough for all of them
-                        hearing = asyncio.create_task(news.next())
+                        hearing = asyncio.create_task(self._hear(news))
             finally:
                 hearing.cancel()
+
+    async def _hear(self, news: Subscription) -> None:
+        """Wait for what may change what is to lie here: most of what is refreshed is in no file."""
+        while (event := await news.next()) is not None:
+            if event.kind != "refreshed" or self._accounts is None or event.account in self._accounts:
+                return
 
     async def _look_again(self) -> float:
         try:
@@ -161,6 +169,7 @@ class Keeper:
             self._remove(key)
             if key in self._wanted:
                 self._pauses[key] = self._wanted[key].about, filed.rest
+        self._accounts = None
         granted = {} if self._ctx.store.locked else await self._granted()
         if self._ctx.store.locked:  # then nothing is wanted, nor is what is under way
             granted = {}
@@ -187,6 +196,7 @@ class Keeper:
         found, now = {}, self._ctx.clock()
         apps = await self._ctx.store.apps_with_token_files()
         self._apps = {app.name for app in apps}
+        self._accounts = {grant.account for app in apps for grant in app.grants if grant.token_file is not None}
         for app in apps:
             for grant in app.grants:
                 ends = min(end for end in (app.expires_at, grant.expires_at, math.inf) if end is not None)

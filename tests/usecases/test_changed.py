@@ -7,7 +7,7 @@ import pytest
 
 from broker.core.policy import AppGrant, Denied
 from broker.errors import Conflict, Locked, SecretChanged
-from broker.usecases import accounts, apps, audit, health, locking
+from broker.usecases import accounts, apps, audit, health, locking, providers, refresh
 from broker.usecases.newlogin import NewLogin, prepare
 from tests.store import made
 from tests.usecases.house import opened
@@ -78,5 +78,24 @@ def test_locked_nobody_can_tell(tmp_path: Path) -> None:
             await house.store.changed_outside()
             audit.tell_changed(house.ctx)
             assert "changed-outside" in [event.kind for event in await house.heard()]
+
+    asyncio.run(story())
+
+
+def test_a_provider_is_looked_up_anew_once_anything_has_changed(tmp_path: Path) -> None:
+    """While refreshes come and go it is the one that was found; after a change it is not, whoever made that."""
+
+    async def story() -> None:
+        async with opened(tmp_path) as house:
+            account = await house.log_in()
+            found = await providers.find(house.ctx, account.provider)
+            await refresh.join(house.ctx, account)
+            assert await providers.find(house.ctx, account.provider) is found
+            await house.add_provider("another")
+            assert await providers.find(house.ctx, account.provider) is not found
+            await providers.find(house.ctx, account.provider)
+            made.behind(tmp_path, "UPDATE provider SET base_url = 'https://evil.example'")
+            with pytest.raises(SecretChanged):
+                await providers.find(house.ctx, account.provider)
 
     asyncio.run(story())

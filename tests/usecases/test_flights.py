@@ -1,7 +1,6 @@
 """The gates that refreshes pass, and what is remembered of issuers and of wishes that were refused."""
 
 import asyncio
-import contextlib
 from pathlib import Path
 
 import pytest
@@ -62,11 +61,11 @@ def test_a_place_is_not_given_to_one_that_was_just_cancelled() -> None:
     async def story() -> None:
         gate = Gate(1, lambda _: (0, 0))
         for others in (0, 1):
-            async with contextlib.AsyncExitStack() as held:
-                await held.enter_async_context(gate.passing("first"))
-                gone, *rest = [asyncio.create_task(passed(gate)) for _ in range(1 + others)]
-                await asyncio.sleep(0)
-                gone.cancel()
+            await gate.enter("first")
+            gone, *rest = [asyncio.create_task(passed(gate)) for _ in range(1 + others)]
+            await asyncio.sleep(0)
+            gone.cancel()
+            gate.leave()
             assert await asyncio.gather(*rest) == [True] * others
             assert await passed(gate)
 
@@ -75,8 +74,9 @@ def test_a_place_is_not_given_to_one_that_was_just_cancelled() -> None:
 
 async def passed(gate: Gate) -> bool:
     """Go through."""
-    async with gate.passing("other"):
-        return True
+    await gate.enter("other")
+    gate.leave()
+    return True
 
 
 def test_refusals_are_forgotten_when_their_time_is_over(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from broker.oauth import idtoken
 from broker.store.tokenfiles import TokenFiles
 from broker.usecases import accounts, apps, locking, rename
 from broker.usecases.context import Latch
+from broker.usecases.refresh import join
 from tests.store import made
 from tests.usecases.filing import FILED, Desk, desk
 from tests.usecases.house import DUE, TTL
@@ -339,7 +340,7 @@ def test_a_clock_that_is_set(tmp_path: Path) -> None:
 
 
 def test_the_news_is_heard(tmp_path: Path) -> None:
-    """A running keeper needs no clock: a grant makes the file, a revocation takes it."""
+    """A running keeper needs no clock: a grant makes the file, a refresh another one, a revocation takes it."""
 
     async def story() -> None:
         async with desk(tmp_path) as at:
@@ -354,6 +355,13 @@ def test_the_news_is_heard(tmp_path: Path) -> None:
             at.keeper.start()
             await apps.add(at.house.ctx, "job", [FILED], None)
             await at.house.until(there)
+            first = at.read()
+            await join(at.house.ctx, await at.house.account("me"))
+
+            async def another() -> bool:
+                return at.read() not in ("", first)
+
+            await at.house.until(another)
             await apps.revoke(at.house.ctx, "job", "me")
             await at.house.until(away)
 

@@ -18,6 +18,8 @@ IN_FORCE = {
     "refresh_token": t.account.c.refresh_generation,
     "id_token": t.account.c.id_generation,
 }
+# Those of which there is one at a time.
+HANDED_OUT = ("access_token", "id_token")
 # The times that tell how long something lives or lasts; they move when the clock is set.
 DATED = (
     t.account.c.issued_at,

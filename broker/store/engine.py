@@ -2,14 +2,15 @@
 
 Used by every module of the store that reads or writes rows. A transaction is a plain function on a ``Connection``; it
 runs as a whole in a thread, and to its end even when the caller is cancelled, so no half-done work waits on the
-writer's connection. Such a function changes nothing that the event loop sees: that is for :func:`after_commit`.
+writer's connection. Such a function changes nothing that the event loop sees: that is for ``after_commit`` of
+``transactions``.
 """
 
 import asyncio
 import contextlib
 import contextvars
 import sqlite3
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -25,6 +26,7 @@ from sqlalchemy.util import LRUCache
 
 from broker.errors import StoreUnavailable
 from broker.store.changes import Changes
+from broker.store.transactions import Outcome, Step, transaction, transactions
 
 T = TypeVar("T")
 
@@ -56,12 +58,8 @@ HINTS = {
 }
 
 
-# Where a transaction keeps what is to follow its commit.
-FOLLOWS = "follows"
 # What SQLite's refusals, and values that are not as they were written, are raised as.
-REFUSALS = (SQLAlchemyError, JSONDecodeError, UnicodeDecodeError)
-# What came of one of several transactions: what it returned and what is to follow, or why it was undone.
-Outcome = tuple[Any, Sequence[Callable[[], None]]] | Exception
+REFUSALS = (SQLAlchemyError, sqlite3.Error, JSONDecodeError, UnicodeDecodeError)
 
 
 def unavailable(exc: Exception) -> StoreUnavailable:
@@ -255,9 +253,9 @@ class Database:
     async def _write(self, work: Callable[[Connection], T], *, harmless: bool) -> T:
         marking = self.changes.harmless if harmless else self.changes.harmful
 
-        def writing() -> tuple[T, Sequence[Callable[[], None]]]:
+        def writing() -> tuple[T, list[Step]]:
             with self._writer.connect() as connection:
-                return _transaction(connection, work, marking)
+                return transaction(connection, work, marking)
 
         try:
             async with self._turn:
@@ -283,7 +281,7 @@ class Database:
 
         def writing() -> list[Outcome]:
             with self._writer.connect() as connection:
-                return _transactions(connection, works, marking)
+                return transactions(connection, works, marking)
 
         try:
             outcomes = await _in(self._writing, writing)
@@ -334,65 +332,3 @@ class Database:
 async def _in(thread: Executor, work: Callable[[], T]) -> T:
     # In the caller's context, as ``asyncio.to_thread`` does for its own threads.
     return await asyncio.get_running_loop().run_in_executor(thread, contextvars.copy_context().run, work)
-
-
-def after_commit(tx: Connection, step: Callable[[], None]) -> None:
-    """Have ``step`` run in the event loop as soon as this transaction is durable, and never if it is undone.
-
-    No other transaction begins before it. It must not raise.
-    """
-    tx.info[FOLLOWS].append(step)
-
-
-def _transaction(
-    tx: Connection, work: Callable[[Connection], T], marking: Callable[[], contextlib.AbstractContextManager[None]]
-) -> tuple[T, Sequence[Callable[[], None]]]:
-    steps: list[Callable[[], None]] = []
-    tx.info[FOLLOWS] = steps
-    with _committing(tx, marking):
-        result = work(tx)
-    return result, steps
-
-
-def _transactions(
-    tx: Connection,
-    works: Sequence[Callable[[Connection], Any]],
-    marking: Callable[[], contextlib.AbstractContextManager[None]],
-) -> list[Outcome]:
-    if len(works) == 1:
-        return [_transaction(tx, works[0], marking)]
-    outcomes: list[Outcome] = []
-    with _committing(tx, marking):
-        for work in works:
-            steps: list[Callable[[], None]] = []
-            tx.info[FOLLOWS] = steps
-            tx.exec_driver_sql("SAVEPOINT one")
-            try:
-                outcomes.append((work(tx), steps))
-            except Exception as exc:
-                if not _is_open(tx):
-                    raise  # it took all the others with it
-                tx.exec_driver_sql("ROLLBACK TO one")
-                outcomes.append(exc)
-            tx.exec_driver_sql("RELEASE one")
-    return outcomes
-
-
-@contextlib.contextmanager
-def _committing(tx: Connection, marking: Callable[[], contextlib.AbstractContextManager[None]]) -> Iterator[None]:
-    # IMMEDIATE: what is read here cannot be changed by anybody before it is written.
-    tx.exec_driver_sql("BEGIN IMMEDIATE")
-    try:
-        with marking():
-            yield
-            tx.exec_driver_sql("COMMIT")
-    except BaseException:
-        # SQLite may have rolled back by itself (disk full, I/O error); a second ROLLBACK would hide the first error.
-        if _is_open(tx):
-            tx.exec_driver_sql("ROLLBACK")
-        raise
-
-
-def _is_open(tx: Connection) -> bool:
-    driver = tx.connection.driver_connection
-    return driver is not None and driver.in_transaction

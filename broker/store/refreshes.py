@@ -10,7 +10,6 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, bindparam, delete, exists, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
-from sqlalchemy.engine import RowMapping
 
 from broker.core.account import BY_REFRESH_TOKEN, Account, Destination, Identity, Renewal, State
 from broker.core.secret import Secret
@@ -19,8 +18,11 @@ from broker.errors import StoreUnavailable
 from broker.store import tables as t
 from broker.store.account_rows import DATED, identity_columns, renewal_columns, state_columns
 from broker.store.accounts import find
-from broker.store.bindings import ACCOUNT, bind
+from broker.store.bindings import ACCOUNT, of_account
+from broker.store.departures import Departures
 from broker.store.derived import DerivedTokens
+from broker.store.memory import Row
+from broker.store.prepared import Prepared
 from broker.store.shelf import Saved
 from broker.store.vault import SEALED
 
@@ -28,12 +30,14 @@ log = logging.getLogger(__name__)
 
 ANSWER = "answer"
 
-_INTEND = upsert(t.refresh_intent)
-_INTEND = _INTEND.on_conflict_do_update(
-    index_elements=["account"], set_={name: _INTEND.excluded[name] for name in ("generation", "started_at", "wish")}
+_intent = upsert(t.refresh_intent)
+_INTEND = Prepared(
+    _intent.on_conflict_do_update(
+        index_elements=["account"], set_={name: _intent.excluded[name] for name in ("generation", "started_at", "wish")}
+    )
 )
-_END_INTENT = delete(t.refresh_intent).where(t.refresh_intent.c.account == bindparam("ended"))
-_CHANGE = update(t.account).where(t.account.c.uuid == bindparam("changed"))
+_END_INTENT = Prepared(delete(t.refresh_intent).where(t.refresh_intent.c.account == bindparam("ended")))
+_CHANGE = Prepared(update(t.account).where(t.account.c.uuid == bindparam("changed")))
 
 
 def _answer_of(generation: Any) -> Any:  # noqa: ANN401 -- columns, as SQLAlchemy takes them
@@ -46,7 +50,7 @@ def _answer_of(generation: Any) -> Any:  # noqa: ANN401 -- columns, as SQLAlchem
     )
 
 
-class Refreshes(DerivedTokens):
+class Refreshes(DerivedTokens, Departures):
     """The part of ``Store`` that changes tokens."""
 
     async def begin_refresh(self, account: Account, now: float, wish: Wish | None = None) -> Account | None:
@@ -68,7 +72,7 @@ class Refreshes(DerivedTokens):
             self._count(tx)
             asked = None if wish is None else [list(wish.scope), wish.resource]
             intent = {"account": account.uuid, "generation": row["generation"], "started_at": now, "wish": asked}
-            tx.execute(_INTEND, intent)
+            _INTEND.run(tx, intent)
             self._date(tx, account.uuid, t.refresh_intent.c.started_at)
             return self._write(tx, row, {})
 
@@ -100,14 +104,13 @@ class Refreshes(DerivedTokens):
             generation = row["generation"] + 1
             where: dict[str, Any] = {"destination": account.destination, "client": row["client"] or ""}
             values: dict[str, Any] = {"generation": generation}
-            self._vault.put(tx, raw, owner=account.uuid, kind=ANSWER, generation=generation, alone=True, **where)
+            secrets = {ANSWER: raw}
             if refresh_token is not None:
                 self._count(tx)
                 self._retire(tx, row, brought=True)
-                self._vault.put(
-                    tx, refresh_token, owner=account.uuid, kind="refresh_token", generation=generation, **where
-                )
+                secrets["refresh_token"] = refresh_token
                 values["refresh_generation"] = generation
+            self._vault.put_all(tx, secrets, owner=account.uuid, generation=generation, alone=(ANSWER,), **where)
             return self._write(tx, row, values)
 
         kept = await self._db.write_jointly(work, account=account.uuid)
@@ -322,31 +325,31 @@ class Refreshes(DerivedTokens):
         row = await self._db.read(lambda tx: tx.execute(query).mappings().one_or_none())
         return None if row is None else self._opened(account, row, ANSWER, row["generation"])
 
-    def _if_version(self, tx: Connection, account: Account) -> RowMapping | None:
+    def _if_version(self, tx: Connection, account: Account) -> Row | None:
         row = find(tx, account.uuid)
         return row if row is not None and row["version"] == account.version else None
 
-    def _write(self, tx: Connection, row: RowMapping, values: dict[str, Any]) -> Account:
-        """Set columns of a row that this transaction has read; the version grows.
+    def _write(self, tx: Connection, row: Row, values: dict[str, Any]) -> Account:
+        """Set columns of a row that this transaction has read; the version grows. Return the account as it then is.
 
         A row that was changed behind Keyfob's back does not become right by that.
         """
-        version = row["version"] + 1
         # A time that is only handed on is still by the clock that it was written by.
         new = (column for column in DATED if values.get(column.name, row[column.name]) != row[column.name])
         self._date(tx, row["uuid"], *new)
         changes = any(values.get(name, row[name]) != row[name] for name in ACCOUNT)
         anew = changes and self._account(row).proven is not False
-        tx.execute(_CHANGE, {"changed": row["uuid"], "version": version, **values})
+        changed = {**values, "version": row["version"] + 1}
         if anew:
-            return self._left(tx, bind(tx, self._vault.sealer, t.account, row["uuid"]))
-        return self._present(tx, row["uuid"])
+            changed["binding"] = of_account(self._vault.sealer, {**row, **changed})
+        _CHANGE.run(tx, {"changed": row["uuid"], **changed})
+        return self._left(tx, {**row, **changed})
 
     def _close(self, tx: Connection, owner: str) -> None:
-        tx.execute(_END_INTENT, {"ended": owner})
+        _END_INTENT.run(tx, {"ended": owner})
         self._vault.drop(tx, owner, ANSWER)
 
-    def _retire(self, tx: Connection, row: RowMapping, *, brought: bool) -> None:
+    def _retire(self, tx: Connection, row: Row, *, brought: bool) -> None:
         """Drop the refresh tokens that nothing needs any more.
 
         The one in force has proved itself by now. Where a new one was brought, it becomes the previous one and stays

@@ -13,9 +13,10 @@ import pytest
 from sqlalchemy import Connection, literal_column, select, text
 
 from broker.errors import CannotStart, StoreUnavailable
-from broker.store.engine import COMPILED, Database, after_commit
+from broker.store.engine import COMPILED, Database
 from broker.store.keys import FileKey
 from broker.store.store import Store
+from broker.store.transactions import after_commit
 from tests.store.made import NOW, behind, database, key_file, opened, with_account
 
 PRAGMAS = {

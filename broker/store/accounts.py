@@ -18,6 +18,7 @@ from broker.errors import Conflict, Locked, StoreUnavailable, UnknownAccount, Un
 from broker.store import naming
 from broker.store import tables as t
 from broker.store.account_rows import (
+    ANSWER,
     DATED,
     HANDED_OUT,
     IN_FORCE,
@@ -330,13 +331,16 @@ class Accounts(Shelf):
     ) -> dict[str, Any]:
         """Seal all that ``grant`` holds under ``generation``, drop what it replaces; return the columns to set.
 
+        The answer that it was in is of no more use, where that was kept.
+
         The refresh token that it replaces stays: ``refreshes`` decides for how long.
         """
         columns = token_columns(grant.token) | {"last_refresh_at": grant.token.issued_at}
         parts = {"access_token": grant.access_token, "id_token": grant.id_token, "refresh_token": grant.refresh_token}
         values = {kind: value for kind, value in parts.items() if value is not None}
         where: dict[str, Any] = {"owner": owner, "destination": destination, "client": client}
-        for kind, sealed in self._vault.put_all(tx, values, generation=generation, alone=HANDED_OUT, **where).items():
+        alone = (*(kind for kind in HANDED_OUT if kind in values), ANSWER)
+        for kind, sealed in self._vault.put_all(tx, values, generation=generation, alone=alone, **where).items():
             columns[IN_FORCE[kind].name] = generation
             if kind in HANDED_OUT:
                 known = {**sealed, "client": client, "held": generation}

@@ -16,7 +16,7 @@ from broker.core.secret import Secret
 from broker.core.token import Grant, Wish
 from broker.errors import StoreUnavailable
 from broker.store import tables as t
-from broker.store.account_rows import DATED, identity_columns, renewal_columns, state_columns
+from broker.store.account_rows import ANSWER, DATED, identity_columns, renewal_columns, state_columns
 from broker.store.accounts import find
 from broker.store.bindings import ACCOUNT, of_account
 from broker.store.departures import Departures
@@ -27,8 +27,6 @@ from broker.store.shelf import Saved
 from broker.store.vault import SEALED
 
 log = logging.getLogger(__name__)
-
-ANSWER = "answer"
 
 _intent = upsert(t.refresh_intent)
 _INTEND = Prepared(
@@ -230,7 +228,7 @@ class Refreshes(DerivedTokens, Departures):
                     values["last_refresh_at"] = grant.token.issued_at
                 values["generation"] = generation
             if grant is not None or settled:
-                self._close(tx, account.uuid)
+                self._close(tx, account.uuid, answered=grant is None or wish is not None)
             return self._write(tx, row, values)
 
         return await self._db.write_jointly(work, account=account.uuid)
@@ -345,9 +343,10 @@ class Refreshes(DerivedTokens, Departures):
         _CHANGE.run(tx, {"changed": row["uuid"], **changed})
         return self._left(tx, {**row, **changed})
 
-    def _close(self, tx: Connection, owner: str) -> None:
+    def _close(self, tx: Connection, owner: str, *, answered: bool = True) -> None:
         _END_INTENT.run(tx, {"ended": owner})
-        self._vault.drop(tx, owner, ANSWER)
+        if answered:
+            self._vault.drop(tx, owner, ANSWER)
 
     def _retire(self, tx: Connection, row: Row, *, brought: bool) -> None:
         """Drop the refresh tokens that nothing needs any more.

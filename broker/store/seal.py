@@ -85,7 +85,7 @@ class Record:
 def _canonical(*fields: str) -> bytes:
     """Join fields so that no two different lists give the same bytes: each with its length before it."""
     encoded = [field.encode("utf-8", "surrogatepass") for field in fields]
-    return b"".join(len(field).to_bytes(LENGTH_BYTES) + field for field in encoded)
+    return b"".join([len(field).to_bytes(LENGTH_BYTES) + field for field in encoded])
 
 
 def _derive(key: bytes, info: str, instance_id: str) -> bytes:

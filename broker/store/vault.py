@@ -4,12 +4,13 @@ Used by the noun modules inside their transactions.
 """
 
 import contextlib
+import functools
 import hmac
 import uuid
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
-from sqlalchemy import Connection, Delete, bindparam, delete, insert, select
+from sqlalchemy import Connection, Delete, and_, bindparam, delete, insert, or_, select
 
 from broker.core.account import Destination
 from broker.core.secret import Secret
@@ -45,6 +46,14 @@ _DROP = {which: Prepared(statement) for which, statement in _DROPPED.items()}
 _KEY_OF = Prepared(select(t.data_key.c.generation, t.data_key.c.wrapped).where(t.data_key.c.owner == bindparam("of")))
 _MAKE_KEY = Prepared(insert(t.data_key))
 _PUT = Prepared(insert(t.secret))
+
+
+@functools.cache
+def _dropping(kinds: tuple[str, ...], same: tuple[str, ...]) -> Prepared:
+    """Build what deletes the rows of some kinds, and of others those of one generation."""
+    which = [t.secret.c.kind == kind for kind in kinds]
+    which += [and_(t.secret.c.kind == kind, t.secret.c.generation == _bound) for kind in same]
+    return Prepared(delete(t.secret).where(t.secret.c.owner == bindparam("of"), or_(*which)))
 
 
 class Vault:
@@ -160,10 +169,9 @@ class Vault:
 
         Returns the columns :data:`SEALED` of it.
         """
-        values = {kind: value}
-        return self.put_all(tx, values, owner=owner, generation=generation, destination=destination, client=client)[
-            kind
-        ]
+        self.drop(tx, owner, kind, "same", generation)
+        where: dict[str, Any] = {"owner": owner, "generation": generation, "destination": destination, "client": client}
+        return self._put(tx, {kind: value}, **where)[kind]
 
     def put_all(
         self,
@@ -174,29 +182,41 @@ class Vault:
         generation: int,
         destination: Destination,
         client: str,
-        alone: Collection[str] = (),
+        alone: tuple[str, ...],
     ) -> dict[str, dict[str, Any]]:
         """Seal values of one owner, each into a row of its own and in the place of the one of the same generation.
 
-        Those kinds that are to be ``alone``, in the place of those of every generation.
+        Those of the kinds that are ``alone``, in the place of those of every generation; what is of such a kind goes
+        also where there is no new value for it. Kinds are few here: a statement is kept for each choice of them.
 
         Returns for each kind the columns :data:`SEALED`.
         """
-        if not values:
-            return {}
+        others = tuple(kind for kind in values if kind not in alone)
+        _dropping(alone, others).run(tx, {"of": owner, **({"bound": generation} if others else {})})
+        return self._put(tx, values, owner=owner, generation=generation, destination=destination, client=client)
+
+    def _put(
+        self,
+        tx: Connection,
+        values: Mapping[str, Secret],
+        *,
+        owner: str,
+        generation: int,
+        destination: Destination,
+        client: str,
+    ) -> dict[str, dict[str, Any]]:
         key_generation, wrapped = self._data_key(tx, owner)
         rows = {kind: str(uuid.uuid4()) for kind in values}
         bound = (
             (value, Binding(owner, rows[kind], kind, generation, destination, client)) for kind, value in values.items()
         )
-        sealed = self.sealer.seal_all(owner, bound, key_generation, wrapped)
-        for kind in values:
-            self.drop(tx, owner, kind, "all" if kind in alone else "same", generation)
-        new = dict(zip(values, sealed, strict=True))
-        fixed = {"owner": owner, "generation": generation}
-        _PUT.run_each(tx, [{"uuid": rows[kind], "kind": kind, "sealed": blob, **fixed} for kind, blob in new.items()])
-        opened_by = {"wrapped": wrapped, "key_generation": key_generation}
-        return {kind: {"secret_uuid": rows[kind], "sealed": blob, **opened_by} for kind, blob in new.items()}
+        sealed = dict(zip(values, self.sealer.seal_all(owner, bound, key_generation, wrapped), strict=True))
+        whose = {"owner": owner, "generation": generation}
+        _PUT.run_each(
+            tx, [{"uuid": rows[kind], "kind": kind, "sealed": blob, **whose} for kind, blob in sealed.items()]
+        )
+        key = {"wrapped": wrapped, "key_generation": key_generation}
+        return {kind: {"secret_uuid": rows[kind], "sealed": blob, **key} for kind, blob in sealed.items()}
 
     def _data_key(self, tx: Connection, owner: str) -> tuple[int, bytes]:
         """Return the generation of the owner's data key, and the key, wrapped; one is made where there is none."""

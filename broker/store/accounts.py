@@ -327,16 +327,25 @@ class Accounts(Shelf):
         return self._account(row)
 
     def _stow(
-        self, tx: Connection, owner: str, client: str, destination: Destination, generation: int, grant: Grant
+        self,
+        tx: Connection,
+        owner: str,
+        client: str,
+        destination: Destination,
+        generation: int,
+        grant: Grant,
+        *,
+        held: int | None = None,
     ) -> dict[str, Any]:
         """Seal all that ``grant`` holds under ``generation``, drop what it replaces; return the columns to set.
 
-        The answer that it was in is of no more use, where that was kept.
-
-        The refresh token that it replaces stays: ``refreshes`` decides for how long.
+        The refresh token that it replaces stays: ``refreshes`` decides for how long. The one that is ``held`` already
+        under that generation is the one of the grant, taken from the answer when that was kept. The kept answer goes.
         """
         columns = token_columns(grant.token) | {"last_refresh_at": grant.token.issued_at}
         parts = {"access_token": grant.access_token, "id_token": grant.id_token, "refresh_token": grant.refresh_token}
+        if held == generation:
+            del parts["refresh_token"]
         values = {kind: value for kind, value in parts.items() if value is not None}
         where: dict[str, Any] = {"owner": owner, "destination": destination, "client": client}
         alone = (*(kind for kind in HANDED_OUT if kind in values), ANSWER)

@@ -187,8 +187,8 @@ class Refreshes(DerivedTokens, Departures):
         Args:
             account: the account as it shall be; its version is the one that it must still have.
             grant: new tokens. They get a generation of their own, which is the present one if :meth:`keep_answer` has
-                just opened it. The kept answer and the intent are dropped, and the previous refresh token too once
-                the one in force has been used.
+                just opened it for the answer that they are from. The kept answer and the intent are dropped, and the
+                previous refresh token too once the one in force has been used.
             settled: the open refresh has ended without a grant: the intent and the kept answer are dropped too.
             wish: the access token of the grant is the one for this wish, and the account's own stays.
 
@@ -222,7 +222,8 @@ class Refreshes(DerivedTokens, Departures):
                     if not set(row["scope"]) <= set(grant.token.scope):
                         self._drop_derived(tx, account.uuid)
                     client = row["client"] or ""
-                    values |= self._stow(tx, account.uuid, client, account.destination, generation, grant)
+                    where = (account.uuid, client, account.destination)
+                    values |= self._stow(tx, *where, generation, grant, held=held)
                 else:
                     self._stow_derived(tx, row, account.destination, generation, wish, grant)
                     values["last_refresh_at"] = grant.token.issued_at

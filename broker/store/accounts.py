@@ -281,13 +281,17 @@ class Accounts(Shelf):
         return self._memory.secret(account.uuid, kind, row[IN_FORCE[kind].name])
 
     def _account(self, row: Row) -> Account:
-        """Read an account, and look whether its row is as it was written; without a key nobody can tell."""
+        """Read an account, and look whether its row is as it was written."""
+        return account_of(row, proven=self._is_proven(row))
+
+    def _is_proven(self, row: Row) -> bool | None:
+        """Whether an account's row is as it was written; None where nobody can tell, without a key."""
         if not self._vault.holds_key:
-            return account_of(row, proven=None)
+            return None
         proven = self._vault.proves(row["binding"], lambda sealer: of_account(sealer, row))
         if not proven:
             self._vault.suspect(f"account '{row['name']}'")
-        return account_of(row, proven=proven)
+        return proven
 
     def _check(self, account: Account) -> None:
         """Refuse to use the secrets of an account that is not known to be as it was written.

@@ -35,6 +35,7 @@ _INTEND = Prepared(
     )
 )
 _END_INTENT = Prepared(delete(t.refresh_intent).where(t.refresh_intent.c.account == bindparam("ended")))
+_DATED = {column.name: column for column in DATED}
 _CHANGE = Prepared(update(t.account).where(t.account.c.uuid == bindparam("changed")))
 
 
@@ -333,12 +334,12 @@ class Refreshes(DerivedTokens, Departures):
 
         A row that was changed behind Keyfob's back does not become right by that.
         """
+        # What stays as it is costs no index anything.
+        changed = {name: value for name, value in values.items() if value != row[name]}
         # A time that is only handed on is still by the clock that it was written by.
-        new = (column for column in DATED if values.get(column.name, row[column.name]) != row[column.name])
-        self._date(tx, row["uuid"], *new)
-        changes = any(values.get(name, row[name]) != row[name] for name in ACCOUNT)
-        anew = changes and self._account(row).proven is not False
-        changed = {**values, "version": row["version"] + 1}
+        self._date(tx, row["uuid"], *(column for name, column in _DATED.items() if name in changed))
+        anew = not changed.keys().isdisjoint(ACCOUNT) and self._is_proven(row) is not False
+        changed["version"] = row["version"] + 1
         if anew:
             changed["binding"] = of_account(self._vault.sealer, {**row, **changed})
         _CHANGE.run(tx, {"changed": row["uuid"], **changed})

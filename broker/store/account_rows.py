@@ -18,6 +18,10 @@ IN_FORCE = {
     "refresh_token": t.account.c.refresh_generation,
     "id_token": t.account.c.id_generation,
 }
+# Those of which there is one at a time.
+HANDED_OUT = ("access_token", "id_token")
+# The kind of an answer that was kept, and of which nothing is in force yet.
+ANSWER = "answer"
 # The times that tell how long something lives or lasts; they move when the clock is set.
 DATED = (
     t.account.c.issued_at,
@@ -29,6 +33,14 @@ DATED = (
     t.account.c.lost_at,
 )
 _STATES: dict[str, type[State]] = {kind.name: kind for kind in get_args(State)}
+# What each of them is made of, and the columns that hold it.
+_PARTS = {
+    name: {
+        field.name: {"since": "state_since", "reason": "state_reason"}.get(field.name, field.name)
+        for field in fields(kind)
+    }
+    for name, kind in _STATES.items()
+}
 
 
 def state_columns(state: State) -> dict[str, Any]:
@@ -79,10 +91,7 @@ def _state(row: Row) -> State:
         raise StoreUnavailable(
             f"The stored state of account '{row['name']}' is unknown.", "Put back a backup: keyfob restore FILE"
         )
-    kept = {"since": row["state_since"], "reason": row["state_reason"]}
-    kept |= {name: row[name] for name in ("attempts", "retry_at", "throttled_until", "lost_at")}
-    wanted = {field.name for field in fields(kind)}
-    return kind(**{name: value for name, value in kept.items() if name in wanted})
+    return kind(**{part: row[column] for part, column in _PARTS[kind.name].items()})
 
 
 def account_of(row: Row, *, proven: bool | None) -> Account:

@@ -10,17 +10,17 @@ from functools import partial
 from typing import Any
 
 from sqlalchemy import Connection, and_, bindparam, delete, insert, select, update
-from sqlalchemy.engine import RowMapping
 
 from broker.core.account import BY_REFRESH_TOKEN, Account, Destination, Identity, Renewal, State
-from broker.core.login import Client
 from broker.core.secret import Secret
 from broker.core.token import Grant
-from broker.errors import Conflict, Locked, Misconfigured, StoreUnavailable, UnknownAccount, UnknownProvider
+from broker.errors import Conflict, Locked, StoreUnavailable, UnknownAccount, UnknownProvider
 from broker.store import naming
 from broker.store import tables as t
 from broker.store.account_rows import (
+    ANSWER,
     DATED,
+    HANDED_OUT,
     IN_FORCE,
     account_of,
     identity_columns,
@@ -29,10 +29,10 @@ from broker.store.account_rows import (
     token_columns,
 )
 from broker.store.bindings import bind, of_account
-from broker.store.engine import after_commit
 from broker.store.memory import Row
-from broker.store.providers import opened_client
+from broker.store.prepared import Prepared
 from broker.store.shelf import Shelf
+from broker.store.transactions import after_commit
 from broker.store.vault import SEALED
 
 
@@ -48,14 +48,19 @@ def _held(kind: str, generation: Any) -> Any:  # noqa: ANN401 -- a column or a b
     )
 
 
-_OF_UUID = select(t.account).where(t.account.c.uuid == bindparam("uuid"))
-_OF_NAME = select(t.account).where(t.account.c.name == bindparam("name"))
-_HELD = {kind: _held(kind, column) for kind, column in IN_FORCE.items()}
+_OF_UUID = Prepared(select(t.account).where(t.account.c.uuid == bindparam("uuid")))
+_OF_NAME = Prepared(select(t.account).where(t.account.c.name == bindparam("name")))
+_HELD = {kind: Prepared(_held(kind, column)) for kind, column in IN_FORCE.items()}
 
 
-def find(tx: Connection, account_uuid: str) -> RowMapping | None:
+def find(tx: Connection, account_uuid: str) -> Row | None:
     """Return an account's row, or None."""
-    return tx.execute(_OF_UUID, {"uuid": account_uuid}).mappings().one_or_none()
+    return _OF_UUID.row(tx, {"uuid": account_uuid})
+
+
+def held(tx: Connection, owner: str, generation: int, kind: str) -> Row | None:
+    """Return the sealed secret of an account, with what opens it; None where the account is of another generation."""
+    return _HELD[kind].row(tx, {"owner": owner, "present": generation})
 
 
 def uuid_of(tx: Connection, name: str) -> str:
@@ -76,9 +81,7 @@ class Accounts(Shelf):
     async def account(self, name: str) -> Account | None:
         """Return the account called ``name``, or None. Works while locked, and from memory when it has to."""
         epoch, row = self._memory.epoch, self._memory.account_named(name)
-        return await self._recalled(
-            lambda tx: tx.execute(_OF_NAME, {"name": name}).mappings().one_or_none(), row, epoch
-        )
+        return await self._recalled(lambda tx: _OF_NAME.row(tx, {"name": name}), row, epoch)
 
     async def account_by_uuid(self, uuid: str) -> Account | None:
         """Return the account with that uuid, or None. Works as :meth:`account` does."""
@@ -86,7 +89,7 @@ class Accounts(Shelf):
         return await self._recalled(lambda tx: find(tx, uuid), row, epoch)
 
     async def _recalled(
-        self, query: Callable[[Connection], RowMapping | None], remembered: Row | None, epoch: int
+        self, query: Callable[[Connection], Row | None], remembered: Row | None, epoch: int
     ) -> Account | None:
         try:
             row = await self._db.read(query)
@@ -190,31 +193,6 @@ class Accounts(Shelf):
         """Return the refresh token to send next, or None. Raises like :meth:`access_token`."""
         return await self._secret(account, "refresh_token")
 
-    async def client_of(self, account: Account) -> tuple[Client, Secret | None]:
-        """Return the client that ``account`` logged in with, and its secret.
-
-        Raises:
-            Misconfigured: the account has none: its token was pasted.
-            StoreUnavailable: what decides about the account was changed behind Keyfob's back, so the secret could go
-                to a stranger (RFC 9700 4.4.2), or sign for one.
-            Locked: there is no key.
-        """
-
-        def work(tx: Connection) -> tuple[Client, Secret | None]:
-            row = find(tx, account.uuid)
-            if row is None:
-                raise UnknownAccount(f"There is no account '{account.name}'.", "See: keyfob accounts")
-            self._check(account)
-            self._check(self._account(row))
-            if not (owner := row["client"] or ""):
-                raise Misconfigured(f"Account '{account.name}' has no client: its token was pasted.", "Log in again.")
-            found = opened_client(tx, self._vault, owner)
-            if found is None:
-                raise Misconfigured(f"The client of account '{account.name}' is gone.", "Log in again.")
-            return found
-
-        return await self._db.read(work)
-
     async def rename_account(self, account: Account, new_name: str) -> Account:
         """Give the account another name; grants of apps, logins under way and remembered refusals go with it.
 
@@ -279,10 +257,9 @@ class Accounts(Shelf):
     async def _secret(self, account: Account, kind: str) -> Secret | None:
         # Locked is said even where there is nothing to open, so that the answer does not depend on the account.
         _ = self._vault.sealer
-        values = {"owner": account.uuid, "present": account.generation}
         epoch = self._memory.epoch
         try:
-            row: Row | None = await self._db.read(lambda tx: tx.execute(_HELD[kind], values).mappings().one_or_none())
+            row = await self._db.read(lambda tx: held(tx, account.uuid, account.generation, kind))
         except StoreUnavailable:
             row = self._remembered(account, kind)
             if row is None:
@@ -290,6 +267,11 @@ class Accounts(Shelf):
         else:
             if row is not None and kind != "refresh_token":  # none is sent without a word in the database
                 self._memory.saw_secret(account.uuid, kind, row, epoch)
+        return self._held_token(account, row, kind)
+
+    def _held_token(self, account: Account, row: Row | None, kind: str) -> Secret | None:
+        """Open what :func:`held` found. Raises like :meth:`access_token`."""
+        _ = self._vault.sealer
         return None if row is None or row["held"] is None else self._opened(account, row, kind, row["held"])
 
     def _remembered(self, account: Account, kind: str) -> Row | None:
@@ -299,13 +281,17 @@ class Accounts(Shelf):
         return self._memory.secret(account.uuid, kind, row[IN_FORCE[kind].name])
 
     def _account(self, row: Row) -> Account:
-        """Read an account, and look whether its row is as it was written; without a key nobody can tell."""
+        """Read an account, and look whether its row is as it was written."""
+        return account_of(row, proven=self._is_proven(row))
+
+    def _is_proven(self, row: Row) -> bool | None:
+        """Whether an account's row is as it was written; None where nobody can tell, without a key."""
         if not self._vault.holds_key:
-            return account_of(row, proven=None)
+            return None
         proven = self._vault.proves(row["binding"], lambda sealer: of_account(sealer, row))
         if not proven:
             self._vault.suspect(f"account '{row['name']}'")
-        return account_of(row, proven=proven)
+        return proven
 
     def _check(self, account: Account) -> None:
         """Refuse to use the secrets of an account that is not known to be as it was written.
@@ -345,22 +331,31 @@ class Accounts(Shelf):
         return self._account(row)
 
     def _stow(
-        self, tx: Connection, owner: str, client: str, destination: Destination, generation: int, grant: Grant
+        self,
+        tx: Connection,
+        owner: str,
+        client: str,
+        destination: Destination,
+        generation: int,
+        grant: Grant,
+        *,
+        held: int | None = None,
     ) -> dict[str, Any]:
         """Seal all that ``grant`` holds under ``generation``, drop what it replaces; return the columns to set.
 
-        The refresh token that it replaces stays: ``refreshes`` decides for how long.
+        The refresh token that it replaces stays: ``refreshes`` decides for how long. The one that is ``held`` already
+        under that generation is the one of the grant, taken from the answer when that was kept. The kept answer goes.
         """
         columns = token_columns(grant.token) | {"last_refresh_at": grant.token.issued_at}
         parts = {"access_token": grant.access_token, "id_token": grant.id_token, "refresh_token": grant.refresh_token}
-        for kind, value in parts.items():
-            if value is None:
-                continue
-            where: dict[str, Any] = {"owner": owner, "destination": destination, "client": client}
-            alone = kind != "refresh_token"
-            sealed = self._vault.put(tx, value, kind=kind, generation=generation, alone=alone, **where)
+        if held == generation:
+            del parts["refresh_token"]
+        values = {kind: value for kind, value in parts.items() if value is not None}
+        where: dict[str, Any] = {"owner": owner, "destination": destination, "client": client}
+        alone = (*(kind for kind in HANDED_OUT if kind in values), ANSWER)
+        for kind, sealed in self._vault.put_all(tx, values, generation=generation, alone=alone, **where).items():
             columns[IN_FORCE[kind].name] = generation
-            if alone:
+            if kind in HANDED_OUT:
                 known = {**sealed, "client": client, "held": generation}
                 after_commit(tx, partial(self._memory.secret_changed, owner, kind, known))
         if grant.refresh_token is not None or grant.refresh_expires_at is not None:

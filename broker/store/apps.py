@@ -19,10 +19,10 @@ from broker.errors import Conflict, SecretChanged, StoreUnavailable, UnknownApp
 from broker.store import register
 from broker.store import tables as t
 from broker.store.accounts import uuid_of
-from broker.store.engine import after_commit
 from broker.store.memory import Row
 from broker.store.register import Register
 from broker.store.shelf import Shelf
+from broker.store.transactions import after_commit
 
 
 @dataclass(frozen=True, slots=True)

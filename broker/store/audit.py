@@ -13,9 +13,10 @@ from sqlalchemy import ColumnElement, Connection, Label, bindparam, func, or_, s
 from broker.store import tables as t
 from broker.store import tally, verify
 from broker.store.chain import Chain, plain, prune_unsealed, put
-from broker.store.engine import after_commit
+from broker.store.prepared import Prepared
 from broker.store.shelf import Shelf
 from broker.store.tally import Count
+from broker.store.transactions import after_commit
 from broker.store.verify import Verdict
 
 # How many entries are kept where nobody says anything.
@@ -41,7 +42,7 @@ def _last_use() -> Label[Any]:
 
 
 _LAST_USE = _last_use()
-_OF_NAME = select(t.account.c.uuid).where(t.account.c.name == bindparam("name"))
+_OF_NAME = Prepared(select(t.account.c.uuid).where(t.account.c.name == bindparam("name")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +119,7 @@ class Audit(Shelf):
         def work(tx: Connection) -> None:
             with self._recording(tx) as chain:
                 for one in noted:
-                    known = tx.execute(_OF_NAME, {"name": one.account}).scalar_one_or_none()
+                    known = _OF_NAME.value(tx, {"name": one.account})
                     values = {name: getattr(one, name) for name in Noted.__slots__}
                     values |= {"account_uuid": known, "detail": plain(one.detail)}
                     if chain is None:

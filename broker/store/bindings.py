@@ -90,6 +90,9 @@ def plain(values: Mapping[str, Any]) -> dict[str, Any]:
     return {key: plain(value) if isinstance(value, Mapping) else value for key, value in values.items()}
 
 
+# What JSON does not know was not written by Keyfob: its own text can only be one that does not fit.
+_TEXT = json.JSONEncoder(default=repr)
+
 MACS: dict[Table, Callable[[Sealer, Row], bytes]] = {
     t.account: of_account,
     t.client: of_client,
@@ -159,5 +162,4 @@ def of_account_before(sealer: Sealer, row: Row) -> bytes:
 
 
 def _written(row: Row, names: tuple[str, ...]) -> str:
-    # What JSON does not know was not written by Keyfob: its own text can only be one that does not fit.
-    return json.dumps([row[name] for name in names], default=repr)
+    return _TEXT.encode([row[name] for name in names])

@@ -22,6 +22,7 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 
 from broker.store import tables as t
 from broker.store.memory import Row
+from broker.store.prepared import Prepared
 from broker.store.seal import Broken, Sealer, Stamp
 
 # Takes the place of a seal before the first entry. Only the entry with number 1 has nothing before it.
@@ -41,13 +42,15 @@ NO_SEAL = t.audit.c.link.is_(None) & t.audit.c.hash.is_(None)
 GROWS = t.audit.c.link.is_(None) & t.audit.c.hash.is_not(None)
 
 
-_PUT = insert(t.audit).returning(t.audit.c.id, t.audit.c.account_uuid)
-_SEAL = update(t.audit).where(t.audit.c.id == bindparam("row"))
-_HEAD = select(t.audit_head)
-_NEWEST = select(func.max(t.audit.c.link))
-_SAVE = upsert(t.audit_head)
-_SAVE = _SAVE.on_conflict_do_update(
-    index_elements=["id"], set_={column.name: _SAVE.excluded[column.name] for column in t.audit_head.c}
+_PUT = Prepared(insert(t.audit).returning(t.audit.c.id, t.audit.c.account_uuid))
+_SEAL = Prepared(update(t.audit).where(t.audit.c.id == bindparam("row")))
+_HEAD = Prepared(select(t.audit_head))
+_NEWEST = Prepared(select(func.max(t.audit.c.link)))
+_save = upsert(t.audit_head)
+_SAVE = Prepared(
+    _save.on_conflict_do_update(
+        index_elements=["id"], set_={column.name: _save.excluded[column.name] for column in t.audit_head.c}
+    )
 )
 
 
@@ -95,8 +98,8 @@ def digest(counts: Iterable[tuple[int, bytes]]) -> bytes:
 def put(tx: Connection, values: Mapping[str, object]) -> Row:
     """Write a row without a seal, and return it."""
     # No float is taken from SQLite's answer: what it returns of one is not always what it stores.
-    row = tx.execute(_PUT, dict(values)).one()
-    return {**dict.fromkeys(FIELDS), "late": False, **values, "id": row.id, "account_uuid": row.account_uuid}
+    (written,) = _PUT.rows(tx, values)
+    return {**dict.fromkeys(FIELDS), "late": False, **values, **written}
 
 
 def growing(tx: Connection) -> dict[int, bytes]:
@@ -133,11 +136,11 @@ class Chain:
         self._tx = tx
         self.sealer = sealer
         self._trusted = True
-        row = tx.execute(_HEAD).one_or_none()
-        newest: int = tx.execute(_NEWEST).scalar_one() or 0
+        row = _HEAD.row(tx)
+        newest: int = _NEWEST.value(tx) or 0
         if row is not None:
-            head = Head(row.first, row.before, row.last, row.hash, row.old, row.counts)
-            if hmac.compare_digest(seal_of_head(sealer, head), row.mac):
+            head = Head(**{name: row[name] for name in Head.__slots__})
+            if hmac.compare_digest(seal_of_head(sealer, head), row["mac"]):
                 self.head = head
                 self._next = max(told, head.last, newest) + 1
                 return
@@ -163,7 +166,7 @@ class Chain:
         """
         number = self._next
         seal = seal_of(self.sealer, self.head.hash, number, values_of({**row, "late": late}))
-        self._tx.execute(_SEAL, {"row": row["id"], "link": number, "hash": seal, "late": late})
+        _SEAL.run(self._tx, {"row": row["id"], "link": number, "hash": seal, "late": late})
         self.head = replace(self.head, last=number, hash=seal)
         self._next = number + 1
 
@@ -228,7 +231,7 @@ class Chain:
         """Write the head."""
         head = self.head
         values = {name: getattr(head, name) for name in Head.__slots__} | {"mac": seal_of_head(self.sealer, head)}
-        self._tx.execute(_SAVE, {"id": 1, **values})
+        _SAVE.run(self._tx, {"id": 1, **values})
 
 
 def prune_unsealed(tx: Connection, most: int) -> None:

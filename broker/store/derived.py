@@ -8,7 +8,6 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, select
 from sqlalchemy.dialects.sqlite import insert as upsert
-from sqlalchemy.engine import RowMapping
 
 from broker.core.account import Account, Destination
 from broker.core.secret import Secret
@@ -16,7 +15,8 @@ from broker.core.token import Grant, Token, Wish
 from broker.errors import StoreUnavailable
 from broker.store import tables as t
 from broker.store.accounts import Accounts, find
-from broker.store.engine import after_commit
+from broker.store.memory import Row
+from broker.store.transactions import after_commit
 from broker.store.vault import SEALED
 
 d = t.derived_token.c
@@ -92,7 +92,7 @@ class DerivedTokens(Accounts):
         return None
 
     def _stow_derived(
-        self, tx: Connection, row: RowMapping, destination: Destination, generation: int, wish: Wish, grant: Grant
+        self, tx: Connection, row: Row, destination: Destination, generation: int, wish: Wish, grant: Grant
     ) -> None:
         owner, token = row["uuid"], grant.token
         slot = _slot(owner, wish)

@@ -2,14 +2,15 @@
 
 Used by every module of the store that reads or writes rows. A transaction is a plain function on a ``Connection``; it
 runs as a whole in a thread, and to its end even when the caller is cancelled, so no half-done work waits on the
-writer's connection. Such a function changes nothing that the event loop sees: that is for :func:`after_commit`.
+writer's connection. Such a function changes nothing that the event loop sees: that is for ``after_commit`` of
+``transactions``.
 """
 
 import asyncio
 import contextlib
 import contextvars
 import sqlite3
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -17,7 +18,7 @@ from json import JSONDecodeError
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy import URL, Connection, create_engine, event
 from sqlalchemy.dialects import registry
 from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
@@ -25,6 +26,7 @@ from sqlalchemy.util import LRUCache
 
 from broker.errors import StoreUnavailable
 from broker.store.changes import Changes
+from broker.store.transactions import Outcome, Step, transaction, transactions
 
 T = TypeVar("T")
 
@@ -56,12 +58,8 @@ HINTS = {
 }
 
 
-# Where a transaction keeps what is to follow its commit.
-FOLLOWS = "follows"
 # What SQLite's refusals, and values that are not as they were written, are raised as.
-REFUSALS = (SQLAlchemyError, JSONDecodeError, UnicodeDecodeError)
-# What came of one of several transactions: what it returned and what is to follow, or why it was undone.
-Outcome = tuple[Any, Sequence[Callable[[], None]]] | Exception
+REFUSALS = (SQLAlchemyError, sqlite3.Error, JSONDecodeError, UnicodeDecodeError)
 
 
 def unavailable(exc: Exception) -> StoreUnavailable:
@@ -109,38 +107,26 @@ registry.register(f"sqlite.{Dialect.driver}", __name__, Dialect.__name__)
 COMPILED: LRUCache[Any, Any] = LRUCache(500)
 
 
-class Database:
-    """One SQLite file."""
+class Connections:
+    """Those connections to one file that begin in the same way, to be used by one thread each at a time.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.changes = Changes(path)
-        self._writer = self._engine(("PRAGMA journal_mode = WAL",), size=1)
-        self._readers = self._engine((READ_ONLY,), size=READERS)
-        self._writing = ThreadPoolExecutor(1, "store-writer")
-        self._reading = ThreadPoolExecutor(READERS, "store-reader")
-        self._turn = asyncio.Lock()
-        # What is to be written as soon as it is somebody's turn, in one commit.
-        self._joint: list[Joint[Any]] = []
-        self._running: set[asyncio.Task[Any]] = set()
-        self._closed = False
-        # Something deleted still stands in the write-ahead log, because a foreign reader kept it busy.
-        self.truncate_due = False
+    One that nobody uses is kept as it is: SQLAlchemy's pool would look at each before and after.
+    """
 
-    def _engine(self, more: tuple[str, ...], size: int) -> Engine:
-        engine = create_engine(
-            URL.create(f"sqlite+{Dialect.driver}", database=str(self.path)),
+    def __init__(self, path: Path, *more: str) -> None:
+        self.engine = create_engine(
+            URL.create(f"sqlite+{Dialect.driver}", database=str(path)),
             # The driver in autocommit: Python's own transaction guessing would begin too late and commit too early.
             isolation_level="AUTOCOMMIT",
             skip_autocommit_rollback=True,
             pool_reset_on_return=None,
-            pool_size=size,
-            max_overflow=0,
+            pool_size=0,  # as many as there are threads
             hide_parameters=True,
             execution_options={"compiled_cache": COMPILED},
             # A connection goes from thread to thread, and is in one at a time.
             connect_args={"timeout": BUSY_TIMEOUT / 1000, "check_same_thread": False},
         )
+        self._idle: list[Connection] = []
 
         def prepare(connection: sqlite3.Connection, _record: object) -> None:
             cursor = connection.cursor()
@@ -151,8 +137,44 @@ class Database:
             finally:
                 cursor.close()
 
-        event.listen(engine, "connect", prepare)
-        return engine
+        event.listen(self.engine, "connect", prepare)
+
+    @contextlib.contextmanager
+    def one(self) -> Iterator[Connection]:
+        """Hold one of them for the length of the block."""
+        try:
+            connection = self._idle.pop()
+        except IndexError:
+            connection = self.engine.connect()
+        try:
+            yield connection
+        finally:
+            self._idle.append(connection)
+
+    def dispose(self) -> None:
+        """Close those that nobody uses."""
+        while self._idle:
+            self._idle.pop().close()
+        self.engine.dispose()
+
+
+class Database:
+    """One SQLite file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.changes = Changes(path)
+        self._writer = Connections(path, "PRAGMA journal_mode = WAL")
+        self._readers = Connections(path, READ_ONLY)
+        self._writing = ThreadPoolExecutor(1, "store-writer")
+        self._reading = ThreadPoolExecutor(READERS, "store-reader")
+        self._turn = asyncio.Lock()
+        # What is to be written as soon as it is somebody's turn, in one commit.
+        self._joint: list[Joint[Any]] = []
+        self._running: set[asyncio.Future[Any]] = set()
+        self._closed = False
+        # Something deleted still stands in the write-ahead log, because a foreign reader kept it busy.
+        self.truncate_due = False
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         """Run ``work`` on a connection that cannot write. Each statement sees the newest commit.
@@ -160,7 +182,16 @@ class Database:
         Raises:
             StoreUnavailable: SQLite refused.
         """
-        return await self._finish(self._read(work))
+
+        def reading() -> T:
+            with self._readers.one() as connection:
+                return work(connection)
+
+        self._check_open()
+        try:
+            return await self._finish(_in(self._reading, reading))
+        except REFUSALS as exc:
+            raise unavailable(exc) from exc
 
     async def write(self, work: Callable[[Connection], T], *, harmless: bool = False) -> T:
         """Run ``work`` as one transaction that is durable when this returns; an exception undoes all of it.
@@ -172,7 +203,8 @@ class Database:
         Raises:
             StoreUnavailable: SQLite refused; then nothing was changed.
         """
-        return await self._finish(self._write(work, harmless=harmless))
+        self._check_open()
+        return await self._finish(asyncio.create_task(self._write(work, harmless=harmless)))
 
     async def write_jointly(self, work: Callable[[Connection], T], *, account: str = "") -> T:
         """Do the same, in one commit with whatever else waits to be written so: the disk is waited for once.
@@ -188,7 +220,12 @@ class Database:
         Raises:
             StoreUnavailable: SQLite refused; then nothing was changed, by none of them.
         """
-        return await self._finish(self._write_jointly(Joint(work, account, asyncio.get_running_loop().create_future())))
+        self._check_open()
+        one = Joint(work, account, asyncio.get_running_loop().create_future())
+        self._joint.append(one)
+        if len(self._joint) == 1:  # the others are written along with it
+            self._finish(asyncio.create_task(self._write_all(self._joint)))
+        return await self._finish(one.written)
 
     async def snapshot(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run ``work``, which may take long, in a thread and on a connection of its own, which cannot write.
@@ -198,7 +235,8 @@ class Database:
         Raises:
             StoreUnavailable: SQLite refused.
         """
-        return await self._finish(asyncio.to_thread(self._snapshot, work))
+        self._check_open()
+        return await self._finish(asyncio.create_task(asyncio.to_thread(self._snapshot, work)))
 
     async def truncate(self) -> None:
         """Move the write-ahead log into the database and empty it; where a reader is in the way, it stays due.
@@ -206,8 +244,9 @@ class Database:
         Raises:
             StoreUnavailable: SQLite refused.
         """
+        self._check_open()
         self.truncate_due = True
-        self.truncate_due = not await self._finish(self._checkpoint())
+        self.truncate_due = not await self._finish(asyncio.create_task(self._checkpoint()))
 
     async def close(self) -> None:
         """Wait for what is under way, empty the write-ahead log and close every connection.
@@ -228,36 +267,27 @@ class Database:
     async def dispose(self) -> None:
         """Close every connection as it is."""
         self._closed = True
-        for thread, engine in ((self._reading, self._readers), (self._writing, self._writer)):
-            await _in(thread, engine.dispose)  # the last one to close may have to write to the disk
+        for thread, connections in ((self._reading, self._readers), (self._writing, self._writer)):
+            await _in(thread, connections.dispose)  # the last one to close may have to write to the disk
             thread.shutdown(wait=False)
         self.changes.close()
 
-    async def _finish(self, work: Coroutine[Any, Any, T]) -> T:
+    def _check_open(self) -> None:
         if self._closed:
-            work.close()
             raise StoreUnavailable("The database has been closed.", "Start Keyfob again.")
-        task = asyncio.get_running_loop().create_task(work)
-        self._running.add(task)
-        task.add_done_callback(self._running.discard)
-        return await asyncio.shield(task)
 
-    async def _read(self, work: Callable[[Connection], T]) -> T:
-        def reading() -> T:
-            with self._readers.connect() as connection:
-                return work(connection)
-
-        try:
-            return await _in(self._reading, reading)
-        except REFUSALS as exc:
-            raise unavailable(exc) from exc
+    def _finish(self, work: asyncio.Future[T]) -> asyncio.Future[T]:
+        """Let work that has begun go on to its end, whoever waits for it."""
+        self._running.add(work)
+        work.add_done_callback(self._running.discard)
+        return asyncio.shield(work)
 
     async def _write(self, work: Callable[[Connection], T], *, harmless: bool) -> T:
         marking = self.changes.harmless if harmless else self.changes.harmful
 
-        def writing() -> tuple[T, Sequence[Callable[[], None]]]:
-            with self._writer.connect() as connection:
-                return _transaction(connection, work, marking)
+        def writing() -> tuple[T, list[Step]]:
+            with self._writer.one() as connection:
+                return transaction(connection, work, marking)
 
         try:
             async with self._turn:
@@ -268,29 +298,28 @@ class Database:
         except REFUSALS as exc:
             raise unavailable(exc) from exc
 
-    async def _write_jointly(self, one: Joint[T]) -> T:
-        self._joint.append(one)
-        async with self._turn:
-            if not one.written.done():  # whoever had the turn before has not written it along with its own
-                await self._write_all()
-        return one.written.result()
+    async def _write_all(self, waiting: list[Joint[Any]]) -> None:
+        """Write in one commit what waits for that by the time that it is their turn, and tell each what came of it."""
+        try:
+            async with self._turn:
+                self._joint = []
+                await self._write_these(waiting)
+        finally:
+            if self._joint is waiting:  # it was not to be
+                self._joint = []
+            for one in waiting:
+                one.written.cancel()  # which changes nothing for those that have been told
 
-    async def _write_all(self) -> None:
-        """Write what waits to be written in one commit, and tell each who waits what came of it."""
-        waiting, self._joint = self._joint, []
+    async def _write_these(self, waiting: Sequence[Joint[Any]]) -> None:
         works = [one.work for one in waiting]
         marking = partial(self.changes.harmless, {one.account for one in waiting} - {""})
 
         def writing() -> list[Outcome]:
-            with self._writer.connect() as connection:
-                return _transactions(connection, works, marking)
+            with self._writer.one() as connection:
+                return transactions(connection, works, marking)
 
         try:
             outcomes = await _in(self._writing, writing)
-        except asyncio.CancelledError:
-            for one in waiting:
-                one.written.cancel()
-            raise
         except Exception as exc:  # noqa: BLE001 -- it is for each who waits
             outcomes = [exc] * len(works)
         for outcome in outcomes:
@@ -318,7 +347,7 @@ class Database:
 
     async def _checkpoint(self) -> bool:
         def emptying() -> bool:
-            with self._writer.connect() as connection:
+            with self._writer.one() as connection:
                 connection.exec_driver_sql(f"PRAGMA busy_timeout = {CHECKPOINT_TIMEOUT}")
                 row = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()
                 connection.exec_driver_sql(f"PRAGMA busy_timeout = {BUSY_TIMEOUT}")
@@ -331,68 +360,6 @@ class Database:
             raise unavailable(exc) from exc
 
 
-async def _in(thread: Executor, work: Callable[[], T]) -> T:
+def _in(thread: Executor, work: Callable[[], T]) -> asyncio.Future[T]:
     # In the caller's context, as ``asyncio.to_thread`` does for its own threads.
-    return await asyncio.get_running_loop().run_in_executor(thread, contextvars.copy_context().run, work)
-
-
-def after_commit(tx: Connection, step: Callable[[], None]) -> None:
-    """Have ``step`` run in the event loop as soon as this transaction is durable, and never if it is undone.
-
-    No other transaction begins before it. It must not raise.
-    """
-    tx.info[FOLLOWS].append(step)
-
-
-def _transaction(
-    tx: Connection, work: Callable[[Connection], T], marking: Callable[[], contextlib.AbstractContextManager[None]]
-) -> tuple[T, Sequence[Callable[[], None]]]:
-    steps: list[Callable[[], None]] = []
-    tx.info[FOLLOWS] = steps
-    with _committing(tx, marking):
-        result = work(tx)
-    return result, steps
-
-
-def _transactions(
-    tx: Connection,
-    works: Sequence[Callable[[Connection], Any]],
-    marking: Callable[[], contextlib.AbstractContextManager[None]],
-) -> list[Outcome]:
-    if len(works) == 1:
-        return [_transaction(tx, works[0], marking)]
-    outcomes: list[Outcome] = []
-    with _committing(tx, marking):
-        for work in works:
-            steps: list[Callable[[], None]] = []
-            tx.info[FOLLOWS] = steps
-            tx.exec_driver_sql("SAVEPOINT one")
-            try:
-                outcomes.append((work(tx), steps))
-            except Exception as exc:
-                if not _is_open(tx):
-                    raise  # it took all the others with it
-                tx.exec_driver_sql("ROLLBACK TO one")
-                outcomes.append(exc)
-            tx.exec_driver_sql("RELEASE one")
-    return outcomes
-
-
-@contextlib.contextmanager
-def _committing(tx: Connection, marking: Callable[[], contextlib.AbstractContextManager[None]]) -> Iterator[None]:
-    # IMMEDIATE: what is read here cannot be changed by anybody before it is written.
-    tx.exec_driver_sql("BEGIN IMMEDIATE")
-    try:
-        with marking():
-            yield
-            tx.exec_driver_sql("COMMIT")
-    except BaseException:
-        # SQLite may have rolled back by itself (disk full, I/O error); a second ROLLBACK would hide the first error.
-        if _is_open(tx):
-            tx.exec_driver_sql("ROLLBACK")
-        raise
-
-
-def _is_open(tx: Connection) -> bool:
-    driver = tx.connection.driver_connection
-    return driver is not None and driver.in_transaction
+    return asyncio.get_running_loop().run_in_executor(thread, contextvars.copy_context().run, work)

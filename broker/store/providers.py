@@ -3,16 +3,14 @@
 Part of ``Store``.
 """
 
-import functools
 import json
 import uuid
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Connection, Select, bindparam, delete, select
+from sqlalchemy import Connection, bindparam, delete, or_, select
 from sqlalchemy.dialects.sqlite import insert as upsert
-from sqlalchemy.engine import RowMapping
 
 from broker.core.account import Destination
 from broker.core.login import BY_KEY, Client, Management, Registered
@@ -21,6 +19,8 @@ from broker.errors import Conflict, UnknownProvider
 from broker.providers.model import ProviderConfig
 from broker.store import tables as t
 from broker.store.bindings import bind, config_of, of_client, of_provider, plain
+from broker.store.memory import Row
+from broker.store.prepared import Prepared
 from broker.store.shelf import Shelf
 from broker.store.vault import SEALED, Vault
 
@@ -29,7 +29,7 @@ KEY = "client_key"
 REGISTRATION = "registration"
 GENERATION = 1  # a client has one secret at a time; what it replaces is deleted
 
-_CALLED = select(t.provider).where(t.provider.c.name == bindparam("name"))
+_CALLED = Prepared(select(t.provider).where(t.provider.c.name == bindparam("name")))
 
 
 def _kind(auth_method: str) -> str:
@@ -37,7 +37,7 @@ def _kind(auth_method: str) -> str:
     return KEY if auth_method == BY_KEY else SECRET
 
 
-def client_of(row: RowMapping) -> Client:
+def client_of(row: Row) -> Client:
     """Read a client from its row."""
     return Client(
         uuid=row["uuid"],
@@ -54,33 +54,35 @@ def client_of(row: RowMapping) -> Client:
     )
 
 
-def opened_client(tx: Connection, vault: Vault, client: str) -> tuple[Client, Secret | None] | None:
-    """Return a client and its secret or private key, or None where there is no such client.
+def sealed_client(tx: Connection, client: str) -> Row | None:
+    """Return a client's row with its secret or private key, or None where there is no such client."""
+    return _PROVED.row(tx, {"client": client})
+
+
+def opened_client(vault: Vault, row: Row) -> tuple[Client, Secret | None]:
+    """Return a client and its secret or private key.
 
     Raises:
         Locked: it has a secret and there is no key.
         StoreUnavailable: its row or its secret was changed behind Keyfob's back.
     """
-    row = _sealed(tx, client, SECRET, KEY)
-    if row is None:
-        return None
     _check(vault, row)
     found = client_of(row)
     if not found.has_secret:
         return found, None
     secret = vault.open(
         row,
-        owner=client,
+        owner=found.uuid,
         kind=_kind(found.auth_method),
         generation=GENERATION,
         destination=Destination(row["issuer"], row["token_endpoint"], row["client_id"]),
-        client=client,
+        client=found.uuid,
         whose=f"client '{found.client_id}'",
     )
     return found, secret
 
 
-def _check(vault: Vault, row: RowMapping) -> None:
+def _check(vault: Vault, row: Row) -> None:
     """Refuse a client that is not as it was written; without a key nobody can tell, and nothing is sent.
 
     Raises:
@@ -94,16 +96,15 @@ def _waits_at(provider: str) -> Any:  # noqa: ANN401 -- SQLAlchemy's own
     return (t.client.c.provider == provider) & (t.client.c.client_id == "")
 
 
-def _sealed(tx: Connection, client: str, *kinds: str) -> RowMapping | None:
-    """Return a client's row with the one secret of some kinds, where it has one."""
-    return tx.execute(_with_secret(kinds), {"client": client}).mappings().one_or_none()
-
-
-@functools.cache
-def _with_secret(kinds: tuple[str, ...]) -> Select[Any]:
-    of_client = (t.secret.c.owner == t.client.c.uuid) & t.secret.c.kind.in_(kinds)
+def _with_secret(*kinds: str) -> Prepared:
+    """Build the query for a client's row with the one secret of some kinds, where it has one."""
+    of_client = (t.secret.c.owner == t.client.c.uuid) & or_(*(t.secret.c.kind == kind for kind in kinds))
     joined = t.client.outerjoin(t.secret, of_client).outerjoin(t.data_key, t.data_key.c.owner == t.client.c.uuid)
-    return select(t.client, *SEALED).select_from(joined).where(t.client.c.uuid == bindparam("client"))
+    return Prepared(select(t.client, *SEALED).select_from(joined).where(t.client.c.uuid == bindparam("client")))
+
+
+_PROVED = _with_secret(SECRET, KEY)
+_MANAGED = _with_secret(REGISTRATION)
 
 
 class Providers(Shelf):
@@ -121,7 +122,7 @@ class Providers(Shelf):
             StoreUnavailable: where it is was changed behind Keyfob's back: codes, tokens and the client secret would
                 go to a stranger. While locked nothing is sent, and that cannot be told.
         """
-        row = await self._db.read(lambda tx: tx.execute(_CALLED, {"name": name}).mappings().one_or_none())
+        row = await self._db.read(lambda tx: _CALLED.row(tx, {"name": name}))
         if row is None:
             return None
         if self._vault.holds_key and not self._vault.proves(row["binding"], partial(of_provider, row=row)):
@@ -270,7 +271,8 @@ class Providers(Shelf):
 
         def work(tx: Connection) -> tuple[Client, Secret | None] | None:
             uuid = tx.execute(query).scalar_one_or_none()
-            return None if uuid is None else opened_client(tx, self._vault, uuid)
+            row = None if uuid is None else sealed_client(tx, uuid)
+            return None if row is None else opened_client(self._vault, row)
 
         found = await self._db.read(work)
         return None if found is None else found[1]
@@ -303,7 +305,7 @@ class Providers(Shelf):
         """
 
         def work(tx: Connection) -> Management | None:
-            row = _sealed(tx, uuid, REGISTRATION)
+            row = _MANAGED.row(tx, {"client": uuid})
             if row is None or not row["registration_uri"]:
                 return None
             _check(self._vault, row)
@@ -346,4 +348,5 @@ class Providers(Shelf):
             Locked: it has a secret and there is no key.
             StoreUnavailable: the secret, or where it may go, was changed behind Keyfob's back.
         """
-        return await self._db.read(lambda tx: opened_client(tx, self._vault, uuid))
+        row = await self._db.read(lambda tx: sealed_client(tx, uuid))
+        return None if row is None else opened_client(self._vault, row)

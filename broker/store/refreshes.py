@@ -10,30 +10,33 @@ from typing import Any
 
 from sqlalchemy import Connection, and_, bindparam, delete, exists, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
-from sqlalchemy.engine import RowMapping
 
 from broker.core.account import BY_REFRESH_TOKEN, Account, Destination, Identity, Renewal, State
 from broker.core.secret import Secret
 from broker.core.token import Grant, Wish
 from broker.errors import StoreUnavailable
 from broker.store import tables as t
-from broker.store.account_rows import DATED, identity_columns, renewal_columns, state_columns
+from broker.store.account_rows import ANSWER, DATED, identity_columns, renewal_columns, state_columns
 from broker.store.accounts import find
-from broker.store.bindings import ACCOUNT, bind
+from broker.store.bindings import ACCOUNT, of_account
+from broker.store.departures import Departures
 from broker.store.derived import DerivedTokens
+from broker.store.memory import Row
+from broker.store.prepared import Prepared
 from broker.store.shelf import Saved
 from broker.store.vault import SEALED
 
 log = logging.getLogger(__name__)
 
-ANSWER = "answer"
-
-_INTEND = upsert(t.refresh_intent)
-_INTEND = _INTEND.on_conflict_do_update(
-    index_elements=["account"], set_={name: _INTEND.excluded[name] for name in ("generation", "started_at", "wish")}
+_intent = upsert(t.refresh_intent)
+_INTEND = Prepared(
+    _intent.on_conflict_do_update(
+        index_elements=["account"], set_={name: _intent.excluded[name] for name in ("generation", "started_at", "wish")}
+    )
 )
-_END_INTENT = delete(t.refresh_intent).where(t.refresh_intent.c.account == bindparam("ended"))
-_CHANGE = update(t.account).where(t.account.c.uuid == bindparam("changed"))
+_END_INTENT = Prepared(delete(t.refresh_intent).where(t.refresh_intent.c.account == bindparam("ended")))
+_DATED = {column.name: column for column in DATED}
+_CHANGE = Prepared(update(t.account).where(t.account.c.uuid == bindparam("changed")))
 
 
 def _answer_of(generation: Any) -> Any:  # noqa: ANN401 -- columns, as SQLAlchemy takes them
@@ -46,7 +49,7 @@ def _answer_of(generation: Any) -> Any:  # noqa: ANN401 -- columns, as SQLAlchem
     )
 
 
-class Refreshes(DerivedTokens):
+class Refreshes(DerivedTokens, Departures):
     """The part of ``Store`` that changes tokens."""
 
     async def begin_refresh(self, account: Account, now: float, wish: Wish | None = None) -> Account | None:
@@ -68,7 +71,7 @@ class Refreshes(DerivedTokens):
             self._count(tx)
             asked = None if wish is None else [list(wish.scope), wish.resource]
             intent = {"account": account.uuid, "generation": row["generation"], "started_at": now, "wish": asked}
-            tx.execute(_INTEND, intent)
+            _INTEND.run(tx, intent)
             self._date(tx, account.uuid, t.refresh_intent.c.started_at)
             return self._write(tx, row, {})
 
@@ -100,14 +103,13 @@ class Refreshes(DerivedTokens):
             generation = row["generation"] + 1
             where: dict[str, Any] = {"destination": account.destination, "client": row["client"] or ""}
             values: dict[str, Any] = {"generation": generation}
-            self._vault.put(tx, raw, owner=account.uuid, kind=ANSWER, generation=generation, alone=True, **where)
+            secrets = {ANSWER: raw}
             if refresh_token is not None:
                 self._count(tx)
                 self._retire(tx, row, brought=True)
-                self._vault.put(
-                    tx, refresh_token, owner=account.uuid, kind="refresh_token", generation=generation, **where
-                )
+                secrets["refresh_token"] = refresh_token
                 values["refresh_generation"] = generation
+            self._vault.put_all(tx, secrets, owner=account.uuid, generation=generation, alone=(ANSWER,), **where)
             return self._write(tx, row, values)
 
         kept = await self._db.write_jointly(work, account=account.uuid)
@@ -186,8 +188,8 @@ class Refreshes(DerivedTokens):
         Args:
             account: the account as it shall be; its version is the one that it must still have.
             grant: new tokens. They get a generation of their own, which is the present one if :meth:`keep_answer` has
-                just opened it. The kept answer and the intent are dropped, and the previous refresh token too once
-                the one in force has been used.
+                just opened it for the answer that they are from. The kept answer and the intent are dropped, and the
+                previous refresh token too once the one in force has been used.
             settled: the open refresh has ended without a grant: the intent and the kept answer are dropped too.
             wish: the access token of the grant is the one for this wish, and the account's own stays.
 
@@ -221,13 +223,14 @@ class Refreshes(DerivedTokens):
                     if not set(row["scope"]) <= set(grant.token.scope):
                         self._drop_derived(tx, account.uuid)
                     client = row["client"] or ""
-                    values |= self._stow(tx, account.uuid, client, account.destination, generation, grant)
+                    where = (account.uuid, client, account.destination)
+                    values |= self._stow(tx, *where, generation, grant, held=held)
                 else:
                     self._stow_derived(tx, row, account.destination, generation, wish, grant)
                     values["last_refresh_at"] = grant.token.issued_at
                 values["generation"] = generation
             if grant is not None or settled:
-                self._close(tx, account.uuid)
+                self._close(tx, account.uuid, answered=grant is None or wish is not None)
             return self._write(tx, row, values)
 
         return await self._db.write_jointly(work, account=account.uuid)
@@ -322,31 +325,32 @@ class Refreshes(DerivedTokens):
         row = await self._db.read(lambda tx: tx.execute(query).mappings().one_or_none())
         return None if row is None else self._opened(account, row, ANSWER, row["generation"])
 
-    def _if_version(self, tx: Connection, account: Account) -> RowMapping | None:
+    def _if_version(self, tx: Connection, account: Account) -> Row | None:
         row = find(tx, account.uuid)
         return row if row is not None and row["version"] == account.version else None
 
-    def _write(self, tx: Connection, row: RowMapping, values: dict[str, Any]) -> Account:
-        """Set columns of a row that this transaction has read; the version grows.
+    def _write(self, tx: Connection, row: Row, values: dict[str, Any]) -> Account:
+        """Set columns of a row that this transaction has read; the version grows. Return the account as it then is.
 
         A row that was changed behind Keyfob's back does not become right by that.
         """
-        version = row["version"] + 1
+        # What stays as it is costs no index anything.
+        changed = {name: value for name, value in values.items() if value != row[name]}
         # A time that is only handed on is still by the clock that it was written by.
-        new = (column for column in DATED if values.get(column.name, row[column.name]) != row[column.name])
-        self._date(tx, row["uuid"], *new)
-        changes = any(values.get(name, row[name]) != row[name] for name in ACCOUNT)
-        anew = changes and self._account(row).proven is not False
-        tx.execute(_CHANGE, {"changed": row["uuid"], "version": version, **values})
+        self._date(tx, row["uuid"], *(column for name, column in _DATED.items() if name in changed))
+        anew = not changed.keys().isdisjoint(ACCOUNT) and self._is_proven(row) is not False
+        changed["version"] = row["version"] + 1
         if anew:
-            return self._left(tx, bind(tx, self._vault.sealer, t.account, row["uuid"]))
-        return self._present(tx, row["uuid"])
+            changed["binding"] = of_account(self._vault.sealer, {**row, **changed})
+        _CHANGE.run(tx, {"changed": row["uuid"], **changed})
+        return self._left(tx, {**row, **changed})
 
-    def _close(self, tx: Connection, owner: str) -> None:
-        tx.execute(_END_INTENT, {"ended": owner})
-        self._vault.drop(tx, owner, ANSWER)
+    def _close(self, tx: Connection, owner: str, *, answered: bool = True) -> None:
+        _END_INTENT.run(tx, {"ended": owner})
+        if answered:
+            self._vault.drop(tx, owner, ANSWER)
 
-    def _retire(self, tx: Connection, row: RowMapping, *, brought: bool) -> None:
+    def _retire(self, tx: Connection, row: Row, *, brought: bool) -> None:
         """Drop the refresh tokens that nothing needs any more.
 
         The one in force has proved itself by now. Where a new one was brought, it becomes the previous one and stays

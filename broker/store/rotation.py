@@ -22,12 +22,12 @@ from broker.errors import Conflict, Locked, StoreUnavailable
 from broker.store import tables as t
 from broker.store.bindings import CALLED, MACS, WHERE, living
 from broker.store.chain import Chain
-from broker.store.engine import after_commit
 from broker.store.keys import KeySource, PassphraseKey
 from broker.store.locking import Locking, record_of
 from broker.store.passphrase import Derivation, check_new
 from broker.store.providers import REGISTRATION
 from broker.store.seal import Binding, Broken, Sealer, is_key_of, new_record, open_record
+from broker.store.transactions import after_commit
 
 log = logging.getLogger(__name__)
 

@@ -10,6 +10,7 @@ one data key per owner; a data key seals that owner's secrets::
 
 import hmac
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,7 +85,7 @@ class Record:
 def _canonical(*fields: str) -> bytes:
     """Join fields so that no two different lists give the same bytes: each with its length before it."""
     encoded = [field.encode("utf-8", "surrogatepass") for field in fields]
-    return b"".join(len(field).to_bytes(LENGTH_BYTES) + field for field in encoded)
+    return b"".join([len(field).to_bytes(LENGTH_BYTES) + field for field in encoded])
 
 
 def _derive(key: bytes, info: str, instance_id: str) -> bytes:
@@ -219,8 +220,18 @@ class Sealer(Stamp):
 
     def seal(self, value: Secret, binding: Binding, key_generation: int, wrapped: bytes) -> bytes:
         """Seal ``value`` under the owner's data key, bound to ``binding``."""
-        key = self._data_key(binding.owner, key_generation, wrapped)
-        return _encrypt(self._algorithm, key, _padded(value), "tok|v1", self._instance, *binding.fields())
+        (sealed,) = self.seal_all(binding.owner, [(value, binding)], key_generation, wrapped)
+        return sealed
+
+    def seal_all(
+        self, owner: str, values: Iterable[tuple[Secret, Binding]], key_generation: int, wrapped: bytes
+    ) -> list[bytes]:
+        """Seal several values of one owner so; its data key is opened once."""
+        key = self._data_key(owner, key_generation, wrapped)
+        return [
+            _encrypt(self._algorithm, key, _padded(value), "tok|v1", self._instance, *binding.fields())
+            for value, binding in values
+        ]
 
     def open(self, blob: bytes, binding: Binding, key_generation: int, wrapped: bytes) -> Secret:
         """Open what :meth:`seal` made.

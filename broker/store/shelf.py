@@ -13,14 +13,16 @@ from sqlalchemy import Column, Connection, update
 from broker.core.account import Account
 from broker.core.secret import Secret
 from broker.store import tables as t
-from broker.store.engine import Database, after_commit
+from broker.store.engine import Database
 from broker.store.fence import Fence
 from broker.store.journal import Journal
 from broker.store.memory import Memory
+from broker.store.prepared import Prepared
 from broker.store.register import Register
+from broker.store.transactions import after_commit
 from broker.store.vault import Vault
 
-_COUNT = update(t.instance).values(sequence=t.instance.c.sequence + 1).returning(t.instance.c.sequence)
+_COUNT = Prepared(update(t.instance).values(sequence=t.instance.c.sequence + 1).returning(t.instance.c.sequence))
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +88,7 @@ class Shelf:
 
     def _count(self, tx: Connection) -> None:
         """Count that a refresh token is about to be sent or is replaced: an older copy does not know of it."""
-        fence, sequence = self._fence, tx.execute(_COUNT).scalar_one_or_none()
+        fence, sequence = self._fence, _COUNT.value(tx)
         if fence is not None and sequence is not None:
             after_commit(tx, lambda: fence.follow(sequence))
 

@@ -22,7 +22,7 @@ from broker.store.audit import MOST_ENTRIES, Audit, AuditEntry, Noted
 from broker.store.bindings import bind_once
 from broker.store.copies import back_up
 from broker.store.due import Due
-from broker.store.engine import Database, after_commit
+from broker.store.engine import Database
 from broker.store.fence import Fence, why_copied
 from broker.store.files import private_directory
 from broker.store.findings import Findings
@@ -40,6 +40,7 @@ from broker.store.seal import Broken
 from broker.store.shelf import Saved
 from broker.store.tally import Count
 from broker.store.times import Times
+from broker.store.transactions import after_commit
 from broker.store.vault import Vault
 from broker.store.verify import Break, Verdict
 

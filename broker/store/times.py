@@ -12,8 +12,8 @@ from sqlalchemy.engine import RowMapping
 from broker.core.timing import RETRY_AFTER_CAP
 from broker.store import tables as t
 from broker.store.account_rows import DATED
-from broker.store.engine import after_commit
 from broker.store.shelf import Shelf
+from broker.store.transactions import after_commit
 
 # How long tokens live, and how long ago one was sent. The end of a login is not among them: a person is in the middle.
 _LIVES = frozenset({*DATED, t.refresh_intent.c.started_at, t.derived_token.c.issued_at, t.derived_token.c.expires_at})

@@ -4,18 +4,20 @@ Used by the noun modules inside their transactions.
 """
 
 import contextlib
+import functools
 import hmac
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
-from sqlalchemy import Connection, Delete, bindparam, delete, insert, select
+from sqlalchemy import Connection, Delete, and_, bindparam, delete, insert, or_, select
 
 from broker.core.account import Destination
 from broker.core.secret import Secret
 from broker.errors import Locked, SecretChanged
 from broker.store import tables as t
 from broker.store.memory import Row
+from broker.store.prepared import Prepared
 from broker.store.seal import Binding, Broken, Sealer
 
 FIRST_KEY = 1
@@ -34,14 +36,24 @@ Which = Literal["all", "same", "others", "before"]
 
 _bound = bindparam("bound", type_=t.secret.c.generation.type)
 _OF_KIND = delete(t.secret).where(t.secret.c.owner == bindparam("of"), t.secret.c.kind == bindparam("a"))
-_DROP: dict[Which, Delete] = {
+_DROPPED: dict[Which, Delete] = {
     "all": _OF_KIND,
     "same": _OF_KIND.where(t.secret.c.generation == _bound),
     "others": _OF_KIND.where(t.secret.c.generation != _bound),
     "before": _OF_KIND.where(t.secret.c.generation < _bound),
 }
-_KEY_OF = select(t.data_key.c.generation, t.data_key.c.wrapped).where(t.data_key.c.owner == bindparam("of"))
-_PUT = insert(t.secret)
+_DROP = {which: Prepared(statement) for which, statement in _DROPPED.items()}
+_KEY_OF = Prepared(select(t.data_key.c.generation, t.data_key.c.wrapped).where(t.data_key.c.owner == bindparam("of")))
+_MAKE_KEY = Prepared(insert(t.data_key))
+_PUT = Prepared(insert(t.secret))
+
+
+@functools.cache
+def _dropping(kinds: tuple[str, ...], same: tuple[str, ...]) -> Prepared:
+    """Build what deletes the rows of some kinds, and of others those of one generation."""
+    which = [t.secret.c.kind == kind for kind in kinds]
+    which += [and_(t.secret.c.kind == kind, t.secret.c.generation == _bound) for kind in same]
+    return Prepared(delete(t.secret).where(t.secret.c.owner == bindparam("of"), or_(*which)))
 
 
 class Vault:
@@ -152,29 +164,68 @@ class Vault:
         generation: int,
         destination: Destination,
         client: str,
-        alone: bool = False,
     ) -> dict[str, Any]:
         """Seal ``value`` into a row of its own, in the place of the one of the same owner, kind and generation.
 
-        Where it is to be ``alone``, in the place of those of every generation.
-
         Returns the columns :data:`SEALED` of it.
         """
-        key = tx.execute(_KEY_OF, {"of": owner}).one_or_none()
-        if key is None:
-            wrapped = self.sealer.new_data_key(owner, FIRST_KEY)
-            tx.execute(insert(t.data_key).values(owner=owner, generation=FIRST_KEY, wrapped=wrapped))
-            key_generation = FIRST_KEY
-        else:
-            key_generation, wrapped = key
-        row = str(uuid.uuid4())
-        sealed = self.sealer.seal(
-            value, Binding(owner, row, kind, generation, destination, client), key_generation, wrapped
+        self.drop(tx, owner, kind, "same", generation)
+        where: dict[str, Any] = {"owner": owner, "generation": generation, "destination": destination, "client": client}
+        return self._put(tx, {kind: value}, **where)[kind]
+
+    def put_all(
+        self,
+        tx: Connection,
+        values: Mapping[str, Secret],
+        *,
+        owner: str,
+        generation: int,
+        destination: Destination,
+        client: str,
+        alone: tuple[str, ...],
+    ) -> dict[str, dict[str, Any]]:
+        """Seal values of one owner, each into a row of its own and in the place of the one of the same generation.
+
+        Those of the kinds that are ``alone``, in the place of those of every generation; what is of such a kind goes
+        also where there is no new value for it. Kinds are few here: a statement is kept for each choice of them.
+
+        Returns for each kind the columns :data:`SEALED`.
+        """
+        others = tuple(kind for kind in values if kind not in alone)
+        _dropping(alone, others).run(tx, {"of": owner, **({"bound": generation} if others else {})})
+        return self._put(tx, values, owner=owner, generation=generation, destination=destination, client=client)
+
+    def _put(
+        self,
+        tx: Connection,
+        values: Mapping[str, Secret],
+        *,
+        owner: str,
+        generation: int,
+        destination: Destination,
+        client: str,
+    ) -> dict[str, dict[str, Any]]:
+        key_generation, wrapped = self._data_key(tx, owner)
+        rows = {kind: str(uuid.uuid4()) for kind in values}
+        bound = (
+            (value, Binding(owner, rows[kind], kind, generation, destination, client)) for kind, value in values.items()
         )
-        self.drop(tx, owner, kind, "all" if alone else "same", generation)
-        values = {"uuid": row, "owner": owner, "kind": kind, "generation": generation, "sealed": sealed}
-        tx.execute(_PUT, values)
-        return {"secret_uuid": row, "sealed": sealed, "wrapped": wrapped, "key_generation": key_generation}
+        sealed = dict(zip(values, self.sealer.seal_all(owner, bound, key_generation, wrapped), strict=True))
+        whose = {"owner": owner, "generation": generation}
+        _PUT.run_each(
+            tx, [{"uuid": rows[kind], "kind": kind, "sealed": blob, **whose} for kind, blob in sealed.items()]
+        )
+        key = {"wrapped": wrapped, "key_generation": key_generation}
+        return {kind: {"secret_uuid": rows[kind], "sealed": blob, **key} for kind, blob in sealed.items()}
+
+    def _data_key(self, tx: Connection, owner: str) -> tuple[int, bytes]:
+        """Return the generation of the owner's data key, and the key, wrapped; one is made where there is none."""
+        key = _KEY_OF.row(tx, {"of": owner})
+        if key is not None:
+            return key["generation"], key["wrapped"]
+        wrapped = self.sealer.new_data_key(owner, FIRST_KEY)
+        _MAKE_KEY.run(tx, {"owner": owner, "generation": FIRST_KEY, "wrapped": wrapped})
+        return FIRST_KEY, wrapped
 
     def open(
         self,
@@ -207,7 +258,7 @@ class Vault:
     def drop(tx: Connection, owner: str, kind: str, which: Which = "all", generation: int = 0) -> None:
         """Delete the sealed rows of one kind, or those of this generation, of all others, or of those before it."""
         bound = {} if which == "all" else {"bound": generation}
-        tx.execute(_DROP[which], {"of": owner, "a": kind, **bound})
+        _DROP[which].run(tx, {"of": owner, "a": kind, **bound})
 
     @staticmethod
     def forget(tx: Connection, owner: str) -> None:

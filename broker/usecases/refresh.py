@@ -144,8 +144,8 @@ async def _fly(ctx: Context, seen: Account, wish: Wish | None, before: asyncio.T
     one_by_one = setbacks.spends(seen, provider) and not rules.reuse_grace_s
     async with ctx.flights.cleared(seen.uuid, issuer, one_by_one=one_by_one):
         # The row may have changed since it was seen, the more so while this flight waited at the gate.
-        account = await ctx.store.account_by_uuid(seen.uuid)
-        if _barred(ctx, seen.uuid) or account is None or not _still_wanted(account, seen):
+        found = await ctx.store.departure(seen.uuid)
+        if _barred(ctx, seen.uuid) or found is None or not _still_wanted(account := found.account, seen):
             return ""
         # Where the flight before this one found trouble, whoever waited for it is told of that.
         in_trouble = account.state != seen.state and _has_to_wait(account, ctx.clock())
@@ -158,8 +158,8 @@ async def _fly(ctx: Context, seen: Account, wish: Wish | None, before: asyncio.T
         if setbacks.is_too_late(account, provider, ctx.clock()):
             await setbacks.too_late(ctx, account, provider)
             return ""
-        client, proof = await ctx.store.client_of(account)
-        shown = await _to_show(ctx, account)
+        client, proof = found.client()
+        shown = found.refresh_token() if not account.is_derived else await _token_of_parent(ctx, account)
         sent = ctx.sent()
         ready = shown is not None or account.is_machine
         ctx.flights.flying.add(seen.uuid)
@@ -246,13 +246,11 @@ async def _source_lives(ctx: Context, account: Account, provider: Provider) -> b
     return True
 
 
-async def _to_show(ctx: Context, account: Account) -> Secret | None:
-    """Return what a new token is got for: the refresh token, or the token that a derived account's is exchanged for.
+async def _token_of_parent(ctx: Context, account: Account) -> Secret | None:
+    """Return the token that a derived account's is exchanged for.
 
-    That one goes where its own account's secrets may go, and nowhere else (RFC 9700 4.4.2).
+    It goes where its own account's secrets may go, and nowhere else (RFC 9700 4.4.2).
     """
-    if not account.is_derived:
-        return await ctx.store.refresh_token(account)
     parent = await derived.parent_of(ctx, account)
     if parent is None or parent.destination != account.destination:
         return None

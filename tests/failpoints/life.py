@@ -1,21 +1,23 @@
 """One life of the real daemon that can be ended in the middle of a step, as a power cut would, from outside its code.
 
 ``stage`` runs ``live`` in a child process. The child is ``broker.daemon.serve`` on uvloop with its doors, its database
-file and its way out; nothing in ``broker`` knows of failpoints. They are put at seams: SQLAlchemy's statement events,
+file and its way out; nothing in ``broker`` knows of failpoints. They are put at seams: the statements of the driver,
 the network backend of httpcore2, and public methods of the store and the events. A failpoint ends the process with
 ``os._exit``: nothing is flushed, closed, rolled back or said.
 """
 
 import asyncio
+import contextlib
 import contextvars
 import functools
 import mmap
 import os
+import sqlite3
 import struct
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, Self, TypeVar
 
 import httpcore2
 import uvloop
@@ -30,6 +32,8 @@ from broker.store.store import Store
 
 P = ParamSpec("P")
 T = TypeVar("T")
+# Around a statement: what comes before and after it.
+Passing = Callable[[str], contextlib.AbstractContextManager[None]]
 
 # The exit status of a daemon that a failpoint has ended; its own are 0 to 4.
 ABORTED = 99
@@ -173,18 +177,53 @@ def _in_the_store(board: Board) -> None:
     for name, what in TRANSACTIONS.items():
         setattr(Store, name, within(name, what, getattr(Store, name)))
 
-    def before(_connection: object, _cursor: object, sql: str, *_: object) -> None:
+    @contextlib.contextmanager
+    def passing(sql: str) -> Iterator[None]:
         if not sql.startswith(HARMLESS):
             board.pass_by()
         if sql == "COMMIT":
             board.reach(f"before {transaction.get()}")
-
-    def after(_connection: object, _cursor: object, sql: str, *_: object) -> None:
+        yield
         if sql == "COMMIT":
             board.reach(f"after {transaction.get()}")
 
-    event.listen(Engine, "before_cursor_execute", before)
-    event.listen(Engine, "after_cursor_execute", after)
+    def connecting(_dialect: object, _record: object, _arguments: object, options: dict[str, Any]) -> None:
+        options["factory"] = functools.partial(_Connection, passing=passing)
+
+    event.listen(Engine, "do_connect", connecting)
+
+
+class _Connection(sqlite3.Connection):
+    """A connection to the database, each statement of which is passed."""
+
+    def __init__(self, *args: Any, passing: Passing, **kwargs: Any) -> None:  # noqa: ANN401 -- passed on
+        super().__init__(*args, **kwargs)
+        self._passing = passing
+
+    def cursor(self, _factory: object = None) -> "_Cursor":  # type: ignore[override]  # whoever asks, for this one
+        return super().cursor(functools.partial(_Cursor, passing=self._passing))
+
+    def execute(self, *args: Any) -> "_Cursor":  # noqa: ANN401 -- passed on
+        return self.cursor().execute(*args)
+
+    def executemany(self, *args: Any) -> "_Cursor":  # noqa: ANN401 -- passed on
+        return self.cursor().executemany(*args)
+
+
+class _Cursor(sqlite3.Cursor):
+    """Runs the statements of such a connection."""
+
+    def __init__(self, connection: sqlite3.Connection, passing: Passing) -> None:
+        super().__init__(connection)
+        self._passing = passing
+
+    def execute(self, sql: str, *args: Any) -> Self:  # noqa: ANN401 -- passed on
+        with self._passing(sql):
+            return super().execute(sql, *args)
+
+    def executemany(self, sql: str, *args: Any) -> Self:  # noqa: ANN401 -- passed on
+        with self._passing(sql):
+            return super().executemany(sql, *args)
 
 
 def _on_the_wire(board: Board) -> None:

@@ -76,7 +76,7 @@ MUTANTS = (
     Mutant(
         "no intent: nothing says that a refresh token was sent",
         "broker/store/refreshes.py",
-        "            tx.execute(_INTEND, intent)\n",
+        "            _INTEND.run(tx, intent)\n",
         "            assert intent\n",
         "tests/failpoints/test_steps_of_a_refresh.py::test_a_death_is_what_the_page_says",
     ),

@@ -124,6 +124,11 @@ def test_a_changed_account_opens_nothing(tmp_path: Path, how: str) -> None:
         ):
             with pytest.raises(SecretChanged, match=f"account '{changed.name}' was changed outside Keyfob"):
                 await secret
+        departure = await store.departure(changed.uuid)
+        assert departure is not None
+        for opened_by in (departure.client, departure.refresh_token):
+            with pytest.raises(SecretChanged, match=f"account '{changed.name}' was changed outside Keyfob"):
+                opened_by()
         with pytest.raises(Conflict, match=f"account '{changed.name}'"):
             await store.rotate(store.key, None)
         assert [whose for whose in await store.changed_outside() if "account" in whose] == [f"account '{changed.name}'"]
@@ -214,14 +219,18 @@ def test_a_changed_client_is_not_used(tmp_path: Path, how: str) -> None:
     """Its secret is sent nowhere, whoever asks for it; brought anew it is right, and nothing of the change is left."""
 
     async def story(store: Store) -> None:
-        await with_account(store, secret="client-secret")
+        account = await with_account(store, secret="client-secret")
         plant_provider(tmp_path)
         behind(tmp_path, CLIENT_CHANGED[how])
         uuid = behind(tmp_path, "SELECT uuid FROM client")[0][0]
         with pytest.raises(SecretChanged, match="client 'client-1'"):
             await store.client(uuid)
         with pytest.raises(SecretChanged, match="client 'client-1'"):
-            await store.client_of(await only(store))
+            await store.client_of(account)
+        departure = await store.departure(account.uuid)
+        assert departure is not None
+        with pytest.raises(SecretChanged, match="client 'client-1'"):
+            departure.client()
         assert "client 'client-1'" in await store.changed_outside()
         with pytest.raises(Conflict):
             await store.rotate(store.key, None)

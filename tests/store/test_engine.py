@@ -13,9 +13,10 @@ import pytest
 from sqlalchemy import Connection, literal_column, select, text
 
 from broker.errors import CannotStart, StoreUnavailable
-from broker.store.engine import COMPILED, Database, after_commit
+from broker.store.engine import COMPILED, Database
 from broker.store.keys import FileKey
 from broker.store.store import Store
+from broker.store.transactions import after_commit
 from tests.store.made import NOW, behind, database, key_file, opened, with_account
 
 PRAGMAS = {
@@ -219,6 +220,11 @@ def pulse(at: float) -> Callable[[Connection], float]:
     return work
 
 
+def grow(tx: Connection) -> float:
+    """Make that row a greater one."""
+    return float(tx.execute(text("UPDATE pulse SET at = at + 1 RETURNING at")).scalar_one())
+
+
 async def jointly(db: Database, *works: Callable[[Connection], Any]) -> list[Any]:
     """Have these wait together for their turn, and return what each got."""
     busy = db.write(lambda _: None)
@@ -243,6 +249,28 @@ def test_what_is_written_jointly_is_one_commit(tmp_path: Path) -> None:
             assert await jointly(db, *[seen] * 9) == list(range(1, 10))
             assert steps == [*[""] * 9, *(f"after {number}" for number in range(1, 10))]
             assert commits(tmp_path) == before + 1
+
+    asyncio.run(story())
+
+
+def test_who_goes_away_while_many_wait_stops_none_of_them(tmp_path: Path) -> None:
+    """Whoever of those that are written together is cancelled: all of them are written, before the end too."""
+
+    async def story() -> None:
+        async with opened(tmp_path) as store:
+            db = store._db  # noqa: SLF001 -- as above
+            await db.write(pulse(0.0))
+            for gone in (0, 1):
+                busy = asyncio.create_task(db.write(lambda _: None))
+                tasks = [asyncio.create_task(db.write_jointly(grow)) for _ in range(3)]
+                await asyncio.sleep(0)
+                tasks[gone].cancel()
+                told = await asyncio.gather(busy, *tasks, return_exceptions=True)
+                assert [type(one) for one in told].count(asyncio.CancelledError) == 1
+            last = asyncio.create_task(db.write_jointly(grow))
+            await asyncio.sleep(0)
+        assert await last == 7.0
+        assert behind(tmp_path, "SELECT at FROM pulse") == [(7.0,)]
 
     asyncio.run(story())
 

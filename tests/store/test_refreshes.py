@@ -68,7 +68,7 @@ def test_no_intent_no_refresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         async with opened(tmp_path) as store:
             made = await with_account(store)
             other = engine.Database(database(tmp_path))
-            with other._writer.connect() as connection:  # noqa: SLF001 -- another process, in effect
+            with other._writer.one() as connection:  # noqa: SLF001 -- another process, in effect
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
                 with pytest.raises(StoreUnavailable, match="locked"):
                     await store.begin_refresh(made, NOW)

@@ -206,7 +206,7 @@ def test_a_death_at_every_statement(tmp_path: Path) -> None:
             if count == number:
                 raise Death
 
-        engine = store._db._writer  # noqa: SLF001 -- there is no other way to die inside
+        engine = store._db._writer.engine  # noqa: SLF001 -- there is no other way to die inside
         event.listen(engine, "before_cursor_execute", strike)
         try:
             await store.rotate(store.key, None)

@@ -33,7 +33,7 @@ Fault = Callable[[House], contextlib.AbstractAsyncContextManager[None]]
 async def _on_the_writer(house: House, pragma: str) -> None:
     database = house.store._db  # noqa: SLF001 -- SQLite has no other way in to the faults of one connection
     async with database._turn:  # noqa: SLF001 -- as above
-        with database._writer.connect() as connection:  # noqa: SLF001 -- as above
+        with database._writer.one() as connection:  # noqa: SLF001 -- as above
             connection.execute(text(f"PRAGMA {pragma}"))
 
 
@@ -80,8 +80,8 @@ async def damaged(house: House) -> AsyncIterator[None]:
     whole = path.read_bytes()
     with path.open("r+b") as file:
         file.write(b"\x55" * len(whole))
-    for engine in (house.store._db._writer, house.store._db._readers):  # noqa: SLF001 -- what is cached still opens
-        engine.dispose()
+    for connections in (house.store._db._writer, house.store._db._readers):  # noqa: SLF001 -- what is cached still opens
+        connections.dispose()
     yield
     with path.open("r+b") as file:
         file.write(whole)

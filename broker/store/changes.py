@@ -17,6 +17,8 @@ from typing import BinaryIO
 HEADER_BYTES = 48
 # iChange: a native 32-bit number that grows by one with each commit.
 COMMITS = slice(8, 12)
+# What one transaction of ours, within which nobody else commits, does to that: a log may begin anew before its commit.
+OURS = (0, 1)
 # Of so many accounts it is known when they were changed last. Of one more, all count as changed.
 MOST = 10_000
 
@@ -53,7 +55,7 @@ class Changes:
         if self._header[:] != self._seen:
             with self._turn:
                 header = self._header[:]
-                if header != self._seen and not (self._before == self._seen and _commits(self._seen, header) == 1):
+                if header != self._seen and not (self._before == self._seen and _commits(self._seen, header) in OURS):
                     self._seen = header
                     self._times += 1
         return self._times

@@ -109,6 +109,29 @@ def test_a_harmless_commit_is_none(tmp_path: Path) -> None:
     asyncio.run(story())
 
 
+def test_a_harmless_one_that_begins_the_log_anew_is_none(tmp_path: Path) -> None:
+    """Where all of the log has been moved into the database, what is written next begins it anew before it commits."""
+
+    async def story() -> None:
+        async with known(tmp_path) as (db, other):
+
+            def work(tx: Connection) -> int | None:
+                tx.execute(text("PRAGMA cache_size = 10"))  # so that some of it is written before the commit
+                tx.execute(text("CREATE TABLE large (body BLOB)"))
+                for _ in range(50):
+                    tx.execute(text("INSERT INTO large VALUES (zeroblob(4000))"))
+                return db.changes.mark()
+
+            other.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+            mark = db.changes.new_mark()
+            header = db.changes._seen  # noqa: SLF001 -- nobody else knows it
+            assert await db.write(work, harmless=True) == mark
+            assert db.changes.mark() == mark
+            assert db.changes._seen[32:40] != header[32:40]  # noqa: SLF001 -- the salts: it is a new log
+
+    asyncio.run(story())
+
+
 def test_an_account_that_is_written_jointly_is_known_to_have_changed(tmp_path: Path) -> None:
     """It, and no other; as one of several too, and where it was one of more than are told apart."""
 

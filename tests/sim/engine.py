@@ -72,6 +72,8 @@ class Engine:
             await backup.recognise_copy(ctx)
             await refresh.settle(ctx)
         except KeyfobError:
+            if life.dead:
+                raise asyncio.CancelledError from None  # nobody is there any more to close anything
             await store.close()
             raise
         return cls(ctx, life, rng)

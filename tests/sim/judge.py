@@ -240,7 +240,7 @@ class Judge:
             return
         # The one exception (``refresh._put_off``): an answer was lost, the grace is over, and the access token has
         # died by now. Whatever the provider does about it, nothing that lives can be lost any more.
-        held = next((access for access in reversed(login.access) if access.known and not access.scope), None)
+        held = _held(login)
         lives = held is not None and held.dead_at is None and held.expires_at > now + EXCHANGE
         if row["state"] == "uncertain" and not lives:
             return
@@ -360,10 +360,9 @@ class Judge:
         """Judge I8: some time after the last fault, an account that is not logged out has a good token."""
         if isinstance(outcome, Ready):
             access = self.handed_out(account, outcome, provider)
-            if access is not None and access.dead_at is not None and access.dead_why == "refreshed":
-                login = provider.newest[account]
-                if not login.lost:
-                    self.fail("I8", f"{account} still gives a token that its own refresh killed")
+            # Where the answer that killed it was lost, nobody knows: until the token ends, or an API refuses it.
+            if access is not None and access.dead_why == "refreshed" and _held(provider.newest[account]) is not access:
+                self.fail("I8", f"{account} still gives a token that its own refresh killed")
             return
         self.fail("I8", f"{account} gives no token, {2 * timing.BACKOFF_CAP:.0f} s after the last fault: {outcome}")
 
@@ -379,3 +378,8 @@ class Judge:
         newest = [login.tokens[-1] for login in provider.newest[account].candidates if login.tokens]
         if stored not in newest and not self.cause_of_death(provider, account):
             self.fail("I3", f"{account} is {row['state']} with {stored}; {provider.name} has {newest}")
+
+
+def _held(login: Login) -> Access | None:
+    """Return the newest access token of a login that Keyfob was given for itself; whatever was lost, it has not."""
+    return next((access for access in reversed(login.access) if access.known and not access.scope), None)

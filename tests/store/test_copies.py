@@ -90,8 +90,7 @@ def test_a_backup_while_everything_changes(tmp_path: Path) -> None:
             done, written = asyncio.Event(), asyncio.Event()
             busy = asyncio.create_task(refreshes(store, done, written))
             for number in range(6):
-                # However slow the disk is, no two copies are of the same moment: the second one begins after the copy.
-                for _ in range(2):
+                for _ in range(2):  # however slow the disk is: the second one begins after the copy before
                     written.clear()
                     await written.wait()
                 await asyncio.to_thread(back_up, database(tmp_path), tmp_path / "kept" / str(number))

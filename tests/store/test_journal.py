@@ -1,6 +1,7 @@
 """The emergency journal: what the database does not take survives the process, and nobody else reads or uses it."""
 
 import asyncio
+import contextlib
 import resource
 import sqlite3
 from collections.abc import Awaitable, Callable
@@ -228,7 +229,7 @@ def test_a_restore_keeps_it_aside(tmp_path: Path) -> None:
 def test_an_account_that_is_gone(tmp_path: Path) -> None:
     """Nothing is left of an answer whose account was removed."""
     left_behind(tmp_path)
-    with sqlite3.connect(database(tmp_path)) as connection:
+    with contextlib.closing(sqlite3.connect(database(tmp_path))) as connection, connection:
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("DELETE FROM account")
 

@@ -7,11 +7,12 @@ authorization URL (which holds the state) are sealed.
 import hashlib
 import hmac
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import Connection, and_, delete, insert, select, update
+from sqlalchemy import Connection, and_, case, delete, func, insert, select, update
 from sqlalchemy.engine import RowMapping
 
 from broker.core.account import Destination
@@ -189,6 +190,15 @@ class Logins(Shelf):
         query = _sealed(CLIENT).where(t.login.c.id == id)
         row = await self._db.read(lambda tx: tx.execute(query).mappings().one_or_none())
         return None if row is None or row["secret_uuid"] is None else _read(row, self._open(row, CLIENT))
+
+    async def logins_matter_at(self) -> float:
+        """Return from when on a login has to be looked at, epoch seconds; infinite where there is none.
+
+        While one is under way that is 0; one that has ended is deleted then.
+        """
+        when = case((t.login.c.state == "pending", 0.0), else_=t.login.c.expires_at + KEEP_ENDED)
+        first = await self._db.read(lambda tx: tx.execute(select(func.min(when))).scalar_one())
+        return math.inf if first is None else float(first)
 
     async def logins_pending(self) -> list[Login]:
         """Return the logins that have not ended, oldest first."""

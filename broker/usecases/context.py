@@ -5,9 +5,10 @@ Built by ``daemon``; passed to each use case as its first argument.
 
 import asyncio
 import contextlib
+import math
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Hashable
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -214,6 +215,7 @@ class Context:
         standing: the request -> an answer that may be given to it again: see ``web.standing``.
         known: the hash of a key -> the app that it is of: see ``apps``.
         resolved: name -> the provider of that name, resolved: see ``providers``.
+        looked: what a look of the scheduler found that seldom changes, by what it is: see ``unchanged``.
         ways: caller and account -> where requests through the proxy go: see ``forward``.
         lacking: account uuid -> what its API refused a request for, and no login has brought since: see ``stepup``.
         sessions: who is signed in at the web page.
@@ -256,6 +258,7 @@ class Context:
     standing: dict[bytes, Kept[Any]] = field(default_factory=dict, repr=False)
     known: dict[bytes, Kept[App]] = field(default_factory=dict, repr=False)
     resolved: dict[str, Kept[Provider]] = field(default_factory=dict, repr=False)
+    looked: dict[str, Kept[Any]] = field(default_factory=dict, repr=False)
     ways: dict[tuple[bytes, str], Kept[Any]] = field(default_factory=dict, repr=False)
     lacking: dict[str, Lacking] = field(default_factory=dict)
     sessions: Sessions = field(default_factory=Sessions)
@@ -312,6 +315,16 @@ class Context:
         if self.store.mark() != since.mark or self.store.touched(kept.account) > since.moment:
             return None
         return kept.found, now
+
+    async def unchanged(self, what: str, read: Callable[[], Awaitable[Found]]) -> Found:
+        """Read what seldom changes, and holds no secret; where nothing has changed, what was read the last time."""
+        if (kept := self.recall(self.looked, what)) is not None:
+            known: Found = kept[0]
+            return known
+        since = self.since()
+        found = await read()
+        self.keep(self.looked, what, found, since, math.inf)
+        return found
 
     def forget_in_clear(self) -> None:
         """Forget the tokens that are kept in clear for the next request, and who asked with which key."""

@@ -90,7 +90,8 @@ async def poll_due(ctx: Context) -> float | None:
     if ctx.store.locked:
         return None  # the device codes cannot be opened; after a start with the key the polling goes on
     now = ctx.clock()
-    waiting = {found.id: found for found in await ctx.store.logins_pending() if found.expires_at > now}
+    pending = await ctx.store.logins_pending() if await login.matters(ctx) else []
+    waiting = {found.id: found for found in pending if found.expires_at > now}
     for gone in ctx.polls.keys() - waiting.keys():
         poll = ctx.polls[gone]
         if poll.answer is not None:

@@ -75,7 +75,8 @@ async def count(ctx: Context) -> int:
 
 async def schedule(ctx: Context) -> dict[str, timing.Policy]:
     """Return the part of the schedule of every provider that accounts are at and that can be asked."""
-    known = {name: await _policy(ctx, name) for name in await ctx.store.providers_in_use()}
+    names = await ctx.unchanged("providers in use", ctx.store.providers_in_use)
+    known = {name: await _policy(ctx, name) for name in names}
     return {name: policy for name, policy in known.items() if policy is not None}
 
 

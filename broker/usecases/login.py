@@ -237,8 +237,15 @@ async def opened(ctx: Context, login_id: str, browser: Secret) -> Login:
         raise
 
 
+async def matters(ctx: Context) -> bool:
+    """Whether a look has anything to do about logins: one is under way, or ended so long ago that it is forgotten."""
+    return await ctx.unchanged("logins", ctx.store.logins_matter_at) <= ctx.clock()
+
+
 async def expire(ctx: Context) -> None:
     """End the logins whose time is over."""
+    if not await matters(ctx):
+        return
     for login in await ctx.store.expire_logins(ctx.clock()):
         ctx.publish("login-failed", login.account, detail="nobody finished it in time", login=login.id)
 

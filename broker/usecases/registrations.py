@@ -111,7 +111,7 @@ async def current(
 async def renew_due(ctx: Context) -> None:
     """Begin to renew the registrations whose secrets end soon; each in a task of its own, so that nobody waits."""
     now = ctx.steady()
-    for client in await ctx.store.expiring_clients():
+    for client in await ctx.unchanged("expiring clients", ctx.store.expiring_clients):
         end = client.secret_expires_at or 0.0
         due = end - min(RENEW_AHEAD, max(0.0, end - client.created_at) / 2)
         key = f"renewal of {client.uuid}"

@@ -194,7 +194,7 @@ class Keeper:
     async def _granted(self) -> dict[Key, _Wanted]:
         """Return what is to be kept, as things are now."""
         found, now = {}, self._ctx.clock()
-        apps = await self._ctx.store.apps_with_token_files()
+        apps = await self._ctx.unchanged("apps with token files", self._ctx.store.apps_with_token_files)
         self._apps = {app.name for app in apps}
         self._accounts = {grant.account for app in apps for grant in app.grants if grant.token_file is not None}
         for app in apps:

@@ -99,3 +99,29 @@ def test_a_provider_is_looked_up_anew_once_anything_has_changed(tmp_path: Path) 
                 await providers.find(house.ctx, account.provider)
 
     asyncio.run(story())
+
+
+def test_a_look_reads_anew_only_what_may_have_changed(tmp_path: Path) -> None:
+    """While nothing was written, nothing is read twice; who writes, be it another program, is heard at once."""
+    read = []
+
+    async def story() -> None:
+        async with opened(tmp_path) as house:
+
+            async def found() -> int:
+                read.append(len(await house.ctx.store.accounts()))
+                return read[-1]
+
+            async def looked() -> int:
+                return await house.ctx.unchanged("how many", found)
+
+            assert [await looked() for _ in range(3)] == [0, 0, 0]
+            await house.log_in()
+            assert [await looked() for _ in range(3)] == [1, 1, 1]
+            made.behind(tmp_path, "DELETE FROM account")
+            assert [await looked() for _ in range(3)] == [0, 0, 0]
+            house.ctx.schedule.moved += 1.0  # the clock was set: nobody knows how old anything is
+            assert await looked() == 0
+
+    asyncio.run(story())
+    assert read == [0, 1, 0, 0]

@@ -11,7 +11,7 @@ LATER = {
     "broker.practice": "the practice provider, which is another process",
     "greenlet": "SQLAlchemy's asyncio extension",
     "http.cookiejar": "clients that keep cookies",
-    "httpx2": "programs that use it, and the tests",
+    "httpx2": "whoever goes out by TLS, for its trust store",
     "nacl": "clients of oidc-agent",
     "secretstorage": "who keeps the key in the desktop's keyring",
     "segno": "device logins",

@@ -121,8 +121,9 @@ def _usual_trust() -> ssl.SSLContext:
 
 
 def _system_trust() -> ssl.SSLContext:
-    # The system's, wherever it keeps them, whatever SSL_CERT_FILE says. The flag is how httpx2 calls it.
-    return httpcore2.default_ssl_context(_trust_env=False)
+    import httpx2  # noqa: PLC0415 -- megabytes that only TLS needs; serve sees that it is there
+
+    return httpx2.create_ssl_context(trust_env=False)
 
 
 class Http:
@@ -276,19 +277,22 @@ class Http:
         private: bool,  # noqa: FBT001 -- as above
         attempt: Attempt,
     ) -> httpcore2.AsyncHTTPConnection | httpcore2.AsyncConnectionPool:
-        host, inner = target.hostname or "", Sockets()
-        if self._proxy is not None and self.by_proxy(host):
+        if self._proxy is not None and self.by_proxy(target.hostname or ""):
             # Only what is written inside the inner TLS connection has been sent to the provider.
             attempt.layers = 2 if self._proxy[1].startswith("https:") else 1
-            return self.connections(CheckedBackend(None, attempt, inner), by_proxy=True)
+            return self.connections(CheckedBackend(None, attempt, Sockets()), by_proxy=True)
         encrypted = target.scheme == "https"
-        addresses = await checked_addresses(host, target.port or (443 if encrypted else 80), private)
         attempt.layers = int(encrypted)
         return httpcore2.AsyncHTTPConnection(
             httpcore2.URL(url).origin,
             ssl_context=self._tls if encrypted else None,
-            network_backend=CheckedBackend(addresses, attempt, inner),
+            network_backend=await self._backend(target, private, attempt),
         )
+
+    async def _backend(self, target: SplitResult, private: bool, attempt: Attempt) -> CheckedBackend:  # noqa: FBT001 -- as above
+        """Return what connects to the server itself."""
+        port = target.port or (443 if target.scheme == "https" else 80)
+        return CheckedBackend(await checked_addresses(target.hostname or "", port, private), attempt, Sockets())
 
     def by_proxy(self, host: str) -> bool:
         """Whether requests to a host go through the configured proxy."""

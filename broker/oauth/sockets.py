@@ -48,6 +48,7 @@ class _Socket(httpcore2.AsyncNetworkStream):
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109 -- as above
         async with _told(WRITING, timeout):
+            self._check_open()
             self._writer.write(buffer)
             await self._writer.drain()
 
@@ -62,8 +63,14 @@ class _Socket(httpcore2.AsyncNetworkStream):
         timeout: float | None = None,  # noqa: ASYNC109 -- as above
     ) -> httpcore2.AsyncNetworkStream:
         async with _told(CONNECTING, timeout):
+            self._check_open()
             await self._writer.start_tls(ssl_context, server_hostname=server_hostname)
         return self
+
+    def _check_open(self) -> None:
+        # asyncio takes no notice of what is written to a closed connection; uvloop raises what tells nobody anything.
+        if self._writer.transport.is_closing():
+            raise ConnectionResetError
 
     def get_extra_info(self, info: str) -> Any:  # noqa: ANN401 -- as above
         return self._writer.get_extra_info(info)

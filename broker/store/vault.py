@@ -32,13 +32,12 @@ SEALED = (
     t.data_key.c.generation.label("key_generation"),
 )
 # Which of the rows of one kind are meant, by their generation.
-Which = Literal["all", "same", "others", "before"]
+Which = Literal["all", "others", "before"]
 
 _bound = bindparam("bound", type_=t.secret.c.generation.type)
 _OF_KIND = delete(t.secret).where(t.secret.c.owner == bindparam("of"), t.secret.c.kind == bindparam("a"))
 _DROPPED: dict[Which, Delete] = {
     "all": _OF_KIND,
-    "same": _OF_KIND.where(t.secret.c.generation == _bound),
     "others": _OF_KIND.where(t.secret.c.generation != _bound),
     "before": _OF_KIND.where(t.secret.c.generation < _bound),
 }
@@ -49,10 +48,11 @@ _PUT = Prepared(insert(t.secret))
 
 
 @functools.cache
-def _dropping(kinds: tuple[str, ...], same: tuple[str, ...]) -> Prepared:
-    """Build what deletes the rows of some kinds, and of others those of one generation."""
-    which = [t.secret.c.kind == kind for kind in kinds]
-    which += [and_(t.secret.c.kind == kind, t.secret.c.generation == _bound) for kind in same]
+def _dropping(alone: int, others: int) -> Prepared:
+    """Build what deletes the rows of so many kinds, and of so many others those of one generation."""
+    kind = t.secret.c.kind
+    which = [kind == bindparam(f"alone_{number}") for number in range(alone)]
+    which += [and_(kind == bindparam(f"other_{number}"), t.secret.c.generation == _bound) for number in range(others)]
     return Prepared(delete(t.secret).where(t.secret.c.owner == bindparam("of"), or_(*which)))
 
 
@@ -169,9 +169,8 @@ class Vault:
 
         Returns the columns :data:`SEALED` of it.
         """
-        self.drop(tx, owner, kind, "same", generation)
         where: dict[str, Any] = {"owner": owner, "generation": generation, "destination": destination, "client": client}
-        return self._put(tx, {kind: value}, **where)[kind]
+        return self.put_all(tx, {kind: value}, **where)[kind]
 
     def put_all(
         self,
@@ -182,29 +181,21 @@ class Vault:
         generation: int,
         destination: Destination,
         client: str,
-        alone: tuple[str, ...],
+        alone: tuple[str, ...] = (),
     ) -> dict[str, dict[str, Any]]:
         """Seal values of one owner, each into a row of its own and in the place of the one of the same generation.
 
         Those of the kinds that are ``alone``, in the place of those of every generation; what is of such a kind goes
-        also where there is no new value for it. Kinds are few here: a statement is kept for each choice of them.
+        also where there is no new value for it.
 
         Returns for each kind the columns :data:`SEALED`.
         """
-        others = tuple(kind for kind in values if kind not in alone)
-        _dropping(alone, others).run(tx, {"of": owner, **({"bound": generation} if others else {})})
-        return self._put(tx, values, owner=owner, generation=generation, destination=destination, client=client)
-
-    def _put(
-        self,
-        tx: Connection,
-        values: Mapping[str, Secret],
-        *,
-        owner: str,
-        generation: int,
-        destination: Destination,
-        client: str,
-    ) -> dict[str, dict[str, Any]]:
+        others = [kind for kind in values if kind not in alone]
+        which: dict[str, Any] = {f"alone_{number}": kind for number, kind in enumerate(alone)}
+        which |= {f"other_{number}": kind for number, kind in enumerate(others)} | (
+            {"bound": generation} if others else {}
+        )
+        _dropping(len(alone), len(others)).run(tx, {"of": owner, **which})
         key_generation, wrapped = self._data_key(tx, owner)
         rows = {kind: str(uuid.uuid4()) for kind in values}
         bound = (
@@ -256,7 +247,7 @@ class Vault:
 
     @staticmethod
     def drop(tx: Connection, owner: str, kind: str, which: Which = "all", generation: int = 0) -> None:
-        """Delete the sealed rows of one kind, or those of this generation, of all others, or of those before it."""
+        """Delete the sealed rows of one kind, or those of all generations but this one, or of those before it."""
         bound = {} if which == "all" else {"bound": generation}
         _DROP[which].run(tx, {"of": owner, "a": kind, **bound})
 

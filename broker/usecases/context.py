@@ -21,7 +21,6 @@ from broker.oauth.http import Http
 from broker.oauth.idtoken import Jwks
 from broker.oauth.upstream import Upstream
 from broker.oauth.wire import Answered
-from broker.providers.model import Provider
 from broker.store.keys import KeySource
 from broker.store.store import Mark, Store, TakenLogin
 from broker.usecases.book import Book, Own
@@ -214,8 +213,7 @@ class Context:
         handouts: what was handed out and is not written down yet.
         standing: the request -> an answer that may be given to it again: see ``web.standing``.
         known: the hash of a key -> the app that it is of: see ``apps``.
-        resolved: name -> the provider of that name, resolved: see ``providers``.
-        looked: what a look of the scheduler found that seldom changes, by what it is: see ``unchanged``.
+        seldom: what was read that seldom changes, by what it is: see ``unchanged``.
         ways: caller and account -> where requests through the proxy go: see ``forward``.
         lacking: account uuid -> what its API refused a request for, and no login has brought since: see ``stepup``.
         sessions: who is signed in at the web page.
@@ -257,8 +255,7 @@ class Context:
     handouts: Handouts = field(default_factory=Handouts)
     standing: dict[bytes, Kept[Any]] = field(default_factory=dict, repr=False)
     known: dict[bytes, Kept[App]] = field(default_factory=dict, repr=False)
-    resolved: dict[str, Kept[Provider]] = field(default_factory=dict, repr=False)
-    looked: dict[str, Kept[Any]] = field(default_factory=dict, repr=False)
+    seldom: dict[str, Kept[Any]] = field(default_factory=dict, repr=False)
     ways: dict[tuple[bytes, str], Kept[Any]] = field(default_factory=dict, repr=False)
     lacking: dict[str, Lacking] = field(default_factory=dict)
     sessions: Sessions = field(default_factory=Sessions)
@@ -318,12 +315,12 @@ class Context:
 
     async def unchanged(self, what: str, read: Callable[[], Awaitable[Found]]) -> Found:
         """Read what seldom changes, and holds no secret; where nothing has changed, what was read the last time."""
-        if (kept := self.recall(self.looked, what)) is not None:
+        if (kept := self.recall(self.seldom, what)) is not None:
             known: Found = kept[0]
             return known
         since = self.since()
         found = await read()
-        self.keep(self.looked, what, found, since, math.inf)
+        self.keep(self.seldom, what, found, since, math.inf)
         return found
 
     def forget_in_clear(self) -> None:

@@ -4,7 +4,6 @@ Called by ``login``, ``refresh`` and the web API.
 """
 
 import asyncio
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -83,16 +82,15 @@ async def find(ctx: Context, name: str) -> Provider:
     Raises:
         UnknownProvider: none has that name.
     """
-    # Each refresh asks, and so does each look at what is due: while nothing has changed, it is what it was.
-    if (known := ctx.recall(ctx.resolved, name)) is not None:
-        return known[0]
-    since = ctx.since()
-    config = await ctx.store.provider(name)
-    if config is None:
-        raise UnknownProvider(f"No provider is called '{name}'.", "See: keyfob provider list")
-    provider = catalog.resolve(config, ctx.presets_dir)
-    ctx.keep(ctx.resolved, name, provider, since, math.inf)
-    return provider
+
+    async def resolved() -> Provider:
+        config = await ctx.store.provider(name)
+        if config is None:
+            raise UnknownProvider(f"No provider is called '{name}'.", "See: keyfob provider list")
+        return catalog.resolve(config, ctx.presets_dir)
+
+    # Each refresh asks, and so does each look at what is due.
+    return await ctx.unchanged(f"provider {name}", resolved)
 
 
 async def listed(ctx: Context) -> list[Provider]:

@@ -36,18 +36,10 @@ class Answering(Http):
         self.__dict__.update(copy.copy(_real().__dict__))
         self._raw = raw
 
-    async def _connection(
-        self,
-        url: str,
-        target: SplitResult,
-        private: bool,  # noqa: FBT001 -- as the real one
-        attempt: Attempt,
-    ) -> httpcore2.AsyncHTTPConnection:
-        del private
-        attempt.layers = 1 if target.scheme == "https" else 0
+    async def _backend(self, target: SplitResult, private: bool, attempt: Attempt) -> CheckedBackend:  # noqa: FBT001 -- as the real one
+        del target, private
         # The seam: the socket, nothing above it.
-        backend = CheckedBackend(["127.0.0.1"], attempt, _Backend(self._raw))
-        return httpcore2.AsyncHTTPConnection(httpcore2.URL(url).origin, self._tls, network_backend=backend)
+        return CheckedBackend(["127.0.0.1"], attempt, _Backend(self._raw))
 
 
 def answer(body: bytes, status: int = 200, kind: bytes = b"application/json") -> bytes:

@@ -3,13 +3,16 @@
 Used by the tests of ``broker.oauth``.
 """
 
+import asyncio
 import contextlib
 import json
 import socket
 import ssl
 import threading
-from collections.abc import Callable, Mapping
-from typing import Self
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any, Self, TypeVar
+
+import uvloop
 
 from broker.oauth.http import Http
 
@@ -18,6 +21,13 @@ CLIENT = Http(deadline=5)
 # How often a drip drops; short, so that a test's own deadline is what ends it.
 DRIP = 0.01
 Handler = Callable[[socket.socket], None]
+T = TypeVar("T")
+
+
+def run(story: Coroutine[Any, Any, T]) -> T:
+    """Tell a story on the daemon's own loop, which takes some things otherwise than asyncio's."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(story)
 
 
 def http(status: str, body: bytes | str | object = b"", **headers: str) -> bytes:

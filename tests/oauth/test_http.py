@@ -1,6 +1,5 @@
 """The way out (security.md M20, R17, R18, R24): what is refused, what is lost, and what surely was not sent."""
 
-import asyncio
 import gzip
 import socket
 import ssl
@@ -14,17 +13,17 @@ from broker.errors import CannotStart
 from broker.oauth.addresses import Attempt, CheckedBackend
 from broker.oauth.http import AnswerLost, Http, NotSent, Reply
 from broker.oauth.sockets import Sockets
-from tests.oauth.loopback import CLIENT, Loopback, headers_of, http, read_request
+from tests.oauth.loopback import CLIENT, Loopback, headers_of, http, read_request, run
 
 
 def get(url: str, client: Http | None = None, *, private: bool = False) -> Reply:
     """Send a GET and return the answer."""
-    return asyncio.run((client or CLIENT).send("GET", url, private=private))
+    return run((client or CLIENT).send("GET", url, private=private))
 
 
 def post(url: str, client: Http | None = None) -> Reply:
     """Send a form and return the answer."""
-    return asyncio.run((client or CLIENT).send("POST", url, private=False, form={"grant_type": "x"}))
+    return run((client or CLIENT).send("POST", url, private=False, form={"grant_type": "x"}))
 
 
 # --- what is sent -----------------------------------------------------------------------------------------------------
@@ -34,7 +33,7 @@ def test_a_form_is_sent_whole_and_says_who_asks(server: Loopback) -> None:
     """Form, Basic credentials and the headers of every request arrive as they should."""
     server.default = http("200 OK", {})
     form: dict[str, str | Secret] = {"code": Secret("a b&c"), "redirect_uri": "http://127.0.0.1/cb"}
-    asyncio.run(CLIENT.send("POST", server.url, private=False, form=form, basic=("me", Secret("pw"))))
+    run(CLIENT.send("POST", server.url, private=False, form=form, basic=("me", Secret("pw"))))
     assert server.form() == "code=a+b%26c&redirect_uri=http%3A%2F%2F127.0.0.1%2Fcb"
     headers = headers_of(server.head())
     assert headers["user-agent"] == f"keyfob/{__version__}"
@@ -49,17 +48,17 @@ def test_a_form_is_sent_whole_and_says_who_asks(server: Loopback) -> None:
 def test_json_may_hold_secrets_and_nothing_else_that_json_has_not(server: Loopback) -> None:
     """They are revealed on the way out only; what is neither secret nor JSON is a mistake of ours."""
     server.default = http("200 OK", {})
-    asyncio.run(CLIENT.send("DELETE", server.url, private=False, json={"token": Secret("a b"), "n": [1]}))
+    run(CLIENT.send("DELETE", server.url, private=False, json={"token": Secret("a b"), "n": [1]}))
     assert server.head().startswith("DELETE / ")
     assert server.form() == '{"token": "a b", "n": [1]}'
     with pytest.raises(TypeError):
-        asyncio.run(CLIENT.send("POST", server.url, private=False, json={"x": object()}))
+        run(CLIENT.send("POST", server.url, private=False, json={"x": object()}))
 
 
 def test_a_post_without_a_body_tells_its_length(server: Loopback) -> None:
     """Some servers answer 411 where nobody says that there is nothing (RFC 9110 8.6)."""
     server.default = http("200 OK", {})
-    asyncio.run(CLIENT.send("POST", server.url, private=False))
+    run(CLIENT.send("POST", server.url, private=False))
     assert headers_of(server.head())["content-length"] == "0"
     get(server.url)
     assert "content-length" not in headers_of(server.head())
@@ -89,14 +88,14 @@ def test_every_request_has_a_connection_of_its_own(server: Loopback) -> None:
         await client.send("GET", server.url + "/1", private=False)
         await client.send("GET", server.url + "/2", private=False)
 
-    asyncio.run(twice())
+    run(twice())
     assert len(server.requests) == 2
 
 
 def test_only_four_methods_are_spoken() -> None:
     """A method that no caller uses is a mistake of ours."""
     with pytest.raises(ValueError, match="PATCH"):
-        asyncio.run(CLIENT.send("PATCH", "https://x.example", private=False))
+        run(CLIENT.send("PATCH", "https://x.example", private=False))
 
 
 # --- what is not taken in ---------------------------------------------------------------------------------------------
@@ -266,7 +265,7 @@ def test_the_connection_goes_to_the_address_that_was_checked(server: Loopback) -
         await stream.aclose()
 
     assert not attempt.sent
-    asyncio.run(connect())
+    run(connect())
     assert attempt.sent
 
 
@@ -278,7 +277,7 @@ def test_the_next_address_is_tried(server: Loopback) -> None:
         stream = await backend.connect_tcp("x.invalid", server.port)
         await stream.aclose()
 
-    asyncio.run(connect())
+    run(connect())
 
 
 # --- TLS and proxies --------------------------------------------------------------------------------------------------

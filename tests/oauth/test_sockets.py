@@ -13,7 +13,7 @@ import pytest
 
 from broker.oauth.addresses import Attempt, CheckedBackend
 from broker.oauth.sockets import Sockets
-from tests.oauth.loopback import Loopback
+from tests.oauth.loopback import Loopback, run
 
 LONG = bytes(range(256)) * 16 * 1024
 REQUEST = b"GET / HTTP/1.1\r\n\r\n"
@@ -30,7 +30,7 @@ def told(server: Loopback, story: Callable[[httpcore2.AsyncNetworkStream], Await
         finally:
             await stream.aclose()
 
-    asyncio.run(telling())
+    run(telling())
 
 
 async def all_of(stream: httpcore2.AsyncNetworkStream) -> bytes:
@@ -110,7 +110,7 @@ def test_nobody_there() -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     with pytest.raises(httpcore2.ConnectError):
-        asyncio.run(Sockets().connect_tcp("127.0.0.1", port, 5))
+        run(Sockets().connect_tcp("127.0.0.1", port, 5))
 
 
 @pytest.mark.parametrize("farewell", [True, False], ids=["with", "without"])
@@ -140,7 +140,7 @@ def test_tls_goes_both_ways_and_ends_with_its_connection(
 
     with Loopback(tls) as server:
         server.default = answered
-        assert asyncio.run(asking()) == LONG
+        assert run(asking()) == LONG
     assert server.requests == [request]
 
 
@@ -155,4 +155,4 @@ def test_a_handshake_that_hangs_is_given_up(server: Loopback) -> None:
             await stream.start_tls(ssl.create_default_context(), "127.0.0.1", 0.05)
         assert stream._inner._writer.transport.is_closing()  # type: ignore[attr-defined]  # noqa: SLF001 -- as above
 
-    asyncio.run(story())
+    run(story())

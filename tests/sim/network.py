@@ -122,17 +122,10 @@ class SimulatedHttp(Http):
         self._network = network
         self._alive = alive
 
-    async def _connection(
-        self,
-        url: str,
-        target: SplitResult,
-        private: bool,  # noqa: FBT001 -- as the real one
-        attempt: Attempt,
-    ) -> httpcore2.AsyncHTTPConnection:
+    async def _backend(self, target: SplitResult, private: bool, attempt: Attempt) -> CheckedBackend:  # noqa: FBT001 -- as the real one
         del target, private
         # The seam: the socket, nothing above it.
-        backend = CheckedBackend(["127.0.0.1"], attempt, _Backend(self._network, self._alive))
-        return httpcore2.AsyncHTTPConnection(httpcore2.URL(url).origin, network_backend=backend)
+        return CheckedBackend(["127.0.0.1"], attempt, _Backend(self._network, self._alive))
 
 
 class _Backend(httpcore2.AsyncNetworkBackend):

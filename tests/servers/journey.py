@@ -49,6 +49,7 @@ class Journey:
 
     def login(self, account: str, browser: Browser, *words: str) -> tuple[Seen, Done]:
         """Run ``keyfob login`` and walk its start URL in a browser, to the page where it ends."""
+        wait_for("the next second", lambda: self.server.takes_a_login(browser.user), 5)
         running = self.keyfob.begin("login", account, *words, "--no-browser", "--json")
         end = browser.open(running.url())
         return end, running.end()

@@ -7,11 +7,15 @@ from pathlib import Path
 # What the daemon does not load by itself, each with who needs it. All of them together would be a third of the start.
 LATER = {
     "alembic": "a database of an older schema",
+    "authlib": "logins in a browser",
     "broker.integrations": "other programs",
     "broker.practice": "the practice provider, which is another process",
     "greenlet": "SQLAlchemy's asyncio extension",
+    "cryptography.x509": "joserfc",
     "http.cookiejar": "clients that keep cookies",
     "httpx2": "whoever goes out by TLS, for its trust store",
+    "jinja2": "browsers",
+    "joserfc": "ID tokens, and clients that have a key",
     "nacl": "clients of oidc-agent",
     "secretstorage": "who keeps the key in the desktop's keyring",
     "segno": "device logins",

@@ -15,7 +15,7 @@ from broker.errors import CannotStart
 
 # Packages that the daemon loads when somebody first needs them. One that is missing is told at the start, and not to
 # that somebody.
-LATER = ("alembic", "httpx2", "nacl", "segno")
+LATER = ("alembic", "authlib", "httpx2", "jinja2", "joserfc", "nacl", "segno")
 
 # Seconds after which a thread that works for the store lets the event loop have its turn. With Python's own 5 ms, each
 # step of an answer to a program could wait for so long behind refreshes that are written down.

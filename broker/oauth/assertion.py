@@ -8,9 +8,6 @@ import secrets
 from collections.abc import Mapping
 from typing import Any
 
-from joserfc import jwt
-from joserfc.jwk import ECKey, OctKey, RSAKey
-
 from broker.core.login import BY_KEY, Client
 from broker.core.secret import Secret
 from broker.errors import InvalidRequest
@@ -28,7 +25,6 @@ KEY_ALGORITHMS = ("ES256", "RS256")
 SECRET_ALGORITHM = "HS256"  # noqa: S105 -- the name of an algorithm
 # RFC 7518 3.2: a key as long as the hash at least.
 LEAST_SECRET = 32
-RSA_BITS = 2048
 # What a private key has and its public half has not (RFC 7518 6.2.2, 6.3.2).
 _PRIVATE = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
 
@@ -55,9 +51,9 @@ def new_key(chosen: str) -> Secret:
     Args:
         chosen: its algorithm, as :func:`algorithm` returned it.
     """
-    key = RSAKey.generate_key(RSA_BITS) if chosen == "RS256" else ECKey.generate_key("P-256")
-    # RFC 7638: the key's name follows from the key, so it is the same wherever it is shown.
-    return Secret(json.dumps({**key.as_dict(private=True), "kid": key.thumbprint(), "use": "sig", "alg": chosen}))
+    from broker.oauth import signatures  # noqa: PLC0415 -- megabytes: see there
+
+    return Secret(json.dumps(signatures.new_key(chosen)))
 
 
 def public_jwks(key: Secret) -> dict[str, Any]:
@@ -94,8 +90,7 @@ def client_fields(provider: Provider, client: Client, proof: Secret, now: float)
     """
     claims = {"iss": client.client_id, "sub": client.client_id, "aud": _audience(provider)}
     if client.auth_method == BY_SECRET:
-        key = OctKey.import_key(proof.reveal())
-        signed = _signed(claims, {"alg": SECRET_ALGORITHM}, key, now)
+        signed = _signed(claims, {"alg": SECRET_ALGORITHM}, proof.reveal(), now)
     else:
         signed = _signed_by_key(claims, proof, now)
     client_id = {provider.token.client_id_field: client.client_id}
@@ -138,12 +133,12 @@ def _audience(provider: Provider) -> str:
 
 def _signed_by_key(claims: Mapping[str, str], key: Secret, now: float) -> Secret:
     jwk = json.loads(key.reveal())
-    imported = RSAKey.import_key(jwk) if jwk["kty"] == "RSA" else ECKey.import_key(jwk)
-    return _signed(claims, {"alg": jwk["alg"], "kid": jwk["kid"]}, imported, now)
+    return _signed(claims, {"alg": jwk["alg"], "kid": jwk["kid"]}, jwk, now)
 
 
-def _signed(claims: Mapping[str, str], header: dict[str, str], key: ECKey | RSAKey | OctKey, now: float) -> Secret:
+def _signed(claims: Mapping[str, str], header: Mapping[str, str], key: Mapping[str, Any] | str, now: float) -> Secret:
+    from broker.oauth import signatures  # noqa: PLC0415 -- megabytes: see there
+
     issued = int(now)
     once = secrets.token_urlsafe(18)
-    dated = {**claims, "iat": issued, "exp": issued + LIFETIME, "jti": once}
-    return Secret(jwt.encode({**header, "typ": "JWT"}, dated, key, algorithms=[header["alg"]]))
+    return Secret(signatures.sign(header, {**claims, "iat": issued, "exp": issued + LIFETIME, "jti": once}, key))

@@ -7,9 +7,6 @@ import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from authlib.oauth2.rfc6749.parameters import prepare_grant_uri
-from authlib.oauth2.rfc7636 import create_s256_code_challenge
-
 from broker.core.secret import Secret
 from broker.errors import LoginFailed
 from broker.oauth import strict
@@ -95,6 +92,9 @@ def begin(
     if provider.pkce in ("S256", "plain") or (provider.pkce == "S256-public" and public):
         verifier = Secret(secrets.token_urlsafe(_ENTROPY_BYTES))
         extra |= _challenge(verifier, plain=provider.pkce == "plain")
+    # Forty modules that only a login needs: here, and not at each start of the daemon; serve sees that they are there.
+    from authlib.oauth2.rfc6749.parameters import prepare_grant_uri  # noqa: PLC0415 -- as just said
+
     url = prepare_grant_uri(
         authorization_endpoint,
         client_id,
@@ -110,6 +110,8 @@ def _challenge(verifier: Secret, *, plain: bool) -> dict[str, str]:
     """Return the parameters that tie the code to the verifier (RFC 7636 4.3)."""
     if plain:
         return {"code_challenge": verifier.reveal(), "code_challenge_method": "plain"}
+    from authlib.oauth2.rfc7636 import create_s256_code_challenge  # noqa: PLC0415 -- as in ``begin``
+
     return {"code_challenge": create_s256_code_challenge(verifier.reveal()), "code_challenge_method": "S256"}
 
 

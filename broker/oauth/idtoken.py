@@ -6,15 +6,10 @@ Called by ``usecases.login`` and, for tokens that come with a refresh, by ``usec
 import hashlib
 import hmac
 import math
-from base64 import urlsafe_b64decode, urlsafe_b64encode
-from binascii import Error as Base64Error
+from base64 import urlsafe_b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
-
-from joserfc.errors import JoseError
-from joserfc.jwk import ECKey, OKPKey, RSAKey
-from joserfc.jws import JWSRegistry
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from broker.core.secret import Secret
 from broker.core.token import LIFETIME_CAP
@@ -23,6 +18,9 @@ from broker.oauth import strict
 from broker.oauth.http import AnswerLost, Http, NotSent
 from broker.oauth.identity import SUBJECT_CAP, label_of
 from broker.providers.model import Provider
+
+if TYPE_CHECKING:
+    from broker.oauth.signatures import Key
 
 # Ours, whatever a provider announces: no "none", no shared-secret signatures (RFC 8725 3.1).
 ALGORITHMS = ("RS256", "PS256", "ES256", "EdDSA")
@@ -36,13 +34,9 @@ KEYS_TTL = 3600.0
 REFETCH_AFTER = 300.0
 # Far more keys than any provider shows at a time.
 _KEYS_CAP = 64
-# RFC 7518 3.3.
-_RSA_LEAST_BITS = 2048
 # Header, claims, signature (RFC 7515 7.1).
 _PARTS = 3
 _OK = 200
-
-Key = RSAKey | ECKey | OKPKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +60,12 @@ class _KeySet:
     fetched_at: float
     refetched_at: float = -math.inf
     # Place in ``keys`` and algorithm -> what was made of it: that takes as long as all else that is verified.
-    made: dict[tuple[int, str], Key | None] = field(default_factory=dict)
+    made: dict[tuple[int, str], "Key | None"] = field(default_factory=dict)
 
-    def fitting(self, header: Mapping[str, Any]) -> list[Key]:
+    def fitting(self, header: Mapping[str, Any]) -> "list[Key]":
         """Return the keys that have the header's ``kid``, where it names one, and can make its ``alg``."""
+        from broker.oauth import signatures  # noqa: PLC0415 -- megabytes: see there
+
         found: list[Key] = []
         algorithm = header["alg"]
         for place, jwk in enumerate(self.keys):
@@ -78,7 +74,7 @@ class _KeySet:
             if jwk.get("use", "sig") != "sig" or jwk.get("alg", algorithm) != algorithm:
                 continue
             if (place, algorithm) not in self.made:
-                self.made[place, algorithm] = _public_key(jwk, algorithm)
+                self.made[place, algorithm] = signatures.public_key(jwk, algorithm)
             key = self.made[place, algorithm]
             if key is not None:
                 found.append(key)
@@ -91,7 +87,7 @@ class Jwks:
     def __init__(self) -> None:
         self._sets: dict[str, _KeySet] = {}
 
-    async def find(self, http: Http, provider: Provider, header: Mapping[str, Any], now: float) -> list[Key]:
+    async def find(self, http: Http, provider: Provider, header: Mapping[str, Any], now: float) -> "list[Key]":
         """Return the provider's keys that can have made a signature with this header.
 
         Raises:
@@ -145,10 +141,12 @@ async def verify(  # noqa: PLR0913 -- what a token is checked against is that mu
         raise LoginFailed(
             f"{provider.title} sent an ID token, but it is not known how to check it.", "Configure it by its issuer."
         )
+    from broker.oauth import signatures  # noqa: PLC0415 -- megabytes: see there
+
     header, payload, signed, signature = _take_apart(id_token)
     algorithm = _algorithm(provider, header)
     keys = await jwks.find(http, provider, header, now)
-    if not any(_is_signed(algorithm, signed, signature, key) for key in keys):
+    if not any(signatures.is_signed(algorithm, signed, signature, key) for key in keys):
         _refuse("its signature is not by a key of the provider")
     _check_parties(payload, provider.issuer, client_id)
     _check_times(payload, now if asked_at is None else asked_at)
@@ -196,8 +194,8 @@ def _take_apart(id_token: Secret) -> tuple[dict[str, Any], dict[str, Any], bytes
     if len(parts) != _PARTS:
         _refuse("it is not a signed token")
     try:
-        header, payload = strict.loads(_decode(parts[0])), strict.loads(_decode(parts[1]))
-        return header, payload, f"{parts[0]}.{parts[1]}".encode("ascii"), _decode(parts[2])
+        header, payload = strict.loads(strict.base64url(parts[0])), strict.loads(strict.base64url(parts[1]))
+        return header, payload, f"{parts[0]}.{parts[1]}".encode("ascii"), strict.base64url(parts[2])
     except ValueError as exc:
         raise LoginFailed("The ID token of the provider cannot be read.", "Start the login again.") from exc
 
@@ -212,16 +210,6 @@ def _algorithm(provider: Provider, header: Mapping[str, Any]) -> str:
         # Extensions that must be understood (RFC 7515 4.1.11); none is.
         _refuse("it asks for something that Keyfob does not know")
     return algorithm
-
-
-def _is_signed(algorithm: str, signed: bytes, signature: bytes, key: Key) -> bool:
-    # Straight to the algorithm: joserfc's own entry would parse the token a second time, by laxer rules.
-    model = JWSRegistry.algorithms[algorithm]
-    try:
-        model.check_key(key)
-        return bool(model.verify(signed, signature, key))
-    except (JoseError, ValueError):
-        return False
 
 
 def _check_parties(payload: Mapping[str, Any], issuer: str, client_id: str) -> None:
@@ -285,35 +273,3 @@ async def _fetch(http: Http, provider: Provider) -> list[Mapping[str, Any]]:
         # Not to be remembered: a server that is just starting would lock everybody out until the next look.
         raise ProviderUnavailable(f"{trouble}: there is none at its jwks_uri.", "Try again later.")
     return usable
-
-
-def _public_key(jwk: Mapping[str, Any], algorithm: str) -> Key | None:
-    """Return the public half of a key that fits ``algorithm``; None for one that does not, or is broken."""
-    try:
-        match algorithm, jwk.get("kty"), jwk.get("crv"):
-            case ("RS256" | "PS256", "RSA", _):
-                # Measured here: joserfc only warns of a short one.
-                if int.from_bytes(_decode(jwk["n"])).bit_length() < _RSA_LEAST_BITS:
-                    return None
-                return RSAKey.import_key({"kty": "RSA", "n": jwk["n"], "e": jwk["e"]})
-            case ("ES256", "EC", "P-256"):
-                return ECKey.import_key({"kty": "EC", "crv": "P-256", "x": jwk["x"], "y": jwk["y"]})
-            case ("EdDSA", "OKP", "Ed25519"):
-                return OKPKey.import_key({"kty": "OKP", "crv": "Ed25519", "x": jwk["x"]})
-            case _:
-                return None
-    except (JoseError, ValueError, TypeError, KeyError, AttributeError):
-        # Somebody else's broken key must not take the good ones with it.
-        return None
-
-
-def _decode(text: str) -> bytes:
-    """Base64url without padding, strictly (RFC 7515 2)."""
-    try:
-        raw = text.encode("ascii")
-        decoded = urlsafe_b64decode(raw + b"=" * (-len(raw) % 4))
-    except (UnicodeEncodeError, Base64Error) as exc:
-        raise ValueError("it is not base64url") from exc
-    if urlsafe_b64encode(decoded).rstrip(b"=") != raw:
-        raise ValueError("it is not base64url")
-    return decoded

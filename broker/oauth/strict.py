@@ -7,6 +7,8 @@ import json
 import math
 import re
 import unicodedata
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from binascii import Error as Base64Error
 from collections import Counter
 from typing import Any, NoReturn
 
@@ -76,6 +78,22 @@ def peek(body: bytes) -> dict[str, Any] | None:
     except ValueError:
         return None
     return value if isinstance(value, dict) else None
+
+
+def base64url(text: str) -> bytes:
+    """Read base64url without padding, strictly (RFC 7515 2).
+
+    Raises:
+        ValueError: it is not such a text; the message holds nothing of it.
+    """
+    try:
+        raw = text.encode("ascii")
+        decoded = urlsafe_b64decode(raw + b"=" * (-len(raw) % 4))
+    except (UnicodeEncodeError, Base64Error) as exc:
+        raise ValueError("it is not base64url") from exc
+    if urlsafe_b64encode(decoded).rstrip(b"=") != raw:
+        raise ValueError("it is not base64url")
+    return decoded
 
 
 def is_printable(value: object, *, cap: int = 65536) -> bool:

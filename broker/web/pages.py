@@ -7,18 +7,20 @@ one is escaped, cleaned and cut in the template, whatever the caller did to it b
 import base64
 import hashlib
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
-from typing import ClassVar, Final, Protocol
+from typing import TYPE_CHECKING, ClassVar, Final, Protocol
 from urllib.parse import quote
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.responses import HTMLResponse, Response
 
 from broker.core.login import LOGIN_LIFETIME
 from broker.errors import KeyfobError, LoginFailed
 from broker.web import text
 from broker.web.render import timestamp
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 _ROOM = Path(__file__).parent / "ui"
 
@@ -317,36 +319,43 @@ def static(name: str) -> Response:
 # --- the answer -------------------------------------------------------------------------------------------------------
 
 _WITH_SCRIPT = ("home.html.j2", "shell.html.j2")
-# The mark lies with the static files, and the layout draws it inline: one drawing, two uses.
-_TEMPLATES = Environment(
-    loader=FileSystemLoader([_ROOM / "templates", _ROOM / "static"]),
-    autoescape=True,
-    undefined=StrictUndefined,
-    auto_reload=False,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
-_TEMPLATES.filters |= {
-    "clean": text.clean,
-    "provider_words": text.provider_words,
-    "word": text.word,
-    "iso": timestamp,
-    "utc": text.utc,
-    "slug": partial(quote, safe=""),
-}
-_TEMPLATES.globals |= {
-    "css": _CSS,
-    "mark": _MARK,
-    "desk": _DESK,
-    "js": _JS,
-    "forms": _FORMS,
-    "SCOPES_SHOWN": SCOPES_SHOWN,
-    "SOME_SCOPES": SOME_SCOPES,
-}
+
+
+@cache
+def _templates() -> "Environment":
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined  # noqa: PLC0415 -- two megabytes, for browsers only
+
+    templates = Environment(
+        # The mark lies with the static files, and the layout draws it inline: one drawing, two uses.
+        loader=FileSystemLoader([_ROOM / "templates", _ROOM / "static"]),
+        autoescape=True,
+        undefined=StrictUndefined,
+        auto_reload=False,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    templates.filters |= {
+        "clean": text.clean,
+        "provider_words": text.provider_words,
+        "word": text.word,
+        "iso": timestamp,
+        "utc": text.utc,
+        "slug": partial(quote, safe=""),
+    }
+    templates.globals |= {
+        "css": _CSS,
+        "mark": _MARK,
+        "desk": _DESK,
+        "js": _JS,
+        "forms": _FORMS,
+        "SCOPES_SHOWN": SCOPES_SHOWN,
+        "SOME_SCOPES": SOME_SCOPES,
+    }
+    return templates
 
 
 def render(page: Rendered) -> HTMLResponse:
     """The whole answer: the page's own status, its HTML and every header that guards it."""
-    html = _TEMPLATES.get_template(page.template).render(page=page)
+    html = _templates().get_template(page.template).render(page=page)
     scripted = page.template in _WITH_SCRIPT
     return HTMLResponse(html, status_code=page.status, headers=SCRIPTED if scripted else HEADERS)

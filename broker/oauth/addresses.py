@@ -44,19 +44,27 @@ class Attempt:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
+async def addresses_of(host: str, port: int) -> list[str]:
+    """Resolve ``host``, once.
+
+    Raises:
+        AddressRefused: the name does not resolve.
+    """
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as exc:
+        raise AddressRefused(f"the name {host} cannot be resolved") from exc
+    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+
+
 async def checked_addresses(host: str, port: int, private: bool) -> list[str]:  # noqa: FBT001 -- one flag, named at its only call
     """Resolve ``host``, once, and return its addresses if all of them may be asked (security.md R24).
 
     Raises:
         SpecialAddress: one is special-purpose and that was not allowed.
         AddressRefused: the name does not resolve, or not to this machine though it is one of it.
-        OSError, UnicodeError: the name does not resolve.
     """
-    try:
-        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as exc:
-        raise AddressRefused(f"the name {host} cannot be resolved") from exc
-    addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
+    addresses = await addresses_of(host, port)
     for text in addresses:
         address = ipaddress.ip_address(text)
         if is_loopback(host):
@@ -75,12 +83,12 @@ class CheckedBackend(httpcore2.AsyncNetworkBackend):
     """Connects to the addresses that were checked, whatever name the request has.
 
     Args:
-        addresses: tried in order; None connects by name (to the proxy that a person configured).
+        addresses: tried in order.
         attempt: learns when the request is written.
         inner: connects to one.
     """
 
-    def __init__(self, addresses: list[str] | None, attempt: Attempt, inner: httpcore2.AsyncNetworkBackend) -> None:
+    def __init__(self, addresses: list[str], attempt: Attempt, inner: httpcore2.AsyncNetworkBackend) -> None:
         self._addresses = addresses
         self._attempt = attempt
         self._inner = inner
@@ -94,7 +102,8 @@ class CheckedBackend(httpcore2.AsyncNetworkBackend):
         socket_options: Iterable[httpcore2.SOCKET_OPTION] | None = None,
     ) -> httpcore2.AsyncNetworkStream:
         """Connect to the first checked address that answers."""
-        *early, last = self._addresses or [host]
+        del host  # it was looked up when it was checked
+        *early, last = self._addresses
         for address in early:
             try:
                 stream = await self._inner.connect_tcp(address, port, CONNECT_PATIENCE, local_address, socket_options)

@@ -32,7 +32,7 @@ def why(exc: BaseException, host: str, deadline: float) -> str:
     for cause in chain:
         if isinstance(cause, Unfit):
             return str(cause)
-        if isinstance(cause, ssl.SSLError):
+        if isinstance(cause, ssl.SSLError) and not isinstance(cause, ssl.SSLWantReadError | ssl.SSLWantWriteError):
             plain = ": it speaks plain http there" if getattr(cause, "reason", "") == "WRONG_VERSION_NUMBER" else ""
             return f"no encrypted connection to {host} came about{plain}"
         if isinstance(cause, ConnectionRefusedError):

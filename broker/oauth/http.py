@@ -22,7 +22,14 @@ from broker.core import ratelimit
 from broker.core.secret import Secret
 from broker.errors import CannotStart, InvalidRequest
 from broker.oauth import outgoing
-from broker.oauth.addresses import AddressRefused, Attempt, CheckedBackend, SpecialAddress, checked_addresses
+from broker.oauth.addresses import (
+    AddressRefused,
+    Attempt,
+    CheckedBackend,
+    SpecialAddress,
+    addresses_of,
+    checked_addresses,
+)
 from broker.oauth.failures import FAILURES, Unfit, why
 from broker.oauth.sockets import Sockets
 from broker.providers.urls import is_loopback, split
@@ -280,7 +287,9 @@ class Http:
         if self._proxy is not None and self.by_proxy(target.hostname or ""):
             # Only what is written inside the inner TLS connection has been sent to the provider.
             attempt.layers = 2 if self._proxy[1].startswith("https:") else 1
-            return self.connections(CheckedBackend(None, attempt, Sockets()), by_proxy=True)
+            proxy = urlsplit(self._proxy[1])
+            leads_to = await addresses_of(proxy.hostname or "", proxy.port or 0)
+            return self.connections(CheckedBackend(leads_to, attempt, Sockets()), by_proxy=True)
         encrypted = target.scheme == "https"
         attempt.layers = int(encrypted)
         return httpcore2.AsyncHTTPConnection(

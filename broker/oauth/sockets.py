@@ -1,16 +1,23 @@
-"""The network as httpcore2 wants it, on asyncio's own streams: through anyio, a request takes twice as long.
+"""The network as httpcore2 wants it, on asyncio alone: through anyio's own backend, a request takes twice as long.
 
 Called by ``http``, whose connections are there for one request. What is kept goes through anyio as before
-(``upstream``): there the kernel tells whether something came that nobody asked for, since nothing is read ahead.
+(``upstream``): that is where it is looked whether a connection still stands.
+
+Nothing is read before somebody asks for it: what came in the clear, before TLS, can never pass for what comes inside.
+That is why there are no asyncio streams here, which read ahead.
 """
 
 import asyncio
 import contextlib
+import socket
 import ssl
 from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
+import anyio
 import httpcore2
+from anyio.abc import ByteStream
+from anyio.streams.tls import TLSAttribute, TLSStream
 
 Failures = tuple[type[Exception], type[Exception]]
 CONNECTING: Failures = (httpcore2.ConnectTimeout, httpcore2.ConnectError)
@@ -29,32 +36,64 @@ class Sockets(httpcore2.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[httpcore2.SOCKET_OPTION] | None = None,
     ) -> httpcore2.AsyncNetworkStream:
-        """Connect to an address, or to the first one of a name that answers."""
+        """Connect to an address; names were resolved before (``addresses``)."""
         del local_address, socket_options  # nobody here sets one
         async with _told(CONNECTING, timeout):
-            return _Socket(*await asyncio.open_connection(host, port))
+            line = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+            try:
+                line.setblocking(False)  # noqa: FBT003 -- the socket's own interface
+                line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                await asyncio.get_running_loop().sock_connect(line, (host, port))
+            except BaseException:
+                line.close()
+                raise
+        return _Stream(_Line(line))
 
 
-class _Socket(httpcore2.AsyncNetworkStream):
+class _Line(ByteStream):
+    """A connection in the clear, as anyio's TLS wants it."""
+
+    def __init__(self, line: socket.socket) -> None:
+        self._line = line
+        self._loop = asyncio.get_running_loop()
+
+    async def receive(self, max_bytes: int = 65_536) -> bytes:
+        # asyncio does not wait where something is there already: in a flood nothing else had a turn, no deadline either.
+        await asyncio.sleep(0)
+        if not (found := await self._loop.sock_recv(self._line, max_bytes)):
+            raise anyio.EndOfStream
+        return found
+
+    async def send(self, item: bytes) -> None:
+        await self._loop.sock_sendall(self._line, item)
+
+    async def send_eof(self) -> None:
+        self._line.shutdown(socket.SHUT_WR)
+
+    async def aclose(self) -> None:
+        self._line.close()
+
+
+class _Stream(httpcore2.AsyncNetworkStream):
     """A connection, in the clear or encrypted."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader = reader
-        self._writer = writer
+    def __init__(self, inner: ByteStream) -> None:
+        self._inner = inner
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 -- as above
         async with _told(READING, timeout):
-            return await self._reader.read(max_bytes)
+            try:
+                return await self._inner.receive(max_bytes)
+            except anyio.EndOfStream:
+                return b""
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109 -- as above
         async with _told(WRITING, timeout):
-            self._check_open()
-            self._writer.write(buffer)
-            await self._writer.drain()
+            await self._inner.send(buffer)
 
     async def aclose(self) -> None:
         # At once: what an orderly end of TLS would wait for, nobody needs.
-        self._writer.transport.abort()
+        await self._inner.aclose()
 
     async def start_tls(
         self,
@@ -63,17 +102,21 @@ class _Socket(httpcore2.AsyncNetworkStream):
         timeout: float | None = None,  # noqa: ASYNC109 -- as above
     ) -> httpcore2.AsyncNetworkStream:
         async with _told(CONNECTING, timeout):
-            self._check_open()
-            await self._writer.start_tls(ssl_context, server_hostname=server_hostname)
-        return self
-
-    def _check_open(self) -> None:
-        # asyncio takes no notice of what is written to a closed connection; uvloop raises what tells nobody anything.
-        if self._writer.transport.is_closing():
-            raise ConnectionResetError
+            # Not standard_compatible: half of the servers end a connection without saying so first, and what HTTP has
+            # told of an answer's length shows whether all of it came.
+            wrapped = TLSStream.wrap(
+                self._inner,
+                server_side=False,
+                hostname=server_hostname,
+                ssl_context=ssl_context,
+                standard_compatible=False,
+            )
+            return _Stream(await wrapped)
 
     def get_extra_info(self, info: str) -> Any:  # noqa: ANN401 -- as above
-        return self._writer.get_extra_info(info)
+        if info != "ssl_object":
+            return None
+        return self._inner.extra(TLSAttribute.ssl_object, None)  # noqa: S610 -- anyio's, and no Django
 
 
 @contextlib.asynccontextmanager
@@ -85,5 +128,5 @@ async def _told(failures: Failures, seconds: float | None) -> AsyncIterator[None
             yield
     except TimeoutError as exc:
         raise late from exc
-    except OSError as exc:
+    except (OSError, anyio.BrokenResourceError, anyio.EndOfStream) as exc:
         raise broken from exc

@@ -58,7 +58,7 @@ class _Line(ByteStream):
         self._loop = asyncio.get_running_loop()
 
     async def receive(self, max_bytes: int = 65_536) -> bytes:
-        # asyncio does not wait where something is there already: in a flood nothing else had a turn, no deadline either.
+        # asyncio does not wait where something is there already: in a flood nothing else had a turn, and no deadline.
         await asyncio.sleep(0)
         if not (found := await self._loop.sock_recv(self._line, max_bytes)):
             raise anyio.EndOfStream

@@ -10,10 +10,12 @@ import mmap
 import os
 import sys
 import threading
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+# Tells what others have committed: another number after each of their commits, None where it cannot be had.
+Others = Callable[[], int | None]
 HEADER_BYTES = 48
 # iChange: a native 32-bit number that grows by one with each commit.
 COMMITS = slice(8, 12)
@@ -73,7 +75,7 @@ class Changes:
         return self.mark() if (ours.st_dev, ours.st_ino) == (there.st_dev, there.st_ino) else None
 
     @contextlib.contextmanager
-    def harmful(self) -> Iterator[None]:
+    def harmful(self, _others: Others) -> Iterator[None]:
         """Make the mark another one once this block, which is our own transaction, has committed.
 
         That goes without the header, so what we do counts at once whatever somebody does to the file.
@@ -92,23 +94,26 @@ class Changes:
         return self._touched.get(account, 0)
 
     @contextlib.contextmanager
-    def harmless(self, accounts: Collection[str] = ()) -> Iterator[None]:
+    def harmless(self, others: Others, *, accounts: Collection[str] = ()) -> Iterator[None]:
         """Leave the mark as it is, whatever is committed in this block by the transaction that it is within.
 
         That has the write lock, so nobody else commits between its begin and its end; what comes after it is seen.
 
         Args:
+            others: tells whether somebody else has committed. A transaction that wrote nothing commits nothing: what
+                another process commits right after it would be the one commit that is taken for ours.
             accounts: the uuids of those that it does change: of them it is known by :meth:`touched`.
         """
         before = None if self.mark() is None else self._seen
         self._before = before
+        known = others()
         try:
             yield
+            header = b"" if self._header is None else self._header[:]
+            alone = known is not None and others() == known  # asked after the header was read
             with self._turn:
-                if before is not None and before == self._seen and self._header is not None:
-                    header = self._header[:]
-                    if _commits(before, header) == 1:
-                        self._seen = header
+                if alone and header and before is not None and before == self._seen and _commits(before, header) == 1:
+                    self._seen = header
                 self._touch(accounts)
         finally:
             self._before = None

@@ -127,6 +127,7 @@ class Connections:
             connect_args={"timeout": BUSY_TIMEOUT / 1000, "check_same_thread": False},
         )
         self._idle: list[Connection] = []
+        self._disposed = False
 
         def prepare(connection: sqlite3.Connection, _record: object) -> None:
             cursor = connection.cursor()
@@ -150,11 +151,17 @@ class Connections:
             yield connection
         finally:
             self._idle.append(connection)
+            if self._disposed:
+                self.dispose()
 
     def dispose(self) -> None:
-        """Close those that nobody uses."""
-        while self._idle:
-            self._idle.pop().close()
+        """Close those that nobody uses, and each of the others once it is not used any more."""
+        self._disposed = True
+        with contextlib.suppress(IndexError):  # until there is none; two threads may be at it
+            while True:
+                connection = self._idle.pop()
+                connection.detach()  # from a pool, which would keep it open
+                connection.close()
         self.engine.dispose()
 
 
@@ -222,9 +229,13 @@ class Database:
         """
         self._check_open()
         one = Joint(work, account, asyncio.get_running_loop().create_future())
-        self._joint.append(one)
-        if len(self._joint) == 1:  # the others are written along with it
-            self._finish(asyncio.create_task(self._write_all(self._joint)))
+        waiting = self._joint
+        waiting.append(one)
+        if len(waiting) == 1:  # the others are written along with it
+            writing = asyncio.create_task(self._write_all(waiting))
+            # Not by the task itself: one that is cancelled before its first step does nothing at all.
+            writing.add_done_callback(lambda _: self._written(waiting))
+            self._finish(writing)
         return await self._finish(one.written)
 
     async def snapshot(self, work: Callable[[sqlite3.Connection], T]) -> T:
@@ -300,19 +311,19 @@ class Database:
 
     async def _write_all(self, waiting: list[Joint[Any]]) -> None:
         """Write in one commit what waits for that by the time that it is their turn, and tell each what came of it."""
-        try:
-            async with self._turn:
-                self._joint = []
-                await self._write_these(waiting)
-        finally:
-            if self._joint is waiting:  # it was not to be
-                self._joint = []
-            for one in waiting:
-                one.written.cancel()  # which changes nothing for those that have been told
+        async with self._turn:
+            self._joint = []
+            await self._write_these(waiting)
+
+    def _written(self, waiting: list[Joint[Any]]) -> None:
+        if self._joint is waiting:  # it was not to be
+            self._joint = []
+        for one in waiting:
+            one.written.cancel()  # which changes nothing for those that have been told
 
     async def _write_these(self, waiting: Sequence[Joint[Any]]) -> None:
         works = [one.work for one in waiting]
-        marking = partial(self.changes.harmless, {one.account for one in waiting} - {""})
+        marking = partial(self.changes.harmless, accounts={one.account for one in waiting} - {""})
 
         def writing() -> list[Outcome]:
             with self._writer.one() as connection:
@@ -349,8 +360,10 @@ class Database:
         def emptying() -> bool:
             with self._writer.one() as connection:
                 connection.exec_driver_sql(f"PRAGMA busy_timeout = {CHECKPOINT_TIMEOUT}")
-                row = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()
-                connection.exec_driver_sql(f"PRAGMA busy_timeout = {BUSY_TIMEOUT}")
+                try:
+                    row = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()
+                finally:
+                    connection.exec_driver_sql(f"PRAGMA busy_timeout = {BUSY_TIMEOUT}")
                 return bool(row[0] == 0)
 
         try:

@@ -6,14 +6,17 @@ Used by ``engine``, in the writer's thread; what is to follow a commit is said b
 import contextlib
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, TypeVar, cast
 
 from sqlalchemy import Connection
 
+from broker.store.changes import Others
+
 T = TypeVar("T")
 Step = Callable[[], None]
 # What has to be told of a commit, while it is made.
-Marking = Callable[[], contextlib.AbstractContextManager[None]]
+Marking = Callable[[Others], contextlib.AbstractContextManager[None]]
 # What came of one of several transactions: what it returned and what is to follow, or why it was undone.
 Outcome = tuple[Any, Sequence[Step]] | Exception
 # Where a transaction keeps what is to follow its commit.
@@ -63,7 +66,7 @@ def _committing(tx: Connection, marking: Marking) -> Iterator[None]:
     # IMMEDIATE: what is read here cannot be changed by anybody before it is written.
     driver(tx).execute("BEGIN IMMEDIATE")
     try:
-        with marking():
+        with marking(partial(_others, tx)):
             yield
             driver(tx).execute("COMMIT")
     except BaseException:
@@ -76,6 +79,13 @@ def _committing(tx: Connection, marking: Marking) -> Iterator[None]:
 def driver(tx: Connection) -> sqlite3.Connection:
     """Return the driver's own connection."""
     return cast("sqlite3.Connection", tx.connection.driver_connection)
+
+
+def _others(tx: Connection) -> int | None:
+    try:
+        return cast("int", driver(tx).execute("PRAGMA data_version").fetchone()[0])
+    except sqlite3.Error:
+        return None  # it is also asked after a commit, which stands whatever this says
 
 
 def _is_open(tx: Connection) -> bool:

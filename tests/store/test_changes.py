@@ -15,7 +15,7 @@ from broker.errors import StoreUnavailable
 from broker.store import changes
 from broker.store.engine import Database
 from broker.store.store import Count
-from tests.store.made import NOW, database, opened, with_account
+from tests.store.made import NOW, behind, database, opened, with_account
 
 TOUCH = "UPDATE instance SET sequence = sequence + 1"
 
@@ -178,13 +178,36 @@ def test_what_others_commit_beside_a_harmless_one_is_seen(tmp_path: Path) -> Non
     asyncio.run(story())
 
 
+def test_one_that_wrote_nothing_takes_no_commit_of_others_for_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where nothing was written nothing was committed: the one commit that is seen then is somebody else's."""
+
+    async def story() -> None:
+        async with known(tmp_path) as (db, _):
+            harmless = db.changes.harmless
+
+            @contextlib.contextmanager
+            def slow(others: changes.Others) -> Iterator[None]:
+                with harmless(others):
+                    yield
+                    behind(tmp_path, TOUCH)  # after the end of ours, and before anything is made of it
+
+            monkeypatch.setattr(db.changes, "harmless", slow)
+            mark = db.changes.new_mark()
+            await db.write(lambda tx: tx.execute(text("SELECT 1")).scalar_one(), harmless=True)
+            assert db.changes.mark() != mark
+
+    asyncio.run(story())
+
+
 def test_others_that_commit_in_the_midst_of_the_looks_are_seen(tmp_path: Path) -> None:
     """One commit of ours is left out, and not whichever came last: the looks are made in two threads."""
 
     async def story() -> None:
         async with known(tmp_path) as (db, other):
             db.changes.new_mark()
-            with db.changes.harmless():
+            with db.changes.harmless(int):  # nobody else commits, it says
                 other.execute(TOUCH)  # let this one be ours
                 other.execute(TOUCH)
                 mark = db.changes.mark()

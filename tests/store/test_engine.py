@@ -1,6 +1,7 @@
 """Every connection is set up the same, readers cannot write, and SQLite's errors leave as ours, without values."""
 
 import asyncio
+import resource
 import sqlite3
 import sys
 import threading
@@ -320,5 +321,79 @@ def test_a_commit_that_fails_fails_for_all(tmp_path: Path) -> None:
             assert steps == []
             await db.write_jointly(well)
             assert steps == ["followed"]
+
+    asyncio.run(story())
+
+
+def test_whoever_ends_all_that_runs_ends_no_later_write(tmp_path: Path) -> None:
+    """A commit that is cancelled before it has begun is no obstacle to the next one, nor to the end."""
+
+    async def story() -> None:
+        async with opened(tmp_path):
+            pass
+        db = Database(database(tmp_path))
+        asking = asyncio.create_task(db.write_jointly(pulse(NOW)))
+        await asyncio.sleep(0)  # it has asked, and the commit has not begun
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+        async with asyncio.timeout(5):
+            assert await db.write_jointly(pulse(NOW)) == NOW
+            await db.close()
+
+    asyncio.run(story())
+
+
+def test_a_log_that_cannot_be_emptied_leaves_the_patience_of_writers(tmp_path: Path) -> None:
+    """For that a busy database is waited for only shortly; later as long as before, where the disk is full, too."""
+
+    async def story() -> None:
+        async with opened(tmp_path):
+            pass
+        db = Database(database(tmp_path))
+        try:
+            await db.write(lambda tx: tx.execute(text("CREATE TABLE wide (content BLOB)")))
+            await db.truncate()
+            await db.write(lambda tx: tx.execute(text("INSERT INTO wide VALUES (zeroblob(200000))")))
+            limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (database(tmp_path).stat().st_size + 4096, limits[1]))
+            try:
+                with pytest.raises(StoreUnavailable):
+                    await db.truncate()
+            finally:
+                resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+            assert await db.write(settings) == PRAGMAS
+        finally:
+            await db.close()
+
+    asyncio.run(story())
+
+
+def test_a_connection_that_is_in_use_at_the_end_is_closed_after_it(tmp_path: Path) -> None:
+    """Whoever is not waited for leaves nothing open."""
+
+    def held() -> int:
+        there = (link.readlink() for link in Path("/proc/self/fd").iterdir() if link.is_symlink())
+        return sum(str(file).startswith(str(database(tmp_path))) for file in there)
+
+    async def story() -> None:
+        async with opened(tmp_path):
+            pass
+        db = Database(database(tmp_path))
+        reading, go_on = threading.Event(), threading.Event()
+
+        def slow(tx: Connection) -> None:
+            tx.execute(text("SELECT 1"))
+            reading.set()
+            go_on.wait(5)
+
+        asking = asyncio.create_task(db.read(slow))
+        await asyncio.to_thread(reading.wait, 5)
+        asking.cancel()
+        await db.dispose()
+        go_on.set()
+        await asyncio.wait(db._running)  # noqa: SLF001 -- nobody else waits for it any more
+        assert held() == 0
 
     asyncio.run(story())

@@ -135,7 +135,11 @@ class Store(Due, Refreshes, Providers, Logins, Apps, Refusals, Audit, Times, Fin
             store = cls(database, vault, key, record.instance_id if record else "")
             store._most_entries = most_entries
             if record is not None:
-                await store._look_at_fence()
+                try:
+                    await store._look_at_fence()
+                except BaseException:
+                    store._let_go()
+                    raise
         except StoreUnavailable as exc:
             await database.dispose()
             raise CannotStart(exc.detail, exc.hint) from exc
@@ -253,10 +257,13 @@ class Store(Due, Refreshes, Providers, Logins, Apps, Refusals, Audit, Times, Fin
         try:
             await self._db.close()
         finally:
-            if self._fence is not None:
-                self._fence.close()
-            if self._journal is not None:
-                self._journal.close()
+            self._let_go()
+
+    def _let_go(self) -> None:
+        if self._fence is not None:
+            self._fence.close()
+        if self._journal is not None:
+            self._journal.close()
 
     async def back_up(self, name: str) -> Path:
         """Copy the whole database, while it is in use, into the folder for that beside it; return where the copy is.

@@ -114,9 +114,8 @@ class _Stream(httpcore2.AsyncNetworkStream):
             return _Stream(await wrapped)
 
     def get_extra_info(self, info: str) -> Any:  # noqa: ANN401 -- as above
-        if info != "ssl_object":
-            return None
-        return self._inner.extra(TLSAttribute.ssl_object, None)  # noqa: S610 -- anyio's, and no Django
+        tell = self._inner.extra_attributes.get(TLSAttribute.ssl_object) if info == "ssl_object" else None
+        return tell and tell()
 
 
 @contextlib.asynccontextmanager

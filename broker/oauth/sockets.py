@@ -114,8 +114,9 @@ class _Stream(httpcore2.AsyncNetworkStream):
             return _Stream(await wrapped)
 
     def get_extra_info(self, info: str) -> Any:  # noqa: ANN401 -- as above
-        tell = self._inner.extra_attributes.get(TLSAttribute.ssl_object) if info == "ssl_object" else None
-        return tell and tell()
+        if info != "ssl_object":
+            return None
+        return self._inner.extra(TLSAttribute.ssl_object, None)  # nosec B610 # noqa: S610 -- anyio's, and no Django
 
 
 @contextlib.asynccontextmanager

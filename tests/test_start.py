@@ -1,8 +1,11 @@
 """What a start of the daemon pays for: nothing that most of its runs never need, and nothing that is missing later."""
 
+import platform
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 # What the daemon does not load by itself, each with who needs it. All of them together would be a third of the start.
 LATER = {
@@ -58,3 +61,34 @@ def test_what_is_loaded_later_is_missed_at_the_start(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "The Python package segno is missing." in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+# As a daemon does, and then what its threads do; glibc tells of its heaps (malloc_info(3)).
+THREADS = """
+import ctypes, threading
+from broker.daemon import keep_one_heap
+if %s:
+    keep_one_heap()
+libc = ctypes.CDLL(None)
+libc.malloc.restype = libc.fdopen.restype = ctypes.c_void_p
+meet = threading.Barrier(4)
+def work():
+    meet.wait()
+    libc.malloc(1000)
+    meet.wait()
+threads = [threading.Thread(target=work) for _ in range(4)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+out = ctypes.c_void_p(libc.fdopen(1, b"w"))
+libc.malloc_info(0, out)
+libc.fflush(out)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library than glibc here")
+@pytest.mark.parametrize(("kept", "heaps"), [(True, {1}), (False, {2, 3, 4, 5})], ids=["as the daemon", "otherwise"])
+def test_threads_share_one_heap(tmp_path: Path, kept: bool, heaps: set[int]) -> None:  # noqa: FBT001 -- a parameter of the test
+    """Memory that one thread has freed is there for the next one."""
+    done = run(tmp_path, "-c", THREADS % kept)
+
+    assert done.stdout.count("<heap nr=") in heaps, done.stderr

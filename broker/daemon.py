@@ -291,8 +291,8 @@ def hide_memory() -> None:
 def keep_one_heap() -> None:
     """Let glibc have one heap, and not one for each of the first threads: what is free in one helps no other.
 
-    Python's own lock lets one thread work at a time, so they do not wait for each other here. Other C libraries have
-    no such setting.
+    Python's own lock lets one thread work at a time, but for SQLite's and OpenSSL's part: they hardly wait for each
+    other here. Other C libraries have no such setting.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:

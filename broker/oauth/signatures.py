@@ -16,9 +16,8 @@ from broker.oauth import strict
 
 Key = RSAKey | ECKey | OKPKey
 
-RSA_BITS = 2048
-# RFC 7518 3.3.
-_RSA_LEAST_BITS = 2048
+# The least that RFC 7518 3.3 allows; our own keys have as many.
+_RSA_BITS = 2048
 
 
 def public_key(jwk: Mapping[str, Any], algorithm: str) -> Key | None:
@@ -27,7 +26,7 @@ def public_key(jwk: Mapping[str, Any], algorithm: str) -> Key | None:
         match algorithm, jwk.get("kty"), jwk.get("crv"):
             case ("RS256" | "PS256", "RSA", _):
                 # Measured here: joserfc only warns of a short one.
-                if int.from_bytes(strict.base64url(jwk["n"])).bit_length() < _RSA_LEAST_BITS:
+                if int.from_bytes(strict.base64url(jwk["n"])).bit_length() < _RSA_BITS:
                     return None
                 return RSAKey.import_key({"kty": "RSA", "n": jwk["n"], "e": jwk["e"]})
             case ("ES256", "EC", "P-256"):
@@ -54,7 +53,7 @@ def is_signed(algorithm: str, signed: bytes, signature: bytes, key: Key) -> bool
 
 def new_key(algorithm: str) -> dict[str, Any]:
     """Make a private key, as a JWK, for ES256 or RS256. One of RSA takes a tenth of a second."""
-    key = RSAKey.generate_key(RSA_BITS) if algorithm == "RS256" else ECKey.generate_key("P-256")
+    key = RSAKey.generate_key(_RSA_BITS) if algorithm == "RS256" else ECKey.generate_key("P-256")
     # RFC 7638: the key's name follows from the key, so it is the same wherever it is shown.
     return {**key.as_dict(private=True), "kid": key.thumbprint(), "use": "sig", "alg": algorithm}
 

@@ -167,8 +167,8 @@ LOOPS = pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_even
 Loop = Callable[[], asyncio.AbstractEventLoop]
 
 
-def sent(client: Http, url: str, loop: Loop) -> None:
-    """Send a request, and see that nothing of it was sent."""
+def not_sent(client: Http, url: str, loop: Loop) -> None:
+    """Try a request, and see that nothing of it was sent."""
     with asyncio.Runner(loop_factory=loop) as runner, pytest.raises(NotSent):
         runner.run(client.send("POST", url, private=False, form={"a": "b"}))
 
@@ -219,7 +219,7 @@ def test_a_proxy_does_not_answer_for_the_server(
             inside.sendall(TRUE)
 
     server.default = tunnel
-    sent(Http(deadline=5, ca_file=certificate, proxy=server.url), "https://provider.example/", loop)
+    not_sent(Http(deadline=5, ca_file=certificate, proxy=server.url), "https://provider.example/", loop)
 
 
 @LOOPS
@@ -228,7 +228,7 @@ def test_tls_inside_tls_that_does_not_come_about_is_no_connection(
 ) -> None:
     """A proxy that is asked by TLS, and goes while TLS with the server begins, was told nothing of the request."""
     with Loopback(tls, b"HTTP/1.1 200 OK\r\n\r\n") as server:  # and closes
-        sent(Http(deadline=5, ca_file=certificate, proxy=server.url), "https://provider.example/", loop)
+        not_sent(Http(deadline=5, ca_file=certificate, proxy=server.url), "https://provider.example/", loop)
 
 
 @LOOPS
@@ -242,7 +242,7 @@ def test_a_proxy_may_have_an_address_that_is_dead(
         return ["127.0.0.2", "127.0.0.1"]  # the first one refuses
 
     monkeypatch.setattr("broker.oauth.http.addresses_of", both)
-    sent(Http(deadline=5, proxy=f"http://proxy.example:{server.port}"), "https://provider.example/", loop)
+    not_sent(Http(deadline=5, proxy=f"http://proxy.example:{server.port}"), "https://provider.example/", loop)
     assert server.head().startswith("CONNECT provider.example:443")
 
 

@@ -4,15 +4,17 @@ Called by ``http`` and ``upstream``.
 """
 
 import asyncio
+import contextlib
 import ipaddress
 import socket
 import ssl
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import httpcore2
 
+from broker.oauth.failures import ProxyFailed, why
 from broker.providers.urls import is_loopback, is_own, is_special
 
 # With several addresses, one that does not answer must leave time for the next.
@@ -33,12 +35,14 @@ class Attempt:
 
     Attributes:
         layers: how many TLS layers have to stand before what is written is the request itself.
+        proxy: how the proxy is named in a message, while it is the one that is spoken with; empty then, or without one.
         sent: whether any of the request was written.
         status: the status that came, or 0.
         headers: the headers that came.
     """
 
     layers: int = 0
+    proxy: str = ""
     sent: bool = False
     status: int = 0
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -110,8 +114,20 @@ class CheckedBackend(httpcore2.AsyncNetworkBackend):
             except (httpcore2.ConnectError, httpcore2.ConnectTimeout):
                 continue
             return _Stream(stream, self._attempt, self._attempt.layers)
-        stream = await self._inner.connect_tcp(last, port, timeout, local_address, socket_options)
+        with _proxy_named(self._attempt, timeout):
+            stream = await self._inner.connect_tcp(last, port, timeout, local_address, socket_options)
         return _Stream(stream, self._attempt, self._attempt.layers)
+
+
+@contextlib.contextmanager
+def _proxy_named(attempt: Attempt, timeout: float | None) -> Iterator[None]:
+    """Let nobody look for the fault at the server where it is the proxy that has not been reached."""
+    try:
+        yield
+    except (httpcore2.ConnectError, httpcore2.ConnectTimeout) as exc:
+        if not attempt.proxy:
+            raise
+        raise ProxyFailed(why(exc, attempt.proxy, timeout or 0.0)) from exc
 
 
 class LookedUpBackend(httpcore2.AsyncNetworkBackend):
@@ -135,6 +151,30 @@ class LookedUpBackend(httpcore2.AsyncNetworkBackend):
     ) -> httpcore2.AsyncNetworkStream:
         """Connect to the first address of a name that answers, if all of them may be asked."""
         backend = CheckedBackend(await checked_addresses(host, port, self._private), Attempt(), self._inner)
+        return await backend.connect_tcp(host, port, timeout, local_address, socket_options)
+
+
+class ProxyBackend(httpcore2.AsyncNetworkBackend):
+    """Looks the proxy's name up at each new connection, for connections that are kept.
+
+    Args:
+        attempt: makes what is known about each.
+    """
+
+    def __init__(self, attempt: Callable[[], Attempt]) -> None:
+        self._attempt = attempt
+        self._inner = httpcore2.AnyIOBackend()
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,  # noqa: ASYNC109 -- the interface of httpcore2
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore2.SOCKET_OPTION] | None = None,
+    ) -> httpcore2.AsyncNetworkStream:
+        """Connect to the first address of the proxy that answers."""
+        backend = CheckedBackend(await addresses_of(host, port), self._attempt(), self._inner)
         return await backend.connect_tcp(host, port, timeout, local_address, socket_options)
 
 
@@ -163,8 +203,11 @@ class _Stream(httpcore2.AsyncNetworkStream):
         server_hostname: str | None = None,
         timeout: float | None = None,  # noqa: ASYNC109 -- the same
     ) -> httpcore2.AsyncNetworkStream:
+        if self._layers == 1:
+            self._attempt.proxy = ""  # from here on it is the server
         try:
-            inner = await self._inner.start_tls(ssl_context, server_hostname, timeout)
+            with _proxy_named(self._attempt, timeout):
+                inner = await self._inner.start_tls(ssl_context, server_hostname, timeout)
         except BaseException:
             # httpcore closes it after errors, but not when the deadline strikes in the middle of a handshake.
             await self._inner.aclose()

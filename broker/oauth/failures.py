@@ -1,6 +1,6 @@
 """How a connection, or what is spoken on it, breaks down, and how that is said.
 
-Called by ``http`` and ``upstream``.
+Called by ``http``, ``upstream`` and ``addresses``.
 """
 
 import ssl
@@ -22,9 +22,16 @@ class Unfit(httpcore2.ProtocolError):
     """An answer that is not taken in, whatever it says."""
 
 
+class ProxyFailed(httpcore2.ProxyError):
+    """No connection to the proxy came about; the text is ours, and safe to show."""
+
+
 def why(exc: BaseException, host: str, deadline: float) -> str:
     """Say in a few words what happened, without anything of request or answer."""
     chain = _chain(exc)
+    for cause in chain:
+        if isinstance(cause, ProxyFailed):
+            return str(cause)
     for cause in chain:
         if isinstance(cause, ssl.SSLCertVerificationError):
             what = cause.verify_message.rstrip(".")

@@ -239,7 +239,7 @@ class Http:
         content, sent_headers = outgoing.written(form, json, headers, basic)
         if method == "POST" and content is None:
             content = b""  # its length has to be told (RFC 9110 8.6)
-        attempt = Attempt()
+        attempt = self.attempt(target.scheme, target.hostname or "")
         try:
             async with asyncio.timeout(self._deadline):
                 return await self._exchange(method, url, target, private, sent_headers, content, attempt)
@@ -250,7 +250,7 @@ class Http:
         except FAILURES as exc:
             if attempt.status >= 300:  # noqa: PLR2004 -- HTTP: nothing was done as asked, and the status says enough
                 return Reply(attempt.status, attempt.headers, b"", self._clock())
-            reason = why(exc, target.hostname or "", self._deadline)
+            reason = why(exc, attempt.proxy or target.hostname or "", self._deadline)
             raise (AnswerLost(reason) if attempt.sent else NotSent(reason)) from exc
 
     async def aclose(self) -> None:
@@ -285,16 +285,12 @@ class Http:
         attempt: Attempt,
     ) -> httpcore2.AsyncHTTPConnection | httpcore2.AsyncConnectionPool:
         if self._proxy is not None and self.by_proxy(target.hostname or ""):
-            # Only what is written inside the inner TLS connection has been sent to the provider.
-            attempt.layers = 2 if self._proxy[1].startswith("https:") else 1
             proxy = urlsplit(self._proxy[1])
             leads_to = await addresses_of(proxy.hostname or "", proxy.port or 0)
             return self.connections(CheckedBackend(leads_to, attempt, Sockets()), by_proxy=True)
-        encrypted = target.scheme == "https"
-        attempt.layers = int(encrypted)
         return httpcore2.AsyncHTTPConnection(
             httpcore2.URL(url).origin,
-            ssl_context=self._tls if encrypted else None,
+            ssl_context=self._tls if target.scheme == "https" else None,
             network_backend=await self._backend(target, private, attempt),
         )
 
@@ -306,6 +302,14 @@ class Http:
     def by_proxy(self, host: str) -> bool:
         """Whether requests to a host go through the configured proxy."""
         return self._proxy is not None and not is_loopback(host)
+
+    def attempt(self, scheme: str, host: str) -> Attempt:
+        """Return what is known about a request before it is begun."""
+        if self._proxy is None or not self.by_proxy(host):
+            return Attempt(layers=int(scheme == "https"))
+        proxy = urlsplit(self._proxy[1])
+        # Only what is written inside the inner TLS connection has been sent to the server.
+        return Attempt(layers=2 if proxy.scheme == "https" else 1, proxy=f"the proxy {proxy.netloc}")
 
     def connections(
         self,

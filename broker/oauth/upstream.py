@@ -8,12 +8,13 @@ redirect is followed, no cookie kept, nothing decompressed.
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from functools import partial
 from urllib.parse import SplitResult
 
 import httpcore2
 
 from broker.core.secret import Secret
-from broker.oauth.addresses import AddressRefused, LookedUpBackend, SpecialAddress
+from broker.oauth.addresses import AddressRefused, LookedUpBackend, ProxyBackend, SpecialAddress
 from broker.oauth.failures import FAILURES, why
 from broker.oauth.http import AnswerLost, Http, NotAllowed, NotSent
 
@@ -146,7 +147,8 @@ class Upstream:
         pool = self._pools.get((sending.private, by_proxy))
         if pool is None:
             # Through a proxy names are its business, as everywhere.
-            backend = httpcore2.AnyIOBackend() if by_proxy else LookedUpBackend(sending.private)
+            beyond = partial(http.attempt, sending.base.scheme, host)
+            backend = ProxyBackend(beyond) if by_proxy else LookedUpBackend(sending.private)
             pool = http.connections(backend, by_proxy=by_proxy, kept_for=KEPT_FOR)
             self._pools[sending.private, by_proxy] = pool
         return pool

@@ -13,7 +13,7 @@ from broker.errors import CannotStart
 from broker.oauth.addresses import Attempt, CheckedBackend
 from broker.oauth.http import AnswerLost, Http, NotSent, Reply
 from broker.oauth.sockets import Sockets
-from tests.oauth.loopback import CLIENT, Loopback, headers_of, http, read_request, run
+from tests.oauth.loopback import CLIENT, Loopback, headers_of, http, run
 
 
 def get(url: str, client: Http | None = None, *, private: bool = False) -> Reply:
@@ -323,48 +323,3 @@ def test_a_ca_file_that_is_none_stops_the_start(tmp_path: Path, content: str) ->
         path.write_text(content)
     with pytest.raises(CannotStart, match=r"ca\.pem"):
         Http(ca_file=path)
-
-
-@pytest.mark.parametrize("proxy", ["socks5://x:1", "proxy:3128", "http://[::1", "http://"])
-def test_a_proxy_that_is_none_stops_the_start(proxy: str) -> None:
-    """A proxy that cannot be used is told at start."""
-    with pytest.raises(CannotStart, match="proxy"):
-        Http(proxy=proxy)
-
-
-def test_a_proxy_is_asked_for_a_tunnel_and_sees_no_request(
-    server: Loopback, tls: ssl.SSLContext, certificate: Path
-) -> None:
-    """Through a proxy the request goes inside TLS to the provider's own name."""
-
-    def tunnel(connection: socket.socket) -> None:
-        connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
-        with tls.wrap_socket(connection, server_side=True) as inner:
-            server.requests.append(read_request(inner))
-            inner.sendall(http("200 OK", {"through": True}))
-
-    server.default = tunnel
-    client = Http(deadline=5, proxy=f"http://me:p%40ss@127.0.0.1:{server.port}", ca_file=certificate)
-    reply = get("https://provider.example/token", client)
-    assert reply.body == b'{"through": true}'
-    assert server.head(0).startswith("CONNECT provider.example:443 ")
-    assert headers_of(server.head(0))["proxy-authorization"] == "Basic bWU6cEBzcw=="
-    assert server.head(1).startswith("GET /token ")
-    assert "proxy-authorization" not in headers_of(server.head(1))
-
-
-@pytest.mark.parametrize("answer", [http("403 Forbidden"), b"", b"HTTP/1.1 200 OK\r\n\r\n"])
-def test_a_proxy_that_does_not_lead_on_means_that_nothing_was_sent(server: Loopback, answer: bytes) -> None:
-    """What the proxy itself was told is not the request."""
-    server.default = answer
-    with pytest.raises(NotSent):
-        post("https://provider.example/token", Http(deadline=5, proxy=server.url))
-
-
-def test_this_machine_is_not_asked_through_a_proxy(server: Loopback) -> None:
-    """A proxy elsewhere cannot know what listens here."""
-    server.default = http("200 OK", {})
-    assert get(server.url, Http(deadline=5, proxy="http://127.0.0.1:1")).status == 200
-
-
-# --- Retry-After ------------------------------------------------------------------------------------------------------

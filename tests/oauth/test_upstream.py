@@ -110,6 +110,28 @@ def test_through_a_proxy_it_sees_a_tunnel_only(server: Loopback, tls: ssl.SSLCon
     assert "Bearer the-token" in server.head(1)
 
 
+def test_a_proxy_that_is_not_there_is_named() -> None:
+    """A proxy that refuses is what refuses, and not the API."""
+
+    async def story(upstream: Upstream) -> None:
+        with pytest.raises(NotSent, match=r"^the proxy 127\.0\.0\.1:1 refuses the connection$"):
+            await asked(upstream, client, sending("https://provider.example"))
+
+    client = Http(deadline=5, proxy="http://127.0.0.1:1")
+    told(story)
+
+
+def test_the_certificate_of_a_proxy_is_the_proxys(tls: ssl.SSLContext) -> None:
+    """A proxy whose certificate is not valid is named with it."""
+
+    async def story(upstream: Upstream) -> None:
+        with pytest.raises(NotSent, match=r"^the certificate of the proxy 127\.0\.0\.1:"):
+            await asked(upstream, Http(deadline=5, proxy=proxy.url), sending("https://provider.example"))
+
+    with Loopback(tls) as proxy:
+        told(story)
+
+
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_what_a_closed_connection_may_cost(server: Loopback, method: str) -> None:
     """A kept connection that ends under a request: a GET is sent once more, what may have done something is not."""

@@ -89,7 +89,7 @@ async def _started(place: Path, environ: dict[str, str], ports: dict[str, str]) 
 
 def _first_login(socket: str, provider: str) -> None:
     """Log in as a browser would, over real HTTP."""
-    client = Client(socket=socket)
+    client = Client(socket=socket, key="")  # the owner, whatever key this terminal has
     started = client.request("POST", "/v1/logins", {"account": ACCOUNT, "provider": "practice", "base_url": provider})
     visit(started["start_url"], STEP)
     ended = client.request("GET", f"/v1/logins/{started['id']}?wait={STEP:.0f}")
@@ -101,7 +101,7 @@ def _first_login(socket: str, provider: str) -> None:
 
 async def _show(daemon: daemons.Daemon, provider: str) -> None:
     socket = daemon.ctx.doors["socket"]
-    token = await asyncio.to_thread(Client(socket=socket).token, ACCOUNT)
+    token = await asyncio.to_thread(Client(socket=socket, key="").token, ACCOUNT)
     tail = token.access_token[-4:]
     url = f"http://localhost/v1/accounts/{ACCOUNT}/token"
     say(f"{paint('Logged in once', bold=True)} at the practice provider {provider}.")

@@ -4,6 +4,7 @@ Part of ``Store``. The OAuth state and the browser's cookie are kept as SHA-256 
 authorization URL (which holds the state) are sealed.
 """
 
+import contextlib
 import hashlib
 import hmac
 import json
@@ -18,6 +19,7 @@ from sqlalchemy.engine import RowMapping
 from broker.core.account import Destination
 from broker.core.login import Client, DevicePrompt, Login, LoginState
 from broker.core.secret import Secret
+from broker.errors import SecretChanged
 from broker.store import tables as t
 from broker.store.bindings import bind, of_login
 from broker.store.shelf import Shelf
@@ -201,9 +203,16 @@ class Logins(Shelf):
         return math.inf if first is None else float(first)
 
     async def logins_pending(self) -> list[Login]:
-        """Return the logins that have not ended, oldest first."""
+        """Return the logins that have not ended, oldest first.
+
+        One that was changed outside Keyfob is none of them: it cannot be finished, and is in nobody's way.
+        """
         query = _sealed(URL).where(t.login.c.state == "pending").order_by(t.login.c.created_at)
-        return [self._seen(row) for row in await self._db.read(lambda tx: tx.execute(query).mappings().all())]
+        found = []
+        for row in await self._db.read(lambda tx: tx.execute(query).mappings().all()):
+            with contextlib.suppress(SecretChanged):  # which the vault remembers, and the audit tells
+                found.append(self._seen(row))
+        return found
 
     async def claim_login(self, id: str, browser: Secret) -> bool:  # noqa: A002 -- as above
         """Tie a login to the first browser that opens it (RFC 9700 4.7.1).

@@ -77,6 +77,15 @@ def begun(home: Home) -> tuple[Running, str, str]:
     return demo, tail, demo.err
 
 
+def test_an_app_key_of_the_environment_is_not_the_demos(home: Home, temporary: Path) -> None:
+    """Who works as an app in this terminal sees the demo as its owner all the same."""
+    home.environ["KEYFOB_APP_KEY"] = "kf_app_of_another_keyfob"
+    demo, tail, _ = begun(home)
+    assert len(tail) == 4
+    demo.end(signal.SIGINT)
+    assert not list(temporary.iterdir())
+
+
 def test_what_it_prints_works(home: Home, temporary: Path, taken_port: int) -> None:
     """Both keyfob lines do what they say, and every hand-out is shown live."""
     demo, tail, said = begun(home)

@@ -61,3 +61,19 @@ def test_a_planted_grant_and_a_planted_key(tmp_path: Path, practice: PracticeSer
 
 
 GRANTED = {"name": "has", "grants": [{"account": "work"}]}
+
+
+def test_a_changed_login_is_in_nobodys_way(tmp_path: Path, practice: PracticeServer) -> None:
+    """A login under way that somebody has changed is not finished; all others go on, accounts are shown and leave."""
+    with running(tmp_path) as house:
+        house.log_in("work", practice.url)
+        house.log_in("home", practice.url)
+        body = {"account": "work", "provider": "practice", "base_url": practice.url}
+        changed = house.owner.ask("POST", "/v1/logins", 201, json=body)
+        behind(tmp_path, f"UPDATE login SET scope = '[\"admin\"]' WHERE id = '{changed['id']}'")  # noqa: S608 -- ours
+        shown = house.owner.ask("GET", "/v1/accounts", 200)["accounts"]
+        assert {account["account"] for account in shown} == {"work", "home"}
+        assert house.owner.ask("GET", "/v1/accounts/{account}/token", 200, path={"account": "work"})["access_token"]
+        house.log_in("third", practice.url)
+        house.owner.ask("DELETE", "/v1/accounts/{account}", 200, path={"account": "work"})
+        assert "a login" in {detail.partition(":")[0] for detail in told(house, 1)}

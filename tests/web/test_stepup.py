@@ -57,6 +57,11 @@ def told(me: Proxied) -> list[str]:
     return found
 
 
+def in_overview(owner: Owner, account: str) -> str:
+    """Return the entry of an account on the first page, which is the first of those that it was searched among."""
+    return "<li" + owner.part(f"overview?q={account}").partition('<ul class="accounts">')[2].split("<li")[1]
+
+
 @pytest.mark.parametrize(("status", "by_url"), [("403 Forbidden", True), ("401 Unauthorized", False)])
 def test_one_click_brings_what_is_missing(
     me: Proxied, practice: PracticeServer, owner: Owner, status: str, *, by_url: bool
@@ -79,9 +84,14 @@ def test_one_click_brings_what_is_missing(
     shown_there = owner.part(f"accounts/{me.account}").partition("for want of scope")[2]
     page = Form(shown_there.partition("</form>")[0])
     assert page.filled() == {"account": me.account, "scope": ["email"]}
+    entry = in_overview(owner, me.account)
+    assert entry.startswith('<li class="careful"')
+    assert "Needs more scope" in entry
+    assert f'href="/ui/accounts/{me.account}">See what is missing</a>' in entry
     visit(refusals[0]["login_url"] if by_url else owner.send(page)["start_url"], PATIENCE)
     assert me.app.get(here).text == "here"
     assert "for want of scope" not in owner.part(f"accounts/{me.account}")
+    assert in_overview(owner, me.account).startswith('<li class="good"')
     shown = account(me)
     assert (shown["needed_scope"], shown["next_step"], shown["login_url"]) == (None, None, None)
     assert set(shown["scope"].split()) > {"openid", "email"}

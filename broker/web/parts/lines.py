@@ -4,7 +4,7 @@ Used by ``overview``, ``account`` and ``progress``.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from broker.core import advice
@@ -15,8 +15,8 @@ from broker.usecases import due, providers
 from broker.usecases.context import Context
 
 Tone = Literal["good", "careful", "bad"]
-# What helps: another login, a token made by hand, a word of the owner's, the end of a login that was begun.
-Help = Literal["", "login", "token", "confirm", "finish"]
+# What helps: another login, a token made by hand, a word of the owner's, the end of a login that was begun, a look.
+Help = Literal["", "login", "token", "confirm", "finish", "look"]
 
 # State -> in words, and in which colour.
 LOOKS: Final[Mapping[str, tuple[str, Tone]]] = {
@@ -29,10 +29,12 @@ LOOKS: Final[Mapping[str, tuple[str, Tone]]] = {
     "misconfigured": ("Client refused", "bad"),
     "needs-login": ("Log in again", "bad"),
 }
-# How much a login that was begun needs a person: see ``rank``.
+# How much a login that was begun, and too little scope, need a person: see ``rank``.
 BEGUN: Final = 3
+LACKING: Final = 4
 ENDED: Final[tuple[str, Tone]] = ("Ended", "bad")
 ENDS: Final[tuple[str, Tone]] = ("Ends soon", "careful")
+LACKS: Final[tuple[str, Tone]] = ("Needs more scope", "careful")
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +168,12 @@ def begun(login: Login, title: str) -> Line:
     label, tone = LOOKS["pending"]
     reason = "The first login is not finished."
     return Line(login.account, title, "", label, tone, reason, help="finish", login=login.id)
+
+
+def lacking(line: Line) -> Line:
+    """Return an account that is well, but has too little scope for what its API was asked, as a line."""
+    label, tone = LACKS
+    return replace(line, label=label, tone=tone, reason="Its API refused a request for want of scope.", help="look")
 
 
 async def titles_of(ctx: Context, names: set[str]) -> dict[str, str]:

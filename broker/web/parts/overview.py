@@ -14,7 +14,7 @@ from starlette.responses import Response
 from broker.core.account import Account
 from broker.core.approval import Approval
 from broker.core.login import Login
-from broker.usecases import approvals, newlogin
+from broker.usecases import approvals, newlogin, stepup
 from broker.usecases.context import Context
 from broker.web import pages
 from broker.web.body import Query
@@ -84,6 +84,7 @@ async def _look(ctx: Context, wanted: str) -> _Found:
         for account in several:
             rank = lines.rank(account, now)
             found.needy += rank == 0
+            rank = min(rank, lines.LACKING) if stepup.noted(ctx, account) else rank
             if _fits(account, wanted):
                 found.ranks.setdefault(rank, []).append(account.uuid)
         found.total += len(several)
@@ -94,6 +95,9 @@ async def _lines(ctx: Context, shown: Sequence[str | Login]) -> list[Line]:
     titles = await lines.titles_of(ctx, {one.provider for one in shown if isinstance(one, Login)})
     known = {one.uuid: one for one in await ctx.store.accounts_of([one for one in shown if isinstance(one, str)])}
     drawn = dict(zip(known, await lines.drawn(ctx, list(known.values())), strict=True))
+    for uuid, account in known.items():
+        if drawn[uuid].tone == "good" and stepup.noted(ctx, account):
+            drawn[uuid] = lines.lacking(drawn[uuid])
     found = [lines.begun(one, titles[one.provider]) if isinstance(one, Login) else drawn.get(one) for one in shown]
     return [line for line in found if line is not None]
 

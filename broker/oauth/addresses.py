@@ -8,7 +8,7 @@ import contextlib
 import ipaddress
 import socket
 import ssl
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -61,7 +61,7 @@ async def addresses_of(host: str, port: int) -> list[str]:
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
-async def checked_addresses(host: str, port: int, private: bool) -> list[str]:  # noqa: FBT001 -- one flag, named at its only call
+async def checked_addresses(host: str, port: int, *, private: bool) -> list[str]:
     """Resolve ``host``, once, and return its addresses if all of them may be asked (security.md R24).
 
     Raises:
@@ -131,37 +131,15 @@ def _proxy_named(attempt: Attempt, timeout: float | None) -> Iterator[None]:
 
 
 class LookedUpBackend(httpcore2.AsyncNetworkBackend):
-    """Looks a name up and checks where it leads at each new connection, for connections that are kept.
+    """Looks a name up at each new connection, for connections that are kept.
 
     Args:
-        private: special-purpose addresses are allowed.
+        look_up: tells where a name and port lead, if that may be asked.
+        attempt: makes what is known about a connection.
     """
 
-    def __init__(self, private: bool) -> None:  # noqa: FBT001 -- one flag, named at its only call
-        self._private = private
-        self._inner = httpcore2.AnyIOBackend()
-
-    async def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,  # noqa: ASYNC109 -- the interface of httpcore2
-        local_address: str | None = None,
-        socket_options: Iterable[httpcore2.SOCKET_OPTION] | None = None,
-    ) -> httpcore2.AsyncNetworkStream:
-        """Connect to the first address of a name that answers, if all of them may be asked."""
-        backend = CheckedBackend(await checked_addresses(host, port, self._private), Attempt(), self._inner)
-        return await backend.connect_tcp(host, port, timeout, local_address, socket_options)
-
-
-class ProxyBackend(httpcore2.AsyncNetworkBackend):
-    """Looks the proxy's name up at each new connection, for connections that are kept.
-
-    Args:
-        attempt: makes what is known about each.
-    """
-
-    def __init__(self, attempt: Callable[[], Attempt]) -> None:
+    def __init__(self, look_up: Callable[[str, int], Awaitable[list[str]]], attempt: Callable[[], Attempt]) -> None:
+        self._look_up = look_up
         self._attempt = attempt
         self._inner = httpcore2.AnyIOBackend()
 
@@ -173,8 +151,8 @@ class ProxyBackend(httpcore2.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[httpcore2.SOCKET_OPTION] | None = None,
     ) -> httpcore2.AsyncNetworkStream:
-        """Connect to the first address of the proxy that answers."""
-        backend = CheckedBackend(await addresses_of(host, port), self._attempt(), self._inner)
+        """Connect to the first address of a name that answers."""
+        backend = CheckedBackend(await self._look_up(host, port), self._attempt(), self._inner)
         return await backend.connect_tcp(host, port, timeout, local_address, socket_options)
 
 

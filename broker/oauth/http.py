@@ -297,7 +297,7 @@ class Http:
     async def _backend(self, target: SplitResult, private: bool, attempt: Attempt) -> CheckedBackend:  # noqa: FBT001 -- as above
         """Return what connects to the server itself."""
         port = target.port or (443 if target.scheme == "https" else 80)
-        return CheckedBackend(await checked_addresses(target.hostname or "", port, private), attempt, Sockets())
+        return CheckedBackend(await checked_addresses(target.hostname or "", port, private=private), attempt, Sockets())
 
     def by_proxy(self, host: str) -> bool:
         """Whether requests to a host go through the configured proxy."""

@@ -14,7 +14,14 @@ from urllib.parse import SplitResult
 import httpcore2
 
 from broker.core.secret import Secret
-from broker.oauth.addresses import AddressRefused, LookedUpBackend, ProxyBackend, SpecialAddress
+from broker.oauth.addresses import (
+    AddressRefused,
+    Attempt,
+    LookedUpBackend,
+    SpecialAddress,
+    addresses_of,
+    checked_addresses,
+)
 from broker.oauth.failures import FAILURES, why
 from broker.oauth.http import AnswerLost, Http, NotAllowed, NotSent
 
@@ -146,9 +153,10 @@ class Upstream:
         by_proxy = http.by_proxy(host)
         pool = self._pools.get((sending.private, by_proxy))
         if pool is None:
-            # Through a proxy names are its business, as everywhere.
-            beyond = partial(http.attempt, sending.base.scheme, host)
-            backend = ProxyBackend(beyond) if by_proxy else LookedUpBackend(sending.private)
+            if by_proxy:  # which is asked for a name and may be anywhere, as for everything else
+                backend = LookedUpBackend(addresses_of, partial(http.attempt, sending.base.scheme, host))
+            else:
+                backend = LookedUpBackend(partial(checked_addresses, private=sending.private), Attempt)
             pool = http.connections(backend, by_proxy=by_proxy, kept_for=KEPT_FOR)
             self._pools[sending.private, by_proxy] = pool
         return pool

@@ -20,6 +20,8 @@ from broker.usecases.handouts import FLUSH_EVERY
 
 log = logging.getLogger(__name__)
 
+# How many seconds late a bell may be, by a clock that nobody can set, before it is rung without APScheduler.
+LATE = 1.0
 # Seconds that are left to others after each few rows of a look at all of them: it takes half of the time at the most.
 SWEEP_PAUSE = 0.01
 
@@ -34,6 +36,7 @@ class Scheduler:
             timezone=UTC, job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1}
         )
         self._flush_due = asyncio.Event()
+        self._guard: asyncio.TimerHandle | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._sweeping: asyncio.Task[None] | None = None
         self._stopped = False
@@ -53,6 +56,8 @@ class Scheduler:
     async def stop(self) -> None:
         """End after the look that is under way. Refreshes are not touched: they are tasks of their own."""
         self._stopped = True
+        if self._guard is not None:
+            self._guard.cancel()
         self._scheduler.remove_all_jobs()
         # A bell that is being rung ends within one turn of the loop; the shutdown would log it as a fault.
         await asyncio.sleep(0)
@@ -74,6 +79,14 @@ class Scheduler:
 
     async def _ring(self, bell: asyncio.Event) -> None:
         bell.set()
+
+    def _overslept(self) -> None:
+        """Ring, and let APScheduler count anew: it goes by the machine's clock, and that was set back.
+
+        It would sleep until the clock is as late as it was, be that an hour or years.
+        """
+        self._scheduler.reschedule_job("flush", trigger="interval", seconds=FLUSH_EVERY)
+        self._ctx.wake.set()
 
     async def _look(self) -> None:
         """Look at what is due, begin it, and set the bell for the next look."""
@@ -101,6 +114,9 @@ class Scheduler:
             when = datetime.now(UTC) + timedelta(seconds=seconds)
             bell = [self._ctx.wake]
             self._scheduler.add_job(self._ring, "date", run_date=when, id="look", replace_existing=True, args=bell)
+            if self._guard is not None:
+                self._guard.cancel()
+            self._guard = asyncio.get_running_loop().call_later(seconds + LATE, self._overslept)
 
     async def _flush(self) -> None:
         try:

@@ -9,6 +9,7 @@ import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
+from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
 
 import pytest
@@ -137,6 +138,38 @@ def test_a_bell_that_is_late_rings_all_the_same(tmp_path: Path) -> None:
                     time.sleep(STALL)  # noqa: ASYNC251 -- not a wait for anything: that nothing runs is the experiment
                     await house.until_asked(count=generation - 1)
                     await house.landed()
+
+    asyncio.run(walk())
+
+
+@pytest.mark.usefixtures("short_looks")
+@pytest.mark.parametrize("step", [-HOUR, HOUR])
+def test_a_machine_whose_clock_is_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: float) -> None:
+    """The bells go on ringing at the same pace, though APScheduler counts in the time that was set."""
+    ahead = 0.0
+
+    class Machine(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> "Machine":
+            return super().now(tz) + timedelta(seconds=ahead)
+
+    for module in ("broker.scheduler", "apscheduler.schedulers.base", "apscheduler.triggers.interval"):
+        monkeypatch.setattr(f"{module}.datetime", Machine)
+    monkeypatch.setattr("broker.scheduler.LATE", 0.01)
+    monkeypatch.setattr("broker.scheduler.FLUSH_EVERY", 0.01)
+
+    async def walk() -> None:
+        nonlocal ahead
+        async with opened(tmp_path, settings={"ttl": HOUR}) as house:
+            await house.log_in()
+            async with ticking(house.ctx):
+                await next_tick(house)
+                ahead = step
+                await house.token()
+                house.clock.forward(HOUR)
+                await house.until_asked()
+                await house.landed()
+                await until(lambda: not house.ctx.handouts, "no flush")
 
     asyncio.run(walk())
 

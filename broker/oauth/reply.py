@@ -29,8 +29,9 @@ _CLIENT_ERRORS = range(400, 500)
 _TOO_EARLY = (408, 425)
 _THROTTLED = 429
 _UNAVAILABLE = 503
-# A gateway passed the request on and got no answer (520, 524: Cloudflare's): what came of it, it cannot say.
-_NO_WORD = (504, 520, 524)
+# A gateway passed the request on and got no answer that it understood (RFC 9110 15.6.3, 15.6.5; 520 and 524 are
+# Cloudflare's): what came of it, it cannot say. nginx says 502 also where nobody took the request: who knows which.
+_NO_WORD = (502, 504, 520, 524)
 _SERVER_ERRORS = range(500, 600)
 
 

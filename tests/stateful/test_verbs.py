@@ -25,7 +25,7 @@ NAMES = ("ada", "bob", "eve")
 GRACE = 30.0
 # What a provider can do at a refresh that it does not carry out, and what can become of an answer.
 OUTAGES = ("refresh:status=503", "refresh:throttle=60", "refresh:html", "refresh:empty", "refresh:error=slow_down")
-LOSSES = ("refresh:drop*1", "refresh:cut*1", "refresh:garbage*1", "refresh:status=504*1")
+LOSSES = ("refresh:drop*1", "refresh:cut*1", "refresh:garbage*1", "refresh:status=502*1", "refresh:status=504*1")
 # Twice the longest back-off, and the longest Retry-After.
 LONG_ENOUGH = 2 * timing.BACKOFF_CAP + timing.RETRY_AFTER_CAP
 

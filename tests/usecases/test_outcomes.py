@@ -21,7 +21,7 @@ from tests.usecases.house import DUE, TTL, Clock, opened
         ("", "active"),
         ("status=500", "refreshing-failed"),
         ("status=503", "refreshing-failed"),
-        ("status=502", "refreshing-failed"),
+        ("status=502", "uncertain"),
         ("status=504", "uncertain"),
         ("status=408", "refreshing-failed"),
         ("status=404", "refreshing-failed"),

@@ -120,7 +120,7 @@ def _key(settings: Settings, database: Path) -> Finding:
             return Finding("key", "ok", "It comes from a command, which was not run: it may ask you something.")
         case "secret-service":
             if importlib.util.find_spec("secretstorage") is None:
-                step = "Install it beside Keyfob: pip install 'keyfob[secret-service]' (or secretstorage)."
+                step = "Install secretstorage beside Keyfob; with pipx: pipx inject keyfob secretstorage."
                 return Finding("key", "trouble", "The package for the Secret Service is not installed.", step)
             return Finding("key", "ok", "It is in the desktop's keyring, which was not asked.")
         case "passphrase":

@@ -24,7 +24,10 @@ STEPS: Mapping[str, str] = {
         "Nothing has to be done: Keyfob asks again once nothing can be lost by it. "
         "To find out now, which may end the login: keyfob refresh {name} --confirm"
     ),
-    "suspect": "If no other copy of this database is in use: keyfob refresh {name} --confirm",
+    "suspect": (
+        "Log in again, which always helps: keyfob login {name}. Only if nothing was refreshed since this copy was made, "
+        "and no other copy is in use, this tries its token, and may end the login: keyfob refresh {name} --confirm"
+    ),
     "pending": "Finish the login in a browser, or begin anew: {again}",
     "expired": "Nothing can renew this token. Log in again: keyfob login {name}",
     "expired-static": "Bring a new token: keyfob login {name} --flow token --token-file FILE",

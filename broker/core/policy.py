@@ -287,7 +287,8 @@ def _against_rules(app: App, grant: AppGrant, passage: Passage) -> Denied:
         f"app '{app.name}' may not send {passage.method} there: the rules of account '{grant.account}' are {allowed}",
         "",
         grant.account,
-        f"The owner can change them: keyfob app grant {app.name} --account {grant.account} --rule 'METHODS PATH'",
+        f"The owner can change them, all at once: keyfob app grant {app.name} --account {grant.account} --proxy-only "
+        "--rule 'METHODS PATH'",
         rules=grant.rules,
     )
 

@@ -81,7 +81,7 @@ def preset(name: str, user_dir: Path | None = None, *, beside: Iterable[str] = (
     near = difflib.get_close_matches(name, sorted({*known, *beside}), n=3, cutoff=0.6)
     hint = "See: keyfob provider list, keyfob provider presets"
     if near:
-        hint = f"Did you mean {' or '.join(near)}?"
+        hint = f"Did you mean {' or '.join(near)}? {hint}"
     if _HOST_NAME.fullmatch(name):
         hint = f"Is it an address? Then: --provider https://{name}"
     raise UnknownProvider(f"There is no provider or preset '{name}'.", hint)

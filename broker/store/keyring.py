@@ -104,7 +104,7 @@ def _keyring() -> Iterator["Collection"]:
     except ImportError as exc:
         raise Locked(
             "The key source is the Secret Service, and the package for it is not installed.",
-            "Install it beside Keyfob: pip install 'keyfob[secret-service]' (or secretstorage).",
+            "Install secretstorage beside Keyfob; with pipx: pipx inject keyfob secretstorage.",
         ) from exc
     try:
         with contextlib.closing(secretstorage.dbus_init()) as connection:

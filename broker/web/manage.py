@@ -69,7 +69,10 @@ async def add_provider(request: Request, ctx: Context) -> Response:
     )
     body.end()
     if not (new.preset or new.issuer or new.overrides.get("endpoints")):
-        raise InvalidRequest("Say what the provider is.", "Give 'issuer', 'preset', or its endpoints.")
+        raise InvalidRequest(
+            "Say what the provider is.",
+            "Give 'issuer' (--issuer URL), 'preset' (--preset NAME), or its endpoints (--token-endpoint URL ...).",
+        )
     return render.answer(await _provider(ctx, await providers.add(ctx, new)), 201)
 
 

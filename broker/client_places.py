@@ -32,18 +32,21 @@ def key_of(environ: Mapping[str, str]) -> str | None:
     """Return the app key that the environment names, or None.
 
     Raises:
-        ClientError: its file cannot be read.
+        ClientError: its file cannot be read, or is empty: whoever names one means to ask as an app, not as the owner.
     """
     path = environ.get("KEYFOB_APP_KEY_FILE")
     if environ.get("KEYFOB_APP_KEY") or not path:
         return environ.get("KEYFOB_APP_KEY") or None
     try:
         with open(path, encoding="ascii") as file:  # noqa: PTH123 -- as above
-            return file.read().strip()
+            key = file.read().strip()
     except (OSError, UnicodeDecodeError) as exc:
         reason = why(exc) if isinstance(exc, OSError) else "it is not plain text"
         detail = f"The app key file {path} cannot be read: {reason}."
         raise ClientError(detail, "Look at KEYFOB_APP_KEY_FILE.", code="invalid_request") from exc
+    if not key:
+        raise ClientError(f"The app key file {path} is empty.", "Look at KEYFOB_APP_KEY_FILE.", code="invalid_request")
+    return key
 
 
 def bearer(value: object, what: str, code: str) -> str:

@@ -85,6 +85,16 @@ def test_unreadable_key_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         Client()
 
 
+@pytest.mark.parametrize("content", ["", "\n"])
+def test_empty_key_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str) -> None:
+    """Whoever names a key file asks as an app: a file that was cut to nothing makes nobody the owner."""
+    (tmp_path / "key").write_text(content)
+    monkeypatch.setenv("KEYFOB_APP_KEY_FILE", str(tmp_path / "key"))
+
+    with pytest.raises(ClientError, match=r"key is empty\. Look at KEYFOB_APP_KEY_FILE"):
+        Client()
+
+
 def test_socket_and_url() -> None:
     """Two places at once are one too many."""
     with pytest.raises(ClientError, match="not both"):

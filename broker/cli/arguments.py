@@ -192,7 +192,7 @@ def seconds(text: str) -> float:
     """Read a length of time: ``90``, ``90s``, ``15m``, ``12h``, ``30d``, ``2w``; seconds come out."""
     match = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]+)?)([smhdw]?)", text)
     if match is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a length of time such as 90, 15m, 12h or 30d")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a length of time such as 90s, 15m, 12h or 30d")
     return float(match[1]) * UNITS[match[2] or "s"]
 
 

@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
         return _verify(args, narrowed)
     from urllib.parse import urlencode
 
-    query = f"?{urlencode(narrowed)}" if narrowed else ""
+    query = "?" + urlencode(narrowed, errors="surrogateescape") if narrowed else ""
     with connect() as client:
         answer = client.request("GET", f"/v1/audit{query}")
     if args.json:

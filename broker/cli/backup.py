@@ -46,11 +46,23 @@ def run(args: argparse.Namespace) -> int:
     file = Path(args.file)
     found = back_up(database_path(read.database_url), file, force=args.force)
     terminal.say(f"{terminal.clean(file)} holds everything Keyfob remembers: {accounts(found.accounts)}, sealed.")
-    key = KEYS[read.key_source].format(key_file=read.key_file)
+    key = KEYS[_source(read)].format(key_file=read.key_file)
     terminal.say(f"The key is not in it, and without the key nobody can open it. It is {terminal.clean(key)}:")
     terminal.say("keep a copy of that too, and not beside this one.")
     _tell_daemon(file)
     return 0
+
+
+def _source(read: settings.Settings) -> str:
+    """Return where the key comes from: a daemon knows, and may have other settings than this terminal."""
+    from broker.cli.connect import connect
+    from broker.client import ClientError
+
+    try:
+        with connect() as client:
+            return str(client.request("GET", "/v1/status")["key"]["source"])
+    except ClientError:  # the copy is made, and what this terminal has been told is the best that is known
+        return read.key_source
 
 
 def _tell_daemon(file: Path) -> None:

@@ -92,7 +92,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--expires", metavar="DATE|90d", type=end, help="when that token ends, for --flow token")
     parser.add_argument("--private", action="store_true", help="a new provider may be at a private address")
     parser.add_argument("--no-browser", action="store_true", help="print the address instead of opening it")
-    parser.add_argument("--timeout", metavar="S", type=seconds, help="give up after so many seconds, or such as 10m (default: when it expires)")
+    parser.add_argument(
+        "--timeout",
+        metavar="S",
+        type=seconds,
+        help="give up after so long, such as 90 or 10m (default: when it expires)",
+    )
     json_flag(parser)
 
 

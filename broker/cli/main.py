@@ -142,6 +142,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the words after ``keyfob``; default: the process's own.
     """
     args = Arguments()
+    # Who starts it with a stream closed (>&-) wants to see nothing of it: what is asked for is done all the same.
+    sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 -- pathlib takes 2 ms; for good
+    sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 -- the same
     try:
         code = _run(sys.argv[1:] if argv is None else list(argv), args)
         terminal.flush()

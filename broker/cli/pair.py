@@ -32,7 +32,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--key-file", metavar="FILE", required=True, help="where the key goes, readable by its owner only"
     )
-    parser.add_argument("--timeout", metavar="S", type=seconds, default=600.0, help="how long to wait: seconds, or such as 5m (10m)")
+    parser.add_argument("--timeout", metavar="S", type=seconds, default=600.0, help="such as 90 or 5m (10m)")
 
 
 def run(args: argparse.Namespace) -> int:

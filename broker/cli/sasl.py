@@ -6,7 +6,7 @@ Called by ``main``.
 import argparse
 
 from broker.cli import terminal
-from broker.cli.arguments import account_name, port
+from broker.cli.arguments import account_name, name, port
 from broker.cli.connect import connect
 from broker.client import ClientError
 from broker.integrations import sasl
@@ -15,7 +15,7 @@ from broker.integrations import sasl
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     account_name(parser)
-    parser.add_argument("--user", metavar="U", required=True, help="whose mailbox: usually the address")
+    parser.add_argument("--user", metavar="U", type=name, required=True, help="whose mailbox: usually the address")
     parser.add_argument("--mechanism", choices=sasl.MECHANISMS, default=sasl.MECHANISMS[0], help="default: %(default)s")
     parser.add_argument("--host", metavar="HOST", default="", help="the mail server, told with oauthbearer")
     parser.add_argument("--port", metavar="N", type=port, default=0, help="its port, told with oauthbearer")

@@ -45,7 +45,7 @@ def wish_flags(parser: argparse.ArgumentParser, id_token: str) -> None:
     """Add what can be said of the token that is wanted; ``id_token`` is the help of that flag."""
     from broker.cli.arguments import seconds
 
-    parser.add_argument("--min-ttl", type=seconds, metavar="S", help="how long it must still live: seconds, or such as 10m")
+    parser.add_argument("--min-ttl", type=seconds, metavar="S", help="how long it must still live, such as 90 or 10m")
     parser.add_argument(
         "--scope",
         metavar="S",

@@ -25,8 +25,8 @@ STEPS: Mapping[str, str] = {
         "To find out now, which may end the login: keyfob refresh {name} --confirm"
     ),
     "suspect": (
-        "Log in again, which always helps: keyfob login {name}. Only if nothing was refreshed since this copy was made, "
-        "and no other copy is in use, this tries its token, and may end the login: keyfob refresh {name} --confirm"
+        "Log in again, which always helps: keyfob login {name}. Only if nothing was refreshed since this copy was "
+        "made, and no other copy is in use, this tries its token, which may end it: keyfob refresh {name} --confirm"
     ),
     "pending": "Finish the login in a browser, or begin anew: {again}",
     "expired": "Nothing can renew this token. Log in again: keyfob login {name}",

@@ -19,11 +19,13 @@ FORBIDDEN = ("\n", "\r", "\0")
 
 
 def checked(value: str, what: str, code: str = "bad_answer") -> str:
-    """Return a value that holds neither a line end nor NUL.
+    """Return a value that is text, and holds neither a line end nor NUL.
 
     Raises:
         ClientError: it does; ``code`` is its code.
     """
+    if any("\ud800" <= character <= "\udfff" for character in value):  # Python's sign for a byte that is none of UTF-8
+        raise ClientError(f"The {what} is not text in UTF-8; nothing was given.", code=code)
     if any(character in value for character in FORBIDDEN):
         raise ClientError(f"The {what} holds a line end or NUL; nothing was given.", code=code)
     return value

@@ -88,6 +88,15 @@ def test_narrowed(daemon: ScriptedDaemon, capsys: pytest.CaptureFixture[str]) ->
     assert "there may be more" in capsys.readouterr().err
 
 
+def test_a_name_that_is_no_text(daemon: ScriptedDaemon, capsys: pytest.CaptureFixture[str]) -> None:
+    """Bytes of the command line that are no UTF-8 go to the daemon as they are, which knows no such account."""
+    daemon.answers("GET /v1/audit?account=%FF", {"entries": []})
+
+    assert main(["audit", "--account", "\udcff"]) == 0
+
+    assert "Nothing is recorded that fits." in capsys.readouterr().err
+
+
 def test_since_how_long_ago(daemon: ScriptedDaemon) -> None:
     """A length of time is counted back from now."""
     before = time.time() - 3601  # by the same clock

@@ -84,6 +84,7 @@ def test_daemon_down(argv: list[str], capsys: pytest.CaptureFixture[str]) -> Non
     [
         ["kube-credential"],
         ["sasl", "work"],
+        ["sasl", "work", "--user", ""],
         [*SASL, "--mechanism", "plain"],
         [*SASL, "--port", "0"],
         [*SASL, "--port", "65536"],

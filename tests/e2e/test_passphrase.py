@@ -33,6 +33,7 @@ def test_a_life_with_a_passphrase(home: Home, practice: PracticeServer, phrase: 
     assert home.run("unlock", "--passphrase-file", str(phrase)).code == 0
     home.log_in(practice.url)
     token = home.token()
+    assert "made of your passphrase" in home.run("backup", str(home.place / "copy.db")).err
 
     assert home.run("lock").code == 0
     refused = home.run("token", "me")

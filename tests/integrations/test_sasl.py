@@ -37,9 +37,9 @@ def test_a_long_response_is_one_line() -> None:
 
 
 @pytest.mark.parametrize("mechanism", sasl.MECHANISMS)
-@pytest.mark.parametrize("bad", ["a\x01auth=Bearer x", "a\n", "a\r", "a\0"])
+@pytest.mark.parametrize("bad", ["a\x01auth=Bearer x", "a\n", "a\r", "a\0", "a\udcff"])
 def test_what_would_be_a_member_of_its_own(bad: str, mechanism: str) -> None:
-    """Separator, CR, LF and NUL are refused in user and host."""
+    """Separator, CR, LF, NUL and what is no text are refused in user and host."""
     for user, host in ((bad, ""), ("ada", bad)):
         with pytest.raises(ClientError) as refused:
             response("t", user, mechanism, host)

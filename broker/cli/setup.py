@@ -19,7 +19,7 @@ from broker.cli.service import own_program
 from broker.cli.setup_options import TOOLS, options
 from broker.cli.setup_record import Record
 from broker.client import Client, quote
-from broker.integrations.setup.changes import Change, Own
+from broker.integrations.setup.changes import Change
 from broker.integrations.setup.plan import App, Asked, Plan
 
 # Stands in what is shown before a key was made.
@@ -46,7 +46,10 @@ def _configure(parser: argparse.ArgumentParser) -> None:
     tool = parser.prog.rpartition(" ")[2]
     options(parser, tool)
     how = parser.add_mutually_exclusive_group()
-    how.add_argument("--print", action="store_true", dest="only_print", help="print it, and write it nowhere")
+    only_print = "print it, and write it nowhere"
+    if TOOLS[tool].has_app:  # what is printed is worth nothing without a key
+        only_print = "print it, and change nothing; an app and its key are made if there are none"
+    how.add_argument("--print", action="store_true", dest="only_print", help=only_print)
     how.add_argument("--undo", action="store_true", help="take away what this command wrote, and nothing else")
     parser.add_argument("--yes", action="store_true", help="do not ask")
     parser.set_defaults(tool=tool)
@@ -89,13 +92,8 @@ def _asked(client: Client, args: argparse.Namespace, own: Path) -> Asked:
 
 
 def _print(client: Client, asked: Asked, record: Record) -> int:
-    """Print everything. What the printed lines name has to be there, so an app and Keyfob's own files are made."""
-    last = _planned(record)
-    plan, app = _with_key(client, asked, record)
-    if app is not None:
-        owned = [change for change in plan.changes if isinstance(change, Own)]
-        _carry_out(setup_files.steps(owned, last, record), record, asked, app)
-        terminal.say(f"App '{app.name}' and its key in {app.file} are there; --undo takes them away.")
+    """Print everything, and change nothing that is there."""
+    plan = _printed(client, asked, record)
     for one in plan.variables:
         terminal.result(f"{one.name}={one.value}")
         if one.secret:
@@ -109,6 +107,33 @@ def _print(client: Client, asked: Asked, record: Record) -> int:
     return 0
 
 
+def _printed(client: Client, asked: Asked, record: Record) -> Plan:
+    """Return the plan, with a key that is good: the one that is kept; where nothing is there yet, it is made.
+
+    Without a key the printed lines would be worth nothing, and this is how a script gets them.
+
+    Raises:
+        Conflict: something would have to be changed or written over.
+    """
+    plan = _plan(asked)
+    app, last = plan.app, record.asked
+    if app is None:
+        return plan
+    # Asked before the key is: one for the other form is not good in this one, and would look like a dead one.
+    if last is not None and (former := _plan(last).app) is not None:
+        setup_app.same_form(app, former, asked)
+    if key := setup_app.key_of(app, asked):
+        return _plan(asked, key)
+    named = {one.value for one in plan.variables}
+    setup_app.nothing_there(app, named, known=last is not None)
+    plan = _plan(asked, setup_app.make(client, app, asked, ours=False))
+    record.save(asked, app)  # whatever comes now, it can be undone
+    needed = [change for change in plan.changes if change.path in named]
+    _carry_out(setup_files.steps(needed, (), record), record, asked, app)
+    terminal.say(f"App '{app.name}' was made, and its key in {app.file}; --undo takes them away.")
+    return plan
+
+
 def _write(client: Client, asked: Asked, record: Record, *, yes: bool) -> int:
     plan, last = _plan(asked), _planned(record)
     app, key = plan.app, setup_app.key_of(plan.app, asked) if plan.app else ""
@@ -120,7 +145,9 @@ def _write(client: Client, asked: Asked, record: Record, *, yes: bool) -> int:
     _show(steps)
     if app is not None and not key:
         terminal.say(f"App '{app.name}' is made for it; its key goes to {app.file}")
-    if code := _refused("Write this?", "Add --yes, or only look: --print", yes=yes):
+    # Without a key, or with that of another form, --print would do more than look, or refuse.
+    otherwise = "Add --yes, or only look: --print" if key or app is None else "Add --yes."
+    if code := _refused("Write this?", otherwise, yes=yes):
         return code
     if app is not None and not key:
         plan, _ = _with_key(client, asked, record)

@@ -4,6 +4,7 @@ Called by ``setup``. The key is never shown and never an argument.
 """
 
 import http.client
+from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -66,6 +67,41 @@ def make(client: Client, app: App, asked: Asked, *, ours: bool) -> str:
     key = str(answer["key"])
     replace(Path(app.file), f"{key}\n")
     return key
+
+
+def same_form(app: App, last: App, asked: Asked) -> None:
+    """Let nothing through that needs a key of another kind than the one that is in use.
+
+    Raises:
+        Conflict: it does.
+    """
+    if app.capability != last.capability:
+        raise Conflict(
+            f"'{asked.account}' is set up for {asked.tool} already in another form, and --print changes nothing.",
+            "Print that form; or run this without --print, which changes it; "
+            f"or take it away: keyfob setup {asked.tool} {asked.account} --undo",
+        )
+
+
+def nothing_there(app: App, files: Iterable[str], *, known: bool) -> None:
+    """Let nothing through where something of it is there already, but no good key.
+
+    Args:
+        app: whose key would have to be made.
+        files: what would be written beside the key; what is no path of a file is not there.
+        known: ``keyfob setup`` made the app once.
+
+    Raises:
+        Conflict: something is there.
+    """
+    if known:
+        raise Conflict(
+            f"The key of app '{app.name}' in {app.file} is gone or no longer good, and --print makes no other.",
+            "Run it without --print: that makes another key.",
+        )
+    for path in (app.file, *files):
+        if Path(path).exists():
+            raise Conflict(f"{path} is there already, and --print changes nothing.", "Move it, or leave --print out.")
 
 
 def end(client: Client, app: App) -> None:

@@ -17,12 +17,14 @@ class Tool(NamedTuple):
         options: what may be said of it.
         defaults: those of them that the daemon may know: who is logged in, and for which resource.
         has_file: it has a file of its own, which ``--file`` names.
+        has_app: it can run no command, and gets an app with a key.
     """
 
     summary: str
     options: tuple[str, ...] = ()
     defaults: tuple[str, ...] = ()
     has_file: bool = True
+    has_app: bool = False
 
 
 SERVER = ("host", "port", "user", "tls")
@@ -33,10 +35,10 @@ TOOLS = {
     "msmtp": Tool("an account that sends mail", (*SERVER, "mechanism"), ("user",)),
     "neomutt": Tool("the token for IMAP and SMTP", ("user",)),
     "mbsync": Tool("an account that reads mail", SERVER, ("user",)),
-    "gcloud": Tool("a credentials file, for the libraries of that cloud", ("metadata",), has_file=False),
-    "azure": Tool("a managed identity, for the libraries of that cloud", ("imds",), has_file=False),
+    "gcloud": Tool("a credentials file, for the libraries of that cloud", ("metadata",), has_file=False, has_app=True),
+    "azure": Tool("a managed identity, for the libraries of that cloud", ("imds",), has_file=False, has_app=True),
     "oidc-agent": Tool("the socket that oidc-agent's clients ask", has_file=False),
-    "prometheus": Tool("the oauth2 block of a scrape, to paste", has_file=False),
+    "prometheus": Tool("the oauth2 block of a scrape, to paste", has_file=False, has_app=True),
     "claude": Tool("an MCP server whose headers Keyfob gives", ("url", "name"), ("url",)),
 }
 

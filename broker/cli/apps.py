@@ -14,6 +14,7 @@ from broker.cli.show import show
 from broker.client import Client, quote
 from broker.core.policy import App, AppGrant, Ask, Denied, Narrow, decide
 from broker.core.rules import READ_ONLY, Passage
+from broker.errors import KeyfobError
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -248,11 +249,18 @@ def _kind(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _show_key(args: argparse.Namespace, answer: dict[str, Any]) -> int:
-    if args.json:
-        terminal.result_json(answer)
-        return 0
-    terminal.result(terminal.clean(answer["key"]))
     name = terminal.clean(answer["name"])
+    try:
+        if args.json:
+            terminal.result_json(answer)
+        else:
+            terminal.result(terminal.clean(answer["key"]))
+        terminal.flush()
+    except KeyfobError as exc:
+        step = f"App '{name}' is there, but its key is lost; for another one: keyfob app rotate {name}"
+        raise KeyfobError(exc.detail, step) from exc
+    if args.json:
+        return 0
     if args.capability:
         terminal.say(f"This key of app '{name}' is shown this once. It belongs in the address at which the program")
         terminal.say("looks for the metadata server of its cloud, and is good nowhere else.")

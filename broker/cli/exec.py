@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         os.execvpe(args.command[0], args.command, environ)  # nosec B606 # noqa: S606 -- running the person's command is the purpose
     except FileNotFoundError:
-        terminal.fail(f"There is no command {args.command[0]!r}.")
+        terminal.fail(f"There is no command {args.command[0]!r}.", "Look at its spelling and at PATH.")
         return NOT_FOUND
     except (OSError, ValueError) as exc:
         terminal.fail(f"{args.command[0]!r} cannot be run: {getattr(exc, 'strerror', None) or exc}.")

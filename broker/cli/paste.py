@@ -78,7 +78,7 @@ def _pasted(*, asks: bool) -> str:
         if pasted := line.strip():
             return pasted
         if not line or not asks:
-            raise LoginFailed("Nothing was pasted, so the login was cancelled.")
+            raise LoginFailed("Nothing was pasted, so the login was cancelled.", "Start it again.")
 
 
 def _typed(descriptor: int) -> str:

@@ -173,7 +173,7 @@ async def cancel(ctx: Context, login_id: str) -> None:
     """
     login = await ctx.store.login(login_id)
     if login is None:
-        raise UnknownLogin("There is no such login.")
+        raise UnknownLogin("There is no such login.", "See: keyfob accounts")
     if login.state != "pending":
         return
     if login.expires_at > ctx.clock() and await ctx.store.take_login(id=login_id, now=ctx.clock()) is None:

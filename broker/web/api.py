@@ -186,7 +186,7 @@ async def show_login(request: Request, ctx: Context) -> Response:
         while True:
             found = await ctx.store.login(login_id)
             if found is None:
-                raise UnknownLogin("There is no such login: it never was, or ended more than an hour ago.")
+                raise UnknownLogin("There is no such login. It never was, or ended an hour ago.", "Start it again.")
             left = give_up - asyncio.get_running_loop().time()
             if found.state != "pending" or left <= 0 or events.closed:
                 break

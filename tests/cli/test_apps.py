@@ -1,8 +1,11 @@
 """`keyfob app`: the programs with a key of their own, what each may have, and what would never work."""
 
 import json
+import subprocess
+import sys
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
@@ -23,6 +26,18 @@ def _at(seconds: float) -> str:
 def _clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is a certain moment."""
     monkeypatch.setattr(time, "time", lambda: FIXED)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has it")
+def test_a_key_that_nobody_got(daemon: ScriptedDaemon) -> None:
+    """A key that could not be written anywhere is lost: the way to another one is said."""
+    daemon.answers("POST /v1/apps", {"name": "backup", "key": "kf_abc"}, status=201)
+    with Path("/dev/full").open("wb") as full:
+        command = [sys.executable, "-m", "broker.cli", *ADD]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+
+    assert done.returncode == 1
+    assert "keyfob app rotate backup" in done.stderr
 
 
 def test_app_add(daemon: ScriptedDaemon, capsys: pytest.CaptureFixture[str]) -> None:

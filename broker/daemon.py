@@ -33,7 +33,7 @@ from broker.store.keys import KeySource, key_source
 from broker.store.store import Store, database_path
 from broker.usecases import audit, backup, health, locking, refresh
 from broker.usecases.checkup import Checkup
-from broker.usecases.context import Context, Latch
+from broker.usecases.context import Context, Latch, Schedule
 from broker.usecases.flights import Flights
 from broker.usecases.limits import Limits
 from broker.usecases.streams import Streams
@@ -147,6 +147,7 @@ class Daemon:
             slept=self._slept,
             source=self._source,
             checkup=Checkup(self._examine),
+            schedule=Schedule(started_at=clock()),
             limits=Limits(settings.app_rate, settings.app_burst),
             streams=Streams(
                 settings.proxy_streams,

@@ -4,7 +4,7 @@ Published by the use cases; listened to by the event stream, waiting logins, the
 """
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import AsyncIterator, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -147,15 +147,23 @@ class Subscription:
 
 
 class Events:
-    """The place where events are published and listened to, within one event loop."""
+    """The place where events are published and listened to, within one event loop.
+
+    Attributes:
+        counts: how many of each kind were published so far, but for those that come by the thousand: they are
+            counted elsewhere, and not even made where nobody listens.
+    """
 
     def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
         self._listeners: set[Subscription] = set()
         self._wanted: dict[Kind, bool] = {}
         self._closed = False
 
     def publish(self, event: Event) -> None:
         """Tell every listener; never waits."""
+        if event.kind not in COUNTED:
+            self.counts[event.kind] += 1
         for listener in self._listeners:
             listener.put(event)
 

@@ -41,6 +41,18 @@ def test_everybody_hears_everything_in_order() -> None:
     asyncio.run(walk())
 
 
+def test_published_is_counted_whether_anybody_listens_or_not() -> None:
+    """Each kind has its number since the start; what comes by the thousand is counted by who makes it."""
+    events = Events()
+    assert events.counts["refreshed"] == 0
+    for number in range(3):
+        events.publish(event(number))
+    events.publish(replace(event(3), kind="logged-in"))
+    events.publish(replace(event(4), kind=COUNTED[0]))
+
+    assert events.counts == {"refreshed": 3, "logged-in": 1}
+
+
 def test_a_waiting_listener_is_woken() -> None:
     """Who waits gets the next event as soon as it is published."""
 

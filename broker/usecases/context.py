@@ -45,6 +45,7 @@ class Schedule:
     """What the scheduler is up to, for health and status.
 
     Attributes:
+        started_at: when the daemon started, by the clock as it was then, epoch seconds; 0 where nobody said.
         last_tick_at: when it last looked, epoch seconds; 0 before the first time.
         last_tick: when it last began to look, by the event loop's clock: it stands still while the machine sleeps, as
             the timers do; 0 before the first time.
@@ -54,6 +55,7 @@ class Schedule:
         moving: held while the times in the store are moved.
     """
 
+    started_at: float = 0.0
     last_tick_at: float = 0.0
     last_tick: float = 0.0
     next_tick_at: float = 0.0

@@ -4,6 +4,7 @@ Filled by ``audit``; flushed by the scheduler every few seconds and at the end.
 """
 
 import asyncio
+from collections import Counter
 from dataclasses import replace
 
 from broker.core.account import Account
@@ -19,9 +20,14 @@ Key = tuple[str, str | None, str | None, int | None]
 
 
 class Handouts:
-    """What is not written down yet: one count for an account, an app and a generation, or for a kind of refusal."""
+    """What is not written down yet: one count for an account, an app and a generation, or for a kind of refusal.
+
+    Attributes:
+        written: an entry's action -> how often that was, of all that was written down so far.
+    """
 
     def __init__(self) -> None:
+        self.written: Counter[str] = Counter()
         self._counts: dict[Key, Count] = {}
         self._being_written: dict[Key, Count] = {}
         self._turn = asyncio.Lock()
@@ -86,5 +92,8 @@ class Handouts:
                         entry if later is None else replace(later, first=entry.first, count=entry.count + later.count)
                     )
                 raise
+            else:
+                for entry in taken.values():
+                    self.written[entry.action] += entry.count
             finally:
                 self._being_written = {}

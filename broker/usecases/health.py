@@ -30,12 +30,14 @@ class Report:
         reasons: what is wrong, for people; empty when ok.
         accounts: state -> how many accounts are in it.
         due: how many accounts wait for a refresh right now.
+        counted: whether the store could tell those two; they are nothing to go by where it could not.
     """
 
     state: Literal["ok", "degraded", "locked"]
     reasons: tuple[str, ...]
     accounts: dict[str, int]
     due: int
+    counted: bool
 
 
 async def report(ctx: Context) -> Report:
@@ -43,7 +45,7 @@ async def report(ctx: Context) -> Report:
     now = ctx.clock()
     reasons: list[str] = []
     states: Counter[str] = Counter()
-    overdue = 0
+    overdue, counted = 0, False
     try:
         await ctx.store.ping(now)
     except StoreUnavailable as exc:
@@ -53,6 +55,7 @@ async def report(ctx: Context) -> Report:
             states[Pending.name] = begun
         states.update(await ctx.store.states())
         overdue = await due.count(ctx)
+        counted = True
         if changed := await ctx.store.changed_outside():
             reasons.append(f"Changed outside Keyfob, so not used: {', '.join(changed[:MOST_NAMED])}{_more(changed)}.")
     except StoreUnavailable as exc:
@@ -63,8 +66,9 @@ async def report(ctx: Context) -> Report:
     if _is_silent(ctx):
         reasons.append("The scheduler has not run for a while.")
     if ctx.store.locked:
-        return Report("locked", (f"{ctx.store.locked} {ctx.store.locked_hint}", *reasons), dict(states), overdue)
-    return Report("degraded" if reasons else "ok", tuple(reasons), dict(states), overdue)
+        why = f"{ctx.store.locked} {ctx.store.locked_hint}"
+        return Report("locked", (why, *reasons), dict(states), overdue, counted)
+    return Report("degraded" if reasons else "ok", tuple(reasons), dict(states), overdue, counted)
 
 
 def _more(changed: list[str]) -> str:

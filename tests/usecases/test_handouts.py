@@ -78,11 +78,13 @@ def test_hand_outs_that_cannot_be_written_now_are_written_later(tmp_path: Path) 
             with pytest.raises(Exception, match="database"):
                 await house.ctx.handouts.flush(house.store)
             assert house.ctx.handouts
+            assert not house.ctx.handouts.written
             house.clock.forward(2)
             await house.token()
             made.behind(tmp_path, "ALTER TABLE gone RENAME TO audit")
             await house.ctx.handouts.flush(house.store)
             assert not house.ctx.handouts
+            assert house.ctx.handouts.written == {"handout": 2}
             assert await handed_out(house) == [("me", "owner", 1, 2)]
             entry = (await house.store.audit())[0]
             assert (entry.first, entry.last) == (start, start + 2)

@@ -26,6 +26,7 @@ from broker.web import (
     callers,
     keys,
     manage,
+    metrics,
     pages,
     proxy,
     rates,
@@ -58,6 +59,7 @@ NOTHING_HERE = NotFound("There is nothing at this path.", "The owner gets the li
 APP_ROUTES: tuple[tuple[str, str, Handler, Who], ...] = (
     ("GET",    "/healthz",                              manage.healthz,         "anyone"),
     ("GET",    "/readyz",                               manage.readyz,          "owner"),
+    ("GET",    "/metrics",                              metrics.show,           "owner"),
     ("GET",    "/openapi.yaml",                         manage.openapi,         "owner"),
     ("GET",    "/v1/status",                            manage.show_status,     "owner"),
     ("GET",    "/v1/accounts",                          api.list_accounts,      "owner"),

@@ -281,7 +281,15 @@ def walked(form: str) -> Iterator[Canary]:
                 practice.revoke_grants()
                 owner.post("/v1/accounts/dies/refresh", json={"confirm": True})
                 until("somebody was told", (home.place / "notified").exists)
-                for path in ("/v1/accounts", "/v1/audit", "/v1/apps", "/v1/providers", "/v1/status", "/openapi.yaml"):
+                for path in (
+                    "/v1/accounts",
+                    "/v1/audit",
+                    "/v1/apps",
+                    "/v1/providers",
+                    "/v1/status",
+                    "/metrics",
+                    "/openapi.yaml",
+                ):
                     owner.get(path)
                 owner.delete("/v1/accounts/me")
                 until("the token file is gone", lambda: not walk.token_file.exists())

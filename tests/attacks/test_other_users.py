@@ -56,7 +56,9 @@ def torn(ground: Ground) -> Iterator[Ground]:
     ground.home.runtime.chmod(0o700)
 
 
-@pytest.mark.parametrize("target", [TOKEN, "/v1/accounts", "/v1/status", "/v1/events", "/openapi.yaml", "/readyz"])
+@pytest.mark.parametrize(
+    "target", [TOKEN, "/v1/accounts", "/v1/status", "/v1/events", "/openapi.yaml", "/readyz", "/metrics"]
+)
 @pytest.mark.parametrize("keyed", [False, True], ids=["without a key", "with a key"])
 def test_another_user_at_the_socket(torn: Ground, target: str, *, keyed: bool) -> None:
     """Who comes is what the kernel says; neither a key nor an open mode makes a stranger the owner."""
@@ -95,7 +97,9 @@ def test_the_mode_keeps_them_out_before(ground: Ground) -> None:
     assert as_nobody(knock, str(ground.home.socket)) == "13"  # EACCES
 
 
-@pytest.mark.parametrize("target", [TOKEN, "/v1/accounts", "/v1/status", "/v1/apps/job", "/openapi.yaml", "/readyz"])
+@pytest.mark.parametrize(
+    "target", [TOKEN, "/v1/accounts", "/v1/status", "/v1/apps/job", "/openapi.yaml", "/readyz", "/metrics"]
+)
 def test_a_stranger_at_the_app_port(ground: Ground, target: str) -> None:
     """A port is open to everybody, so there without a key is nobody."""
     assert as_nobody(PORT_CALL, str(ground.port("app")), target).startswith("401 ")

@@ -1,4 +1,7 @@
-"""Prometheus, as it comes: the tokens for its scrapes are Keyfob's, by its ``oauth2`` block or from a token file."""
+"""Prometheus, as it comes: the tokens for its scrapes are Keyfob's, by its ``oauth2`` block or from a token file.
+
+And it takes Keyfob's own numbers.
+"""
 
 import contextlib
 import os
@@ -166,3 +169,17 @@ def test_scrapes_go_on_with_a_token_file(tmp_path: Path, prometheus: str) -> Non
             until("it says why", lambda: file in target(http).get("lastError", ""))
             assert target(http)["health"] == "down"
             assert not Path(file).exists()
+
+
+def test_it_takes_the_numbers_of_keyfob_itself(tmp_path: Path, prometheus: str) -> None:
+    """Prometheus' own checker reads ``GET /metrics`` and has no wish, before a login and after."""
+    promtool = str(Path(prometheus).with_name("promtool"))
+    with practice_in_thread(PracticeSettings(auto_approve=True)) as practice, running(tmp_path) as house:
+        texts = [house.owner.ask("GET", "/metrics", 200)]
+        house.log_in("work", practice.url)
+        texts.append(house.owner.ask("GET", "/metrics", 200))
+
+    assert texts[0] != texts[1]
+    for text in texts:
+        done = subprocess.run([promtool, "check", "metrics"], input=text.encode(), capture_output=True, check=False)
+        assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")

@@ -199,6 +199,7 @@ def _walk_daemon(owner: Door) -> None:
     assert owner.ask("GET", "/v1/status", 200)["state"] == "ok"
     owner.ask("GET", "/v1/status", 400, params={"verbose": "1"})
     owner.ask("GET", "/v1/status", 403, headers={"origin": "http://evil.example"})
+    assert "\nkeyfob_ready 1\n" in owner.ask("GET", "/metrics", 200)
     owner.ask("GET", "/healthz", 200)
     owner.ask("GET", "/healthz", 400, params={"nonce": "0" * 64})
     owner.ask("GET", "/readyz", 200)
@@ -246,6 +247,7 @@ def _walk_locked(house: House, key: str) -> None:
     owner.ask("GET", "/v1/audit/verify", 423)
     assert owner.ask("GET", "/readyz", 503)["state"] == "locked"
     assert owner.ask("GET", "/v1/status", 200)["key"]["locked"]
+    assert "\nkeyfob_locked 1\n" in owner.ask("GET", "/metrics", 200)
 
 
 @contextlib.contextmanager

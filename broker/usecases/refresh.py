@@ -178,6 +178,9 @@ async def _fly(ctx: Context, seen: Account, wish: Wish | None, before: asyncio.T
     if isinstance(outcome, wire.Answered):
         return "" if kept is None else await keeping.put_in_force(ctx, kept, provider, outcome.raw, sent, wish)
     async with ctx.landing():
+        if ctx.when(sent) != sent.at:  # the clock was set meanwhile: what is judged by it are the times that moved along
+            moved = await ctx.store.account_by_uuid(seen.uuid)
+            intended = moved if moved is not None and moved.generation == intended.generation else intended
         if await _was_changing(ctx, account, client, proof, outcome):
             await setbacks.failed(ctx, intended, provider, f"The client at {provider.title} has just been changed.")
             return ""

@@ -117,6 +117,35 @@ def test_a_flight_in_the_air_lands_by_the_new_clock(tmp_path: Path) -> None:
     asyncio.run(live())
 
 
+@pytest.mark.parametrize("step", [300.0, -300.0])
+def test_a_grace_is_as_long_as_before(tmp_path: Path, step: float) -> None:
+    """A second try that fails while the clock is set is judged by when the first was sent: within the grace still."""
+
+    async def live() -> None:
+        clock, set_by = Clock(), [0.0]
+        settings = PracticeSettings(auto_approve=True, rotation="single-use", grace=60.0, faults=("refresh:drop*1",))
+        with practice_in_thread(settings, clock=lambda: clock() - set_by[0]) as practice:
+            async with opened(tmp_path, practice=practice, clock=clock, deadline=1.0) as house:
+                await house.add_provider(refresh={"reuse_grace_s": 60})
+                await house.log_in()
+                clock.forward(DUE)
+                await house.tick()
+                practice.set_faults(["refresh:hold"])
+                again = asyncio.create_task(house.tick())
+                await house.until_asked(count=2)
+                set_by[0] = step
+                await set_clock(house, step)
+                await again
+                practice.set_faults([])
+                state = (await house.account()).state
+                assert isinstance(state, RefreshingFailed)
+                clock.now = state.retry_at
+                await house.tick()
+                assert (await house.account()).state.name == "active"
+
+    asyncio.run(live())
+
+
 def test_a_store_that_refuses_holds_the_clock(tmp_path: Path) -> None:
     """Set back by a day while the disk is full: until the times have moved, a dead token is not taken for a living."""
 

@@ -18,7 +18,7 @@ from broker.errors import KeyfobError, Locked
 from broker.oauth import wire
 from broker.providers.model import Provider
 from broker.usecases import derived, due, judging, keeping, registrations, renewal, setbacks
-from broker.usecases.context import Context
+from broker.usecases.context import Context, Moment
 from broker.usecases.login import redirect_uri
 from broker.usecases.providers import find
 
@@ -178,13 +178,19 @@ async def _fly(ctx: Context, seen: Account, wish: Wish | None, before: asyncio.T
     if isinstance(outcome, wire.Answered):
         return "" if kept is None else await keeping.put_in_force(ctx, kept, provider, outcome.raw, sent, wish)
     async with ctx.landing():
-        if ctx.when(sent) != sent.at:  # the clock was set meanwhile: what is judged by it are the times that moved along
-            moved = await ctx.store.account_by_uuid(seen.uuid)
-            intended = moved if moved is not None and moved.generation == intended.generation else intended
+        intended = await _as_of_now(ctx, intended, sent)
         if await _was_changing(ctx, account, client, proof, outcome):
             await setbacks.failed(ctx, intended, provider, f"The client at {provider.title} has just been changed.")
             return ""
         return await _without_token(ctx, intended, provider, outcome, ctx.when(sent), wish)
+
+
+async def _as_of_now(ctx: Context, account: Account, sent: Moment) -> Account:
+    """Return an account with the times that have moved along where the clock was set since its request was sent."""
+    if ctx.when(sent) == sent.at:
+        return account
+    moved = await ctx.store.account_by_uuid(account.uuid)
+    return moved if moved is not None and moved.generation == account.generation else account
 
 
 async def _was_changing(

@@ -3,6 +3,7 @@
 Called by ``usecases.login`` and, for tokens that come with a refresh, by ``usecases.refresh``.
 """
 
+import asyncio
 import hashlib
 import hmac
 import math
@@ -32,6 +33,8 @@ ISSUED_WITHIN = 600.0
 KEYS_TTL = 3600.0
 # Tokens with made-up key ids must not turn into requests.
 REFETCH_AFTER = 300.0
+# Keys that could not be had are not asked for again at once: an outage is not to be hammered.
+RETRY_AFTER = 10.0
 # Far more keys than any provider shows at a time.
 _KEYS_CAP = 64
 # Header, claims, signature (RFC 7515 7.1).
@@ -81,30 +84,77 @@ class _KeySet:
         return found
 
 
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    at: float
+    detail: str
+    hint: str
+
+
+# Where keys are, and whether that may be an address of a private network.
+_Place = tuple[str, bool]
+
+
 class Jwks:
-    """The providers' public keys, kept for an hour; asked again at most once in five minutes for an unknown one."""
+    """The providers' public keys, kept for an hour; asked again at most once in five minutes for an unknown one.
+
+    Whoever needs them while somebody fetches them waits for the same answer.
+    """
 
     def __init__(self) -> None:
-        self._sets: dict[str, _KeySet] = {}
+        self._sets: dict[_Place, _KeySet] = {}
+        self._fetches: dict[_Place, asyncio.Task[_KeySet]] = {}
+        self._failures: dict[_Place, _Failure] = {}
 
     async def find(self, http: Http, provider: Provider, header: Mapping[str, Any], now: float) -> "list[Key]":
         """Return the provider's keys that can have made a signature with this header.
 
         Raises:
-            ProviderUnavailable: the keys cannot be had.
+            ProviderUnavailable: the keys cannot be had, or could not a moment ago.
         """
-        url = provider.endpoints.jwks
-        known = self._sets.get(url)
+        known = self._sets.get((provider.endpoints.jwks, provider.private))
         # A clock that was set back must not keep keys alive.
         if known is None or not 0 <= now - known.fetched_at < KEYS_TTL:
-            known = self._sets[url] = _KeySet(await _fetch(http, provider), now)
+            known = await self._fetched(http, provider, now)
         fitting = known.fitting(header)
         if not fitting and not 0 <= now - known.refetched_at < REFETCH_AFTER:
-            known.refetched_at = now
-            known.keys, known.fetched_at = await _fetch(http, provider), now
-            known.made.clear()
+            known = await self._fetched(http, provider, now, refetched_at=now)
             fitting = known.fitting(header)
         return fitting
+
+    async def _fetched(self, http: Http, provider: Provider, now: float, *, refetched_at: float = -math.inf) -> _KeySet:
+        """Join the one fetch of these keys, beginning it where none is under way."""
+        place = provider.endpoints.jwks, provider.private
+        task = self._fetches.get(place)
+        if task is None:
+            failure = self._failures.get(place)
+            if failure is not None and 0 <= now - failure.at < RETRY_AFTER:
+                raise ProviderUnavailable(failure.detail, failure.hint)
+            task = asyncio.create_task(self._fetch(http, provider, now, refetched_at), name=f"keys of {provider.title}")
+            self._fetches[place] = task
+            task.add_done_callback(lambda done: self._landed(place, done))
+        # Who goes away must not take the answer away from the others.
+        return await asyncio.shield(task)
+
+    async def _fetch(self, http: Http, provider: Provider, now: float, refetched_at: float) -> _KeySet:
+        place = provider.endpoints.jwks, provider.private
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        try:
+            keys = await _fetch(http, provider)
+        except ProviderUnavailable as exc:
+            # The pause begins when it failed: a server that is silent takes longer than that to fail.
+            self._failures[place] = _Failure(now + loop.time() - began, exc.detail, exc.hint)
+            raise
+        self._failures.pop(place, None)
+        # Counted as asked for again only now: what failed has not told whether there is such a key.
+        known = self._sets[place] = _KeySet(keys, now, refetched_at)
+        return known
+
+    def _landed(self, place: _Place, task: asyncio.Task[_KeySet]) -> None:
+        del self._fetches[place]
+        if not task.cancelled():
+            task.exception()  # everybody who waited may have gone away
 
 
 async def verify(  # noqa: PLR0913 -- what a token is checked against is that much, and each part is named

@@ -4,6 +4,8 @@ import asyncio
 import hashlib
 import hmac
 import json
+import socket
+import threading
 from base64 import urlsafe_b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -307,7 +309,83 @@ def test_no_keys_mean_no_belief_and_are_not_remembered(server: Loopback, answer:
     with pytest.raises(ProviderUnavailable, match="keys of P cannot be had"):
         verify(server, sign(CLAIMS), jwks=jwks)
     server.default = http("200 OK", {"keys": [jwk(KEYS["ES256"])]})
-    assert verify(server, sign(CLAIMS), jwks=jwks).subject == "ann-1"
+    later = NOW + idtoken.RETRY_AFTER + 1  # a bit more than the pause: that counts from when the answer came
+    assert verify(server, sign(CLAIMS), jwks=jwks, now=later).subject == "ann-1"
+
+
+def changed_keys(server: Loopback) -> tuple[Jwks, threading.Event]:
+    """Learn the old key, then let the server have another one, which it shows once the event is set."""
+    jwks, shown = Jwks(), threading.Event()
+    server.default = http("200 OK", {"keys": [jwk(KEYS["ES256"], kid="old")]})
+    verify(server, sign(CLAIMS, kid="old"), jwks=jwks)
+    answer = http("200 OK", {"keys": [jwk(OTHER, kid="new")]})
+
+    def slowly(connection: socket.socket) -> None:
+        assert shown.wait(5)
+        connection.sendall(answer)
+
+    server.default = slowly
+    return jwks, shown
+
+
+async def asked(server: Loopback, count: int) -> None:
+    """Wait until so many requests have come."""
+    async with asyncio.timeout(5):
+        while len(server.requests) < count:  # noqa: ASYNC110 -- what is waited for happens in the server's thread
+            await asyncio.sleep(0.002)
+
+
+async def find_new(server: Loopback, jwks: Jwks, now: float = NOW) -> int:
+    """Count the keys that fit the new key's id."""
+    return len(await jwks.find(CLIENT, provider(server), {"alg": "ES256", "kid": "new"}, now))
+
+
+def test_two_at_once_meet_a_new_key(server: Loopback) -> None:
+    """Who meets the new key's id while it is being fetched waits for the same answer: one request, and both find it."""
+    jwks, shown = changed_keys(server)
+
+    async def story() -> None:
+        both = asyncio.gather(find_new(server, jwks), find_new(server, jwks))
+        await asked(server, 2)
+        shown.set()
+        assert list(await both) == [1, 1]
+
+    asyncio.run(story())
+    assert len(server.requests) == 2
+
+
+def test_who_goes_away_does_not_take_the_keys_from_the_others(server: Loopback) -> None:
+    """The one that began the fetch is cancelled, and the one that joined it finds the key all the same."""
+    jwks, shown = changed_keys(server)
+
+    async def story() -> None:
+        first = asyncio.create_task(find_new(server, jwks))
+        await asked(server, 2)
+        second = asyncio.create_task(find_new(server, jwks))
+        await asyncio.sleep(0)
+        first.cancel()
+        await asyncio.wait([first])
+        shown.set()
+        assert await second == 1
+        assert first.cancelled()
+
+    asyncio.run(story())
+    assert len(server.requests) == 2
+
+
+def test_a_new_key_that_could_not_be_fetched_is_asked_for_again(server: Loopback) -> None:
+    """A failed try refuses nobody's token and is made again soon, yet not at once: the outage is not hammered."""
+    jwks, shown = changed_keys(server)
+    good, server.default = server.default, http("503 Busy")
+    for now in (NOW, NOW + 1, NOW + idtoken.RETRY_AFTER - 1):
+        with pytest.raises(ProviderUnavailable, match="keys of P cannot be had: HTTP 503"):
+            verify(server, sign(CLAIMS, key=OTHER, kid="new"), jwks=jwks, now=now)
+    assert len(server.requests) == 2
+    shown.set()
+    server.default = good
+    later = NOW + idtoken.RETRY_AFTER + 1
+    assert verify(server, sign(CLAIMS, key=OTHER, kid="new"), jwks=jwks, now=later).subject == "ann-1"
+    assert len(server.requests) == 3
 
 
 def test_without_an_issuer_an_id_token_means_nothing(keys: Loopback) -> None:

@@ -8,10 +8,12 @@ the same when they are full to the last block.
 import logging
 import os
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
-from broker.store.files import private_file, sync_directory
+from broker.errors import CannotStart
+from broker.store.files import FILE_MODE, private_file, sync_directory
 
 log = logging.getLogger(__name__)
 
@@ -27,10 +29,26 @@ def beside(database: Path) -> Path:
     return database.with_name(f"{database.name}{TAIL}")
 
 
-def keep_aside(path: Path) -> Path:
-    """Give a journal that cannot be read another name, in the place of one that was kept aside before."""
+def keep_aside(path: Path, entries: Sequence[bytes]) -> Path:
+    """Copy entries that cannot be read to a file of their own, in the place of those that were kept aside before.
+
+    Raises:
+        OSError: they could not be copied, or the copy may not survive. What was kept before may still be there.
+    """
     aside = path.with_name(f"{path.name}.unread")
-    path.replace(aside)
+    draft = aside.with_name(f"{aside.name}.new")
+    draft.unlink(missing_ok=True)  # of a start that did not come to its end
+    handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
+    try:
+        try:
+            _write(handle, MAGIC + b"".join(map(_framed, entries)), 0)
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+        draft.replace(aside)
+    except OSError:
+        draft.unlink()  # it takes room, which may be what is missing
+        raise
     sync_directory(path.parent)
     return aside
 
@@ -60,18 +78,22 @@ class Journal:
         """Open the journal, making it where it is missing.
 
         Raises:
-            CannotStart: it is a link, another user's, or cannot be opened.
+            CannotStart: it is a link, another user's, or cannot be opened or read.
         """
-        if private_file(path, create=True):
-            sync_directory(path.parent)
-        handle = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
-            entries, end = _read(os.pread(handle, os.fstat(handle).st_size, 0))
-            journal = cls(handle, entries, end)
-            journal._fill()
-        except BaseException:
-            os.close(handle)
-            raise
+            if private_file(path, create=True):
+                sync_directory(path.parent)
+            handle = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                entries, end = _read(os.pread(handle, os.fstat(handle).st_size, 0))
+                journal = cls(handle, entries, end)
+                journal._fill()
+            except BaseException:
+                os.close(handle)
+                raise
+        except OSError as exc:
+            # Not passed over: what may stand in it would be taken for lost, and the token before it sent again.
+            raise CannotStart(f"{path} cannot be read: {exc.strerror}.", "Look at its disk.") from exc
         return journal
 
     def append(self, blob: bytes) -> None:
@@ -80,10 +102,10 @@ class Journal:
         Raises:
             OSError: it could not be written, or may not survive.
         """
-        entry = len(blob).to_bytes(LENGTH_BYTES) + blob
+        entry = _framed(blob)
         with self._turn:
             self._touched = max(self._touched, self._end + len(entry))
-            self._write(entry, self._end)
+            _write(self._handle, entry, self._end)
             os.fsync(self._handle)
             self._end += len(entry)
 
@@ -94,7 +116,7 @@ class Journal:
             OSError: they may still be there.
         """
         with self._turn:
-            self._write(bytes(self._touched - len(MAGIC)), len(MAGIC))
+            _write(self._handle, bytes(self._touched - len(MAGIC)), len(MAGIC))
             os.fsync(self._handle)
             self._end = self._touched = len(MAGIC)
             self.entries = []
@@ -112,17 +134,22 @@ class Journal:
         if missing <= 0:
             return
         try:
-            self._write(bytes(missing), SIZE - missing)
-            self._write(MAGIC, 0)
+            _write(self._handle, bytes(missing), SIZE - missing)
+            _write(self._handle, MAGIC, 0)
             os.fsync(self._handle)
         except OSError as exc:
             log.warning("the emergency journal could not take its %d KiB ahead: %s", SIZE // 1024, exc.strerror)
 
-    def _write(self, data: bytes, at: int) -> None:
-        view = memoryview(data)
-        while view:
-            written = os.pwrite(self._handle, view, at)
-            view, at = view[written:], at + written
+
+def _write(handle: int, data: bytes, at: int) -> None:
+    view = memoryview(data)
+    while view:
+        written = os.pwrite(handle, view, at)
+        view, at = view[written:], at + written
+
+
+def _framed(blob: bytes) -> bytes:
+    return len(blob).to_bytes(LENGTH_BYTES) + blob
 
 
 def _read(text: bytes) -> tuple[list[bytes], int]:

@@ -227,26 +227,33 @@ class Store(Due, Refreshes, Providers, Logins, Apps, Refusals, Audit, Times, Fin
             log.warning("the register of apps could not be tidied up: %s", exc)
 
     def _take_journal(self) -> None:
-        """Open the emergency journal and read what is left in it. One that does not open is kept aside, not lost."""
+        """Open the emergency journal and read what is left in it. What does not open is kept aside, not lost.
+
+        What opens stays where it is until the database has it (:meth:`recover`), whatever happens meanwhile.
+        """
         if self.locked or self._fence is None:
             return
         if self._journal is not None:
             self._journal.close()
         path = journal.beside(self._db.path)
         self._journal = Journal.open(path)
-        saved = {}
+        saved, unread = {}, []
         for blob in self._journal.entries:
             try:
                 saved[blob] = Saved.read(self._vault.sealer.open_entry(blob, self._fence.line))
             except Broken as exc:
                 log.warning("an entry of the emergency journal cannot be read: %s", exc)
+                unread.append(blob)
         self._saved = list(saved.values())
-        if len(saved) < len(self._journal.entries):
-            log.warning("the emergency journal is kept as %s", journal.keep_aside(path))
-            self._journal.close()
-            self._journal = Journal.open(path)
-            for blob in saved:
-                self._journal.append(blob)
+        if not unread:
+            return
+        try:
+            log.warning("what cannot be read of the emergency journal is kept as %s", journal.keep_aside(path, unread))
+            if not saved:
+                self._journal.erase()
+        except OSError as exc:
+            # On a full disk, say. The next start tries again; what is there to be recovered does not depend on it.
+            log.warning("what cannot be read of the emergency journal stays in it for now: %s", exc.strerror)
 
     async def close(self) -> None:
         """Finish what is under way, empty the write-ahead log and close the file.

@@ -2,10 +2,13 @@
 
 import asyncio
 import contextlib
+import errno
+import os
 import resource
 import sqlite3
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -175,7 +178,7 @@ def test_an_answer_that_came_late_to_the_journal_takes_no_other_along(tmp_path: 
 
 @pytest.mark.parametrize("what", ["cut off", "changed"])
 def test_an_entry_that_does_not_open(tmp_path: Path, what: str) -> None:
-    """It is not taken, the start goes on, and the journal is kept under another name."""
+    """It is not taken, the start goes on, and what there is of it is kept in another file."""
     left_behind(tmp_path)
     path = beside(database(tmp_path))
     text = bytearray(path.read_bytes())
@@ -186,7 +189,7 @@ def test_an_entry_that_does_not_open(tmp_path: Path, what: str) -> None:
         text[end - 40] ^= 1
     path.write_bytes(text)
     after(tmp_path, is_as_before)
-    assert path.with_name(f"{path.name}.unread").read_bytes() == bytes(text)
+    assert path.with_name(f"{path.name}.unread").read_bytes() == bytes(text[:end])
     assert is_empty(path)
 
 
@@ -199,6 +202,81 @@ def test_one_bad_entry_does_not_cost_the_others(tmp_path: Path) -> None:
     damaged = entry[:20] + bytes([entry[20] ^ 1]) + entry[21:]
     path.write_bytes((MAGIC + damaged + entry).ljust(SIZE, b"\0"))
     after(tmp_path, is_recovered)
+
+
+def torn(place: Path) -> tuple[Path, bytes]:
+    """Leave a good entry behind, and one of which a power cut left a half; return the journal and what is in it."""
+    left_behind(place)
+    path = beside(database(place))
+    entry = path.read_bytes()[len(MAGIC) :].rstrip(b"\0")
+    half = entry[: len(entry) // 2].ljust(len(entry), b"\0")
+    text = (MAGIC + entry + half).ljust(SIZE, b"\0")
+    path.write_bytes(text)
+    return path, MAGIC + half
+
+
+def test_a_bad_entry_on_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The start goes on and the good answer stays where it is; the bad one is kept aside once there is room for it."""
+    path, half = torn(tmp_path)
+    text, real = path.read_bytes(), os.pwrite
+
+    def full(handle: int, data: bytes, at: int) -> int:
+        if at + len(data) > os.fstat(handle).st_size:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(handle, data, at)
+
+    async def story() -> None:
+        async with opened(tmp_path) as store:
+            assert store.unwritten == 1
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", full)  # a full disk cannot be had otherwise
+        asyncio.run(story())
+    assert path.read_bytes() == text
+    assert not list(tmp_path.glob("**/*.unread*"))
+    after(tmp_path, is_recovered)
+    assert path.with_name(f"{path.name}.unread").read_bytes() == half
+    assert is_empty(path)
+
+
+class Killed(Exception):
+    """The process ended here."""
+
+
+def test_a_bad_entry_and_a_crash_at_any_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whichever write of the start is the last one, the next start finds the good answer."""
+    left = -1
+
+    def counted(real: Callable[..., Any]) -> Callable[..., Any]:
+        def step(*given: Any, **named: Any) -> Any:  # noqa: ANN401 -- whatever the system call takes
+            nonlocal left
+            left -= 1
+            if left == -1:
+                raise Killed
+            return real(*given, **named)
+
+        return step
+
+    async def story(place: Path) -> None:
+        async with opened(place) as store:
+            assert store.unwritten == 1
+
+    for steps in range(50):
+        place = tmp_path / str(steps)
+        torn(place)
+        killed = False
+        with monkeypatch.context() as patch:
+            for name in ("pwrite", "fsync", "replace"):
+                patch.setattr(os, name, counted(getattr(os, name)))
+            left = steps
+            try:
+                asyncio.run(story(place))
+            except Killed:
+                killed = True
+        after(place, is_recovered)
+        if not killed:
+            break
+    assert 3 < steps < 49
 
 
 def test_the_journal_of_another_database(tmp_path: Path) -> None:

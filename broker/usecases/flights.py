@@ -86,6 +86,8 @@ class Flights:
         anew: uuids of the accounts whose answer was just lost and is asked for once more at once.
         flying: uuids of the accounts whose request is sent, or about to be; they are told from what a crash left open.
         unsettled: what the last run left open is not settled yet; until it is, no flight begins.
+        unjudged: uuids of the accounts of which that could not be settled, because their provider could not be read or
+            is gone. Each look tries again; until then no flight of theirs begins.
         settling: held while it is being settled.
     """
 
@@ -105,6 +107,7 @@ class Flights:
     anew: set[str] = field(default_factory=set)
     flying: set[str] = field(default_factory=set)
     unsettled: bool = False
+    unjudged: set[str] = field(default_factory=set)
     settling: asyncio.Lock = field(default_factory=asyncio.Lock)
     _count: int = 0
     _everywhere: Gate | None = None

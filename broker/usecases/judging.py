@@ -81,9 +81,13 @@ async def judge(
     return ""
 
 
-async def judge_the_open(ctx: Context) -> None:
-    """Judge the answers that a crash or a lock left unjudged, and count what was sent without one as lost."""
-    flying = set(ctx.flights.flying)
+async def judge_the_open(ctx: Context) -> set[str]:
+    """Judge the answers that a crash or a lock left unjudged, and count what was sent without one as lost.
+
+    Returns the uuids of the accounts whose provider cannot be told now, so that theirs stay open. One such account
+    must not stop the others; nor may a flight of its own begin, which would send a token that may be spent.
+    """
+    flying, unjudged = set(ctx.flights.flying), set[str]()
     for account, started_at, answered in await ctx.store.open_intents():
         if account.uuid in flying | ctx.flights.flying:
             continue  # it was locked and unlocked again meanwhile: that one still comes
@@ -91,6 +95,7 @@ async def judge_the_open(ctx: Context) -> None:
             provider = await find(ctx, account.provider)
         except (UnknownProvider, InvalidRequest, StoreUnavailable) as exc:
             log.warning("what became of the last refresh of '%s' cannot be told: %s", account.name, exc)
+            unjudged.add(account.uuid)
             continue
         try:
             raw = await ctx.store.kept_answer(account) if answered else None
@@ -104,6 +109,7 @@ async def judge_the_open(ctx: Context) -> None:
             await judge(ctx, account, provider, raw, started_at, wish)
             continue
         await setbacks.lost(ctx, account, provider, started_at, "Keyfob was stopped while it waited for an answer")
+    return unjudged
 
 
 async def _unusable(ctx: Context, account: Account, provider: Provider, raw: Secret, why: Exception) -> None:

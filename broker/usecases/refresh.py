@@ -14,7 +14,7 @@ from broker.core.account import Account, Active, Misconfigured, NeedsLogin, Refr
 from broker.core.login import Client
 from broker.core.secret import Secret
 from broker.core.token import Wish
-from broker.errors import KeyfobError, Locked
+from broker.errors import KeyfobError, Locked, StoreUnavailable
 from broker.oauth import wire
 from broker.providers.model import Provider
 from broker.usecases import derived, due, judging, keeping, registrations, renewal, setbacks
@@ -108,35 +108,49 @@ async def settle(ctx: Context) -> None:
 
     Raises:
         StoreUnavailable: not all of it could be written down. No refresh begins before that has been done: each
-            tries this again first.
+            tries this again first. Where only a provider cannot be read, that holds for its accounts alone.
     """
     ctx.flights.unsettled = True
     await _settled(ctx)
 
 
-async def _settled(ctx: Context) -> None:
+async def _settled(ctx: Context, uuid: str = "") -> None:
+    """Settle what is open, and try again what could not be: that of one account, or of any."""
     async with ctx.flights.settling:
-        if not ctx.flights.unsettled:
+        first, again = ctx.flights.unsettled, ctx.flights.unjudged
+        if not first and not (uuid in again if uuid else again):
             return  # what is open now is in the air
         if ctx.store.locked:
             raise Locked(ctx.store.locked, ctx.store.locked_hint)
         if count := await ctx.store.take_back(ctx.clock()):
             log.warning("%d accounts have times from the future of this clock: they are taken for the present", count)
         await ctx.store.recover()
-        await judging.judge_the_open(ctx)
+        ctx.flights.unjudged = await judging.judge_the_open(ctx)
         ctx.flights.unsettled = False
     # Before anything else stands at the gate. Also where the retry itself did not come as far as an intent of its own.
-    for account in await ctx.store.lost_answers():
+    lost = await ctx.store.lost_answers()
+    if not first:
+        # The others were asked for when all was settled first, and have a time to wait since.
+        lost = [account for account in lost if account.uuid in again]
+    for account in lost:
         if not ctx.store.locked:
             join(ctx, account, awaited=False)
+
+
+async def _settled_at(ctx: Context, account: Account) -> Provider:
+    """Return the account's provider once nothing is open of the account any more."""
+    await _settled(ctx, account.uuid)
+    provider = await find(ctx, account.provider)
+    if account.uuid in ctx.flights.unjudged:  # and it can be read again, just now
+        raise StoreUnavailable(f"What became of the last refresh of '{account.name}' is not known yet.", "Try again.")
+    return provider
 
 
 async def _fly(ctx: Context, seen: Account, wish: Wish | None, before: asyncio.Task[str] | None) -> str:
     """One refresh, from the row to the row; return why the provider does not give what was wished for."""
     if before is not None and not before.done():
         await asyncio.wait([before])
-    await _settled(ctx)
-    provider = await find(ctx, seen.provider)
+    provider = await _settled_at(ctx, seen)
     if seen.is_derived and not await _source_lives(ctx, seen, provider):
         return ""
     issuer = setbacks.issuer_of(seen)

@@ -6,6 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from broker.core import timing
 from broker.core.account import RefreshingFailed, Uncertain
 from broker.core.secret import Secret
@@ -318,5 +320,58 @@ def test_one_account_that_cannot_be_settled_does_not_keep_the_others(world: Worl
             assert (await house.account("second")).state.name == "refreshing-failed"
             await house.tick()
             assert (await house.account("second")).state.name == "active"
+
+    asyncio.run(live())
+
+
+@pytest.mark.parametrize("who", ["the schedule", "somebody who asks"])
+def test_what_could_not_be_settled_for_a_moment_is_settled_later(world: World, tmp_path: Path, who: str) -> None:
+    """The provider cannot be read at the start: once it can be, the lost answer is told before anything is sent."""
+
+    async def live() -> None:
+        await crash_while_the_request_is_out(world)
+        async with world.opened() as house:
+            [(overrides,)] = made.behind(tmp_path, "SELECT overrides FROM provider")
+            made.behind(tmp_path, "UPDATE provider SET overrides = '['")
+            await refresh.settle(house.ctx)
+            await house.tick()
+            assert len(await house.store.open_intents()) == 1
+            made.behind(tmp_path, "UPDATE provider SET overrides = ?", overrides)
+            if who == "the schedule":
+                await house.tick()
+            else:
+                await refresh.join(house.ctx, await house.account())
+            assert (await house.account()).state.name == "uncertain"
+            assert await house.store.open_intents() == []
+            assert house.asked() == 1
+
+    asyncio.run(live())
+
+
+def test_what_cannot_be_settled_keeps_nobody_elses_pace(world: World, tmp_path: Path) -> None:
+    """One account stays unsettled for long, and each look tries again: another's back-off is not cut short by that."""
+
+    async def live() -> None:
+        async with world.opened() as house:
+            await house.add_provider(refresh={"reuse_grace_s": 3000})
+            for name in ("first", "second"):
+                account = await house.log_in(name)
+                assert await house.store.begin_refresh(account, world.clock()) is not None
+            config = await house.store.provider(account.provider)
+            assert config is not None
+            await house.store.put_provider(replace(config, name="second"))
+        made.as_keyfob(tmp_path, tables.account, "UPDATE account SET provider = 'second' WHERE name = 'second'")
+        made.behind(tmp_path, "UPDATE provider SET overrides = '[' WHERE name = 'second'")
+        world.practice.set_faults(["refresh:drop"])
+        async with world.opened() as house:
+            await refresh.settle(house.ctx)
+            for _ in range(4):
+                await house.tick()
+            before = house.asked()
+            assert (await house.account("first")).quiet_until > world.clock()
+            for _ in range(3):
+                await house.tick()
+            assert house.asked() == before
+            assert [account.name for account, _, _ in await house.store.open_intents()] == ["second"]
 
     asyncio.run(live())

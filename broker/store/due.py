@@ -13,8 +13,8 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, and_, case, exist
 
 from broker.core.account import Account
 from broker.core.timing import DAY, KEEP_ALIVE_LEAST, SHORT_PART, Policy
+from broker.store import readable, timetable
 from broker.store import tables as t
-from broker.store import timetable
 from broker.store.listing import Listing
 
 a = t.account.c
@@ -67,13 +67,13 @@ class Due(Listing):
                 counts[provider] = tx.execute(due).scalar_one()
             queries = (query for one in policies.items() for query in _coming(*one, now))
             moments = [tx.execute(query.where(*_but(silent))).scalar() for query in queries]
-            return counts, moments, tx.execute(_WAITING).all()
+            return counts, moments, readable.rows(tx, _WAITING, self._vault)
 
         counts, moments, waiting = await self._db.read(work)
         return Look(
             {provider: count for provider, count in counts.items() if count},
             min((at for at in moments if at is not None and at < math.inf), default=None),
-            [self._with_parent(row) for row in waiting],
+            [pair for row in waiting if (pair := self._with_parent(row)) is not None],
         )
 
     async def most_urgent(
@@ -81,7 +81,7 @@ class Due(Listing):
     ) -> list[Account]:
         """Return so many of a provider's accounts that are due, those first whose refresh token dies first."""
         query = select(t.account).where(_are_due(provider, policy, now), *_but(silent))
-        return await self._found(query.order_by(_death(policy).nulls_last(), _due_at(policy)).limit(most))
+        return await self._readable(query.order_by(_death(policy).nulls_last(), _due_at(policy)).limit(most))
 
     async def children(self, account: Account) -> list[Account]:
         """Return the accounts that are derived from this one, by name."""
@@ -90,12 +90,15 @@ class Due(Listing):
 
     async def lost_answers(self) -> list[Account]:
         """Return the accounts whose last request got no answer, which can be had again for a while."""
-        return await self._found(select(t.account).where(a.state == "refreshing-failed", a.lost_at > 0))
+        return await self._readable(select(t.account).where(a.state == "refreshing-failed", a.lost_at > 0))
 
-    def _with_parent(self, row: Row[Any]) -> tuple[Account, Account | None]:
+    def _with_parent(self, row: Row[Any]) -> tuple[Account, Account | None] | None:
+        """Return a derived account and what it is derived from; None where one of the two cannot be read."""
         names = t.account.c.keys()
         child, parent = (dict(zip(names, half, strict=True)) for half in (row[: len(names)], row[len(names) :]))
-        return self._account(child), None if parent["uuid"] is None else self._account(parent)
+        account = readable.one(child, self._account, self._vault)
+        of = None if parent["uuid"] is None else readable.one(parent, self._account, self._vault)
+        return None if account is None or (of is None and parent["uuid"] is not None) else (account, of)
 
 
 def _but(silent: Collection[str]) -> list[ColumnElement[bool]]:

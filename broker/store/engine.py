@@ -62,14 +62,19 @@ HINTS = {
 REFUSALS = (SQLAlchemyError, sqlite3.Error, JSONDecodeError, UnicodeDecodeError)
 
 
+def is_refusal(exc: Exception) -> bool:
+    """Whether SQLite itself refused; else a value is not as it was written, which Python's driver or we came upon."""
+    cause = exc.orig if isinstance(exc, DBAPIError) else exc
+    return isinstance(cause, sqlite3.Error) and hasattr(cause, "sqlite_errorname")
+
+
 def unavailable(exc: Exception) -> StoreUnavailable:
     """Translate an error of SQLite; only SQLite's own words are repeated, never statements or values.
 
     Python's driver repeats values ("could not decode ..."); its errors are told by their lack of a SQLite code.
     """
     cause = exc.orig if isinstance(exc, DBAPIError) else exc
-    own = isinstance(cause, sqlite3.Error) and hasattr(cause, "sqlite_errorname")
-    said = str(cause) if own else "something stored in it cannot be read"
+    said = str(cause) if is_refusal(exc) else "something stored in it cannot be read"
     hint = next((hint for sign, hint in HINTS.items() if sign in said), "Try again; keyfob status may know more.")
     return StoreUnavailable(f"The database cannot be used: {said}.", hint)
 

@@ -10,12 +10,12 @@ from typing import Any
 from sqlalchemy import Select, and_, case, func, or_, select
 
 from broker.core.account import Account, Identity
+from broker.store import readable
 from broker.store import tables as t
 from broker.store.accounts import Accounts
+from broker.store.readable import PAGE
 
 a = t.account.c
-# So many rows are read and looked at in one go, in which nobody else's turn comes: a few milliseconds.
-PAGE = 200
 # How many accounts are kept as they were read.
 MOST_PROVEN = 2000
 _BY_NAME = select(t.account).order_by(a.name)
@@ -69,7 +69,7 @@ class Listing(Accounts):
         """
         unrenewable = and_(a.renewal == "refresh_token", a.refresh_generation.is_(None), a.expires_at <= until)
         waiting = a.state.in_(("needs-login", "misconfigured", "suspect"))
-        return await self._found(select(t.account).where(or_(waiting, unrenewable)).order_by(a.name))
+        return await self._readable(select(t.account).where(or_(waiting, unrenewable)).order_by(a.name))
 
     async def accounts_at(self, provider: str, who: Identity) -> list[Account]:
         """Return a person's accounts at a provider, by name."""
@@ -102,7 +102,7 @@ class Listing(Accounts):
 
     async def accounts_of(self, uuids: Sequence[str]) -> list[Account]:
         """Return the accounts with these uuids, as far as there are any. Works while locked."""
-        return await self._found(select(t.account).where(a.uuid.in_(uuids))) if uuids else []
+        return await self._readable(select(t.account).where(a.uuid.in_(uuids))) if uuids else []
 
     async def states(self) -> dict[str, int]:
         """Return how many accounts are in each state. Works while locked."""
@@ -117,3 +117,8 @@ class Listing(Accounts):
             found += [self._account(row) for row in rows[begin : begin + PAGE]]
             await asyncio.sleep(0)
         return found
+
+    async def _readable(self, query: Select[Any]) -> list[Account]:
+        """Do the same, but leave out and report those of which something is stored that cannot be read."""
+        rows = await self._db.read(lambda tx: readable.rows(tx, query, self._vault))
+        return [account async for account, _ in readable.accounts(rows, self._account, self._vault)]

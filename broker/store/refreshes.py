@@ -15,6 +15,7 @@ from broker.core.account import BY_REFRESH_TOKEN, Account, Destination, Identity
 from broker.core.secret import Secret
 from broker.core.token import Grant, Wish
 from broker.errors import StoreUnavailable
+from broker.store import readable
 from broker.store import tables as t
 from broker.store.account_rows import ANSWER, DATED, identity_columns, renewal_columns, state_columns
 from broker.store.accounts import find
@@ -291,14 +292,18 @@ class Refreshes(DerivedTokens, Departures):
         return await self._db.write(work)
 
     async def open_intents(self) -> list[tuple[Account, float, bool]]:
-        """Return every refresh that was begun and not finished: account, when it began, whether its answer is kept."""
+        """Return every refresh that was begun and not finished: account, when it began, whether its answer is kept.
+
+        Without those of accounts of which something is stored that cannot be read: no flight of theirs can begin.
+        """
         query = select(
             t.account,
             t.refresh_intent.c.started_at,
             exists().where(_answer_of(t.refresh_intent.c.generation)).label("has_answer"),
         ).join(t.refresh_intent, t.refresh_intent.c.account == t.account.c.uuid)
-        found = await self._db.read(lambda tx: tx.execute(query).mappings().all())
-        return [(self._account(row), row["started_at"], bool(row["has_answer"])) for row in found]
+        found = await self._db.read(lambda tx: readable.rows(tx, query, self._vault))
+        read = readable.accounts(found, self._account, self._vault)
+        return [(account, row["started_at"], bool(row["has_answer"])) async for account, row in read]
 
     async def open_wish(self, account: Account) -> Wish | None:
         """Return what the open refresh asked for; None for the account's own token."""

@@ -15,10 +15,11 @@ from sqlalchemy import Connection, Engine, event, insert
 from broker.core import timing
 from broker.core.account import Account
 from broker.core.timing import DAY, Policy
+from broker.errors import StoreUnavailable
 from broker.store import tables as t
 from broker.store.accounts import find
 from broker.store.store import Store
-from tests.store.made import DESTINATION, NOW, PROVIDER, database, opened, with_account
+from tests.store.made import DESTINATION, NOW, PROVIDER, behind, database, opened, with_account
 
 HOUR = 3600.0
 ROWS = 250
@@ -138,5 +139,43 @@ def test_a_look_reads_no_account_that_is_not_due(tmp_path: Path) -> None:
                 ]
             assert len(plans) > len(asked)
             assert [plan for plan in plans if plan[0].startswith("SCAN account")] == []
+
+    asyncio.run(story())
+
+
+UNREADABLE = ("state_reason = CAST(x'ff' AS TEXT)", "scope = '['", "asked_scope = '5'")
+
+
+@pytest.mark.parametrize("what", UNREADABLE)
+@pytest.mark.parametrize("whose", ["child", "parent"])
+def test_a_derived_account_that_cannot_be_read_stops_no_look(tmp_path: Path, what: str, whose: str) -> None:
+    """One that waits for a person, or what it is derived from, is left out; the others are found as before."""
+
+    async def story() -> None:
+        async with opened(tmp_path) as store:
+            parents = [await with_account(store, name) for name in ("parent", "well")]
+            for name, parent in zip(("child", "other"), parents, strict=True):
+                await with_account(store, name)
+                derived = f"renewal = 'token_exchange', renewal_subject = '{parent.uuid}', state = 'needs-login'"
+                behind(tmp_path, f"UPDATE account SET {derived} WHERE name = '{name}'")  # noqa: S608 -- our own
+            behind(tmp_path, f"UPDATE account SET {what} WHERE name = '{whose}'")  # noqa: S608 -- as above
+            waiting = (await store.look({PROVIDER.name: Policy()}, NOW)).waiting
+            assert [(child.name, parent and parent.name) for child, parent in waiting] == [("other", "well")]
+            assert f"account '{whose}'" in store.newly_changed() or whose == "parent"
+
+    asyncio.run(story())
+
+
+def test_a_disk_that_fails_is_no_damaged_row(tmp_path: Path) -> None:
+    """Where SQLite itself refuses, that is said, and nobody's account is called changed."""
+
+    async def story() -> None:
+        async with opened(tmp_path) as store:
+            await with_account(store)
+            behind(tmp_path, "ALTER TABLE account RENAME TO gone")
+            with pytest.raises(StoreUnavailable, match="no such table"):
+                await store.most_urgent(PROVIDER.name, Policy(), NOW, 10)
+            assert store.newly_changed() == []
+            behind(tmp_path, "ALTER TABLE gone RENAME TO account")
 
     asyncio.run(story())

@@ -10,7 +10,7 @@ from broker.errors import Conflict, Locked, SecretChanged
 from broker.usecases import accounts, apps, audit, health, locking, providers, refresh
 from broker.usecases.newlogin import NewLogin, prepare
 from tests.store import made
-from tests.usecases.house import opened
+from tests.usecases.house import DUE, opened
 
 WIDENED = "UPDATE app_grant SET resource = NULL, expires_at = NULL"
 EVIL = "UPDATE account SET token_endpoint = 'https://evil.example/token'"
@@ -125,3 +125,34 @@ def test_a_look_reads_anew_only_what_may_have_changed(tmp_path: Path) -> None:
 
     asyncio.run(story())
     assert read == [0, 1, 0, 0]
+
+
+UNREADABLE = ["asked_scope = '['", "asked_scope = 'null'", "state = 'new'", "state_reason = CAST(x'ff' AS TEXT)"]
+NAMELESS = "name = CAST(x'626164ff' AS TEXT)"
+
+
+@pytest.mark.parametrize("what", [*UNREADABLE, NAMELESS])
+def test_an_account_that_cannot_be_read_keeps_no_other_from_its_refresh(tmp_path: Path, what: str) -> None:
+    """Neither broken text nor broken JSON in one row holds others up, due or left open by a crash; it is told of."""
+
+    async def story() -> None:
+        async with opened(tmp_path) as house:
+            await house.add_provider(refresh={"reuse_grace_s": 3000})
+            open_one, _ = await house.log_in("open"), await house.log_in("due")
+            bad = await house.log_in("bad")
+            for account in (open_one, bad):
+                assert await house.store.begin_refresh(account, house.clock()) is not None
+            made.behind(tmp_path, f"UPDATE account SET {what} WHERE name = 'bad'")  # noqa: S608 -- our own
+            await refresh.settle(house.ctx)
+            house.clock.forward(DUE)
+            await house.tick()
+            for name in ("open", "due"):
+                account = await house.account(name)
+                assert (account.state.name, account.generation) == ("active", 2)
+            assert house.asked() == 2
+            audit.tell_changed(house.ctx)
+            told = [event.detail for event in await house.heard() if event.kind == "changed-outside"]
+            called = "bad" if what != NAMELESS else "bad\\xff"
+            assert told == [f"account '{called}': changed outside Keyfob, so it is not used"]
+
+    asyncio.run(story())

@@ -49,6 +49,9 @@ async def finish(ctx: Context, login_id: str, *, url: str = "", code: Secret | N
         raise UnknownLogin("There is no such login.", "Start it again.")
     if login.state != "pending" or login.expires_at <= ctx.clock():
         raise _over(login)
+    if login.flow == "device":
+        # Keyfob asks the provider how that goes; it has no redirect URI, so any text would pass for a code of it.
+        raise InvalidRequest("This login is finished at the provider, not here.", _at_the_provider(login))
     shown = code.reveal().strip() if code is not None else ""
     if not url and shown.startswith(f"{login.redirect_uri}?"):
         # An out-of-band address that the server sent the browser to: nobody would take that for an address to open.
@@ -83,6 +86,12 @@ def _over(login: Login) -> Conflict:
     if login.state == "failed":
         return Conflict(f"This login has failed: {login.reason.rstrip('.')}.", "Start it again.")
     return Conflict("This login is expired.", "Start it again.")
+
+
+def _at_the_provider(login: Login) -> str:
+    """Say how a device login is finished; a locked store does not tell where."""
+    address = "the verification address" if login.device is None else login.device.verification_uri
+    return f"Open {address} and type the code there."
 
 
 def _pasted_params(login: Login, url: str) -> list[tuple[str, str]]:

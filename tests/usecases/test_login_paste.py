@@ -15,6 +15,7 @@ from broker.errors import Conflict, InvalidRequest, UnknownLogin
 from broker.practice.clients import OUT_OF_BAND
 from broker.usecases import login, paste
 from tests.loopback import NO_TLS
+from tests.usecases.codes import INTERVAL, allow, ended, prompt, start, tick
 from tests.usecases.house import BROWSER_URL, PATIENCE, House, opened
 
 
@@ -228,5 +229,25 @@ def test_what_is_over_or_unknown_cannot_be_finished(tmp_path: Path) -> None:
                 with pytest.raises(Conflict, match=says):
                     await paste.finish(house.ctx, begun.id, url=url)
             assert house.asked("code") == 0
+
+    asyncio.run(story())
+
+
+def test_a_device_login_is_not_finished_by_pasting(tmp_path: Path) -> None:
+    """Nothing that is pasted reaches the provider or ends the login: the yes of the person there still does."""
+
+    async def story() -> None:
+        async with opened(tmp_path) as house:
+            begun = await start(house)
+            where = f"Open {house.practice.url}/device and type the code there."
+            for url, code in (("", Secret("x")), ("", Secret(prompt(begun).user_code)), (f"{BROWSER_URL}/", None)):
+                with pytest.raises(InvalidRequest, match="finished at the provider") as refused:
+                    await paste.finish(house.ctx, begun.id, url=url, code=code)
+                assert refused.value.hint == where
+            assert await ended(house, begun) == ("pending", "")
+            assert house.asked("code") == house.asked("device_code") == 0
+            await allow(begun)
+            await tick(house, INTERVAL)
+            assert await ended(house, begun) == ("done", "")
 
     asyncio.run(story())

@@ -44,6 +44,18 @@ def test_the_codes_are_told_while_it_waits(house: House, practice: PracticeServe
     assert not SHOWN & set(ended)
 
 
+def test_pasting_leaves_it_waiting(house: House, practice: PracticeServer) -> None:
+    """What belongs to another flow is 400 with where to type the code, and the login is what it was."""
+    begun = begin(house, practice, account="typed")
+    at = {"id": begun["id"]}
+
+    refused = house.owner.ask("POST", "/v1/logins/{id}/finish", 400, path=at, json={"code": "x"})
+
+    assert refused["code"] == "invalid_request"
+    assert begun["verification_uri"] in str(refused)
+    assert house.owner.ask("GET", "/v1/logins/{id}", 200, path=at) == begun
+
+
 def test_the_complete_address_may_be_missing(house: House, practice: PracticeServer) -> None:
     """It is null then, and the page has no link with the code in it."""
     practice.set_faults(["device_authorization:without=verification_uri_complete"])

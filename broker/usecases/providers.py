@@ -129,12 +129,13 @@ async def add(ctx: Context, new: NewProvider) -> Provider:
         ProviderUnavailable: discovery did not succeed.
     """
     config, _ = await _describe(ctx, new)
-    if await ctx.store.provider(config.name) is not None:
-        raise Conflict(
-            f"A provider is already called '{config.name}'.",
-            f"Choose another name, or remove it first: keyfob provider remove {config.name}",
-        )
-    return await _keep(ctx, config, new)
+    async with _naming(ctx):
+        if await ctx.store.provider(config.name) is not None:
+            raise Conflict(
+                f"A provider is already called '{config.name}'.",
+                f"Choose another name, or remove it first: keyfob provider remove {config.name}",
+            )
+        return await _keep(ctx, config, new)
 
 
 async def ensure(ctx: Context, new: NewProvider) -> Provider:
@@ -147,8 +148,13 @@ async def ensure(ctx: Context, new: NewProvider) -> Provider:
 
 async def reach(ctx: Context, new: NewProvider) -> Reached:
     """Do as :func:`ensure`, and tell how the provider was found."""
-    async with ctx.registering.setdefault("", asyncio.Lock()):  # no provider has an empty name
+    async with _naming(ctx):
         return await _reach(ctx, new)
+
+
+def _naming(ctx: Context) -> asyncio.Lock:
+    """Return the lock that is held from the look whether a name is free until a provider is kept under it."""
+    return ctx.registering.setdefault("", asyncio.Lock())  # no provider has an empty name
 
 
 async def _reach(ctx: Context, new: NewProvider) -> Reached:

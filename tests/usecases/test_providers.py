@@ -281,6 +281,20 @@ def test_a_name_is_given_once(tmp_path: Path) -> None:
     asyncio.run(story())
 
 
+def test_of_many_that_add_one_name_at_once_one_does(tmp_path: Path) -> None:
+    """The others are refused, and the provider is that one's from its address to its client."""
+
+    async def story() -> None:
+        async with opened(tmp_path) as house:
+            pods = [NewProvider("pod", "funkwhale", f"https://{n}.example.org", client_id=f"c{n}") for n in range(6)]
+            added = await asyncio.gather(*(providers.add(house.ctx, pod) for pod in pods), return_exceptions=True)
+            made = [(number, one) for number, one in enumerate(added) if not isinstance(one, Conflict)]
+            assert made == [(made[0][0], await providers.find(house.ctx, "pod"))]
+            assert [one.client_id for one in await house.store.clients("pod")] == [f"c{made[0][0]}"]
+
+    asyncio.run(story())
+
+
 @pytest.mark.parametrize("written", ["{}", "{}/", "HTTP{}"])
 def test_one_instance_is_one_provider_however_it_is_written(tmp_path: Path, written: str) -> None:
     """Another spelling of the base URL finds the provider that is there, and so its client and its accounts."""

@@ -5,7 +5,7 @@ Called by ``login``, ``refresh`` and the web API.
 
 import asyncio
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -164,13 +164,14 @@ async def _reach(ctx: Context, new: NewProvider) -> Reached:
             return Reached(catalog.resolve(config, ctx.presets_dir))
     base_url = catalog.check_url(new.base_url, what="base URL", private=True) if new.base_url else ""
     await _check_not_set_up(ctx, new)
-    for config in await ctx.store.providers():
-        if _has_issuer(config, new.issuer) or _is_instance(config, new, base_url):
-            return Reached(await find(ctx, config.name))
+    configs = await ctx.store.providers()
+    if (meant := _of_issuer(configs, new.issuer) or _instance(configs, new, base_url)) is not None:
+        return Reached(await find(ctx, meant.name))
     config, found = await _describe(ctx, new)
-    for known in await ctx.store.providers():
+    if found is not None and found.issuer != new.issuer:
         # A site, or a resource, of an issuer that is known already.
-        if found is not None and found.issuer != new.issuer and _has_issuer(known, found.issuer):
+        known = _of_issuer(await ctx.store.providers(), found.issuer)
+        if known is not None:
             return _reached(await find(ctx, known.name), found)
     kept = await _keep(ctx, replace(config, name=await _free_name(ctx, config.name)), new)
     return replace(_reached(kept, found), discovered=True)
@@ -200,13 +201,36 @@ async def _check_not_set_up(ctx: Context, new: NewProvider) -> None:
     )
 
 
+def _of_issuer(configs: Iterable[ProviderConfig], issuer: str) -> ProviderConfig | None:
+    """Return the configured provider that has that issuer, or None."""
+    return _plainest((config for config in configs if _has_issuer(config, issuer)), {"values", "issuer"})
+
+
 def _has_issuer(config: ProviderConfig, issuer: str) -> bool:
     return bool(issuer) and issuer in (config.overrides.get("issuer"), config.discovered.get("issuer"))
+
+
+def _instance(configs: Iterable[ProviderConfig], new: NewProvider, base_url: str) -> ProviderConfig | None:
+    """Return the configured provider that is that instance of a preset, or None."""
+    return _plainest((config for config in configs if _is_instance(config, new, base_url)), {"values"})
 
 
 def _is_instance(config: ProviderConfig, new: NewProvider, base_url: str) -> bool:
     named = bool(base_url or new.parameters) and (config.preset, config.base_url) == (new.preset, base_url)
     return named and config.overrides.get("values", {}) == dict(new.parameters)
+
+
+def _plainest(fitting: Iterable[ProviderConfig], place: set[str]) -> ProviderConfig | None:
+    """Choose of several providers at one place the first that nobody has changed, where there is one.
+
+    Who names the place alone does not mean an endpoint, or anything else, that was said for another name. What was
+    changed is better than none: a person has set it up for that place.
+
+    Args:
+        fitting: the providers, by name.
+        place: the overrides that say nothing but which place is meant.
+    """
+    return min(fitting, key=lambda config: bool(config.overrides.keys() - place), default=None)
 
 
 async def foreseen(ctx: Context, new: NewProvider) -> Provider:
@@ -227,9 +251,9 @@ async def foreseen(ctx: Context, new: NewProvider) -> Provider:
         return catalog.resolve(known, ctx.presets_dir)
     await _check_not_set_up(ctx, new)
     base_url = catalog.check_url(new.base_url, what="base URL", private=True) if new.base_url else ""
-    for config in await ctx.store.providers():
-        if _is_instance(config, new, base_url):
-            return catalog.resolve(config, ctx.presets_dir)
+    meant = _instance(await ctx.store.providers(), new, base_url)
+    if meant is not None:
+        return catalog.resolve(meant, ctx.presets_dir)
     name = await _free_name(ctx, catalog.provider_name(new.preset, base_url, "", new.parameters))
     overrides = {"values": dict(new.parameters)} if new.parameters else {}
     config = ProviderConfig(name, new.preset, base_url, overrides, {}, private=True, created_at=ctx.clock())

@@ -168,3 +168,34 @@ def test_what_was_asked_and_not_granted_is_told(tmp_path: Path) -> None:
             assert account.missing_scope == ("write",)
 
     asyncio.run(live())
+
+
+def test_an_address_means_the_provider_that_nobody_changed(tmp_path: Path) -> None:
+    """One with an endpoint of its own is used by its name, and by its address only where there is no other."""
+
+    async def story() -> None:
+        async with opened(tmp_path) as house:
+            place = NewProvider(preset="practice", base_url=house.practice.url)
+            elsewhere = {"token": "http://127.0.0.1:1/token"}
+            changed = await house.add_provider("aaa", endpoints=elsewhere)
+            assert await providers.foreseen(house.ctx, place) == await providers.ensure(house.ctx, place) == changed
+            plain = await house.add_provider("plain")
+            assert await providers.foreseen(house.ctx, place) == await providers.ensure(house.ctx, place) == plain
+            assert (await house.begin("me")).provider == "plain"
+            assert (await login.begin(house.ctx, NewLogin("aaa", "other"))).provider == "aaa"
+
+    asyncio.run(story())
+
+
+def test_an_issuer_means_the_provider_that_nobody_changed(tmp_path: Path) -> None:
+    """Its URL, and a site that leads to it, find the one with the issuer's own endpoints first."""
+
+    async def story() -> None:
+        async with opened(tmp_path) as house:
+            at_issuer, elsewhere = house.practice.url, {"endpoints": {"token": "http://127.0.0.1:1/token"}}
+            await providers.add(house.ctx, NewProvider("aaa", issuer=at_issuer, overrides=elsewhere))
+            plain = await providers.add(house.ctx, NewProvider("plain", issuer=at_issuer))
+            assert await providers.ensure(house.ctx, NewProvider(issuer=at_issuer)) == plain
+            assert await providers.ensure(house.ctx, NewProvider(issuer=f"{at_issuer}/")) == plain
+
+    asyncio.run(story())

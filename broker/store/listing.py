@@ -104,6 +104,14 @@ class Listing(Accounts):
         """Return the accounts with these uuids, as far as there are any. Works while locked."""
         return await self._readable(select(t.account).where(a.uuid.in_(uuids))) if uuids else []
 
+    async def names_among(self, names: Sequence[str]) -> set[str]:
+        """Return which of these names accounts have. Works while locked."""
+        found: set[str] = set()
+        for begin in range(0, len(names), PAGE):  # a query takes so many values, and not any number
+            query = select(a.name).where(a.name.in_(names[begin : begin + PAGE]))
+            found |= set(await self._db.read(lambda tx, query=query: tx.execute(query).scalars().all()))  # type: ignore[misc]
+        return found
+
     async def states(self) -> dict[str, int]:
         """Return how many accounts are in each state. Works while locked."""
         query = select(a.state, func.count()).group_by(a.state)

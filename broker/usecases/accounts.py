@@ -16,7 +16,7 @@ from broker.core.login import Login
 from broker.core.policy import Ask, Caller, Denied, Owner, decide
 from broker.core.rules import Passage
 from broker.core.secret import Secret
-from broker.errors import ConfirmNeeded, Conflict, ProviderUnavailable, TooManyRequests, UnknownAccount
+from broker.errors import ConfirmNeeded, Conflict, Locked, ProviderUnavailable, TooManyRequests, UnknownAccount
 from broker.oauth import identity
 from broker.usecases import again, derived, due, get_token, login, newlogin, outcomes, refresh, revoke, stepup
 from broker.usecases.context import Context
@@ -63,8 +63,10 @@ async def listed(ctx: Context) -> AsyncIterator[View | PendingView]:
     async for several in ctx.store.account_pages():
         policies |= await due.policies_of(ctx, [one for one in several if one.provider not in policies])
         for account in several:
-            while begun and begun[-1].account < account.name:
-                yield await _pending(ctx, begun.pop())
+            while begun and begun[-1].account <= account.name:
+                pending = begun.pop()
+                if pending.account != account.name:  # else it has just got that account
+                    yield await _pending(ctx, pending)
             yield await _view(ctx, account, due.due_at(ctx, account, policies), offering=False)
     while begun:
         yield await _pending(ctx, begun.pop())
@@ -78,10 +80,10 @@ async def shown(ctx: Context, name: str) -> View | PendingView:
     """
     account = await ctx.store.account(name)
     if account is None:
-        for pending in await newlogin.first_logins(ctx):
-            if pending.account == name:
-                return await _pending(ctx, pending)
-        raise unknown(name)
+        begun = await newlogin.under_way(ctx, name)
+        if not begun:
+            raise unknown(name)
+        return await _pending(ctx, begun[-1])
     return await _view(ctx, account, await due.next_refresh_at(ctx, account))
 
 
@@ -247,11 +249,11 @@ async def log_out(ctx: Context, name: str, *, local_only: bool = False) -> Logge
     """
     account = await ctx.store.account(name)
     if account is None:
-        begun = [found for found in await newlogin.first_logins(ctx) if found.account == name]
+        begun = await newlogin.under_way(ctx, name)
         if not begun:
             raise unknown(name)
         for found in begun:
-            await login.cancel(ctx, found.id)
+            await _give_up(ctx, found)
         return LoggedOut(revoked=False, detail="Its first login was cancelled; there was nothing to revoke.")
     ctx.flights.leaving.add(account.uuid)
     try:
@@ -271,11 +273,14 @@ async def log_out(ctx: Context, name: str, *, local_only: bool = False) -> Logge
 
 
 async def _settled(ctx: Context, account: Account) -> Account:
-    """Give up or wait for whatever could bring new tokens to life after the old ones were revoked."""
+    """Give up or wait for whatever could bring new tokens to life after the old ones were revoked.
+
+    A first login of that name is given up too: it may have been begun before the one that made the account.
+    """
     for found in await ctx.store.logins_pending():
-        if found.replaces == account.uuid:
+        if found.replaces == account.uuid or (found.replaces is None and found.account == account.name):
             try:
-                await login.cancel(ctx, found.id)
+                await _give_up(ctx, found)
             except Conflict:
                 # Its code is being exchanged; what that brings is revoked too. With nothing in the air, it was taken
                 # in an earlier life, and is over with the account.
@@ -284,6 +289,13 @@ async def _settled(ctx: Context, account: Account) -> Account:
     while flying := ctx.flights.of(account.uuid):
         await asyncio.wait(flying)
     return await ctx.store.account_by_uuid(account.uuid) or account
+
+
+async def _give_up(ctx: Context, found: Login) -> None:
+    try:
+        await login.cancel(ctx, found.id)
+    except Locked:  # its code cannot be exchanged without the key, so nobody is finishing it
+        await login.end_cancelled(ctx, found)
 
 
 async def _revoke(ctx: Context, account: Account) -> LoggedOut:

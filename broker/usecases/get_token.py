@@ -205,10 +205,9 @@ async def _absent(ctx: Context, caller: Caller, ask: Ask) -> Outcome:
     decision = policy.decide(caller, ask, (), ask.resource, ctx.clock())
     if isinstance(decision, Denied):
         return decision
-    for pending in await newlogin.first_logins(ctx):
-        if pending.account == ask.account:
-            url, hint = login.start_url(ctx, pending.id), await again.command(ctx, pending)
-            return MustLogin(ask.account, Pending.reason, url, pending=True, hint=hint)
+    if begun := await newlogin.under_way(ctx, ask.account):
+        url, hint = login.start_url(ctx, begun[-1].id), await again.command(ctx, begun[-1])
+        return MustLogin(ask.account, Pending.reason, url, pending=True, hint=hint)
     raise UnknownAccount(
         f"No account is called '{ask.account}'.",
         f"Log in first: keyfob login {ask.account} --provider NAME (see: keyfob accounts)",

@@ -178,6 +178,11 @@ async def cancel(ctx: Context, login_id: str) -> None:
         return
     if login.expires_at > ctx.clock() and await ctx.store.take_login(id=login_id, now=ctx.clock()) is None:
         raise Conflict("This login is being finished right now.", "See how it ends: keyfob accounts")
+    await end_cancelled(ctx, login)
+
+
+async def end_cancelled(ctx: Context, login: Login) -> None:
+    """Note that a login was given up which nobody is finishing."""
     await _fail(ctx, login, "The login was cancelled.")
 
 

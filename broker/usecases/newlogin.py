@@ -152,7 +152,7 @@ async def prepare(
         if new.provider in ("", provider.name, provider.preset):
             return await known(ctx, provider.name), account, new.resource or account.resource
     if not new.provider and new.resource is None:
-        begun = [found for found in await first_logins(ctx) if new.account and found.account == new.account]
+        begun = await under_way(ctx, new.account) if new.account and account is None else []
         if not begun:
             raise InvalidRequest("Which provider?", "Name it with --provider; see: keyfob provider presets")
         return await known(ctx, begun[-1].provider), None, None
@@ -200,7 +200,21 @@ def wanted(new: NewLogin, provider: Provider, account: Account | None) -> tuple[
 
 
 async def first_logins(ctx: Context) -> list[Login]:
-    """Return the logins under way that would make an account of a chosen name, oldest first."""
+    """Return the logins under way that would make an account of a chosen name: of each name the newest.
+
+    None whose name an account has meanwhile, by another login: that is shown in its place.
+    """
+    newest = {found.account: found for found in await _begun(ctx)}
+    taken = await ctx.store.names_among([*newest])
+    return [found for name, found in newest.items() if name not in taken]
+
+
+async def under_way(ctx: Context, name: str) -> list[Login]:
+    """Return every login under way that would make an account of that name, oldest first."""
+    return [found for found in await _begun(ctx) if found.account == name]
+
+
+async def _begun(ctx: Context) -> list[Login]:
     now = ctx.clock()
     pending = await ctx.store.logins_pending()
     return [found for found in pending if found.account and found.replaces is None and found.expires_at > now]

@@ -59,4 +59,4 @@ async def _absent(ctx: Context, name: str) -> KeyfobError:
 async def _begun(ctx: Context, name: str) -> bool:
     """Whether a first login under that name is under way, or allowed in time and not written down yet."""
     allowed = [poll.answer[0].login for poll in ctx.polls.values() if poll.answer is not None]
-    return any(found.account == name for found in (*await newlogin.first_logins(ctx), *allowed))
+    return any(found.account == name for found in (*await newlogin.under_way(ctx, name), *allowed))

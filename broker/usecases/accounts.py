@@ -113,6 +113,8 @@ async def refresh_now(ctx: Context, name: str, *, confirm: bool = False) -> Acco
     """
     account = await ctx.store.account(name)
     if account is None:
+        if (pending := await get_token.first_login(ctx, name)) is not None:
+            return pending
         raise unknown(name)
     match account.state:
         case Static():
@@ -162,10 +164,7 @@ async def rejected(
     account = await ctx.store.account(name)
     now = ctx.clock()
     if account is None:
-        decision = decide(caller, Ask(name, passage=passage), (), None, now)
-        if isinstance(decision, Denied):
-            return decision
-        raise unknown(name)
+        return await _absent_rejected(ctx, caller, Ask(name, passage=passage))
     decision = get_token.decide(caller, Ask(name, passage=passage), account, now)
     if isinstance(decision, Denied):
         return decision
@@ -201,6 +200,16 @@ async def rejected(
     elif marked.state.name in ("active", "refreshing-failed"):
         await asyncio.shield(refresh.join(ctx, marked))
     return None
+
+
+async def _absent_rejected(ctx: Context, caller: Caller, ask: Ask) -> Denied | None:
+    """There is no such account to renew; whoever asks for its token hears of a first login that is under way."""
+    decision = decide(caller, ask, (), None, ctx.clock())
+    if isinstance(decision, Denied):
+        return decision
+    if await newlogin.under_way(ctx, ask.account):
+        return None
+    raise unknown(ask.account)
 
 
 async def _narrower_rejected(ctx: Context, account: Account, token: Secret, now: float) -> None:

@@ -205,13 +205,21 @@ async def _absent(ctx: Context, caller: Caller, ask: Ask) -> Outcome:
     decision = policy.decide(caller, ask, (), ask.resource, ctx.clock())
     if isinstance(decision, Denied):
         return decision
-    if begun := await newlogin.under_way(ctx, ask.account):
-        url, hint = login.start_url(ctx, begun[-1].id), await again.command(ctx, begun[-1])
-        return MustLogin(ask.account, Pending.reason, url, pending=True, hint=hint)
+    if (pending := await first_login(ctx, ask.account)) is not None:
+        return pending
     raise UnknownAccount(
         f"No account is called '{ask.account}'.",
         f"Log in first: keyfob login {ask.account} --provider NAME (see: keyfob accounts)",
     )
+
+
+async def first_login(ctx: Context, name: str) -> MustLogin | None:
+    """Say how the first login of an account that is not there yet is finished; None where none is under way."""
+    begun = await newlogin.under_way(ctx, name)
+    if not begun:
+        return None
+    url, hint = login.start_url(ctx, begun[-1].id), await again.command(ctx, begun[-1])
+    return MustLogin(name, Pending.reason, url, pending=True, hint=hint)
 
 
 async def _answer(

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from broker.core.policy import App, Denied, Owner
+from broker.core.secret import Secret
 from broker.errors import LoginFailed, UnknownAccount
 from broker.practice.server import practice_in_thread
 from broker.practice.settings import PracticeSettings
@@ -46,6 +48,25 @@ def test_a_first_login_that_was_begun_again_is_one_account(tmp_path: Path) -> No
         assert isinstance(shown, PendingView)
         assert isinstance(answer, MustLogin)
         assert shown.login_url == answer.login_url == login.start_url(house.ctx, newest.id)
+
+    told(tmp_path, story)
+
+
+def test_a_refresh_and_a_report_say_what_a_request_does(tmp_path: Path) -> None:
+    """That the login is to be finished, and where; nothing else is told to an app without a grant."""
+
+    async def story(house: House) -> None:
+        begun = await house.begin("dd")
+        answer = await house.token("dd")
+        assert isinstance(answer, MustLogin)
+        assert (answer.pending, answer.login_url) == (True, login.start_url(house.ctx, begun.id))
+        assert await accounts.refresh_now(house.ctx, "dd") == answer
+        assert await accounts.rejected(house.ctx, Owner(), "dd", Secret("old")) is None
+        stranger = await accounts.rejected(house.ctx, App("job", ()), "dd", Secret("old"))
+        assert isinstance(stranger, Denied)
+        for asks in (accounts.refresh_now(house.ctx, "x"), accounts.rejected(house.ctx, Owner(), "x", Secret("old"))):
+            with pytest.raises(UnknownAccount):
+                await asks
 
     told(tmp_path, story)
 

@@ -54,3 +54,18 @@ def test_a_log_out_is_of_all_that_has_the_name(desktop: Desktop, practice: Pract
 
     assert house.owner.ask("GET", ACCOUNT, 404, path=at)["code"] == "unknown_account"
     assert house.owner.ask("GET", "/v1/logins/{id}", 200, path={"id": left["id"]})["state"] == "failed"
+
+
+def test_whoever_needs_its_token_is_told_where_to_finish_it(desktop: Desktop, practice: PracticeServer) -> None:
+    """A request, a refresh and a report of a token that was refused have one answer: 409 with the login's URL."""
+    begun = begin(desktop.house, practice, "dd")
+    ask, at = desktop.house.owner.ask, {"account": "dd"}
+
+    told = [
+        ask("GET", f"{ACCOUNT}/token", 409, path=at),
+        ask("POST", f"{ACCOUNT}/refresh", 409, path=at, json={}),
+        ask("POST", f"{ACCOUNT}/token/rejected", 409, path=at, json={"access_token": "old"}),
+    ]
+
+    assert told == [told[0]] * 3
+    assert (told[0]["code"], told[0]["login_url"]) == ("login_needed", begun["start_url"])

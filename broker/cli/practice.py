@@ -28,7 +28,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--rotation", choices=ROTATIONS, default=preset.rotation, help="of refresh tokens (default: %(default)s)")
     add("--grace", type=float, default=0.0, metavar="S", help="seconds in which a spent refresh token still answers")
     add("--kills-old-access-token", action="store_true", help="a refresh ends the earlier access tokens at once")
-    add("--fault", action="append", default=[], metavar="SPEC", help="what goes wrong, see below; repeatable")
+    text = "what goes wrong, see below; several, and repeatable"
+    add("--fault", nargs="+", action="extend", default=[], metavar="SPEC", help=text)
     add("--user", default=preset.user, metavar="NAME", help="the user name that is proposed (default: %(default)s)")
     add("--auto-approve", action="store_true", help="log in at once, without asking")
 

@@ -186,9 +186,26 @@ def test_the_command_prints_its_url_and_ends_on_ctrl_c() -> None:
     assert "\x1b" not in err
 
 
+def test_the_command_takes_several_faults_at_once() -> None:
+    """After one --fault, and after the next: each is in force."""
+    faults = ["--fault", "jwks:status=503*1", "token:status=502*1", "--port", "0", "--fault", "userinfo:status=504*1"]
+    command = [sys.executable, "-m", "broker.cli", "practice", *faults]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        url = process.stdout.readline().strip()
+        answers = [httpx2.get(f"{url}/jwks"), httpx2.post(f"{url}/token"), httpx2.get(f"{url}/userinfo")] if url else []
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=10)
+    assert [answer.status_code for answer in answers] == [503, 502, 504], err
+
+
 @pytest.mark.parametrize(
     ("flags", "part"),
-    [(["--fault", "explode"], "explode"), (["--ttl", "0"], "1 second"), (["--port", "70000"], "--port 0")],
+    [
+        (["--fault", "html*1", "explode"], 'fault "explode"'),
+        (["--ttl", "0"], "1 second"),
+        (["--port", "70000"], "--port 0"),
+    ],
 )
 def test_the_command_refuses_what_makes_no_sense(flags: list[str], part: str) -> None:
     """A wrong flag is exit 2 and a sentence, never a traceback."""

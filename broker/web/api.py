@@ -19,7 +19,7 @@ from broker.usecases import accounts, approvals, audit, begin, derive, forward, 
 from broker.usecases.context import Context
 from broker.usecases.newlogin import NewLogin
 from broker.usecases.outcomes import Outcome, Ready
-from broker.web import peers, refusals, render, stream
+from broker.web import accept, peers, refusals, render, stream
 from broker.web.body import Fields, Query, check_audience, check_words
 from broker.web.guards import check_unlocked
 
@@ -258,5 +258,4 @@ def _needed(token: Secret | None, name: str) -> Secret:
 
 
 def _wants_text(request: Request) -> bool:
-    accept = request.headers.get("accept", "")
-    return "text/plain" in accept and "application/json" not in accept
+    return accept.prefers_text(",".join(request.headers.getlist("accept")))

@@ -115,8 +115,8 @@ MUTANTS = (
     Mutant(
         "the grace is not used: a request without an answer waits for its turn after a crash",
         "broker/usecases/refresh.py",
-        "    for account in await ctx.store.lost_answers():\n        if not ctx.store.locked:\n",
-        "    for account in await ctx.store.lost_answers():\n        if ctx.store.locked:\n",
+        "    for account in lost:\n        if not ctx.store.locked:\n",
+        "    for account in lost:\n        if ctx.store.locked:\n",
         "tests/usecases/test_herd.py::test_a_start_asks_at_once_for_every_answer_that_can_still_be_had",
     ),
     Mutant(

@@ -352,16 +352,6 @@ def test_reader_that_leaves(daemon: ScriptedDaemon) -> None:
     assert (done.returncode, done.stderr) == (141, b"")
 
 
-@pytest.mark.parametrize("stream", [1, 2])
-def test_closed_stream(daemon: ScriptedDaemon, stream: int) -> None:
-    """Whoever closes stdout or stderr sees nothing of it; what was asked for is done, and the exit code says so."""
-    daemon.answers("GET /v1/accounts/work/token", {"access_token": "t"})
-    line = ["sh", "-c", f'"$@" {stream}>&-', "sh", *KEYFOB, "token", "work"]
-    done = subprocess.run(line, capture_output=True, text=True, check=False)
-
-    assert (done.returncode, done.stdout) == (0, "" if stream == 1 else "t\n")
-
-
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has it")
 def test_full_disk(daemon: ScriptedDaemon) -> None:
     """A result that cannot be written is a failure, in words."""

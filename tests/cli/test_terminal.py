@@ -1,4 +1,4 @@
-"""What people see: bold only on a terminal, times in words, nothing hidden in text from outside."""
+"""What people see: bold only on a terminal, times in words, nothing hidden in text from outside, closed streams."""
 
 import os
 import pty
@@ -67,3 +67,13 @@ def test_terminal_without_unicode(daemon: ScriptedDaemon) -> None:
 
     assert (done.returncode, done.stderr) == (0, b"")
     assert b"w?rk" in done.stdout
+
+
+@pytest.mark.parametrize("stream", [1, 2])
+def test_closed_stream(daemon: ScriptedDaemon, stream: int) -> None:
+    """Whoever closes stdout or stderr sees nothing of it; what was asked for is done, and the exit code says so."""
+    daemon.answers("GET /v1/accounts/work/token", {"access_token": "t"})
+    line = ["sh", "-c", f'"$@" {stream}>&-', "sh", *KEYFOB, "token", "work"]
+    done = subprocess.run(line, capture_output=True, text=True, check=False)
+
+    assert (done.returncode, done.stdout) == (0, "" if stream == 1 else "t\n")

@@ -137,4 +137,4 @@ def test_without_the_extra(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", program, str(tmp_path)], capture_output=True, text=True, check=True, timeout=60
     )
-    assert "pip install 'keyfob[secret-service]'" in done.stdout
+    assert "pipx inject keyfob secretstorage" in done.stdout

@@ -79,8 +79,9 @@ SWAPS = {
     "the data keys of two accounts": """
         UPDATE data_key SET wrapped = (SELECT two.wrapped FROM data_key two JOIN account a ON a.uuid = two.owner
             WHERE a.name = 'other') WHERE owner = (SELECT uuid FROM account WHERE name = 'me')""",
-    "one bit": """
-        UPDATE secret SET sealed = CAST(substr(sealed, 1, length(sealed) - 1) || x'00' AS BLOB)
+    "one byte": """
+        UPDATE secret SET sealed = CAST(substr(sealed, 1, length(sealed) - 1)
+            || CASE substr(sealed, -1) WHEN x'00' THEN x'01' ELSE x'00' END AS BLOB)
         WHERE owner = (SELECT uuid FROM account WHERE name = 'me')""",
     "where refresh tokens go": "UPDATE account SET token_endpoint = 'http://127.0.0.1:9/token' WHERE name = 'me'",
     "whose it is": "UPDATE account SET issuer = 'https://evil.example' WHERE name = 'me'",

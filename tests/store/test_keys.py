@@ -194,3 +194,12 @@ def test_drafts_that_a_kill_left_are_removed(tmp_path: Path) -> None:
     left[1].write_text("x")
     key.stage()
     assert not left[1].exists()
+
+
+def test_a_key_to_come_where_no_directory_is(tmp_path: Path) -> None:
+    """A change to a key file makes the directory that a first start would have made, closed to others."""
+    path = tmp_path / "config" / "keyfob" / "key"
+    new = FileKey(path).stage()
+    FileKey(path).settle(new)
+    assert FileKey(path).load() == new
+    assert path.parent.stat().st_mode & 0o777 == 0o700

@@ -137,7 +137,7 @@ class Client:
             hint = "It looks like http://127.0.0.1:8401; KEYFOB_URL or the argument `url` names it."
             raise ClientError(f"{url!r} is not the URL of an app port.", hint, code="invalid_request") from exc
         key = key_of(os.environ) if key is None else key
-        self._key = bearer(key, "app key", "invalid_request") if key else ""
+        self._key = bearer(key, "app key", "invalid_request", "Look at KEYFOB_APP_KEY.") if key else ""
         self._headers = f"Host: {self._peer.host}\r\nUser-Agent: keyfob-client\r\n"
         self._wire: Wire | None = None
         self._lock, self._pid = _thread.allocate_lock(), os.getpid()

@@ -49,11 +49,10 @@ def key_of(environ: Mapping[str, str]) -> str | None:
     return key
 
 
-def bearer(value: object, what: str, code: str) -> str:
+def bearer(value: object, what: str, code: str, hint: str = "") -> str:
     """Refuse what would break a header or a terminal (RFC 6750 2.1: printable ASCII without spaces)."""
     if isinstance(value, str) and value and all("!" <= character <= "~" for character in value):
         return value
-    hint = "Look at KEYFOB_APP_KEY." if what == "app key" else ""
     raise ClientError(f"There is no usable {what}.", hint, code=code)
 
 

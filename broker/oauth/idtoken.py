@@ -95,6 +95,10 @@ class _Failure:
 _Place = tuple[str, bool]
 
 
+def _place(provider: Provider) -> _Place:
+    return provider.endpoints.jwks, provider.private
+
+
 class Jwks:
     """The providers' public keys, kept for an hour; asked again at most once in five minutes for an unknown one.
 
@@ -112,7 +116,7 @@ class Jwks:
         Raises:
             ProviderUnavailable: the keys cannot be had, or could not a moment ago.
         """
-        known = self._sets.get((provider.endpoints.jwks, provider.private))
+        known = self._sets.get(_place(provider))
         # A clock that was set back must not keep keys alive.
         if known is None or not 0 <= now - known.fetched_at < KEYS_TTL:
             known = await self._fetched(http, provider, now)
@@ -124,20 +128,20 @@ class Jwks:
 
     async def _fetched(self, http: Http, provider: Provider, now: float, *, refetched_at: float = -math.inf) -> _KeySet:
         """Join the one fetch of these keys, beginning it where none is under way."""
-        place = provider.endpoints.jwks, provider.private
+        place = _place(provider)
         task = self._fetches.get(place)
         if task is None:
             failure = self._failures.get(place)
             if failure is not None and 0 <= now - failure.at < RETRY_AFTER:
                 raise ProviderUnavailable(failure.detail, failure.hint)
-            task = asyncio.create_task(self._fetch(http, provider, now, refetched_at), name=f"keys of {provider.title}")
+            task = asyncio.create_task(self._ask(http, provider, now, refetched_at), name=f"keys of {provider.title}")
             self._fetches[place] = task
             task.add_done_callback(lambda done: self._landed(place, done))
         # Who goes away must not take the answer away from the others.
         return await asyncio.shield(task)
 
-    async def _fetch(self, http: Http, provider: Provider, now: float, refetched_at: float) -> _KeySet:
-        place = provider.endpoints.jwks, provider.private
+    async def _ask(self, http: Http, provider: Provider, now: float, refetched_at: float) -> _KeySet:
+        place = _place(provider)
         loop = asyncio.get_running_loop()
         began = loop.time()
         try:

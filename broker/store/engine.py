@@ -132,7 +132,6 @@ class Connections:
             connect_args={"timeout": BUSY_TIMEOUT / 1000, "check_same_thread": False},
         )
         self._idle: list[Connection] = []
-        self._disposed = False
 
         def prepare(connection: sqlite3.Connection, _record: object) -> None:
             cursor = connection.cursor()
@@ -156,17 +155,12 @@ class Connections:
             yield connection
         finally:
             self._idle.append(connection)
-            if self._disposed:
-                self.dispose()
 
     def dispose(self) -> None:
-        """Close those that nobody uses, and each of the others once it is not used any more."""
-        self._disposed = True
-        with contextlib.suppress(IndexError):  # until there is none; two threads may be at it
-            while True:
-                connection = self._idle.pop()
-                connection.detach()  # from a pool, which would keep it open
-                connection.close()
+        """Close them; nobody uses one any more."""
+        for connection in self._idle:
+            connection.detach()  # from a pool, which would keep it open
+            connection.close()
         self.engine.dispose()
 
 
@@ -281,12 +275,15 @@ class Database:
             await self.dispose()
 
     async def dispose(self) -> None:
-        """Close every connection as it is."""
+        """End the threads, once they have done what they were at, and close every connection as it is."""
         self._closed = True
-        for thread, connections in ((self._reading, self._readers), (self._writing, self._writer)):
-            await _in(thread, connections.dispose)  # the last one to close may have to write to the disk
-            thread.shutdown(wait=False)
+        await asyncio.to_thread(self._end)
         self.changes.close()
+
+    def _end(self) -> None:
+        for thread, connections in ((self._reading, self._readers), (self._writing, self._writer)):
+            thread.shutdown()
+            connections.dispose()  # the last one to close may have to write to the disk
 
     def _check_open(self) -> None:
         if self._closed:

@@ -13,6 +13,7 @@ LATER = {
     "authlib": "logins in a browser",
     "broker.integrations": "other programs",
     "broker.practice": "the practice provider, which is another process",
+    "broker.web.browser": "browsers",
     "greenlet": "SQLAlchemy's asyncio extension",
     "cryptography.x509": "joserfc",
     "http.cookiejar": "clients that keep cookies",

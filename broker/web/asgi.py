@@ -1,19 +1,17 @@
-"""The three doors on one screen: which routes each has, who may use them, and what stands before them.
+"""The two doors for programs on one screen: which routes they have, who may use them, and what stands before them.
 
 Called by ``daemon``, which opens a socket for each.
 """
 
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from functools import partial
-from typing import Literal, TypeVar
+from collections.abc import Callable, Mapping
+from functools import cache, partial
+from typing import Literal
 
-from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route, compile_path
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from broker.core.policy import Owner
 from broker.errors import InvalidRequest, KeyfobError, Locked, NotFound, NotGranted, Unauthorized
@@ -22,37 +20,25 @@ from broker.usecases.context import Context
 from broker.web import (
     api,
     approvals,
-    callback,
     callers,
     keys,
     manage,
     metrics,
-    pages,
     proxy,
     rates,
     record,
     render,
-    signed_in,
     told,
 )
 from broker.web.emulate import azure, google, oauth
-from broker.web.guards import AccessLog, AppGuard, BrowserGuard, Problem
-from broker.web.parts import account, activity, add, choose, overview, progress, settings
-from broker.web.parts import app as part_app
-from broker.web.parts import approvals as part_approvals
-from broker.web.parts import apps as part_apps
-from broker.web.signed_in import Handler, act, part
+from broker.web.guards import AccessLog, AppGuard, Problem
+from broker.web.routes import KEY_PATHS, Endpoint, Handler, by_path, clean_names, router
 from broker.web.standing import StandingAnswers
 
 log = logging.getLogger(__name__)
 
-T = TypeVar("T")
-
-Endpoint = Callable[[Request], Awaitable[Response]]
 # A client proves who it is in the way of its own protocol, to the handler.
 Who = Literal["anyone", "stranger", "client", "app", "owner"]
-# What a browser door's route answers: a page for people, or what a page's script asks for.
-Kind = Literal["page", "data"]
 NOTHING_HERE = NotFound("There is nothing at this path.", "The owner gets the list: GET /openapi.yaml on the socket.")
 
 # fmt: off
@@ -123,59 +109,8 @@ APP_ROUTES: tuple[tuple[str, str, Handler, Who], ...] = (
     ("GET",    "/google/{capability}/computeMetadata/v1/instance/service-accounts/{identity}/identity",
                google.identity, "client"),
 )
-BROWSER_ROUTES: tuple[tuple[str, str, Handler, Kind], ...] = (
-    ("GET",    "/login/{id}",                        callback.start,                  "page"),
-    ("GET",    "/callback/{provider}",               callback.callback,               "page"),
-    ("GET",    "/ui/logins/{id}",                    callback.result,                 "page"),
-    ("GET",    "/ui/static/{name}",                  callback.static,                 "page"),
-    ("GET",    "/ui/enter/{id}",                     signed_in.enter,                 "page"),
-    ("POST",   "/ui/session",                        signed_in.sign_in,               "data"),
-    ("DELETE", "/ui/session",                        signed_in.sign_out,              "data"),
-    ("GET",    "/ui/events",                         signed_in.news,                  "data"),
-    ("GET",    "/ui/",                               callback.home,                   "page"),
-    ("GET",    "/ui",                                callback.home,                   "page"),
-    ("GET",    "/",                                  callback.home,                   "page"),
-    ("GET",    "/ui/approvals/{id}",                 signed_in.approval,              "page"),
-    ("GET",    "/ui/accounts/{account}",             signed_in.shell,                 "page"),
-    ("GET",    "/ui/add",                            signed_in.shell,                 "page"),
-    ("GET",    "/ui/add/{preset}",                   signed_in.shell,                 "page"),
-    ("GET",    "/ui/progress/{id}",                  signed_in.shell,                 "page"),
-    ("GET",    "/ui/parts/add",                      part(choose.show),               "data"),
-    ("GET",    "/ui/parts/add/{preset}",             part(add.show),                  "data"),
-    ("GET",    "/ui/parts/progress/{id}",            part(progress.show),             "data"),
-    ("GET",    "/ui/apps",                           signed_in.shell,                 "page"),
-    ("GET",    "/ui/apps/{app}",                     signed_in.shell,                 "page"),
-    ("GET",    "/ui/activity",                       signed_in.shell,                 "page"),
-    ("GET",    "/ui/parts/overview",                 part(overview.show),             "data"),
-    ("GET",    "/ui/parts/accounts/{account}",       part(account.show),              "data"),
-    ("GET",    "/ui/parts/approvals/{id}",           part(part_approvals.show),       "data"),
-    ("GET",    "/ui/parts/apps",                     part(part_apps.show),            "data"),
-    ("GET",    "/ui/parts/apps/{app}",               part(part_app.show),             "data"),
-    ("GET",    "/ui/parts/activity",                 part(activity.show),             "data"),
-    ("POST",   "/ui/v1/approvals/{id}",              act(approvals.answer_approval),  "data"),
-    ("POST",   "/ui/v1/accounts/{account}/refresh",  act(api.refresh_account),        "data"),
-    ("PATCH",  "/ui/v1/accounts/{account}",          act(api.change_account),         "data"),
-    ("DELETE", "/ui/v1/accounts/{account}",          act(api.delete_account),         "data"),
-    ("POST",   "/ui/v1/logins",                      act(api.start_login),            "data"),
-    ("POST",   "/ui/v1/logins/{id}/finish",          act(api.finish_login),           "data"),
-    ("DELETE", "/ui/v1/logins/{id}",                 act(api.cancel_login),           "data"),
-    ("POST",   "/ui/v1/apps",                        act(manage.add_app),             "data"),
-    ("DELETE", "/ui/v1/apps/{app}",                  act(manage.delete_app),          "data"),
-    ("POST",   "/ui/v1/apps/{app}/rotate",           act(manage.rotate_app),          "data"),
-    ("PUT",    "/ui/v1/apps/{app}/grants/{account}", act(manage.put_grant),           "data"),
-    ("DELETE", "/ui/v1/apps/{app}/grants/{account}", act(manage.delete_grant),        "data"),
-    ("GET",    "/ui/settings",                       signed_in.shell,                 "page"),
-    ("GET",    "/ui/parts/settings",                 part(settings.show),             "data"),
-    ("POST",   "/ui/v1/backup",                      act(settings.back_up),           "data"),
-    ("POST",   "/ui/v1/audit/check",                 act(activity.check),             "data"),
-    ("POST",   "/ui/v1/lock",                        act(keys.lock),                  "data"),
-    ("POST",   "/ui/v1/unlock",                      act(keys.unlock),                "data"),
-)
 # fmt: on
-# At the app doors they do not count as use, and nowhere as work that a lock would wait for.
-KEY_PATHS = ("/v1/lock", "/v1/unlock", "/ui/v1/lock", "/ui/v1/unlock")
 OPEN_PATHS = frozenset(path for _, path, _, who in APP_ROUTES if who == "anyone")
-WRITTEN = tuple({path.partition("{")[0] for method, path, _, _ in BROWSER_ROUTES if method != "GET"})
 STRANGER_PATHS = frozenset(path for _, path, _, who in APP_ROUTES if who == "stranger")
 # How errors are written where another protocol is spoken: below these paths, and at each of its routes.
 SPOKEN: Mapping[str, Problem] = {
@@ -204,34 +139,30 @@ def dialect_of(path: str) -> Problem | None:
 def app_door(ctx: Context, name: str, hosts: frozenset[str] | None) -> ASGIApp:
     """Return the app of the app socket (``hosts`` None) or of the app port."""
     through = proxy.Proxy(ctx, partial(_told_program, ctx))
-    app = Starlette(
-        routes=[
-            # Any method, and any app: what it may send is asked there.
-            *(Route(path, through) for path in proxy.ROUTES),
-            *(
-                _route(path, {method: _app_endpoint(ctx, path, handler, who) for method, handler, who in on_path})
-                for path, on_path in _by_path(APP_ROUTES).items()
-            ),
-        ],
-        exception_handlers={HTTPException: _app_miss},
-    )
-    app.router.redirect_slashes = False
+    table = {
+        path: {method: _app_endpoint(ctx, path, handler, who) for method, handler, who in on_path}
+        for path, on_path in by_path(APP_ROUTES).items()
+    }
+    # Any method, and any app: what it may send is asked there.
+    app = router([Route(path, through) for path in proxy.ROUTES], table, _missing)
     guarded = AppGuard(app, ctx, hosts, OPEN_PATHS, STRANGER_PATHS, dialect_of)
     standing = StandingAnswers(guarded, ctx, name, anyone=hosts is not None)
     return AccessLog(standing, name, standing.again)
 
 
 def browser_door(ctx: Context, hosts: frozenset[str]) -> ASGIApp:
-    """Return the app of the browser port."""
-    app = Starlette(
-        routes=[
-            _route(path, {method: _page_endpoint(ctx, path, handler, kind) for method, handler, kind in on_path})
-            for path, on_path in _by_path(BROWSER_ROUTES).items()
-        ],
-        exception_handlers={HTTPException: _page_miss},
-    )
-    app.router.redirect_slashes = False
-    return AccessLog(BrowserGuard(app, hosts, WRITTEN), "browser")
+    """Return the app of the browser port, which is made when somebody comes for the first time."""
+
+    @cache
+    def made() -> ASGIApp:
+        from broker.web import browser  # noqa: PLC0415 -- many a daemon shows no page for days
+
+        return browser.door(ctx, hosts)
+
+    async def door(scope: Scope, receive: Receive, send: Send) -> None:
+        await made()(scope, receive, send)
+
+    return door
 
 
 def _app_endpoint(ctx: Context, path: str, handler: Handler, who: Who) -> Endpoint:
@@ -240,7 +171,7 @@ def _app_endpoint(ctx: Context, path: str, handler: Handler, who: Who) -> Endpoi
     async def endpoint(request: Request) -> Response:
         request.scope["state"]["route"] = path
         try:
-            _clean_names(request)
+            clean_names(request)
             _check_may(request, who)
             locking.watch(ctx)
             # Of a client nobody knows yet whether its coming counts as use.
@@ -275,15 +206,6 @@ def _told_program(
     return problem(exc)
 
 
-def _clean_names(request: Request) -> None:
-    """Put marks for what cannot be printed: names come back in messages, which end in somebody's terminal.
-
-    No name of anything holds the mark "?".
-    """
-    for name, value in request.path_params.items():
-        request.path_params[name] = told.printable(value)
-
-
 def _check_may(request: Request, who: Who) -> None:
     if who == "owner" and not isinstance(api.caller_of(request), Owner):
         raise NotGranted(
@@ -292,64 +214,9 @@ def _check_may(request: Request, who: Who) -> None:
         )
 
 
-def _by_path(routes: Iterable[tuple[str, str, Handler, T]]) -> dict[str, list[tuple[str, Handler, T]]]:
-    found: dict[str, list[tuple[str, Handler, T]]] = {}
-    for method, path, handler, more in routes:
-        found.setdefault(path, []).append((method, handler, more))
-    return found
-
-
-def _route(path: str, by_method: Mapping[str, Endpoint]) -> Route:
-    """Make one route of a path's methods, so that a wrong method is told all the right ones (RFC 9110 15.5.6)."""
-
-    async def endpoint(request: Request) -> Response:
-        return await by_method[request.method](request)
-
-    route = Route(path, endpoint)
-    route.methods = set(by_method)  # starlette adds HEAD to GET; a hand-out without a body helps nobody
-    return route
-
-
-def _page_endpoint(ctx: Context, path: str, handler: Handler, kind: Kind) -> Endpoint:
-    async def endpoint(request: Request) -> Response:
-        request.scope["state"]["route"] = path
-        try:
-            _clean_names(request)
-            locking.watch(ctx)
-            if request.method == "GET" or path in KEY_PATHS:
-                return await handler(request, ctx)
-            with locking.working(ctx):
-                return await handler(request, ctx)
-        except Unauthorized as exc:
-            audit.unauthorized(ctx, "browser port", exc.detail)
-            return _told(exc, kind)
-        except KeyfobError as exc:
-            return _told(exc, kind)
-        except Exception:
-            log.exception("%s %s broke", request.method, path)
-            return _told(told.BROKEN, kind)
-
-    return endpoint
-
-
-def _told(error: KeyfobError, kind: Kind) -> Response:
-    if kind == "page":
-        return pages.render(pages.BROKEN if error is told.BROKEN else pages.page_of(error))
-    response = render.problem(error)
-    response.headers.update(pages.HEADERS)
-    return response
-
-
-async def _app_miss(_: Request, exc: Exception) -> Response:
-    if isinstance(exc, HTTPException) and exc.status_code == 405:  # noqa: PLR2004 -- the status says it
-        allowed = ", ".join(sorted((exc.headers or {}).get("Allow", "").split(", ")))
+def _missing(allowed: str) -> Response:
+    if allowed:
         response = render.problem(InvalidRequest("This path does not answer that method.", f"Use {allowed}."), 405)
         response.headers["allow"] = allowed
         return response
     return render.problem(NOTHING_HERE)
-
-
-async def _page_miss(_: Request, exc: Exception) -> Response:
-    if isinstance(exc, HTTPException) and exc.status_code == 405:  # noqa: PLR2004 -- the status says it
-        return PlainTextResponse("This path does not answer that.\n", 405, {**pages.HEADERS, **(exc.headers or {})})
-    return pages.render(pages.NOT_FOUND)

@@ -1,6 +1,6 @@
 """The browser door's handlers: the start page, the redirect-URI callback and the page that says how it went.
 
-Put behind the browser door by ``asgi``. A token never leaves through here.
+Put behind the browser door by ``browser``. A token never leaves through here.
 """
 
 import re

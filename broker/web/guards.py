@@ -1,6 +1,6 @@
 """The guards of the doors: pure ASGI, asked before any route. Whatever they refuse has touched nothing.
 
-Put before each door's routes by ``asgi``.
+Put before each door's routes by ``asgi`` and ``browser``.
 """
 
 import contextlib

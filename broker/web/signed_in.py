@@ -1,10 +1,8 @@
 """The browser door's handlers for the owner: sign in and out, the page around every part, the news, and the API.
 
-Put behind the browser door by ``asgi``. Each part and each act wants the session's secret in the Authorization header,
-which no browser sends by itself, and a browser of the daemon's own user.
+Put behind the browser door by ``browser``. Each part and each act wants the session's secret in the Authorization
+header, which no browser sends by itself, and a browser of the daemon's own user.
 """
-
-from collections.abc import Awaitable, Callable
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -16,8 +14,7 @@ from broker.usecases.context import Context
 from broker.usecases.sessions import not_signed_in
 from broker.web import pages, peers, render, stream
 from broker.web.body import Fields
-
-Handler = Callable[[Request, Context], Awaitable[Response]]
+from broker.web.routes import Handler
 
 
 async def enter(request: Request, ctx: Context) -> Response:

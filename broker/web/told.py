@@ -1,6 +1,6 @@
 """What becomes of an error in words, whatever protocol they go out in.
 
-Called by ``render``, ``asgi`` and ``emulate``.
+Called by ``render``, ``asgi``, ``browser`` and ``emulate``.
 """
 
 from broker.errors import KeyfobError

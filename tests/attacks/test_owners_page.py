@@ -10,7 +10,7 @@ import httpx2
 import pytest
 
 from broker import challenge
-from broker.web.asgi import BROWSER_ROUTES
+from broker.web.browser import BROWSER_ROUTES
 from tests.attacks.ground import TOKEN, Ground, as_another_user, as_nobody
 from tests.attacks.test_other_users import PORT_CALL
 from tests.loopback import NO_TLS

@@ -11,7 +11,8 @@ import pytest
 
 from broker.practice.server import PracticeServer
 from broker.practice.settings import PUBLIC_CLIENT
-from broker.web.asgi import APP_ROUTES, BROWSER_ROUTES
+from broker.web.asgi import APP_ROUTES
+from broker.web.browser import BROWSER_ROUTES
 from tests.web.house import House, running
 from tests.web.raw import Line, bearer, head
 

@@ -1,6 +1,6 @@
 """One account: how it is, what it may, what happened to it, who uses it, and what can be done with it. Never a token.
 
-Put behind the browser door by ``asgi``.
+Put behind the browser door by ``browser``.
 """
 
 from dataclasses import dataclass

@@ -1,6 +1,6 @@
 """The page of what happened: the audit, newest first, searched and narrowed; and the check that nobody changed it.
 
-Put behind the browser door by ``asgi``. ``deeds`` has the words.
+Put behind the browser door by ``browser``. ``deeds`` has the words.
 """
 
 from collections.abc import Mapping

@@ -1,6 +1,6 @@
 """The form of a new account at one provider: only what this provider needs, by the way that was chosen.
 
-Put behind the browser door by ``asgi``. A form without a client to make by hand takes one step; where one has to be
+Put behind the browser door by ``browser``. A form without a client to make by hand takes one step; where one has to be
 made, its redirect URI has to be known, and so where the provider is comes first.
 """
 

@@ -1,6 +1,6 @@
 """The page of one app: what it may, with the buttons to change that, its key, and its end.
 
-Put behind the browser door by ``asgi``. ``apps`` has all of them.
+Put behind the browser door by ``browser``. ``apps`` has all of them.
 """
 
 from collections.abc import Mapping

@@ -1,6 +1,6 @@
 """The page of all apps: what waits for an answer, who may what, and what was answered.
 
-Put behind the browser door by ``asgi``. ``app`` has the page of one.
+Put behind the browser door by ``browser``. ``app`` has the page of one.
 """
 
 from collections.abc import Mapping

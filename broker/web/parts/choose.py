@@ -1,6 +1,6 @@
 """Where a new account may log in: what is set up already, every provider that is known, and any other by its address.
 
-Put behind the browser door by ``asgi``.
+Put behind the browser door by ``browser``.
 """
 
 from dataclasses import dataclass

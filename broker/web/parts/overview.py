@@ -1,6 +1,6 @@
 """The first page: every account, what needs a person first.
 
-Put behind the browser door by ``asgi``.
+Put behind the browser door by ``browser``.
 """
 
 from collections.abc import Sequence

@@ -1,6 +1,6 @@
 """How a login goes: what a person has to do for it now, and how it ended.
 
-Put behind the browser door by ``asgi``. The page looks again at every event, so it needs no clock of its own.
+Put behind the browser door by ``browser``. The page looks again at every event, so it needs no clock of its own.
 """
 
 from dataclasses import dataclass

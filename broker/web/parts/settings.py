@@ -1,6 +1,6 @@
 """Settings and health: the doors, the key, the lock, the backup, and what the doctor says.
 
-Put behind the browser door by ``asgi``.
+Put behind the browser door by ``browser``.
 """
 
 import os

@@ -157,8 +157,9 @@ class Connections:
             self._idle.append(connection)
 
     def dispose(self) -> None:
-        """Close them; nobody uses one any more."""
-        for connection in self._idle:
+        """Close those that nobody uses; who wants one after that gets a new one."""
+        while self._idle:
+            connection = self._idle.pop()
             connection.detach()  # from a pool, which would keep it open
             connection.close()
         self.engine.dispose()

@@ -8,7 +8,7 @@ import time
 from typing import Any
 
 from broker.cli import terminal
-from broker.cli.arguments import json_flag
+from broker.cli.arguments import list_flags
 from broker.cli.connect import connect
 
 HEADER = ("ACCOUNT", "PROVIDER", "STATE", "IDENTITY", "EXPIRES", "NEXT REFRESH", "LAST USED")
@@ -18,11 +18,11 @@ MACHINE = ("client_credentials", "jwt_bearer", "token_exchange")
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    json_flag(parser)
+    list_flags(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the table; below it, on stderr, what a person should do about some of them."""
+    """Print the list; below it, on stderr, what a person should do about some of them."""
     with connect() as client:
         answer = client.request("GET", "/v1/accounts")
     if args.json:
@@ -66,5 +66,5 @@ def standing(account: dict[str, Any], now: float) -> str:
 
 
 def _row(account: dict[str, Any], now: float) -> tuple[str, ...]:
-    times = (terminal.when(account.get(key), now) for key in ("expires_at", "next_refresh_at", "last_used_at"))
+    times = (terminal.moment(account.get(key), now) for key in ("expires_at", "next_refresh_at", "last_used_at"))
     return (account["account"], account.get("provider") or "", account["state"], identity(account), *times)

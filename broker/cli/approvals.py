@@ -10,14 +10,14 @@ from collections.abc import Iterator
 from typing import Any
 
 from broker.cli import terminal
-from broker.cli.arguments import json_flag
+from broker.cli.arguments import list_flags
 from broker.cli.connect import connect
 from broker.core.approval import STATE_WORDS
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
-    json_flag(parser)
+    list_flags(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -34,10 +34,10 @@ def run(args: argparse.Namespace) -> int:
     rows = [
         (
             one["id"],
-            STATE_WORDS.get(one["state"], one["state"]),
+            STATE_WORDS.get(one["state"], one["state"]) if terminal.is_table() else one["state"],
             one["app"],
             what(one),
-            terminal.when(one["last_asked_at"], now),
+            terminal.moment(one["last_asked_at"], now),
         )
         for one in answer["approvals"]
     ]

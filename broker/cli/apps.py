@@ -8,7 +8,7 @@ import time
 from typing import Any
 
 from broker.cli import terminal
-from broker.cli.arguments import each_word, json_flag, lasting, name, percent, scope_flag, subverbs
+from broker.cli.arguments import each_word, json_flag, lasting, list_flags, name, percent, scope_flag, subverbs
 from broker.cli.connect import connect
 from broker.cli.show import show
 from broker.client import Client, quote
@@ -275,17 +275,19 @@ def _row(app: dict[str, Any], now: float) -> tuple[str, ...]:
     return (
         _marked(app["name"], app, now),
         accounts,
-        *(terminal.when(app.get(key), now) for key in ("created_at", "last_used_at")),
+        *(terminal.moment(app.get(key), now) for key in ("created_at", "last_used_at")),
     )
 
 
 def _marked(name: str, lasting: dict[str, Any], now: float) -> str:
-    return f"{name} (expired)" if terminal.is_past(lasting.get("expires_at"), now) else name
+    """Return a name with a mark for a person where its time is over; a program gets names that are names."""
+    over = terminal.is_table() and terminal.is_past(lasting.get("expires_at"), now)
+    return f"{name} (expired)" if over else name
 
 
 ACTIONS = {
     "add": ("make an app and print its key, once", _configure_add, _add),
-    "list": ("list the apps", json_flag, _list),
+    "list": ("list the apps", list_flags, _list),
     "show": ("show one app and what it may have", _configure_one, _show),
     "remove": ("remove an app and its key", _app, _remove),
     "rotate": ("give an app another key and print it, once; the old one ends", _configure_rotate, _rotate),

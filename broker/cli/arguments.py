@@ -100,6 +100,12 @@ def json_flag(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="write JSON to stdout")
 
 
+def list_flags(parser: argparse.ArgumentParser) -> None:
+    """Add what every list has: ``--json``, and the word about what a program reads without it."""
+    json_flag(parser)
+    parser.epilog = "To a pipe or a file: one record a line, tabs between its columns, no heading, times as in --json."
+
+
 def account_name(parser: argparse.ArgumentParser) -> None:
     """Add the account that the verb is about."""
     parser.add_argument("account", metavar="ACCOUNT", type=name, help="name of the account (see: keyfob accounts)")

@@ -9,7 +9,7 @@ import argparse
 import time
 
 from broker.cli import terminal
-from broker.cli.arguments import begin, json_flag, name
+from broker.cli.arguments import begin, list_flags, name
 from broker.cli.connect import connect
 
 TYPE_CHECKING = False  # importing typing for its own constant costs two milliseconds
@@ -33,7 +33,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--limit", metavar="N", type=_limit, help=f"at most so many entries, the newest ones (default {USUAL})"
     )
     parser.add_argument("--verify", action="store_true", help="look whether the whole record is as it was written")
-    json_flag(parser)
+    list_flags(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -63,11 +63,11 @@ def _row(entry: dict[str, Any], now: float) -> tuple[str, ...]:
     count = entry.get("count")
     parts = [f"token {entry['generation']}"] if entry.get("generation") is not None else []
     if count is not None:
-        since = f", first {terminal.when(entry.get('first'), now)}" if count > 1 else ""
+        since = f", first {terminal.moment(entry.get('first'), now)}" if count > 1 else ""
         parts.append(f"{'once' if count == 1 else f'{count} times'}{since}")
     parts += [entry["detail"]] if entry.get("detail") else []
     who = (entry.get("account") or "", entry.get("app") or "")
-    return (terminal.when(entry["at"], now), entry["action"], *who, "; ".join(parts))
+    return (terminal.moment(entry["at"], now), entry["action"], *who, "; ".join(parts))
 
 
 def _verify(args: argparse.Namespace, narrowed: dict[str, Any]) -> int:

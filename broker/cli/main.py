@@ -127,7 +127,7 @@ Examples
   keyfob exec work -- ./backup.sh
 
 Exit codes: 0 done, 1 failed, 2 usage, 3 login needed, 4 not allowed, 5 provider unreachable,
-6 daemon not running, 7 locked.
+6 daemon not running, 7 locked. Lists to a pipe: one record a line, tabs between, no heading.
 """
 
 # What a shell shows for a program that was ended by SIGINT and by SIGPIPE (128 + signal).

@@ -6,7 +6,6 @@ Called by ``main``.
 import argparse
 import json
 import shutil
-import sys
 from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,6 +15,7 @@ from broker.cli.arguments import (
     auth_method_flag,
     each_word,
     json_flag,
+    list_flags,
     name,
     nearest,
     param_flag,
@@ -103,7 +103,7 @@ def _configure_presets(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "search", metavar="SEARCH", nargs="*", default=[], help="only those with these words in name, title or notes"
     )
-    json_flag(parser)
+    list_flags(parser)
 
 
 def _provider(parser: argparse.ArgumentParser) -> None:
@@ -229,7 +229,8 @@ def _presets(args: argparse.Namespace) -> int:
     header = ("PRESET", "TITLE", "LOG IN WITH", "NEEDS", "UNSURE")
     rows = [(one["name"], one["title"], ways(one), _needs(one), str(len(one["unverified"]))) for one in presets]
     terminal.table(header, _fitting(header, rows, title=1))
-    terminal.say("UNSURE: how many of its values nobody has verified yet. More: keyfob provider show PRESET")
+    if terminal.is_table():
+        terminal.say("UNSURE: how many of its values nobody has verified yet. More: keyfob provider show PRESET")
     return 0
 
 
@@ -244,7 +245,7 @@ def ways(preset: dict[str, Any]) -> str:
 
 def _fitting(header: Row, rows: Sequence[Row], *, title: int) -> Sequence[Row]:
     """Shorten the titles so that a terminal's line holds a row; a file or pipe gets them whole."""
-    if not terminal.is_terminal(sys.stdout):
+    if not terminal.is_table():
         return rows
     others = [max(len(line[at]) for line in (header, *rows)) + 2 for at in range(len(header)) if at != title]
     room = max(shutil.get_terminal_size().columns - sum(others), len(header[title]) + 1)
@@ -270,7 +271,7 @@ def _flag(key: str) -> str:
 
 
 ACTIONS = {
-    "list": ("list the providers", json_flag, _list),
+    "list": ("list the providers", list_flags, _list),
     "show": (
         "show a provider or a preset: addresses, rules, notes, sources, and what is not verified",
         _configure_one,

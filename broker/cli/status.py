@@ -11,6 +11,9 @@ from broker.cli import terminal
 from broker.cli.arguments import json_flag
 from broker.cli.connect import connect
 
+# What a terminal shows as one sentence.
+HEAD = ("version", "pid", "state")
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
@@ -24,17 +27,24 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         terminal.result_json(status)
         return 0
-    terminal.result(terminal.clean(f"Keyfob {status['version']} runs as process {status['pid']}: {status['state']}"))
-    for reason in status.get("reasons") or []:
-        terminal.result(f"  {terminal.clean(reason)}")
-    terminal.facts(_lines(status, time.time()), time.time())
+    now = time.time()
+    if terminal.is_table():
+        version, pid, state = (terminal.clean(status[key]) for key in HEAD)
+        terminal.result(f"Keyfob {version} runs as process {pid}: {state}")
+        for reason in status.get("reasons") or []:
+            terminal.result(f"  {terminal.clean(reason)}")
+    else:
+        terminal.facts({key: status[key] for key in HEAD}, now)
+        for reason in status.get("reasons") or []:
+            terminal.facts({"reason": reason}, now)
+    terminal.facts(_lines(status, now), now)
     return 0
 
 
 def _lines(status: dict[str, Any], now: float) -> dict[str, object]:
     doors, key, clock = (status.get(part) or {} for part in ("doors", "key", "scheduler"))
     counts = status.get("accounts") or {}
-    due, tick = clock.get("due"), terminal.when(clock.get("next_tick_at"), now)
+    due, tick = clock.get("due"), terminal.moment(clock.get("next_tick_at"), now)
     return {
         "socket": doors.get("socket"),
         "app port": doors.get("app"),

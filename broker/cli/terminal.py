@@ -1,8 +1,8 @@
 """How Keyfob talks to a person.
 
-Called by every verb. The rules: results, and nothing else, go to stdout; everything for people goes to stderr. Bold
-and movement appear on a terminal only. Whatever came from outside loses its control characters first, so that no
-provider, app or file can paint on the terminal.
+Called by every verb. The rules: results, and nothing else, go to stdout; everything for people goes to stderr. Bold,
+movement and tables appear on a terminal only: a pipe or a file gets one record a line, with tabs between. Whatever came
+from outside loses its control characters first, so that no provider, app or file can paint on the terminal.
 """
 
 from __future__ import annotations
@@ -100,8 +100,17 @@ def paint(text: str, *, bold: bool = True, stream: TextIO | None = None) -> str:
     return text if plain else f"\x1b[1m{text}\x1b[0m"
 
 
+def is_table() -> bool:
+    """Whether a person reads what is listed, as a table; a pipe or a file gets records for a program."""
+    return sys.stdout.isatty()
+
+
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Write aligned columns to stdout."""
+    """Write a list to stdout: aligned columns on a terminal, elsewhere the bare cells with tabs between them."""
+    if not is_table():
+        for row in rows:
+            result("\t".join(map(clean, row)))
+        return
     cells = [[clean(cell) or "-" for cell in row] for row in rows]
     widths = [max(len(line[column]) for line in [header, *cells]) for column in range(len(header))]
     for index, line in enumerate([header, *cells]):
@@ -110,11 +119,11 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
 
 def facts(value: Mapping[str, object], now: float) -> None:
-    """Write a JSON object to stdout as one aligned line per fact; what is empty is left out."""
+    """Write a JSON object to stdout, a line for each fact, as :func:`table` does; what is empty is left out."""
     pairs = list(_pairs(value, "", now))
     width = max((len(name) for name, _ in pairs), default=0)
     for name, text in pairs:
-        result(f"{name.ljust(width)}  {text}")
+        result(f"{name.ljust(width)}  {text}" if is_table() else f"{name}\t{text}")
 
 
 def when(moment: object, now: float) -> str:
@@ -124,6 +133,11 @@ def when(moment: object, now: float) -> str:
         return clean(moment) if moment else ""
     text = span(abs(seconds))
     return f"in {text}" if seconds >= 0 else f"{text} ago"
+
+
+def moment(text: object, now: float) -> str:
+    """Return an RFC 3339 time as a list shows it: how far it is from ``now`` in a table, elsewhere the time itself."""
+    return when(text, now) if is_table() else str(text or "")
 
 
 def span(seconds: float) -> str:
@@ -180,6 +194,6 @@ def _pairs(value: Mapping[str, object], prefix: str, now: float) -> Iterable[tup
         elif isinstance(item, bool):
             yield name, "yes" if item else "no"
         elif item is not None and item not in ("", []):
-            moment = str(key) == "since" or str(key).endswith("_at")
+            near = is_table() and (str(key) == "since" or str(key).endswith("_at"))
             over = "expired " if str(key).endswith("expires_at") and is_past(item, now) else ""
-            yield name, clean(words(item)) + (f"  ({over}{when(item, now)})" if moment else "")
+            yield name, clean(words(item)) + (f"  ({over}{when(item, now)})" if near else "")

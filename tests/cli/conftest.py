@@ -1,5 +1,7 @@
 """What the tests of the verbs share: a scripted daemon that the environment points at, an empty home, and a stdin."""
 
+import contextlib
+import io
 import os
 import pty
 import sys
@@ -9,10 +11,13 @@ from typing import TextIO
 
 import pytest
 
+from broker.cli.main import main
+
 from .scripted_daemon import ScriptedDaemon, scripted_daemon
 from .setup_home import FORGE, WORK
 
 Feed = Callable[[str], None]
+Show = Callable[..., list[str]]
 
 
 @pytest.fixture(autouse=True)
@@ -71,6 +76,27 @@ def terminal_with(monkeypatch: pytest.MonkeyPatch) -> Iterator[Feed]:
         monkeypatch.setattr(sys, "stdin", typed)
         yield put
     os.close(ours)
+
+
+class _Screen(io.StringIO):
+    """A terminal that remembers what it showed."""
+
+    def isatty(self) -> bool:
+        """Whether it is one: yes."""
+        return True
+
+
+@pytest.fixture
+def screen(monkeypatch: pytest.MonkeyPatch) -> Show:
+    """Run a verb whose stdout is a terminal, and return the lines there; without bold, which is tested elsewhere."""
+    monkeypatch.setenv("NO_COLOR", "1")
+
+    def show(*words: str) -> list[str]:
+        with contextlib.redirect_stdout(_Screen()) as shown:
+            assert main(list(words)) == 0
+        return shown.getvalue().splitlines()
+
+    return show
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import pytest
 from broker import challenge
 from broker.cli.main import main
 
+from .conftest import Show
 from .scripted_daemon import ScriptedDaemon
 
 CODE = "BCDF-GHJK"
@@ -40,15 +41,14 @@ def waits(daemon: ScriptedDaemon, state: str = "allowed", **more: object) -> Non
     daemon.answers(f"POST /v1/approvals/{CODE}", ONE | more | {"state": state})
 
 
-def test_what_waits_is_listed(daemon: ScriptedDaemon, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_waits_is_listed(daemon: ScriptedDaemon, screen: Show, capsys: pytest.CaptureFixture[str]) -> None:
     """One line each, with the code to answer it by."""
     waits(daemon)
 
-    assert main(["approvals"]) == 0
+    shown = screen("approvals")
 
-    said = capsys.readouterr()
-    assert f"{CODE}  waits for you  mail  work" in said.out
-    assert "keyfob approve CODE" in said.err
+    assert shown[1].startswith(f"{CODE}  waits for you  mail  work ")
+    assert "keyfob approve CODE" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import pytest
 
 from broker.cli.main import main
 
+from .conftest import Show
 from .scripted_daemon import ScriptedDaemon
 
 FIXED = 1_900_000_000.0
@@ -132,17 +133,15 @@ def test_where_the_token_file_is(daemon: ScriptedDaemon, capsys: pytest.CaptureF
     assert daemon.requests[1].body == {"mode": "token", "token_file": "access_token"}
 
 
-def test_app_list_and_show(daemon: ScriptedDaemon, capsys: pytest.CaptureFixture[str]) -> None:
+def test_app_list_and_show(daemon: ScriptedDaemon, screen: Show) -> None:
     """Apps are listed with their accounts, and shown with every grant."""
     grants = [{"account": "work", "mode": "token"}, {"account": "home", "mode": "proxy"}]
     app = {"name": "backup", "grants": grants, "created_at": _at(-60), "last_used_at": None}
     daemon.answers("GET /v1/apps", {"apps": [app]})
     daemon.answers("GET /v1/apps/backup", app)
 
-    assert main(["app", "list"]) == 0
-    assert main(["app", "show", "backup"]) == 0
+    lines = screen("app", "list") + screen("app", "show", "backup")
 
-    lines = capsys.readouterr().out.splitlines()
     assert lines[:2] == ["APP     ACCOUNTS   CREATED   LAST USED", "backup  work home  60 s ago  -"]
     assert "grants 2 account  home" in lines
 
@@ -274,7 +273,7 @@ def test_grant_of_no_account(daemon: ScriptedDaemon, capsys: pytest.CaptureFixtu
     assert capsys.readouterr().out == ""
 
 
-def test_expired(daemon: ScriptedDaemon, capsys: pytest.CaptureFixture[str]) -> None:
+def test_expired(daemon: ScriptedDaemon, screen: Show) -> None:
     """An app, or what it was granted, whose time is over says so in the list and when it is shown."""
     grants = [
         {"account": "work", "mode": "token", "expires_at": _at(-86_400 * 3)},
@@ -286,10 +285,8 @@ def test_expired(daemon: ScriptedDaemon, capsys: pytest.CaptureFixture[str]) -> 
     daemon.answers("GET /v1/apps", {"apps": [old, over]})
     daemon.answers("GET /v1/apps/old", old)
 
-    assert main(["app", "list"]) == 0
-    assert main(["app", "show", "old"]) == 0
+    lines = screen("app", "list") + screen("app", "show", "old")
 
-    lines = capsys.readouterr().out.splitlines()
     assert lines[1].startswith("old             work (expired) home lab  60 s ago")
     assert lines[2].startswith("over (expired)  -")
     assert f"grants 1 expires at  {_at(-86_400 * 3)}  (expired 3 d ago)" in lines

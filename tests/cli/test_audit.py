@@ -8,6 +8,7 @@ import pytest
 
 from broker.cli.main import main
 
+from .conftest import Show
 from .scripted_daemon import ScriptedDaemon
 
 FIXED = 1_900_000_000.0
@@ -49,21 +50,18 @@ def _clock(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "time", lambda: FIXED)
 
 
-def test_table(daemon: ScriptedDaemon, capsys: pytest.CaptureFixture[str]) -> None:
+def test_table(daemon: ScriptedDaemon, screen: Show, capsys: pytest.CaptureFixture[str]) -> None:
     """Newest first, times relative, counts in words, and nothing of a stranger's moves the cursor."""
     daemon.answers("GET /v1/audit", {"entries": ENTRIES})
 
-    assert main(["audit"]) == 0
-
-    out, err = capsys.readouterr()
-    assert out.splitlines() == [
+    assert screen("audit") == [
         "WHEN        WHAT          ACCOUNT  APP     DETAIL",
         "12 s ago    handout       work     backup  token 7; 31 times, first 42 min ago",
         "20 s ago    handout       work     owner   token 7; once",
         "50 min ago  unauthorized  -        -       4 times, first 52 min ago; app port: no",
         "25 h ago    login-failed  work     -       Evil ·[2J said no",
     ]
-    assert err == ""
+    assert capsys.readouterr().err == ""
 
 
 def test_json(daemon: ScriptedDaemon, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from broker.cli.main import main
 
+from .conftest import Show
 from .scripted_daemon import ScriptedDaemon
 
 ABOUT: dict[str, Any] = {
@@ -61,18 +62,15 @@ def _eighty_columns(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
 
 
-def test_presets_are_searched(daemon: ScriptedDaemon, capsys: pytest.CaptureFixture[str]) -> None:
+def test_presets_are_searched(daemon: ScriptedDaemon, screen: Show) -> None:
     """By name, title and notes; the table says how one logs in, what has to be named, and how much is unverified."""
     daemon.answers("GET /v1/presets", {"presets": [FORGE, POD]})
 
-    assert main(["provider", "presets", "unTICK"]) == 0
-    assert main(["provider", "presets", "long name"]) == 0
-    assert main(["provider", "presets", "pod", "--json"]) == 0
+    lines = screen("provider", "presets", "unTICK") + screen("provider", "presets", "long name")
 
-    lines = capsys.readouterr().out.splitlines()
     assert lines[:2] == ["PRESET  TITLE  LOG IN WITH    NEEDS  UNSURE", "forge   Forge  browser token  -      4"]
-    assert lines[3] == f"pod     {POD['title']}  browser device  --base-url  0"
-    assert json.loads("\n".join(lines[4:])) == {"presets": [POD]}
+    assert lines[3].endswith("…  browser device  --base-url  0")
+    assert json.loads("".join(screen("provider", "presets", "pod", "--json"))) == {"presets": [POD]}
 
 
 def test_presets_fit_a_terminal(daemon: ScriptedDaemon, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ from broker.cli import healthcheck
 from broker.cli.main import main
 from broker.usecases import accounts
 
+from .conftest import Show
 from .scripted_daemon import ScriptedDaemon
 
 FIXED = 1_900_000_000.0
@@ -54,19 +55,16 @@ def _clock(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "time", lambda: FIXED)
 
 
-def test_accounts(daemon: ScriptedDaemon, capsys: pytest.CaptureFixture[str]) -> None:
+def test_accounts(daemon: ScriptedDaemon, screen: Show, capsys: pytest.CaptureFixture[str]) -> None:
     """The table is aligned and plain, times are relative, and stderr says what a person should do."""
     daemon.answers("GET /v1/accounts", {"accounts": [WORK, HOME]})
 
-    assert main(["accounts"]) == 0
-
-    out, err = capsys.readouterr()
-    assert out.splitlines() == [
+    assert screen("accounts") == [
         "ACCOUNT  PROVIDER       STATE        IDENTITY  EXPIRES    NEXT REFRESH  LAST USED",
         "work     practice       active       Ada ·[2J  in 42 min  in 95 s       2 d ago",
         "home     funkwhale-pod  needs-login  -         -          -             -",
     ]
-    assert err.splitlines() == [
+    assert capsys.readouterr().err.splitlines() == [
         "home: the provider says that the login has ended",
         "  needs-login for 2 h",
         "  Log in again: keyfob login home",
@@ -108,13 +106,12 @@ def test_no_accounts(daemon: ScriptedDaemon, capsys: pytest.CaptureFixture[str])
     assert "keyfob login --provider" in err
 
 
-def test_show(daemon: ScriptedDaemon, capsys: pytest.CaptureFixture[str]) -> None:
+def test_show(daemon: ScriptedDaemon, screen: Show) -> None:
     """One fact a line; what is empty is left out; times are told both ways."""
     daemon.answers("GET /v1/accounts/work", WORK)
 
-    assert main(["show", "work"]) == 0
+    lines = screen("show", "work")
 
-    lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == ["account", "work"]
     assert f"expires at        {_at(2530)}  (in 42 min)" in lines
     assert "identity label    Ada ·[2J" in lines
@@ -290,17 +287,15 @@ def test_provider_discover_and_client_metadata(daemon: ScriptedDaemon, capsys: p
     assert json.loads(capsys.readouterr().out) == document
 
 
-def test_provider_list_remove(daemon: ScriptedDaemon, capsys: pytest.CaptureFixture[str]) -> None:
+def test_provider_list_remove(daemon: ScriptedDaemon, screen: Show) -> None:
     """Providers are listed with where they are, and removed by name."""
     mine = {"name": "mine", "preset": "generic", "issuer": "https://id.example", "private": False}
     daemon.answers("GET /v1/providers", {"providers": [mine]})
     daemon.answers("DELETE /v1/providers/mine", status=204)
 
-    assert main(["provider", "list"]) == 0
+    assert screen("provider", "list")[1] == "mine      generic  https://id.example"
     assert main(["provider", "remove", "mine"]) == 0
-
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[1] == "mine      generic  https://id.example"
+    assert daemon.requests[-1].line == "DELETE /v1/providers/mine"
 
 
 def test_provider_keys(daemon: ScriptedDaemon, capsys: pytest.CaptureFixture[str]) -> None:
@@ -323,7 +318,7 @@ def test_provider_keys(daemon: ScriptedDaemon, capsys: pytest.CaptureFixture[str
     assert "client 'C'" in shown.err
 
 
-def test_status(daemon: ScriptedDaemon, capsys: pytest.CaptureFixture[str]) -> None:
+def test_status(daemon: ScriptedDaemon, screen: Show, capsys: pytest.CaptureFixture[str]) -> None:
     """Status says how the daemon is, why, and where its doors are."""
     status = {
         "version": "0.1.0",
@@ -338,8 +333,7 @@ def test_status(daemon: ScriptedDaemon, capsys: pytest.CaptureFixture[str]) -> N
     }
     daemon.answers("GET /v1/status", status)
 
-    assert main(["status"]) == 0
-    assert capsys.readouterr().out.splitlines() == [
+    assert screen("status") == [
         "Keyfob 0.1.0 runs as process 42: degraded",
         "  the store is slow",
         "socket        /run/k.sock",

@@ -37,6 +37,7 @@ from broker.cli.providers import tell_hosts
 from broker.cli.spinner import Spinner
 from broker.client import Client, ClientError, quote
 from broker.core import advice
+from broker.core.login import flow_name
 from broker.errors import InvalidRequest, LoginFailed
 
 FLOWS = ("browser", "paste", "device", "client-credentials", "jwt-bearer", "token-exchange", "token", "refresh-token")
@@ -76,7 +77,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     param_flag(parser)
     scope_flag(parser, SCOPE_HELP)
     parser.add_argument("--only-scope", action="store_true", help="ask for nothing but --scope")
-    parser.add_argument("--flow", choices=FLOWS, help=FLOW_HELP)
+    parser.add_argument("--flow", type=flow_name, choices=FLOWS, help=FLOW_HELP)
     parser.add_argument("--client-id", metavar="ID", help="OAuth client to use instead of the provider's own")
     parser.add_argument("--client-secret-file", metavar="FILE|-", help="file with its secret; - is stdin")
     auth_method_flag(parser)

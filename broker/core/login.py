@@ -28,6 +28,11 @@ LoginState = Literal["pending", "done", "failed", "expired"]
 LOGIN_LIFETIME = 600.0
 
 
+def flow_name(said: str) -> str:
+    """Return a flow's name as Keyfob writes it: OAuth writes its grant types ``client_credentials``."""
+    return said.replace("_", "-")
+
+
 @dataclass(frozen=True, slots=True)
 class Client:
     """An OAuth client that Keyfob is at a provider. Its secret or private key, where it has one, stays in the store.

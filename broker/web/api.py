@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from broker.core.account import Account
-from broker.core.login import Flow
+from broker.core.login import Flow, flow_name
 from broker.core.policy import Ask, Caller, Denied
 from broker.core.secret import Secret
 from broker.errors import InvalidRequest, LoginFailed, UnknownLogin
@@ -238,9 +238,9 @@ async def _flows(ctx: Context, body: Fields, account: str) -> tuple[Flow, ...]:
     """
     named = body.choices("flow")
     for flow in named:
-        if flow not in FLOWS:
+        if flow_name(flow) not in FLOWS:
             raise InvalidRequest(f"There is no flow '{flow[:50]}'.", f"Use one of: {', '.join(FLOWS)}.")
-    flows = cast("tuple[Flow, ...]", named)
+    flows = cast("tuple[Flow, ...]", tuple(dict.fromkeys(map(flow_name, named))))
     if len(flows) > 1 and set(flows) & set(AT_ONCE):
         raise InvalidRequest(
             "A flow that asks nothing of a person leaves nothing to choose.", "Name that flow alone, or leave it out."

@@ -339,6 +339,16 @@ def test_token_flow(daemon: ScriptedDaemon, feed: Feed) -> None:
     }
 
 
+def test_flow_as_oauth_writes_it(daemon: ScriptedDaemon) -> None:
+    """A grant type's name means the flow of that name, and an error shows the names as they are written here."""
+    daemon.answers("POST /v1/logins", {"id": "L1", "state": "done", "account": "pod"}, status=201)
+    daemon.answers("GET /v1/accounts/pod", {**ACCOUNT, "account": "pod"})
+
+    assert main(["login", "pod", "--provider", "p", "--flow", "client_credentials"]) == 0
+
+    assert daemon.requests[0].body["flow"] == "client-credentials"
+
+
 @pytest.mark.parametrize(
     "argv",
     [

@@ -58,6 +58,8 @@ def test_client_credentials(tmp_path: Path, practice: PracticeServer) -> None:
         assert (again["state"], again["flow"]) == ("done", "client-credentials")
         usual = ask("POST", "/v1/logins", 201, json={**ci, "flow": ["browser", "device"]})
         assert (usual["state"], usual["flow"]) == ("done", "client-credentials")
+        standard = ask("POST", "/v1/logins", 201, json={**ci, "flow": "client_credentials"})
+        assert (standard["state"], standard["flow"]) == ("done", "client-credentials")
         wrong = ask("POST", "/v1/logins", 400, json={**ci, "client_secret": "wrong"})
         assert (wrong["code"], "wrong" in wrong["detail"].split()) == ("login_failed", False)
         assert ask("DELETE", "/v1/accounts/{account}", 200, path=ci)["revoked"]

@@ -118,6 +118,14 @@ def test_half_a_question_is_refused(house: House, broken: dict[str, str]) -> Non
             door.ask("GET", "/healthz", 400, params={other: given[other] for other in given if other != name})
 
 
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/openapi.yaml"])
+def test_a_probe_may_add_what_it_likes(house: House, path: str) -> None:
+    """A monitor's cache buster is no question for a proof, and makes a daemon that is well not look ill."""
+    for added in ({"_": "1"}, {"foo": ["1", "2"]}, {"Key_id": "x"}):
+        told = house.owner.ask("GET", path, 200, params=added)
+        assert path != "/healthz" or told == {"state": "ok"}
+
+
 def test_a_question_twice_over_is_refused(house: House) -> None:
     """A parameter that is there twice would be read one way here and another way there."""
     given = "&".join(f"{name}={quote(value)}" for name, value in question("kf_x", "127.0.0.1:1").items())

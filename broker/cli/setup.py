@@ -126,8 +126,7 @@ def _printed(client: Client, asked: Asked, record: Record) -> Plan:
         return _plan(asked, key)
     named = {one.value for one in plan.variables}
     setup_app.nothing_there(app, named, known=last is not None)
-    plan = _plan(asked, setup_app.make(client, app, asked, ours=False))
-    record.save(asked, app)  # whatever comes now, it can be undone
+    plan = _plan(asked, setup_app.make(client, app, asked, lambda: record.save(asked, app), ours=False))
     needed = [change for change in plan.changes if change.path in named]
     _carry_out(setup_files.steps(needed, (), record), record, asked, app)
     terminal.say(f"App '{app.name}' was made, and its key in {app.file}; --undo takes them away.")
@@ -142,9 +141,11 @@ def _write(client: Client, asked: Asked, record: Record, *, yes: bool) -> int:
         terminal.say(f"Nothing to change: {asked.tool} gets the tokens of '{asked.account}' already.")
         _tell(plan, commands=True)
         return 0
+    renewed = app is not None and not key and setup_app.is_there(client, app, ours=record.app == app.name)
     _show(steps)
     if app is not None and not key:
-        terminal.say(f"App '{app.name}' is made for it; its key goes to {app.file}")
+        what = "gets another key, and the one that it has ends; the new one" if renewed else "is made for it; its key"
+        terminal.say(f"App '{app.name}' {what} goes to {app.file}")
     # Without a key, or with that of another form, --print would do more than look, or refuse.
     otherwise = "Add --yes, or only look: --print" if key or app is None else "Add --yes."
     if code := _refused("Write this?", otherwise, yes=yes):
@@ -198,8 +199,9 @@ def _with_key(client: Client, asked: Asked, record: Record) -> tuple[Plan, App |
         return _plan(asked), None
     key = setup_app.key_of(app, asked)
     if not key:
-        key = setup_app.make(client, app, asked, ours=record.app == app.name)
-        record.save(record.asked or asked, app)  # whatever comes now, it can be undone
+        key = setup_app.make(
+            client, app, asked, lambda: record.save(record.asked or asked, app), ours=record.app == app.name
+        )
     return _plan(asked, key), app
 
 

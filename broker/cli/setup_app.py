@@ -3,14 +3,16 @@
 Called by ``setup``. The key is never shown and never an argument.
 """
 
+import contextlib
 import http.client
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from broker.cli import terminal
 from broker.cli.files import read, remove, replace
 from broker.client import Client, ClientError, NotAllowed, quote
-from broker.errors import Conflict
+from broker.errors import Conflict, KeyfobError
 from broker.integrations.setup.plan import App, Asked
 
 # A metadata server says at this address whether it is one; every key for addresses is good here.
@@ -39,33 +41,57 @@ def key_of(app: App, asked: Asked) -> str:
     return key if any(one["account"] == asked.account for one in grants) else ""
 
 
-def make(client: Client, app: App, asked: Asked, *, ours: bool) -> str:
-    """Make the app, or give it another key, and keep that.
+def is_there(client: Client, app: App, *, ours: bool) -> bool:
+    """Whether the app is there, made by an earlier run.
 
     Args:
         client: as the owner.
-        app: its name, and where the key goes.
-        asked: for which account.
+        app: its name.
         ours: an app of that name is one that ``keyfob setup`` made.
 
     Raises:
         Conflict: an app of that name is another's.
         ClientError: the daemon refuses.
     """
+    there = _exists(client, f"/v1/apps/{quote(app.name)}")
+    if there and not ours:
+        raise Conflict(
+            f"An app '{app.name}' is there already, and 'keyfob setup' did not make it.",
+            f"If it is not needed: keyfob app remove {app.name}",
+        )
+    return there
+
+
+def make(client: Client, app: App, asked: Asked, remember: Callable[[], None], *, ours: bool) -> str:
+    """Make the app, or give it another key, and keep that; an app that is new goes again where that fails.
+
+    Args:
+        client: as the owner.
+        app: its name, and where the key goes.
+        asked: for which account.
+        remember: notes that the app is there, so that it can be undone.
+        ours: an app of that name is one that ``keyfob setup`` made.
+
+    Raises:
+        Conflict: an app of that name is another's.
+        ClientError: the daemon refuses.
+        KeyfobError: the key or the note cannot be written.
+    """
     path, kind = f"/v1/apps/{quote(app.name)}", {"capability": True} if app.capability else {}
-    if _exists(client, path):
-        if not ours:
-            raise Conflict(
-                f"An app '{app.name}' is there already, and 'keyfob setup' did not make it.",
-                f"If it is not needed: keyfob app remove {app.name}",
-            )
+    if is_there(client, app, ours=ours):
         client.request("PUT", f"{path}/grants/{quote(asked.account)}", {"mode": "token"})
-        answer = client.request("POST", f"{path}/rotate", kind)
-    else:
-        grants = [{"account": asked.account, "mode": "token"}]
-        answer = client.request("POST", "/v1/apps", {"name": app.name, "grants": grants, **kind})
-    key = str(answer["key"])
-    replace(Path(app.file), f"{key}\n")
+        key = str(client.request("POST", f"{path}/rotate", kind)["key"])
+        _keep(app, key)
+        remember()
+        return key
+    grants = [{"account": asked.account, "mode": "token"}]
+    key = str(client.request("POST", "/v1/apps", {"name": app.name, "grants": grants, **kind})["key"])
+    with contextlib.ExitStack() as otherwise:  # else it would be an app of which nobody knows
+        otherwise.callback(_give_up, client, app)
+        _keep(app, key)
+        otherwise.callback(remove, Path(app.file))
+        remember()
+        otherwise.pop_all()
     return key
 
 
@@ -132,6 +158,21 @@ def _opens(app_url: str, key: str) -> bool:
         raise ClientError(f"The app port {app_url} cannot be asked: {exc}.", "See: keyfob doctor") from exc
     finally:
         connection.close()
+
+
+def _keep(app: App, key: str) -> None:
+    try:
+        replace(Path(app.file), f"{key}\n")
+    except KeyfobError as exc:  # to --print it is needed as well
+        raise KeyfobError(exc.detail, "Mend that, and run this again.") from exc
+
+
+def _give_up(client: Client, app: App) -> None:
+    """Remove an app whose key nobody has, or say that it is there."""
+    try:
+        client.request("DELETE", f"/v1/apps/{quote(app.name)}")
+    except ClientError:
+        terminal.say(terminal.clean(f"App '{app.name}' was made and is left: keyfob app remove {app.name}"))
 
 
 def _exists(client: Client, path: str) -> bool:

@@ -2,6 +2,8 @@
 
 import stat
 
+import pytest
+
 from broker.practice.server import PracticeServer
 from tests.e2e.home import Daemon, Home
 
@@ -86,3 +88,38 @@ def test_a_key_for_an_address(home: Home, practice: PracticeServer) -> None:
 
     assert home.run("setup", "gcloud", "me", "--undo", "--yes").code == 0
     assert [*own.iterdir()] == []
+
+
+@pytest.mark.parametrize("how", ["--yes", "--print"])
+@pytest.mark.parametrize("place", ["apps", "setup"])
+def test_no_place_for_the_key(home: Home, practice: PracticeServer, place: str, how: str) -> None:
+    """Where the key, or the note of it, cannot be written, no app is left that nobody knows of; later it just works."""
+    ready(home, practice)
+    in_the_way = home.place / ".config/keyfob" / place
+    in_the_way.symlink_to("/proc/nowhere")  # not even root makes a directory there
+
+    failed = home.run("setup", "azure", "me", how)
+
+    assert (failed.code, failed.out) == (1, "")
+    assert "cannot be written" in failed.err
+    assert home.run("app", "list", "--json").json() == {"apps": []}
+    assert [path for path in home.place.rglob("*azure*") if path.is_file()] == []
+    in_the_way.unlink()
+    assert home.run("setup", "azure", "me", how).code == 0
+    assert home.run("setup", "azure", "me", "--undo", "--yes").code == 0
+    assert home.run("app", "list", "--json").json() == {"apps": []}
+
+
+def test_what_becomes_of_the_app_is_told(home: Home, practice: PracticeServer) -> None:
+    """The first time it is made; for another form, or where its key is gone, it gets another; another's is refused."""
+    ready(home, practice)
+    made = home.run("setup", "gcloud", "me")
+    assert home.run("setup", "gcloud", "me", "--yes").code == 0
+    changed = home.run("setup", "gcloud", "me", "--metadata")
+    assert home.run("app", "add", "azure-me", "--account", "me").code == 0
+    foreign = home.run("setup", "azure", "me")
+
+    assert "App 'gcloud-me' is made for it" in made.err
+    assert "App 'gcloud-me' gets another key" in changed.err
+    assert "is made for it" not in changed.err
+    assert (foreign.code, "did not make it" in foreign.err, "is made" in foreign.err) == (1, True, False)

@@ -143,6 +143,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     args = Arguments()
     # Who starts it with a stream closed (>&-) wants to see nothing of it: what is asked for is done all the same.
+    # Without stdin there is nobody to ask and nothing to read; whatever is opened next must not become descriptor 0.
+    sys.stdin = sys.stdin or open(os.devnull, encoding="utf-8")  # noqa: PTH123, SIM115 -- pathlib takes 2 ms; for good
     sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 -- pathlib takes 2 ms; for good
     sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 -- the same
     try:

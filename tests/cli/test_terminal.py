@@ -77,3 +77,22 @@ def test_closed_stream(daemon: ScriptedDaemon, stream: int) -> None:
     done = subprocess.run(line, capture_output=True, text=True, check=False)
 
     assert (done.returncode, done.stdout) == (0, "" if stream == 1 else "t\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["login", "pod", "--provider", "p", "--flow", "token"], "Where is the token?"),
+        (["login", "pod", "--provider", "p", "--flow", "token", "--token-file", "-"], "There is no token in stdin."),
+        (["setup", "git", "work"], "no terminal is here to say yes at"),
+    ],
+)
+@pytest.mark.usefixtures("forge_account")
+def test_closed_stdin(words: list[str], said: str) -> None:
+    """Whoever closes stdin is asked nothing, and told what is missing."""
+    line = ["sh", "-c", '"$@" <&-', "sh", *KEYFOB, *words]
+
+    done = subprocess.run(line, capture_output=True, text=True, check=False)
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert said in done.stderr

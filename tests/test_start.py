@@ -17,7 +17,7 @@ LATER = {
     "greenlet": "SQLAlchemy's asyncio extension",
     "cryptography.x509": "joserfc",
     "http.cookiejar": "clients that keep cookies",
-    "httpx2": "whoever goes out by TLS, for its trust store",
+    "httpx2": "whoever goes out by TLS where OpenSSL does not know of the certificates",
     "jinja2": "browsers",
     "joserfc": "ID tokens, and clients that have a key",
     "nacl": "clients of oidc-agent",

@@ -32,6 +32,7 @@ from broker.oauth.addresses import (
 )
 from broker.oauth.failures import FAILURES, Unfit, why
 from broker.oauth.sockets import Sockets
+from broker.oauth.trust import system_trust
 from broker.providers.urls import is_loopback, split
 
 # Metadata, key sets and token replies are a few KiB; more is a mistake or an attack (security.md M20).
@@ -124,13 +125,7 @@ class Rates(Protocol):
 @functools.cache
 def _usual_trust() -> ssl.SSLContext:
     """Read the certificates that are trusted, once: that takes as long as it takes to import half of the stack."""
-    return _system_trust()
-
-
-def _system_trust() -> ssl.SSLContext:
-    import httpx2  # noqa: PLC0415 -- megabytes that only TLS needs; serve sees that it is there
-
-    return httpx2.create_ssl_context(trust_env=False)
+    return system_trust()
 
 
 class Http:
@@ -162,7 +157,7 @@ class Http:
         self._clock = clock
         self._own_trust: ssl.SSLContext | None = None
         if ca_file is not None:
-            self._own_trust = _system_trust()
+            self._own_trust = system_trust()
             try:
                 self._own_trust.load_verify_locations(cafile=ca_file)
             except (OSError, ssl.SSLError) as exc:

@@ -18,7 +18,7 @@ from broker.core.rules import Passage
 from broker.core.secret import Secret
 from broker.errors import ConfirmNeeded, Conflict, Locked, ProviderUnavailable, TooManyRequests, UnknownAccount
 from broker.oauth import identity
-from broker.usecases import again, derived, due, get_token, login, newlogin, outcomes, refresh, revoke, stepup
+from broker.usecases import again, derived, due, get_token, login, newlogin, outcomes, promise, refresh, revoke, stepup
 from broker.usecases.context import Context
 from broker.usecases.outcomes import MustLogin, Unavailable
 from broker.usecases.providers import find
@@ -57,9 +57,10 @@ class PendingView:
 
 
 async def listed(ctx: Context) -> AsyncIterator[View | PendingView]:
-    """Yield all accounts by name, those whose first login is under way included. No login is offered in a list."""
+    """Yield all accounts by name, those whose first login is under way included; a list begins no login."""
     begun = sorted(await newlogin.first_logins(ctx), key=attrgetter("account"), reverse=True)
     policies: due.Policies = {}
+    known: promise.Open = {}
     async for several in ctx.store.account_pages():
         policies |= await due.policies_of(ctx, [one for one in several if one.provider not in policies])
         for account in several:
@@ -67,7 +68,8 @@ async def listed(ctx: Context) -> AsyncIterator[View | PendingView]:
                 pending = begun.pop()
                 if pending.account != account.name:  # else it has just got that account
                     yield await _pending(ctx, pending)
-            yield await _view(ctx, account, due.due_at(ctx, account, policies), offering=False)
+            url = await promise.of(ctx, account, known)
+            yield await _view(ctx, account, due.due_at(ctx, account, policies), url)
     while begun:
         yield await _pending(ctx, begun.pop())
 
@@ -87,11 +89,13 @@ async def shown(ctx: Context, name: str) -> View | PendingView:
     return await _view(ctx, account, await due.next_refresh_at(ctx, account))
 
 
-async def _view(ctx: Context, account: Account, next_refresh_at: float | None, *, offering: bool = True) -> View:
+async def _view(ctx: Context, account: Account, next_refresh_at: float | None, url: str | None = None) -> View:
+    """Return an account for people; where no address of a login is given, one is begun where that would help."""
     lacking = stepup.noted(ctx, account)
     needed = lacking.scopes if lacking is not None else None
-    helps = offering and (needed or isinstance(account.state, NeedsLogin))
-    url = await login.offer(ctx, account, needed or ()) if helps else ""
+    if url is None:
+        helps = needed or isinstance(account.state, NeedsLogin)
+        url = await login.offer(ctx, account, needed or ()) if helps else ""
     step = await derived.next_step(ctx, account) or (advice.more_scope(account, needed) if needed is not None else "")
     parent = await derived.parent_of(ctx, account)
     came_from = parent.name if parent is not None else ""

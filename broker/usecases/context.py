@@ -29,6 +29,7 @@ from broker.usecases.desk import Desk
 from broker.usecases.flights import Flights
 from broker.usecases.handouts import Handouts
 from broker.usecases.limits import Limits
+from broker.usecases.links import Links
 from broker.usecases.ration import Ration
 from broker.usecases.sessions import Sessions
 from broker.usecases.streams import Streams
@@ -202,6 +203,7 @@ class Context:
         flights: the refreshes under way.
         offers: account uuid -> id of the login that a refused caller was last pointed to and nobody has opened yet.
         offering: account uuid -> a lock, so that callers who are refused together are pointed to one login.
+        links: addresses that begin a login when they are opened.
         finishing: ids of logins whose code is being exchanged; the task is kept so that it is not collected.
         polls: login id -> how its polling stands, for the device logins under way.
         names: which names of accounts are spoken for.
@@ -244,6 +246,7 @@ class Context:
     flights: Flights = field(default_factory=Flights)
     offers: dict[str, str] = field(default_factory=dict)
     offering: dict[str, asyncio.Lock] = field(default_factory=dict)
+    links: Links = field(default_factory=Links)
     finishing: set[asyncio.Task[Any]] = field(default_factory=set)
     polls: dict[str, Poll] = field(default_factory=dict)
     names: Names = field(default_factory=Names)

@@ -186,21 +186,28 @@ async def end_cancelled(ctx: Context, login: Login) -> None:
     await _fail(ctx, login, "The login was cancelled.")
 
 
-async def offer(ctx: Context, account: Account, scope: tuple[str, ...] = ()) -> str:
-    """Return a URL at which a person can log this account in again; empty where that cannot be offered.
+async def whose_helps(ctx: Context, account: Account) -> Account | None:
+    """Return the account whose login would help one that is in trouble; None where no login does.
 
-    With ``scope`` it asks for that, too.
-
-    One unopened login per account is enough, however often it is asked for. An account of a program has no person who
-    could log in, and one with a token made by hand was not made by a login; for one that is derived, it is the login of
-    that other account which may help.
+    An account of a program has no person who could log in, and one with a token made by hand was not made by a login;
+    for one that is derived, it is the login of that other account which may help.
     """
     if account.is_derived:
         parent = await derived.parent_of(ctx, account)
         helps = parent is not None and not parent.is_derived and isinstance(parent.state, NeedsLogin)
-        return await offer(ctx, parent) if parent is not None and helps else ""
-    if account.is_machine or account.by_hand:
+        return await whose_helps(ctx, parent) if parent is not None and helps else None
+    return None if account.is_machine or account.by_hand else account
+
+
+async def offer(ctx: Context, account: Account, scope: tuple[str, ...] = ()) -> str:
+    """Return a URL at which a person can log this account in again; empty where that cannot be offered.
+
+    With ``scope`` it asks for that, too. One unopened login per account is enough, however often it is asked for.
+    """
+    whom = await whose_helps(ctx, account)
+    if whom is None:
         return ""
+    account, scope = whom, scope if whom is account else ()
     async with ctx.offering.setdefault(account.uuid, asyncio.Lock()):
         known = ctx.offers.get(account.uuid)
         login = await ctx.store.login(known) if known is not None else None

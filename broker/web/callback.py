@@ -14,7 +14,7 @@ from starlette.responses import RedirectResponse, Response
 from broker.core.login import LOGIN_LIFETIME, Login
 from broker.core.secret import Secret
 from broker.errors import Conflict, LoginFailed, UnknownLogin
-from broker.usecases import again, login, paste, providers
+from broker.usecases import again, login, paste, promise, providers
 from broker.usecases.context import Context
 from broker.web import pages, peers
 
@@ -33,14 +33,16 @@ async def start(request: Request, ctx: Context) -> Response:
 
     That one never leads anywhere by itself: a person has to have wanted it (RFC 8628 5.4).
     """
+    # The login's address was in a command line, which every user can read.
+    if peers.is_foreign(request):
+        return pages.render(pages.OTHER_USER)
+    if promise.is_one(request.path_params["id"]):
+        return await _promised(request, ctx)
     begun = await ctx.store.login(request.path_params["id"])
     ours = login.start_url(ctx, request.path_params["id"]) if begun is None else login.start_url_of(ctx, begun)
     if request.headers["host"] not in ours:
         # The answer comes to the redirect URI's host: a cookie for another name of this machine would not be there.
         return RedirectResponse(ours, 302, pages.HEADERS)
-    # The login's address was in a command line, which every user can read.
-    if peers.is_foreign(request):
-        return pages.render(pages.OTHER_USER)
     login_id = request.path_params["id"]
     browser = _cookie(request, login_id)
     if browser is None or not await ctx.store.opened_by(login_id, browser):
@@ -64,6 +66,25 @@ async def start(request: Request, ctx: Context) -> Response:
         samesite="lax",
     )
     return response
+
+
+async def _promised(request: Request, ctx: Context) -> Response:
+    """Begin the login that a list promised, and lead on to its own start page."""
+    try:
+        return RedirectResponse(await promise.kept(ctx, request.path_params["id"]), 302, pages.HEADERS)
+    except UnknownLogin:
+        return pages.render(pages.LOGIN_GONE)
+    except LoginFailed as exc:
+        return pages.render(
+            pages.RefusalPage(
+                title="This login cannot be begun now",
+                what_happened=exc.detail,
+                next_step="In a terminal, this says why:",
+                command=exc.hint,
+                verdict="Nothing was changed",
+                status=503,
+            )
+        )
 
 
 async def _first_step(ctx: Context, opened: Login) -> Response:

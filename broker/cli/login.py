@@ -123,16 +123,17 @@ def run(args: argparse.Namespace) -> int:
         if known is not None and login["provider"] not in known:
             tell_hosts(client.request("GET", f"/v1/providers/{quote(login['provider'])}"))
         path = f"/v1/logins/{quote(login['id'])}"
+        end = float("inf") if args.timeout is None else time.monotonic() + args.timeout
         try:
             if login["state"] == "pending":
                 if args.flow is None and not args.no_browser and not ways.browser_is_here(os.environ):
                     _show_tunnel(client, login, args)
                 login = (
-                    paste.carry(client, path, login, STEP_TIMEOUT)
+                    paste.carry(client, path, login, STEP_TIMEOUT, end)
                     if "authorization_url" in login
                     else _show_way(login, args)
                 )
-            login = _wait(client, path, login, args.timeout)
+            login = _wait(client, path, login, end)
         except BaseException as exc:
             if login["state"] == "pending":
                 _cancel(client, path)
@@ -306,12 +307,11 @@ def _client_needed(exc: ClientError, args: argparse.Namespace) -> int:
     return exc.exit_code
 
 
-def _wait(client: Client, path: str, login: dict[str, Any], timeout: float | None) -> dict[str, Any]:
-    """Look at the login until it has come to an end."""
+def _wait(client: Client, path: str, login: dict[str, Any], end: float) -> dict[str, Any]:
+    """Look at the login until it has come to an end, or ``time.monotonic`` to ``end``."""
     if login["state"] != "pending":
         return login
-    end = float("inf") if timeout is None else time.monotonic() + timeout
-    with Spinner(partial(_waiting, login)):
+    with Spinner(partial(_waiting, login, end)):
         while login["state"] == "pending":
             left = min(POLL, end - time.monotonic())
             if left <= 0:
@@ -320,10 +320,11 @@ def _wait(client: Client, path: str, login: dict[str, Any], timeout: float | Non
     return login
 
 
-def _waiting(login: dict[str, Any]) -> str:
+def _waiting(login: dict[str, Any], end: float) -> str:
     if not login.get("user_code"):
         return "Waiting for the login in the browser ... (Ctrl-C cancels it)"
-    left = max(0, int(datetime.fromisoformat(login["expires_at"]).timestamp() - time.time()))
+    expires = datetime.fromisoformat(login["expires_at"]).timestamp()
+    left = max(0, int(min(expires - time.time(), end - time.monotonic())))
     return f"Waiting, {left // 60}:{left % 60:02} left (Ctrl-C cancels)"
 
 

@@ -130,6 +130,14 @@ def test_small_or_plain_terminals_get_no_qr_code(logins: ScriptedDaemon) -> None
         assert widest(seen) <= columns
 
 
+def test_the_time_that_is_left_is_the_persons(logins: ScriptedDaemon, capsys: pytest.CaptureFixture[str]) -> None:
+    """Who gives up after a minute and a half is not told of ten minutes."""
+    assert main(["login", "work", "--flow", "device", "--timeout", "90"]) == 0
+
+    assert re.search(r"Waiting, 1:(2\d|30) left", capsys.readouterr().err)
+    assert logins.lines().count(POLL) == 2
+
+
 def test_not_on_a_terminal(logins: ScriptedDaemon, capsys: pytest.CaptureFixture[str]) -> None:
     """Plain lines on stderr for whoever reads a log; stdout holds the account alone, with --json."""
     assert main(["login", "work", "--flow", "device", "--json"]) == 0

@@ -1,5 +1,7 @@
 """`keyfob login --flow paste`: a person carries the code from a browser elsewhere to this terminal."""
 
+import os
+import pty
 import sys
 import threading
 
@@ -176,3 +178,26 @@ def test_what_to_paste_is_said(
     err = capsys.readouterr().err
     assert said in err
     assert ("address bar" in err) == ends_at.startswith("http")
+
+
+@pytest.mark.parametrize("begun", [b"", b"http://127.0.0.1:8400/cal"], ids=["nothing", "half a line"])
+@pytest.mark.parametrize("terminal", [True, False], ids=["terminal", "pipe"])
+def test_nobody_waits_for_ever(
+    logins: ScriptedDaemon,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    begun: bytes,
+    *,
+    terminal: bool,
+) -> None:
+    """--timeout holds while a paste is waited for, at a terminal and at a pipe that nobody closes."""
+    theirs, ours = pty.openpty()[::-1] if terminal else os.pipe()
+    with os.fdopen(theirs) as typed:
+        monkeypatch.setattr(sys, "stdin", typed)
+        os.write(ours, begun)
+
+        assert main(["login", "work", "--flow", "paste", "--timeout", "0.05"]) == 1
+
+    os.close(ours)
+    assert "Nobody logged in in time" in capsys.readouterr().err
+    assert logins.lines()[-1] == "DELETE /v1/logins/L1"

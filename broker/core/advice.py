@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from broker.core.account import Account, Misconfigured, NeedsLogin, RefreshingFailed, Suspect
+from broker.core.account import Account, Misconfigured, NeedsLogin, RefreshingFailed, Suspect, Uncertain
 from broker.core.timing import DAY, is_expired
 
 # State -> the next step. Those that are well have none.
@@ -36,6 +36,9 @@ STEPS: Mapping[str, str] = {
 }
 # What is told of a token that nothing can renew -> how long before its end, in seconds; the last that fits counts.
 REMINDERS: Mapping[str, float] = {"ends-in-a-week": 7 * DAY, "ends-in-a-day": DAY}
+# How much an account needs a person: the lower, the sooner it is shown. Between those that mend themselves and those
+# that end soon, or have too little scope, stand the logins that were begun.
+WAITS, IN_DOUBT, FAILING, BEGUN, ENDING, WELL = RANKS = range(6)
 THROTTLED = "Nothing has to be done: the provider wants no request before the next try."
 EXPIRED = "The token has ended, and nothing can renew it."
 
@@ -109,6 +112,19 @@ def need(account: Account, now: float) -> Need | None:
     if not _has_ended(account, now) or account.token is None or account.token.expires_at is None:
         return _reminder(account, now)
     return Need("expired", account.token.expires_at, EXPIRED)
+
+
+def rank(account: Account, now: float) -> int:
+    """Return how much the account needs a person, one of ``RANKS``; ``store.attention`` has the same in SQL."""
+    why = need(account, now)
+    if why is not None and not why.once:
+        return WAITS
+    match account.state:
+        case Uncertain():
+            return IN_DOUBT
+        case RefreshingFailed():
+            return FAILING
+    return ENDING if why is not None else WELL
 
 
 def _reminder(account: Account, now: float) -> Need | None:

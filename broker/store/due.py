@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Connection, Row, Select, and_, case, exist
 
 from broker.core.account import Account
 from broker.core.timing import DAY, KEEP_ALIVE_LEAST, SHORT_PART, Policy
-from broker.store import readable, timetable
+from broker.store import attention, readable, timetable
 from broker.store import tables as t
 from broker.store.listing import Listing
 
@@ -90,7 +90,8 @@ class Due(Listing):
 
     async def lost_answers(self) -> list[Account]:
         """Return the accounts whose last request got no answer, which can be had again for a while."""
-        return await self._readable(select(t.account).where(a.state == "refreshing-failed", a.lost_at > 0))
+        lost = select(t.account).where(text(attention.NOTABLE), a.state == "refreshing-failed", a.lost_at > 0)
+        return await self._readable(lost)
 
     def _with_parent(self, row: Row[Any]) -> tuple[Account, Account | None] | None:
         """Return a derived account and what it is derived from; None where one of the two cannot be read."""

@@ -46,6 +46,8 @@ PRAGMAS = (
     "PRAGMA temp_store = MEMORY",  # nothing of ours goes to /tmp
 )
 READ_ONLY = "PRAGMA query_only = ON"
+# What a search calls for a text that has other letters than those of ASCII, whose small ones SQLite does not know.
+CASEFOLD = "keyfob_casefold"
 # What to do about the refusals of SQLite that a person can meet.
 HINTS = {
     "full": "Free some space on its disk.",
@@ -141,6 +143,7 @@ class Connections:
                     cursor.fetchall()
             finally:
                 cursor.close()
+            connection.create_function(CASEFOLD, 1, _casefold, deterministic=True)
 
         event.listen(self.engine, "connect", prepare)
 
@@ -374,6 +377,10 @@ class Database:
                 return await _in(self._writing, emptying)
         except SQLAlchemyError as exc:
             raise unavailable(exc) from exc
+
+
+def _casefold(said: bytes) -> str:
+    return said.decode(errors="replace").casefold()
 
 
 def _in(thread: Executor, work: Callable[[], T]) -> asyncio.Future[T]:

@@ -7,18 +7,39 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
-from sqlalchemy import Select, and_, case, func, or_, select
+from sqlalchemy import (
+    ColumnElement,
+    Integer,
+    Select,
+    and_,
+    case,
+    func,
+    literal,
+    literal_column,
+    or_,
+    select,
+    text,
+    union_all,
+)
 
 from broker.core.account import Account, Identity
-from broker.store import readable
+from broker.store import attention, readable
 from broker.store import tables as t
 from broker.store.accounts import Accounts
+from broker.store.memory import Row
 from broker.store.readable import PAGE
 
 a = t.account.c
 # How many accounts are kept as they were read.
 MOST_PROVEN = 2000
 _BY_NAME = select(t.account).order_by(a.name)
+# Most are active: all but the others, which an index has.
+_notable = text(attention.NOTABLE)
+_others = select(func.count()).select_from(t.account)
+_STATES = union_all(
+    select(a.state.label("state"), func.count().label("count")).where(_notable).group_by(a.state),
+    select(literal("active"), _others.scalar_subquery() - _others.where(_notable).scalar_subquery()),
+)
 _OF_PEOPLE = a.renewal.not_in(("client_credentials", "jwt_bearer"))
 
 
@@ -34,8 +55,7 @@ class Listing(Accounts):
 
         An account that gets another name meanwhile may come twice or not at all, where it is not a matter of one page.
         """
-        # What is letter for letter as it was, its seal included, and was proven with the key that is here, needs no
-        # other proof. The owner's page reads all of them again and again; of very many nothing is kept.
+        # Of very many nothing is kept.
         known, kept = self._proven, dict[str, tuple[tuple[Any, ...], Account]]()
         after = ""
         while True:
@@ -56,6 +76,22 @@ class Listing(Accounts):
             after = rows[-1].name
         self._proven = kept if len(kept) < MOST_PROVEN else {}
 
+    def _again(self, row: Row) -> Account:
+        """Read an account as ``_account`` does, where its row is not the one that was read before.
+
+        What is letter for letter as it was, its seal included, and was proven with the key that is here, needs no other
+        proof: the owner's page reads the same rows again and again.
+        """
+        values = (self._vault.turn, *row.values())
+        before, account = self._proven.get(row["uuid"], ((), None))
+        if account is None or before != values:
+            account = self._account(row)
+            if account.proven:
+                if len(self._proven) >= MOST_PROVEN:
+                    self._proven = {}
+                self._proven[row["uuid"]] = values, account
+        return account
+
     async def account_names(self) -> tuple[str, ...]:
         """Return the names of all accounts, in order. Works while locked."""
         query = select(a.name).order_by(a.name)
@@ -67,9 +103,11 @@ class Listing(Accounts):
         Args:
             until: epoch seconds.
         """
-        unrenewable = and_(a.renewal == "refresh_token", a.refresh_generation.is_(None), a.expires_at <= until)
-        waiting = a.state.in_(("needs-login", "misconfigured", "suspect"))
-        return await self._readable(select(t.account).where(or_(waiting, unrenewable)).order_by(a.name))
+        rowid: ColumnElement[int] = literal_column("account.rowid", Integer)
+        waiting = select(rowid).where(_notable, a.state.in_(attention.WAITING))
+        ending = select(rowid).where(text(attention.ENDS), a.expires_at <= until)
+        either = or_(*(rowid.in_(some.select_from(t.account).correlate(None)) for some in (waiting, ending)))
+        return await self._readable(select(t.account).where(either).order_by(a.name))
 
     async def accounts_at(self, provider: str, who: Identity) -> list[Account]:
         """Return a person's accounts at a provider, by name."""
@@ -102,20 +140,23 @@ class Listing(Accounts):
 
     async def accounts_of(self, uuids: Sequence[str]) -> list[Account]:
         """Return the accounts with these uuids, as far as there are any. Works while locked."""
-        return await self._readable(select(t.account).where(a.uuid.in_(uuids))) if uuids else []
+        found: list[Account] = []
+        for begin in range(0, len(uuids), PAGE):  # a query takes so many values, and not any number
+            found += await self._readable(select(t.account).where(a.uuid.in_(uuids[begin : begin + PAGE])))
+        return found
 
     async def names_among(self, names: Sequence[str]) -> set[str]:
         """Return which of these names accounts have. Works while locked."""
         found: set[str] = set()
-        for begin in range(0, len(names), PAGE):  # a query takes so many values, and not any number
+        for begin in range(0, len(names), PAGE):  # as above
             query = select(a.name).where(a.name.in_(names[begin : begin + PAGE]))
             found |= set(await self._db.read(lambda tx, query=query: tx.execute(query).scalars().all()))  # type: ignore[misc]
         return found
 
     async def states(self) -> dict[str, int]:
-        """Return how many accounts are in each state. Works while locked."""
-        query = select(a.state, func.count()).group_by(a.state)
-        return {state: count for state, count in await self._db.read(lambda tx: tx.execute(query).all())}  # noqa: C416 -- rows are no pairs to mypy
+        """Return how many accounts are in each state, counted by index. Works while locked."""
+        counts = dict(await self._db.read(lambda tx: [(row.state, row.count) for row in tx.execute(_STATES)]))
+        return {state: count for state, count in counts.items() if count}
 
     async def _found(self, query: Select[Any]) -> list[Account]:
         """Return the accounts that a query for whole rows finds, in its order, without holding up everybody else."""

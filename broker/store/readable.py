@@ -4,7 +4,7 @@ Used by ``listing``, ``due`` and ``refreshes``, where one damaged row must not h
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Integer, LargeBinary, Row, Select, cast, literal_column, select
@@ -14,6 +14,7 @@ from broker.errors import StoreUnavailable
 from broker.store import memory
 from broker.store import tables as t
 from broker.store.engine import REFUSALS, is_refusal
+from broker.store.prepared import NOTHING
 from broker.store.vault import Vault
 
 # So many rows are read and looked at in one go, in which nobody else's turn comes: a few milliseconds.
@@ -22,22 +23,22 @@ PAGE = 200
 _rowid: ColumnElement[int] = literal_column("account.rowid", Integer)
 
 
-def rows(tx: Connection, query: Select[Any], vault: Vault) -> Sequence[Row[Any]]:
+def rows(tx: Connection, query: Select[Any], vault: Vault, values: Mapping[str, Any] = NOTHING) -> Sequence[Row[Any]]:
     """Return what a query on accounts finds, without the rows that hold what is no text or no JSON.
 
     Raises:
         SQLAlchemyError: SQLite itself refused.
     """
     try:
-        return tx.execute(query).all()
+        return tx.execute(query, values).all()
     except REFUSALS as exc:
         if is_refusal(exc):
             raise
     found: list[Row[Any]] = []
     # One such value ends the whole answer, so each row is asked for by itself.
-    for row in tx.execute(query.with_only_columns(_rowid, maintain_column_froms=True)).scalars().all():
+    for row in tx.execute(query.with_only_columns(_rowid, maintain_column_froms=True), values).scalars().all():
         try:
-            found += tx.execute(query.where(_rowid == row)).all()
+            found += tx.execute(query.where(_rowid == row), values).all()
         except REFUSALS as exc:
             if is_refusal(exc):
                 raise

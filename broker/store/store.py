@@ -33,6 +33,7 @@ from broker.store.logins import Logins, TakenLogin
 from broker.store.memory import Memory
 from broker.store.migrate import prepare
 from broker.store.providers import Providers
+from broker.store.ranking import Order, Ranking
 from broker.store.refreshes import Refreshes
 from broker.store.refusals import Refusal, Refusals
 from broker.store.rotation import Rotated, Rotation
@@ -53,6 +54,7 @@ __all__ = [
     "Count",
     "Mark",
     "Noted",
+    "Order",
     "Refusal",
     "Rotated",
     "Store",
@@ -85,7 +87,7 @@ def database_path(url: str) -> Path:
     return Path(name)
 
 
-class Store(Due, Refreshes, Providers, Logins, Apps, Refusals, Audit, Times, Findings, Rotation):
+class Store(Due, Ranking, Refreshes, Providers, Logins, Apps, Refusals, Audit, Times, Findings, Rotation):
     """Accounts, providers, clients, logins, apps and the record, in one SQLite file.
 
     Attributes:

@@ -20,11 +20,11 @@ from sqlalchemy import (
     text,
 )
 
-from broker.store import timetable
+from broker.store import attention, timetable
 
 # The newest migration. Compared with the database's own at every start, so that Alembic is imported only when there is
 # something to do; a test holds it equal to the newest file.
-REVISION = "0013"
+REVISION = "0014"
 
 metadata = MetaData()
 
@@ -155,6 +155,10 @@ account = Table(
     # Whose login it is; and which accounts are derived from one.
     Index("account_person", "identity_subject", "provider"),
     Index("account_parent", "renewal_subject", "state", sqlite_where=text(timetable.DERIVED)),
+    # How much they need a person: see attention.py.
+    Index("account_notable", "state", "name", sqlite_where=text(attention.NOTABLE)),
+    Index("account_calm", "name", "state", sqlite_where=text(attention.CALM)),
+    Index("account_ends", "expires_at", sqlite_where=text(attention.ENDS)),
 )
 
 refresh_intent = Table(
@@ -276,6 +280,8 @@ audit = Table(
 )
 # Counts that still grow, and what has no seal.
 Index("audit_unlinked", audit.c.account_uuid, audit.c.app, sqlite_where=audit.c.link.is_(None))
+# The same in their order.
+Index("audit_open", audit.c.id, sqlite_where=audit.c.link.is_(None))
 
 # The keys that sealed the audit before a rotation of the master key: see chain.py.
 audit_key = Table(

@@ -98,3 +98,9 @@ def noted(ctx: Context, account: Account) -> Lacking | None:
         del ctx.lacking[account.uuid]
         return None
     return found
+
+
+async def lacking(ctx: Context) -> tuple[str, ...]:
+    """Return the uuids of the accounts of which :func:`noted` tells something."""
+    known = await ctx.store.accounts_of([*ctx.lacking])
+    return tuple(account.uuid for account in known if noted(ctx, account) is not None)

@@ -29,8 +29,14 @@ PROVIDER = ProviderConfig(
     "example", "generic", "", {"scopes": ["read"]}, {"issuer": ISSUER}, private=False, created_at=NOW
 )
 ME = Identity(ISSUER, "sub-1", "Alice")
+# Makes of the present schema what the thirteenth one was.
+TO_0013 = (
+    *(f"DROP INDEX {name}" for name in ("account_notable", "account_calm", "account_ends", "audit_open")),
+    "UPDATE alembic_version SET version_num = '0013'",
+)
 # Makes of the present schema what the twelfth one was.
 TO_0012 = (
+    *TO_0013,
     *(f"DROP INDEX account_{name}" for name in ("due", "due_late", "idle", "person", "parent")),
     *(f"ALTER TABLE account DROP COLUMN {column}" for column in ("due_at", "due_late_at")),
     "CREATE INDEX account_provider ON account (provider)",

@@ -1,12 +1,15 @@
 """What was changed in the database behind the daemon brings an app nothing, and the owner is told of it everywhere."""
 
 import contextlib
+import re
 import sqlite3
 import time
 from pathlib import Path
 
 from broker.practice.server import PracticeServer
+from tests.web.desktop import Desktop
 from tests.web.house import PATIENCE, House, running
+from tests.web.walk import new_browser
 
 
 def behind(home: Path, statement: str) -> None:
@@ -77,3 +80,21 @@ def test_a_changed_login_is_in_nobodys_way(tmp_path: Path, practice: PracticeSer
         house.log_in("third", practice.url)
         house.owner.ask("DELETE", "/v1/accounts/{account}", 200, path={"account": "work"})
         assert "a login" in {detail.partition(":")[0] for detail in told(house, 1)}
+
+
+def test_nothing_of_a_changed_account_is_shown_on_the_first_page(tmp_path: Path, practice: PracticeServer) -> None:
+    """It stands there by its name, as changed; what its row says now is not to be had, nor a button that uses it."""
+    desktop = Desktop()
+    with running(tmp_path) as desktop.house, new_browser() as desktop.browser:
+        desktop.house.log_in("work", practice.url)
+        session = desktop.session()
+        before = desktop.send("GET", "/ui/parts/overview", session).text
+        planted = (
+            "identity_subject = 'other', identity_label = 'Mallory', state = 'needs-login', state_reason = 'do it'"
+        )
+        behind(tmp_path, f"UPDATE account SET {planted}")  # noqa: S608 -- ours
+        after = desktop.send("GET", "/ui/parts/overview", session).text
+    assert "<bdi>ada" in before
+    assert 'href="/ui/accounts/work"' in after
+    assert "Changed outside" in after
+    assert not re.search("<bdi>ada|Mallory|do it|Log in again", after)

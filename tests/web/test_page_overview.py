@@ -7,6 +7,7 @@ from dataclasses import replace
 import httpx2
 import pytest
 
+from broker.core import advice
 from broker.core.account import (
     Account,
     Active,
@@ -56,7 +57,7 @@ def test_each_state_has_its_words_its_place_and_what_helps(name: str) -> None:
     """What only a person can mend stands first; what mends itself offers no button that would not help."""
     shown, place, words, helps = HOW[name]
 
-    assert lines.rank(shown, NOW) == place
+    assert advice.rank(shown, NOW) == place
     assert lines.standing(shown, NOW)[0] == words
     assert lines.helps(shown, NOW) == helps
 

@@ -29,12 +29,10 @@ LOOKS: Final[Mapping[str, tuple[str, Tone]]] = {
     "misconfigured": ("Client refused", "bad"),
     "needs-login": ("Log in again", "bad"),
 }
-# How much a login that was begun, and too little scope, need a person: see ``rank``.
-BEGUN: Final = 3
-LACKING: Final = 4
 ENDED: Final[tuple[str, Tone]] = ("Ended", "bad")
 ENDS: Final[tuple[str, Tone]] = ("Ends soon", "careful")
 LACKS: Final[tuple[str, Tone]] = ("Needs more scope", "careful")
+CHANGED: Final[tuple[str, Tone]] = ("Changed outside", "bad")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,17 +100,6 @@ class Line:
     last_used_by: str = ""
 
 
-def rank(account: Account, now: float) -> int:
-    """Return how much an account needs a person: the lower, the more."""
-    need = advice.need(account, now)
-    if need is not None and not need.once:
-        return 0
-    order = ("uncertain", "refreshing-failed")
-    if account.state.name in order:
-        return 1 + order.index(account.state.name)
-    return 4 if need is not None else 5
-
-
 def standing(account: Account, now: float) -> tuple[str, Tone]:
     """Return how an account is, in words and in colour."""
     need = advice.need(account, now)
@@ -140,6 +127,9 @@ async def drawn(ctx: Context, accounts: Sequence[Account]) -> list[Line]:
     now = ctx.clock()
     found = []
     for account in accounts:
+        if account.proven is False:
+            found.append(_changed(account))
+            continue
         at = dues[account.uuid]
         label, tone = standing(account, now)
         need = advice.need(account, now)
@@ -161,6 +151,12 @@ async def drawn(ctx: Context, accounts: Sequence[Account]) -> list[Line]:
             )
         )
     return found
+
+
+def _changed(account: Account) -> Line:
+    """Return an account whose row is not as Keyfob wrote it as a line: nothing of it but what it is found by."""
+    label, tone = CHANGED
+    return Line(account.name, "", "", label, tone, "It was changed outside Keyfob, so it is not used.", help="look")
 
 
 def begun(login: Login, title: str) -> Line:

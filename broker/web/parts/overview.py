@@ -1,19 +1,23 @@
-"""The first page: every account, what needs a person first.
+"""The first page: every account, what needs a person first, as many as a person can read at a time.
+
+What it costs depends on what it shows and on what needs a person, not on how many accounts there are.
 
 Put behind the browser door by ``browser``.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import ClassVar
 
 from starlette.requests import Request
 from starlette.responses import Response
 
+from broker.core import advice
 from broker.core.account import Account
 from broker.core.approval import Approval
 from broker.core.login import Login
+from broker.store.store import Order
 from broker.usecases import approvals, newlogin, stepup
 from broker.usecases.context import Context
 from broker.web import pages
@@ -48,60 +52,35 @@ async def show(request: Request, ctx: Context) -> Response:
     """``GET /ui/parts/overview``."""
     query = Query(request, "q", "page")
     wanted, page = (query.text("q") or "").strip(), query.count("page", 1, paging.MOST_PAGES)
-    found = await _look(ctx, wanted)
-    entries = [one for rank in sorted(found.ranks) for one in found.ranks[rank]]
-    sheet = paging.cut(entries, page, found.total, wanted)
+    logins = await newlogin.first_logins(ctx)
+    fitting = (one for one in logins if paging.fits(wanted, (one.account, one.provider)))
+    begun = sorted(fitting, key=attrgetter("account"))
+    order = Order(ctx.clock(), await stepup.lacking(ctx), tuple(dict.fromkeys(wanted.casefold().split())))
+    every = await ctx.store.ranked(replace(order, words=()))
+    found = {**(await ctx.store.ranked(order) if order.words else every), advice.BEGUN: len(begun)}
+    page, pages_found = paging.placed(page, sum(found.values()))
+    which = paging.across({rank: found[rank] for rank in advice.RANKS}, page)
+    shown = tuple(await _lines(ctx, order, which, begun))
     part = OverviewPart(
-        sheet=Sheet(tuple(await _lines(ctx, sheet.lines)), sheet.page, sheet.pages, sheet.total, sheet.query),
-        needy=found.needy,
+        sheet=Sheet(shown, page, pages_found, sum(every.values()) + len(logins), wanted),
+        needy=every[advice.WAITS],
         waiting=tuple(one for one in await approvals.listed(ctx) if one.state == "pending"),
         lock=Lock.of(ctx),
     )
     return pages.render(part)
 
 
-@dataclass(slots=True)
-class _Found:
-    """What there is.
-
-    Attributes:
-        ranks: how much it needs a person -> the uuids of those accounts that were searched for, or logins; by name.
-        needy: how many of all accounts need a person.
-        total: how many accounts and logins there are.
-    """
-
-    ranks: dict[int, list[str | Login]]
-    needy: int = 0
-    total: int = 0
+async def _lines(ctx: Context, order: Order, which: Mapping[int, slice], begun: Sequence[Login]) -> list[Line]:
+    """Return what stands on the page: accounts by rank, and among them, where those have their turn, logins."""
+    logins = begun[which.get(advice.BEGUN, slice(0))]
+    titles = await lines.titles_of(ctx, {one.provider for one in logins})
+    ranks: dict[int, list[Line]] = {advice.BEGUN: [lines.begun(one, titles[one.provider]) for one in logins]}
+    known = await ctx.store.of_ranks(order, which)
+    drawn = iter(await lines.drawn(ctx, [account for accounts in known.values() for account in accounts]))
+    for rank, accounts in known.items():
+        ranks[rank] = [_line(ctx, account, next(drawn)) for account in accounts]
+    return [line for rank in sorted(ranks) for line in ranks[rank]]
 
 
-async def _look(ctx: Context, wanted: str) -> _Found:
-    """Rank all accounts. There may be very many, so of each no more is kept than what finds it again."""
-    now, logins = ctx.clock(), await newlogin.first_logins(ctx)
-    begun = sorted((one for one in logins if _fits(one, wanted)), key=attrgetter("account"))
-    found = _Found({lines.BEGUN: [*begun]}, total=len(logins))
-    async for several in ctx.store.account_pages():
-        for account in several:
-            rank = lines.rank(account, now)
-            found.needy += rank == 0
-            rank = min(rank, lines.LACKING) if stepup.noted(ctx, account) else rank
-            if _fits(account, wanted):
-                found.ranks.setdefault(rank, []).append(account.uuid)
-        found.total += len(several)
-    return found
-
-
-async def _lines(ctx: Context, shown: Sequence[str | Login]) -> list[Line]:
-    titles = await lines.titles_of(ctx, {one.provider for one in shown if isinstance(one, Login)})
-    known = {one.uuid: one for one in await ctx.store.accounts_of([one for one in shown if isinstance(one, str)])}
-    drawn = dict(zip(known, await lines.drawn(ctx, list(known.values())), strict=True))
-    for uuid, account in known.items():
-        if drawn[uuid].tone == "good" and stepup.noted(ctx, account):
-            drawn[uuid] = lines.lacking(drawn[uuid])
-    found = [lines.begun(one, titles[one.provider]) if isinstance(one, Login) else drawn.get(one) for one in shown]
-    return [line for line in found if line is not None]
-
-
-def _fits(one: Account | Login, wanted: str) -> bool:
-    texts = (one.name, one.provider, one.label) if isinstance(one, Account) else (one.account, one.provider)
-    return paging.fits(wanted, texts)
+def _line(ctx: Context, account: Account, drawn: Line) -> Line:
+    return lines.lacking(drawn) if drawn.tone == "good" and stepup.noted(ctx, account) else drawn

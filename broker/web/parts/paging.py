@@ -3,7 +3,7 @@
 Used by ``overview`` and ``apps``.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
@@ -42,9 +42,30 @@ class Sheet(Generic[T]):
 
 def cut(entries: Sequence[T], page: int, total: int, query: str) -> Sheet[T]:
     """Return a page of what was found; the last one where there are not so many."""
-    pages = max(1, -(-len(entries) // PER_PAGE))
-    page = min(page, pages)
+    page, pages = placed(page, len(entries))
     return Sheet(tuple(entries[(page - 1) * PER_PAGE : page * PER_PAGE]), page, pages, total, query)
+
+
+def placed(page: int, found: int) -> tuple[int, int]:
+    """Return which page of what was found that is, the last one where there are not so many, and how many there are."""
+    pages = max(1, -(-found // PER_PAGE))
+    return min(page, pages), pages
+
+
+def across(counts: Mapping[int, int], page: int) -> dict[int, slice]:
+    """Return what stands on a page of several lists, one after the other: which list -> what of it.
+
+    Args:
+        counts: which list, in their order -> how long it is.
+        page: which page, from 1.
+    """
+    begin, found = (page - 1) * PER_PAGE, dict[int, slice]()
+    for which, count in counts.items():
+        first, last = max(begin, 0), min(begin + PER_PAGE, count)
+        if first < last:
+            found[which] = slice(first, last)
+        begin -= count
+    return found
 
 
 def fits(wanted: str, texts: Iterable[str]) -> bool:

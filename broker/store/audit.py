@@ -5,7 +5,7 @@ Part of ``Store``. Entries keep the account's name, because the record outlives 
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Label, bindparam, func, or_, select
@@ -15,8 +15,8 @@ from broker.store import tally, verify
 from broker.store.chain import Chain, plain, prune_unsealed, put
 from broker.store.prepared import Prepared
 from broker.store.shelf import Shelf
-from broker.store.tally import Count
-from broker.store.transactions import after_commit
+from broker.store.tally import Count, Place
+from broker.store.transactions import after_commit, driver
 from broker.store.verify import Verdict
 
 # How many entries are kept where nobody says anything.
@@ -104,10 +104,16 @@ class Audit(Shelf):
             return
 
         def work(tx: Connection) -> None:
+            version = (self._vault.turn, driver(tx), driver(tx).execute("PRAGMA data_version").fetchone())
+            known = self._place.version == version
             with self._recording(tx) as chain:
-                tally.note(tx, chain, items)
+                place = tally.note(tx, chain, items, replace(self._place, version=version if known else None))
+            after_commit(tx, lambda: self._counted(replace(place, version=version)))
 
         await self._db.write(work, harmless=True)
+
+    def _counted(self, place: Place) -> None:
+        self._place = place
 
     async def note(self, *, at: float, action: str, account: str | None, app: str | None, detail: str) -> None:
         """Record something that was done; the arguments are as :class:`Noted` has them."""

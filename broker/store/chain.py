@@ -12,15 +12,15 @@ Nothing is mended in silence. Where the head cannot be believed, or entries are 
 with a gap that stays to be found until the entries around it are pruned.
 """
 
-import hashlib
 import hmac
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
 
 from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from broker.store import tables as t
+from broker.store.counts import Sum, fits
 from broker.store.memory import Row
 from broker.store.prepared import Prepared
 from broker.store.seal import Broken, Sealer, Stamp
@@ -45,7 +45,7 @@ GROWS = t.audit.c.link.is_(None) & t.audit.c.hash.is_not(None)
 _PUT = Prepared(insert(t.audit).returning(t.audit.c.id, t.audit.c.account_uuid))
 _SEAL = Prepared(update(t.audit).where(t.audit.c.id == bindparam("row")))
 _HEAD = Prepared(select(t.audit_head))
-_NEWEST = Prepared(select(func.max(t.audit.c.link)))
+_NEWEST = Prepared(select(func.max(t.audit.c.link)).where(t.audit.c.link.is_not(None)))
 _save = upsert(t.audit_head)
 _SAVE = Prepared(
     _save.on_conflict_do_update(
@@ -64,7 +64,7 @@ class Head:
         last: the number of the newest entry.
         hash: its seal.
         old: the id of the last entry from before there was a chain; 0 where none is left.
-        counts: a digest of all counts that still grow.
+        counts: the sum of all counts that still grow: see counts.py.
     """
 
     first: int
@@ -88,11 +88,6 @@ def seal_of_count(sealer: Sealer, values: Sequence[object]) -> bytes:
 def seal_of_head(sealer: Sealer, head: Head) -> bytes:
     """Return the seal of a head."""
     return sealer.audit_mac("head|v1", *map(_text, astuple(head)))
-
-
-def digest(counts: Iterable[tuple[int, bytes]]) -> bytes:
-    """Return one value that stands for all counts that still grow, given their ids and seals."""
-    return hashlib.sha256(b"".join(row.to_bytes(8) + seal for row, seal in sorted(counts))).digest()
 
 
 def put(tx: Connection, values: Mapping[str, object]) -> Row:
@@ -146,12 +141,13 @@ class Chain:
                 return
         if row is None and not told and not newest:
             old = tx.execute(select(func.max(t.audit.c.id))).scalar_one() or 0
-            self.head, self._next = Head(1, GENESIS, 0, GENESIS, old, digest([])), 1
+            self.head, self._next = Head(1, GENESIS, 0, GENESIS, old, Sum(sealer).written()), 1
             return
         self._trusted = False
         # A beginning other than 1 with nothing before it is what ``verify`` knows a lost head by.
         self._next = max(told, newest, 1) + 1
-        self.head = Head(self._next, GENESIS, self._next - 1, GENESIS, 0, digest(growing(tx).items()))
+        counts = Sum.of(sealer, growing(tx).items())
+        self.head = Head(self._next, GENESIS, self._next - 1, GENESIS, 0, counts.written())
 
     def write(self, values: Mapping[str, object]) -> None:
         """Add an entry."""
@@ -176,9 +172,9 @@ class Chain:
         for row in self._tx.execute(late).mappings().all():
             self.link(row, late=True)
 
-    def set_counts(self, counts: bytes) -> None:
-        """Say what the :func:`digest` of all counts that still grow is now."""
-        self.head = replace(self.head, counts=counts)
+    def set_counts(self, counts: Sum) -> None:
+        """Say what the sum of all counts that still grow is now."""
+        self.head = replace(self.head, counts=counts.written())
 
     def prune(self, most: int) -> None:
         """Delete the oldest entries beyond ``most``, and move the beginning. Counts that still grow stay."""
@@ -216,14 +212,14 @@ class Chain:
             return  # what cannot be believed gets no seal that could be
         self._tx.execute(delete(t.audit_key).where(t.audit_key.c.until < self.head.first))
         counts = growing(self._tx)
-        fits = digest(counts.items()) == self.head.counts
+        fitting = fits(self.sealer, self.head.counts, counts.items())
         for row in self._tx.execute(select(t.audit).where(GROWS)).mappings().all():
             values = values_of(row)
             if hmac.compare_digest(seal_of_count(self.sealer, values), row["hash"]):
                 counts[row["id"]] = seal = seal_of_count(new, values)
                 self._tx.execute(update(t.audit).where(t.audit.c.id == row["id"]).values(hash=seal))
-        if fits:
-            self.set_counts(digest(counts.items()))
+        if fitting:
+            self.set_counts(Sum.of(new, counts.items()))
         self.sealer = new
         self.save()
 

@@ -19,6 +19,7 @@ from broker.store.journal import Journal
 from broker.store.memory import Memory
 from broker.store.prepared import Prepared
 from broker.store.register import Register
+from broker.store.tally import Place
 from broker.store.transactions import after_commit
 from broker.store.vault import Vault
 
@@ -80,6 +81,8 @@ class Shelf:
     _register_told: int = 0
     # There may be entries of the audit without a seal: from while there was no key.
     _unsealed: bool = True
+    # How far the counts of the audit were gone through.
+    _place: Place
     # uuid -> the rows of accounts that were proven when all were read last, and what they say.
     _proven: dict[str, tuple[tuple[Any, ...], Account]]
     # Column of a time -> keys of the rows in which this start wrote it. What an earlier start wrote may be by another

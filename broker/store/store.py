@@ -39,7 +39,7 @@ from broker.store.refusals import Refusal, Refusals
 from broker.store.rotation import Rotated, Rotation
 from broker.store.seal import Broken
 from broker.store.shelf import Saved
-from broker.store.tally import Count
+from broker.store.tally import Count, Place
 from broker.store.times import Times
 from broker.store.transactions import after_commit
 from broker.store.vault import Vault
@@ -101,6 +101,7 @@ class Store(Due, Ranking, Refreshes, Providers, Logins, Apps, Refusals, Audit, T
         self._memory = Memory()
         self._dated = {}
         self._proven = {}
+        self._place = Place()
         self._saved = []
         self._most_entries = MOST_ENTRIES
         self._at_journal = asyncio.Lock()

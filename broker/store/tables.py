@@ -17,6 +17,7 @@ from sqlalchemy import (
     String,
     Table,
     UniqueConstraint,
+    and_,
     text,
 )
 
@@ -275,13 +276,14 @@ audit = Table(
     Column("late", Boolean, nullable=False, server_default="0"),  # written without a key, and sealed later
     Index("audit_at", "at"),
     Index("audit_account", "account_uuid"),
-    Index("audit_link", "link", unique=True),
+    # Not of those that have none: SQLite would look among these for what the index of them finds.
+    Index("audit_link", "link", unique=True, sqlite_where=text("link IS NOT NULL")),
     sqlite_autoincrement=True,  # ids grow for ever, so equal times keep their order
 )
 # Counts that still grow, and what has no seal.
 Index("audit_unlinked", audit.c.account_uuid, audit.c.app, sqlite_where=audit.c.link.is_(None))
-# The same in their order.
-Index("audit_open", audit.c.id, sqlite_where=audit.c.link.is_(None))
+# Counts that still grow, in their order.
+Index("audit_growing", audit.c.id, sqlite_where=and_(audit.c.link.is_(None), audit.c.hash.is_not(None)))
 
 # The keys that sealed the audit before a rotation of the master key: see chain.py.
 audit_key = Table(

@@ -5,7 +5,7 @@ Filled by ``audit``; flushed by the scheduler every few seconds and at the end.
 
 import asyncio
 from collections import Counter
-from dataclasses import replace
+from itertools import islice
 
 from broker.core.account import Account
 from broker.store.store import Count, Store
@@ -15,6 +15,8 @@ FLUSH_EVERY = 4.0
 # How many kinds of refusal are told apart between two flushes. Whoever asks for names that do not exist could make any
 # number of them.
 MOST_REFUSALS = 200
+# So many counts are written down in one go, which takes some milliseconds: a refresh may wait for its turn meanwhile.
+AT_ONCE = 100
 
 Key = tuple[str, str | None, str | None, int | None]
 
@@ -29,7 +31,8 @@ class Handouts:
     def __init__(self) -> None:
         self.written: Counter[str] = Counter()
         self._counts: dict[Key, Count] = {}
-        self._being_written: dict[Key, Count] = {}
+        # uuid of an account -> its newest hand-out, of those that are not written down yet.
+        self._newest: dict[str, Count] = {}
         self._turn = asyncio.Lock()
 
     def __bool__(self) -> bool:
@@ -40,9 +43,10 @@ class Handouts:
         key = ("", account.uuid, app, account.generation)
         seen = self._counts.get(key)
         if seen is None:
-            self._counts[key] = Count(account.uuid, app, account.generation, now, now, 1)
+            seen = self._counts[key] = Count(account.uuid, app, account.generation, now, now, 1)
         else:
             seen.last, seen.count = now, seen.count + 1
+        self._newest[account.uuid] = seen
 
     def refuse(self, action: str, account: str | None, app: str | None, now: float, detail: str) -> None:
         """Note that somebody was turned away.
@@ -63,37 +67,32 @@ class Handouts:
         else:
             seen.last, seen.count, seen.detail = now, seen.count + 1, detail
 
-    def newest(self) -> dict[str, Count]:
-        """Return the uuid of an account -> its newest hand-out, of those that are not written down yet."""
-        found: dict[str, Count] = {}
-        for one in (*self._being_written.values(), *self._counts.values()):
-            uuid = one.account_uuid
-            if uuid is not None and (uuid not in found or one.last >= found[uuid].last):
-                found[uuid] = one
-        return found
+    def newest(self, account_uuid: str) -> Count | None:
+        """Return an account's newest hand-out, if it is not written down yet."""
+        return self._newest.get(account_uuid)
 
     async def flush(self, store: Store) -> None:
-        """Write down what was counted. What cannot be written now is counted on.
+        """Write down what was counted, a few counts at a time. What cannot be written now is counted on.
 
         Raises:
             StoreUnavailable: nothing was lost by it.
         """
         async with self._turn:
-            if not self._counts:
-                return
-            taken, self._counts = self._counts, {}
-            self._being_written = taken
+            left, self._counts = self._counts, {}
+            taken = iter([*left])
             try:
-                await store.note_counts(list(taken.values()))
+                while several := [*islice(taken, AT_ONCE)]:
+                    await store.note_counts([left[key] for key in several])
+                    for key in several:
+                        self._wrote(left.pop(key))
             except BaseException:
-                for key, entry in taken.items():
-                    later = self._counts.get(key)
-                    self._counts[key] = (
-                        entry if later is None else replace(later, first=entry.first, count=entry.count + later.count)
-                    )
+                for key, entry in left.items():
+                    later = self._counts.setdefault(key, entry)
+                    if later is not entry:
+                        later.first, later.count = entry.first, entry.count + later.count
                 raise
-            else:
-                for entry in taken.values():
-                    self.written[entry.action] += entry.count
-            finally:
-                self._being_written = {}
+
+    def _wrote(self, entry: Count) -> None:
+        self.written[entry.action] += entry.count
+        if entry.account_uuid is not None and self._newest.get(entry.account_uuid) is entry:
+            del self._newest[entry.account_uuid]

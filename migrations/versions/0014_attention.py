@@ -24,4 +24,6 @@ def upgrade() -> None:
     op.create_index("account_notable", "account", ["state", "name"], sqlite_where=sa.text(NOTABLE))
     op.create_index("account_calm", "account", ["name", "state"], sqlite_where=sa.text(CALM))
     op.create_index("account_ends", "account", ["expires_at"], sqlite_where=sa.text(ENDS))
-    op.create_index("audit_open", "audit", ["id"], sqlite_where=sa.text("link IS NULL"))
+    op.drop_index("audit_link", "audit")
+    op.create_index("audit_link", "audit", ["link"], unique=True, sqlite_where=sa.text("link IS NOT NULL"))
+    op.create_index("audit_growing", "audit", ["id"], sqlite_where=sa.text("link IS NULL AND hash IS NOT NULL"))

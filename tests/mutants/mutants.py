@@ -278,4 +278,11 @@ MUTANTS = (
         "",
         "tests/store/test_chain.py::test_a_count_is_not_made_right_by_going_on",
     ),
+    Mutant(
+        "of counts that still grow an older one that was put back is not looked for while Keyfob runs",
+        "broker/store/audit.py",
+        "            known = self._place.version == version\n",
+        "            known = self._place.version is not None\n",
+        "tests/store/test_counts.py::test_an_older_count_is_found_while_keyfob_runs",
+    ),
 )

@@ -31,7 +31,11 @@ PROVIDER = ProviderConfig(
 ME = Identity(ISSUER, "sub-1", "Alice")
 # Makes of the present schema what the thirteenth one was.
 TO_0013 = (
-    *(f"DROP INDEX {name}" for name in ("account_notable", "account_calm", "account_ends", "audit_open")),
+    *(
+        f"DROP INDEX {name}"
+        for name in ("account_notable", "account_calm", "account_ends", "audit_growing", "audit_link")
+    ),
+    "CREATE UNIQUE INDEX audit_link ON audit (link)",
     "UPDATE alembic_version SET version_num = '0013'",
 )
 # Makes of the present schema what the twelfth one was.

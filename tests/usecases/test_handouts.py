@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from broker.core.policy import App, AppGrant
+from broker.errors import StoreUnavailable
+from broker.usecases import handouts
 from tests.store import made
 from tests.usecases.house import TTL, House, opened
 
@@ -57,10 +59,11 @@ def test_what_is_not_written_down_yet_is_known_all_the_same(tmp_path: Path) -> N
             for caller in (GRANTED, None, GRANTED):
                 house.clock.forward(1)
                 await house.token(caller=caller)
-            newest = house.ctx.handouts.newest()[account.uuid]
+            newest = house.ctx.handouts.newest(account.uuid)
+            assert newest is not None
             assert (newest.app, newest.last) == ("backup", house.clock())
             await house.ctx.handouts.flush(house.store)
-            assert house.ctx.handouts.newest() == {}
+            assert house.ctx.handouts.newest(account.uuid) is None
             assert await house.store.last_uses([account.uuid]) == {account.uuid: "backup"}
 
     asyncio.run(live())
@@ -103,5 +106,34 @@ def test_a_hand_out_is_an_event_that_names_the_app(tmp_path: Path) -> None:
             assert [(e.kind, e.account, e.app, e.generation) for e in await house.heard()] == [
                 ("handed-out", "me", "backup", 1)
             ]
+
+    asyncio.run(live())
+
+
+def test_what_is_written_bit_by_bit_is_neither_lost_nor_counted_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the database stumbles over one of many, those before it are written and the others are counted on."""
+    monkeypatch.setattr(handouts, "AT_ONCE", 2)
+
+    async def live() -> None:
+        async with opened(tmp_path) as house:
+            account = await house.log_in()
+            apps = [f"app-{number}" for number in range(7)]
+            for app in apps:
+                house.ctx.handouts.count(account, app, house.clock())
+            when = "BEFORE INSERT ON audit WHEN new.app = 'app-4'"
+            made.behind(tmp_path, f"CREATE TRIGGER stumble {when} BEGIN SELECT RAISE(ABORT, ''); END")
+            with pytest.raises(StoreUnavailable):
+                await house.ctx.handouts.flush(house.store)
+            assert house.ctx.handouts.written == {"handout": 4}
+            house.ctx.handouts.count(account, "app-5", house.clock())
+            newest = house.ctx.handouts.newest(account.uuid)
+            assert (newest and newest.app, newest and newest.count) == ("app-5", 2)
+            made.behind(tmp_path, "DROP TRIGGER stumble")
+            await house.ctx.handouts.flush(house.store)
+            assert house.ctx.handouts.newest(account.uuid) is None
+            counted = {entry.app: entry.count for entry in await house.store.audit() if entry.count}
+            assert counted == dict.fromkeys(apps, 1) | {"app-5": 2}
 
     asyncio.run(live())

@@ -120,7 +120,8 @@ def helps(account: Account, now: float) -> Help:
 
 async def drawn(ctx: Context, accounts: Sequence[Account]) -> list[Line]:
     """Return accounts as lines, in their order."""
-    counted = ctx.handouts.newest()  # before the record is read: what is written down meanwhile stands there
+    # Before the record is read: what is written down meanwhile stands there.
+    counted = {account.uuid: ctx.handouts.newest(account.uuid) for account in accounts}
     used = await ctx.store.last_uses([account.uuid for account in accounts])
     titles = await titles_of(ctx, {account.provider for account in accounts})
     dues = await due.next_refreshes(ctx, accounts)
@@ -133,7 +134,7 @@ async def drawn(ctx: Context, accounts: Sequence[Account]) -> list[Line]:
         at = dues[account.uuid]
         label, tone = standing(account, now)
         need = advice.need(account, now)
-        last, token = counted.get(account.uuid), account.token
+        last, token = counted[account.uuid], account.token
         ends = token.expires_at if token is not None else None
         found.append(
             Line(

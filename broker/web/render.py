@@ -3,6 +3,7 @@
 Called by ``api``, ``emulate`` and ``guards``.
 """
 
+import functools
 import json
 import math
 from collections.abc import Mapping
@@ -364,6 +365,10 @@ def event(shown: Event) -> dict[str, Any]:
 
 def timestamp(seconds: float | None) -> str | None:
     """Return epoch seconds as RFC 3339 UTC, to the millisecond."""
-    if seconds is None:
-        return None
+    return None if seconds is None else _written(seconds)
+
+
+# Of one account several times are the same moment, and of accounts that are renewed together.
+@functools.lru_cache(256)
+def _written(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

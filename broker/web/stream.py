@@ -46,14 +46,19 @@ async def listed(name: str, members: AsyncIterator[Mapping[str, Any]]) -> Respon
 
 
 async def _written(name: str, members: AsyncIterator[Mapping[str, Any]]) -> AsyncIterator[str]:
-    written, opening = list[str](), f'{{"{name}":['
+    several, opening = list[Mapping[str, Any]](), f'{{"{name}":['
     async for member in members:
-        written.append(json.dumps(member, ensure_ascii=False, separators=(",", ":")))
-        if len(written) == PIECE:
-            yield opening + ",".join(written)
-            written, opening = [], ","
+        several.append(member)
+        if len(several) == PIECE:
+            yield opening + _joined(several)
+            several, opening = [], ","
             await asyncio.sleep(0)  # whoever asks for a token meanwhile
-    yield (opening + ",".join(written) if written or opening != "," else "") + "]}"
+    yield (opening + _joined(several) if several or opening != "," else "") + "]}"
+
+
+def _joined(members: list[Mapping[str, Any]]) -> str:
+    # In one go: to begin to write costs as much as half a member.
+    return json.dumps(members, ensure_ascii=False, separators=(",", ":"))[1:-1]
 
 
 async def told(ctx: Context) -> AsyncIterator[str]:

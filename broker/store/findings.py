@@ -48,6 +48,7 @@ class Findings(Shelf):
     """The part of ``Store`` that looks for what was changed outside Keyfob."""
 
     _swept: Sweep | None = None
+    _looking: asyncio.Task[list[str]] | None = None
 
     async def changed_outside(self, pause: float = 0.0) -> list[str]:
         """Return what was changed, as people call it; nothing while there is no key to tell with.
@@ -71,6 +72,29 @@ class Findings(Shelf):
         for whose in found:
             self._vault.suspect(whose)
         return found
+
+    async def changed_so_far(self, patience: float) -> list[str]:
+        """Return the same, as far as it is known in time: to look at very many rows takes seconds, and goes on then.
+
+        Args:
+            patience: how many seconds to wait at the most.
+
+        Raises:
+            StoreUnavailable: that cannot be read.
+        """
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.create_task(self.changed_outside())
+        looking = self._looking
+        await asyncio.wait([looking], timeout=patience)
+        if looking.done() and not looking.cancelled():
+            return looking.result()
+        return [one.called for one in self._swept.loose] if self._swept is not None else []
+
+    async def _end_look(self) -> None:
+        """Wait for no look any more."""
+        if self._looking is not None and not self._looking.done():
+            self._looking.cancel()
+            await asyncio.wait([self._looking])
 
     async def _sweep(self, pause: float) -> Sweep:
         """Look at what has to be looked at."""

@@ -92,9 +92,9 @@ class Listing(Accounts):
                 self._proven[row["uuid"]] = values, account
         return account
 
-    async def account_names(self) -> tuple[str, ...]:
-        """Return the names of all accounts, in order. Works while locked."""
-        query = select(a.name).order_by(a.name)
+    async def account_names(self, most: int | None = None) -> tuple[str, ...]:
+        """Return the names of all accounts, or of so many, in order. Works while locked."""
+        query = select(a.name).order_by(a.name).limit(most)
         return tuple(await self._db.read(lambda tx: tx.execute(query).scalars().all()))
 
     async def needing(self, until: float) -> list[Account]:

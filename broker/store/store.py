@@ -264,6 +264,7 @@ class Store(Due, Ranking, Refreshes, Providers, Logins, Apps, Refusals, Audit, T
         Raises:
             StoreUnavailable: the log could not be emptied; it is complete, and the next start reads it.
         """
+        await self._end_look()
         try:
             await self._db.close()
         finally:

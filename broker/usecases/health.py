@@ -19,6 +19,9 @@ from broker.usecases.context import Context
 SILENT = 3 * LONGEST_SLEEP
 # How many things that were changed outside Keyfob are named; whoever changes them could make any number.
 MOST_NAMED = 10
+# Seconds to wait for what was changed outside Keyfob. It is looked for after the start, and when another program has
+# written to the database; with a hundred thousand accounts that takes longer than anybody waits who asks how it is.
+PATIENCE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +59,7 @@ async def report(ctx: Context) -> Report:
         states.update(await ctx.store.states())
         overdue = await due.count(ctx)
         counted = True
-        if changed := await ctx.store.changed_outside():
+        if changed := await ctx.store.changed_so_far(PATIENCE):
             reasons.append(f"Changed outside Keyfob, so not used: {', '.join(changed[:MOST_NAMED])}{_more(changed)}.")
     except StoreUnavailable as exc:
         if not reasons:

@@ -28,6 +28,8 @@ _ROOM = Path(__file__).parent / "ui"
 SCOPES_SHOWN: Final = 60
 # So many are named in a line of a list; the page that it leads to has all.
 SOME_SCOPES: Final = 6
+# So many accounts are offered while a name is typed, and of more none: all of them would be megabytes.
+MOST_NAMES: Final = 1000
 
 _POLICY = (
     "default-src 'none'; style-src 'self'; img-src 'self' data:; "
@@ -350,6 +352,7 @@ def _templates() -> "Environment":
         "forms": _FORMS,
         "SCOPES_SHOWN": SCOPES_SHOWN,
         "SOME_SCOPES": SOME_SCOPES,
+        "MOST_NAMES": MOST_NAMES,
     }
     return templates
 

@@ -10,6 +10,7 @@ from broker.store.memory import Memory
 from tests.store.made import behind, opened, with_account
 from tests.store.test_due import statements
 
+PATIENCE = 30.0
 EVIL = "UPDATE account SET token_endpoint = 'https://evil.example/token' WHERE name = 'b'"
 
 
@@ -52,6 +53,28 @@ def test_rows_are_looked_at_again_when_another_program_has_written(tmp_path: Pat
             assert changed is not None
             await store.delete_account(changed)
             assert await store.changed_outside() == []
+
+    asyncio.run(story())
+
+
+def test_nobody_waits_until_all_rows_were_looked_at(tmp_path: Path) -> None:
+    """Who asks how Keyfob is hears what is known by then; the look goes on, and is not begun anew by the next one."""
+
+    async def story() -> None:
+        async with opened(tmp_path) as store:
+            for name in ("a", "b"):
+                await with_account(store, name)
+            behind(tmp_path, EVIL)
+            async with store._sweeping:  # noqa: SLF001 -- as a look at very many rows does
+                for _ in range(2):
+                    assert await store.changed_so_far(0.0) == []
+            assert await store.changed_so_far(PATIENCE) == ["account 'b'"]
+            behind(tmp_path, "UPDATE account SET token_endpoint = 'https://evil.example/token' WHERE name = 'a'")
+            async with store._sweeping:  # noqa: SLF001 -- the same
+                assert await store.changed_so_far(0.0) == ["account 'b'"]
+            assert sorted(await store.changed_so_far(PATIENCE)) == ["account 'a'", "account 'b'"]
+            await store._sweeping.acquire()  # noqa: SLF001 -- one that is still under way at the end
+            await store.changed_so_far(0.0)
 
     asyncio.run(story())
 

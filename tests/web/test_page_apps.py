@@ -209,6 +209,16 @@ def test_where_there_are_too_many_accounts_the_name_is_typed() -> None:
     assert many.count("<option value=") - few.count("<option value=") == 0
 
 
+def test_of_very_many_accounts_none_is_offered() -> None:
+    """All their names would be megabytes: one types it, and nothing stands there to choose from."""
+    most = tuple(f"a{number}" for number in range(pages.MOST_NAMES))
+
+    many, too_many = (drawn(replace(NOTHING, accounts=names)) for names in (most, (*most, "one-more")))
+
+    assert many.count("<option value=") - too_many.count("<option value=") == pages.MOST_NAMES
+    assert '<input name="grants.0.account"' in too_many
+
+
 def test_a_key_that_ended_is_told() -> None:
     """In the list and on its own page, with what helps; so is a grant that ended."""
     row = AppRow("old", (AppGrant("work", expires_at=NOW - 1.0),), NOW - 9.0, None, NOW - 1.0)

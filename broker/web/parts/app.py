@@ -27,7 +27,7 @@ class AppPart:
 
     Attributes:
         app: it.
-        others: the accounts that it may not use, by name.
+        others: the accounts that it may not use, by name; or more than are offered.
         account: the account whose grant is being made or changed, or None.
         now: when this was drawn, epoch seconds.
         files: account -> where its token is kept for the app.
@@ -63,9 +63,10 @@ async def show(request: Request, ctx: Context) -> Response:
     if name and account is None:
         raise accounts.unknown(name[:64])
     granted = {grant.account for grant in row.grants}
+    most = pages.MOST_NAMES + len(granted) + 1
     part = AppPart(
         app=row,
-        others=tuple(other for other in await ctx.store.account_names() if other not in granted),
+        others=tuple(other for other in await ctx.store.account_names(most) if other not in granted),
         account=account,
         now=ctx.clock(),
         files={grant.account: file for grant in row.grants if (file := apps.token_file(ctx, row.name, grant))},

@@ -28,7 +28,7 @@ class ApprovalPart:
         approval: it.
         user: the user who asked, in words.
         accounts: what is wanted, each with the account, or None where there is none of that name.
-        names: all accounts, for a program that names none.
+        names: all accounts, for a program that names none; or more than are shown.
         status: the HTTP status.
     """
 
@@ -60,7 +60,7 @@ async def show(request: Request, ctx: Context) -> Response:
         approval=shown,
         user=_user(shown.asker.uid if shown.asker is not None else None),
         accounts=tuple([(one, await ctx.store.account(one.account)) for one in shown.wanted]),
-        names=await ctx.store.account_names(),
+        names=await ctx.store.account_names(pages.MOST_NAMES + 1),
     )
     return pages.render(part)
 

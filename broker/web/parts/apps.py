@@ -36,7 +36,7 @@ class AppsPart:
         sheet: those of this page.
         waiting: requests that wait for the owner, oldest first.
         answered: what was answered lately, or refused for good.
-        accounts: all accounts, by name.
+        accounts: all accounts, by name; or more than are offered.
         now: when this was drawn, epoch seconds.
         status: the HTTP status.
     """
@@ -65,7 +65,7 @@ async def show(request: Request, ctx: Context) -> Response:
         sheet=paging.cut(fitting, page, len(rows), wanted),
         waiting=tuple(one for one in asked if one.state == "pending"),
         answered=tuple(one for one in asked if one.state != "pending"),
-        accounts=await ctx.store.account_names(),
+        accounts=await ctx.store.account_names(pages.MOST_NAMES + 1),
         now=ctx.clock(),
     )
     return pages.render(part)

@@ -22,7 +22,7 @@ from broker.core.account import (
 )
 from broker.core.token import Token
 from broker.practice.server import PracticeServer
-from broker.web.parts import lines
+from broker.web.parts import lines, paging
 from tests.web.desktop import Desktop
 from tests.web.house import running
 from tests.web.walk import new_browser
@@ -162,3 +162,18 @@ def test_news_end_with_the_session(desktop: Desktop) -> None:
         desktop.house.owner.ask("POST", "/v1/accounts/{account}/refresh", 200, path={"account": "work"}, json={})
 
         assert [line for line in said if line] == []
+
+
+@pytest.mark.parametrize(
+    ("page", "stands"),
+    [
+        (1, {0: slice(0, 3), 2: slice(0, 47)}),
+        (2, {2: slice(47, 60), 5: slice(0, 37)}),
+        (3, {5: slice(37, 87)}),
+        (4, {5: slice(87, 90)}),
+        (5, {}),
+    ],
+)
+def test_a_page_goes_across_ranks(page: int, stands: dict[int, slice]) -> None:
+    """Each stands on one page, in its place: where one rank ends the next begins."""
+    assert paging.across({0: 3, 1: 0, 2: 60, 5: 90}, page) == stands

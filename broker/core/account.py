@@ -115,10 +115,22 @@ class NeedsLogin:
 
 @dataclass(frozen=True, slots=True)
 class Misconfigured:
-    """The provider refuses the client itself; the grant is kept and nobody is asked until that is mended."""
+    """The provider refuses the client itself; the grant is kept, and now and then Keyfob asks whether it still does.
+
+    Attributes:
+        since: when the first refusal in the row was.
+        reason: what the provider said last, for people.
+        retry_at: not before this does Keyfob ask again by itself.
+        attempts: refusals in a row, of this account or another one of the same client; at least 1.
+        lost_at: when an answer was lost before the client was refused; 0 where none was. As in ``uncertain``, nobody is
+            asked then before the token is over that the account still has.
+    """
 
     since: float
     reason: str
+    retry_at: float
+    attempts: int = 1
+    lost_at: float = 0.0
     name = "misconfigured"
 
 
@@ -230,9 +242,15 @@ class Account:
             case RefreshingFailed(retry_at=retry_at, throttled_until=throttled_until):
                 return max(retry_at, throttled_until)
             case Uncertain(retry_at=retry_at):
-                return max(retry_at, (self.token.expires_at or 0.0) if self.token is not None else 0.0)
+                return max(retry_at, self._token_over_at)
+            case Misconfigured(retry_at=retry_at, lost_at=lost_at):
+                return max(retry_at, self._token_over_at) if lost_at > 0 else retry_at
             case _:
                 return 0.0
+
+    @property
+    def _token_over_at(self) -> float:
+        return (self.token.expires_at or 0.0) if self.token is not None else 0.0
 
     @property
     def is_machine(self) -> bool:
@@ -320,7 +338,7 @@ def doubt_over(account: Account) -> Account:
     match account.state:
         case Uncertain(since=since, reason=reason, retry_at=retry_at, attempts=attempts):
             return replace(account, state=RefreshingFailed(since, reason, attempts, retry_at))
-        case RefreshingFailed():
+        case RefreshingFailed() | Misconfigured():
             return replace(account, state=replace(account.state, lost_at=0.0))
         case _:
             return account
@@ -331,9 +349,18 @@ def login_needed(account: Account, now: float, reason: str) -> Account:
     return replace(account, state=NeedsLogin(now, reason))
 
 
-def misconfigured(account: Account, now: float, reason: str) -> Account:
-    """The provider refuses the client."""
-    return replace(account, state=Misconfigured(now, reason))
+def misconfigured(account: Account, now: float, reason: str, retry_at: float, attempts: int = 1) -> Account:
+    """The provider refuses the client. One that is refused again has been in this state since the first time."""
+    match account.state:
+        case Misconfigured():
+            state = replace(account.state, reason=reason, retry_at=retry_at, attempts=attempts)
+        case Uncertain(since=since):
+            state = Misconfigured(now, reason, retry_at, attempts, lost_at=since)
+        case RefreshingFailed(lost_at=lost_at):
+            state = Misconfigured(now, reason, retry_at, attempts, lost_at=lost_at)
+        case _:
+            state = Misconfigured(now, reason, retry_at, attempts)
+    return replace(account, state=state)
 
 
 def suspected(account: Account, now: float, reason: str) -> Account:

@@ -16,7 +16,7 @@ STEPS: Mapping[str, str] = {
     "needs-login": "Log in again: keyfob login {name}",
     "needs-login-static": "Bring a new token: keyfob login {name} --flow token --token-file FILE",
     "misconfigured": (
-        "Mend the client at the provider, then log in again: "
+        "Mend the client at the provider: Keyfob asks again by itself. With another client or secret, at once: "
         "keyfob login {name} --client-id ID --client-secret-file FILE"
     ),
     "refreshing-failed": "Nothing has to be done. To try at once: keyfob refresh {name}",
@@ -63,7 +63,8 @@ class Need:
 
 def exchange_forbidden(name: str) -> str:
     """Return what a person can do where the client may not exchange tokens for the account ``name``."""
-    return f"Let it exchange tokens at the provider (RFC 8693), or mend it there; then: keyfob login {name}"
+    where = "Let it exchange tokens at the provider (RFC 8693), or mend it there: Keyfob tries again by itself."
+    return f"{where} At once: keyfob login {name}"
 
 
 def step(state: str, name: str, again: str = "") -> str:

@@ -7,7 +7,7 @@ import math
 import random
 from dataclasses import dataclass
 
-from broker.core.account import Account, Active, RefreshingFailed, Uncertain
+from broker.core.account import Account, Active, Misconfigured, RefreshingFailed, Uncertain
 from broker.core.token import Token
 
 # A caller that names no min_ttl gets a token that outlives an ordinary request, a slow one included.
@@ -46,6 +46,10 @@ OUTLASTED = 4.0
 LEAST_IN_GRACE = 5.0
 # A provider that says Retry-After: 1 day would park the account for a day; an hour, then ask again.
 RETRY_AFTER_CAP = 3600.0
+# A client that the provider refuses is mended by a person, or was refused by mistake in the middle of an outage. Nobody
+# knows which, so it is tried again: in a window of 15 minutes, doubled at every refusal up to 4 hours.
+REFUSED_FIRST = 900.0
+REFUSED_CAP = 14_400.0
 DAY = 86_400.0
 # A refresh token that lives for less is used by the ordinary refreshes, or dies whatever one does.
 KEEP_ALIVE_LEAST = 900.0
@@ -192,7 +196,7 @@ def _due(account: Account, policy: Policy) -> float | None:
             due = due_at(account.token, policy, share(account.uuid, account.generation))
             alive = keep_alive_at(account, policy)
             return due if alive is None else alive if due is None else min(due, alive)
-        case RefreshingFailed() | Uncertain():
+        case RefreshingFailed() | Uncertain() | Misconfigured():
             return account.quiet_until
         case _:
             return None
@@ -208,6 +212,12 @@ def backoff(attempts: int, rng: random.Random, lasted: float = math.inf) -> floa
             is killed again and again) say little about how long the trouble will last.
     """
     window = min(BACKOFF_CAP, BACKOFF_FIRST * 2.0 ** min(attempts - 1, 16), max(BACKOFF_FIRST, OUTLASTED * lasted))
+    return rng.uniform(window / 2, window)
+
+
+def refused_pause(attempts: int, rng: random.Random) -> float:
+    """Seconds until a client is tried again after the ``attempts``-th refusal in a row; drawn as in :func:`backoff`."""
+    window = min(REFUSED_CAP, REFUSED_FIRST * 2.0 ** min(attempts - 1, 16))
     return rng.uniform(window / 2, window)
 
 

@@ -9,13 +9,14 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, Select, and_, case, exists, func, or_, select, text
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, case, exists, func, or_, select, text, update
 
-from broker.core.account import Account
+from broker.core.account import Account, Destination
 from broker.core.timing import DAY, KEEP_ALIVE_LEAST, SHORT_PART, Policy
 from broker.store import attention, readable, timetable
 from broker.store import tables as t
 from broker.store.listing import Listing
+from broker.store.transactions import after_commit
 
 a = t.account.c
 _PARENT = t.account.alias("parent")
@@ -82,6 +83,32 @@ class Due(Listing):
         """Return so many of a provider's accounts that are due, those first whose refresh token dies first."""
         query = select(t.account).where(_are_due(provider, policy, now), *_but(silent))
         return await self._readable(query.order_by(_death(policy).nulls_last(), _due_at(policy)).limit(most))
+
+    async def recall(self, destination: Destination, now: float) -> int:
+        """Make the accounts of a client due that was refused, each as soon as nothing can be lost by it.
+
+        Args:
+            destination: whose secrets go there: the client, and where it is one.
+            now: epoch seconds.
+
+        Returns:
+            How many they are.
+
+        Raises:
+            StoreUnavailable: nothing was changed.
+        """
+        issuer, endpoint, client = destination.issuer, destination.token_endpoint, destination.client_id
+        mine = and_(a.issuer == issuer, a.token_endpoint == endpoint, a.client_id == client)
+        late = and_(mine, a.state == "misconfigured", a.retry_at > now)
+
+        def work(tx: Connection) -> int:
+            after_commit(tx, self._memory.accounts_changed)
+            # The version grows: whoever has read such a row puts nothing back.
+            return tx.execute(update(t.account).where(late).values(retry_at=now, version=a.version + 1)).rowcount
+
+        if not await self._db.read(lambda tx: tx.execute(select(a.uuid).where(late).limit(1)).first()):
+            return 0
+        return await self._db.write(work)
 
     async def children(self, account: Account) -> list[Account]:
         """Return the accounts that are derived from this one, by name."""

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Column, Connection, bindparam, case, func, select, update
 from sqlalchemy.engine import RowMapping
 
-from broker.core.timing import RETRY_AFTER_CAP
+from broker.core.timing import REFUSED_CAP, RETRY_AFTER_CAP
 from broker.store import tables as t
 from broker.store.account_rows import DATED
 from broker.store.shelf import Shelf
@@ -101,10 +101,11 @@ class Times(Shelf):
 
 def _from_the_future(now: float) -> Any:  # noqa: ANN401 -- SQLAlchemy's select
     a = t.account.c
+    longest = case((a.state == "misconfigured", REFUSED_CAP), else_=RETRY_AFTER_CAP)
     newest = func.max(func.coalesce(a.issued_at, 0.0), func.coalesce(a.last_refresh_at, 0.0), a.state_since)
-    most = now + AHEAD + RETRY_AFTER_CAP
+    most = now + AHEAD
     return select(t.account, newest.label("newest")).where(
-        (newest > now + AHEAD) | (a.throttled_until > most) | (a.retry_at > most)
+        (newest > most) | (a.throttled_until > most + RETRY_AFTER_CAP) | (a.retry_at > most + longest)
     )
 
 

@@ -20,6 +20,8 @@ _KEPT_ALIVE = (
     f"CASE WHEN renewal = 'refresh_token' AND {_LASTS} >= {timing.KEEP_ALIVE_LEAST!r}"
     f" THEN refresh_expires_at - {_LASTS} * {timing.SHORT_PART!r} END"
 )
+# When the token is over that the account still has.
+_OVER = "CASE WHEN access_generation IS NULL THEN 0.0 ELSE coalesce(expires_at, 0.0) END"
 
 
 def _due(margin: str) -> str:
@@ -32,7 +34,8 @@ def _due(margin: str) -> str:
         f" WHEN state = 'active' THEN min(coalesce({token}, 9e999), coalesce({_KEPT_ALIVE}, 9e999))"
         " WHEN state = 'refreshing-failed' THEN max(retry_at, throttled_until)"
         " WHEN state = 'uncertain' THEN"
-        " max(retry_at, CASE WHEN access_generation IS NULL THEN 0.0 ELSE coalesce(expires_at, 0.0) END)"
+        f" max(retry_at, {_OVER})"
+        f" WHEN state = 'misconfigured' THEN max(retry_at, CASE WHEN lost_at > 0.0 THEN {_OVER} ELSE 0.0 END)"
         " END"
     )
 

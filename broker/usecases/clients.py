@@ -18,7 +18,7 @@ from broker.oauth import assertion, registration
 from broker.providers import catalog, words
 from broker.providers.model import Provider
 from broker.providers.urls import split
-from broker.usecases import registrations
+from broker.usecases import refusedclients, registrations
 from broker.usecases.context import Context
 
 log = logging.getLogger(__name__)
@@ -157,16 +157,22 @@ async def public_keys(ctx: Context, provider: str) -> list[tuple[str, dict[str, 
 
 
 async def keep(ctx: Context, provider: Provider, client: Client, secret: Secret | None) -> Client:
-    """Keep a client; one of the same id takes on its secret, for every account that uses it."""
-    return await ctx.store.add_client(
+    """Keep a client; one of the same id takes on its secret, for every account that uses it.
+
+    Those for which the provider refused the client are asked for again at once.
+    """
+    there = destination(provider, client.client_id)
+    made = await ctx.store.add_client(
         provider=provider.name,
         client_id=client.client_id,
         secret=secret,
         auth_method=client.auth_method,
         origin=client.origin,
-        destination=destination(provider, client.client_id),
+        destination=there,
         now=client.created_at,
     )
+    await refusedclients.mended(ctx, there)
+    return made
 
 
 def destination(provider: Provider, client_id: str) -> Destination:

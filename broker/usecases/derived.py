@@ -72,8 +72,8 @@ def _stirs(account: Account, parent: Account | None, now: float) -> bool:
         return False
     why = trouble(account, parent, now)
     if isinstance(account.state, Misconfigured):
-        # The client was refused, which the parent's next login may have mended.
-        return not why and (parent.logged_in_at or 0.0) > account.state.since
+        # The client was refused; whoever logs in with it, or mends it, has it asked for again.
+        return not why and account.quiet_until <= now
     return why != account.state.reason
 
 

@@ -8,7 +8,7 @@ import contextlib
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
-from broker.core.account import Account
+from broker.core.account import Account, Destination
 from broker.core.token import Wish
 from broker.usecases.line import Line
 
@@ -63,6 +63,19 @@ class Gate:
         first[1].set_result(None)
 
 
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A client that its provider refused.
+
+    Attributes:
+        attempts: how often in a row, as the accounts count it that were refused with it.
+        alone_until: until then no other account of that client asks whether it still is; steady seconds.
+    """
+
+    attempts: int
+    alone_until: float
+
+
 @dataclass(slots=True)
 class Flights:
     """The refreshes that are under way.
@@ -89,6 +102,7 @@ class Flights:
         unjudged: uuids of the accounts of which that could not be settled, because their provider could not be read or
             is gone. Each look tries again; until then no flight of theirs begins.
         settling: held while it is being settled.
+        refused: the clients that a provider refused lately, by where their secrets go.
     """
 
     per_issuer_places: int = PER_ISSUER
@@ -109,6 +123,7 @@ class Flights:
     unsettled: bool = False
     unjudged: set[str] = field(default_factory=set)
     settling: asyncio.Lock = field(default_factory=asyncio.Lock)
+    refused: dict[Destination, Refusal] = field(default_factory=dict)
     _count: int = 0
     _everywhere: Gate | None = None
     _per_issuer: dict[str, Gate] = field(default_factory=dict)

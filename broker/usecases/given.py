@@ -14,7 +14,7 @@ from broker.core.token import Grant, Token
 from broker.errors import InvalidRequest, LoginFailed, ProviderUnavailable
 from broker.oauth import identity, wire
 from broker.providers.model import Provider
-from broker.usecases import clients
+from broker.usecases import clients, refusedclients
 from broker.usecases.activate import activate, read_answer
 from broker.usecases.context import Context
 from broker.usecases.identify import checked, told
@@ -176,6 +176,7 @@ async def finish(
         replaced = await ctx.store.account(login.account)
     login = replace(login, replaces=replaced.uuid if replaced is not None else None)
     account = await activate(ctx, login, provider, grant, who, state, renewal)
+    await refusedclients.mended(ctx, login.destination)
     # Kept like a login through a browser, so that its id can be asked for the same way.
     await ctx.store.put_login(replace(login, state="pending"), state=Secret(""), verifier=Secret(""))
     await ctx.store.end_login(login.id, state="done", account=account.name, reason="")

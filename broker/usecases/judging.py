@@ -7,7 +7,7 @@ import logging
 from dataclasses import replace
 
 from broker.core import account as transitions
-from broker.core.account import Account, Identity
+from broker.core.account import Account, Identity, Misconfigured
 from broker.core.secret import Secret
 from broker.core.token import Grant, Wish
 from broker.errors import (
@@ -115,6 +115,8 @@ async def judge_the_open(ctx: Context) -> set[str]:
 async def _unusable(ctx: Context, account: Account, provider: Provider, raw: Secret, why: Exception) -> None:
     if wire.refresh_token_in(raw, _answering(account, provider).reply) is not None:
         account = transitions.doubt_over(account)
+    if isinstance(account.state, Misconfigured):
+        account = transitions.refreshed(account, ctx.clock())  # whoever gives this client a token knows it again
     said = str(why).rstrip(".")
     await setbacks.failed(ctx, account, provider, f"The new token from {provider.title} is not usable: {said}.")
 

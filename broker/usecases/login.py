@@ -18,7 +18,7 @@ from broker.oauth import authcode, wire
 from broker.providers.flows import first_offered
 from broker.providers.model import Provider
 from broker.store.store import TakenLogin
-from broker.usecases import clients, derived, providers, push
+from broker.usecases import clients, derived, providers, push, refusedclients
 from broker.usecases.activate import activate, read_answer
 from broker.usecases.context import Context, Moment
 from broker.usecases.identify import identify
@@ -335,6 +335,7 @@ async def land(
             if taken.brought is not None:
                 login = replace(login, client=(await clients.keep(ctx, provider, *taken.brought)).uuid)
             account = await activate(ctx, login, provider, grant, who)
+            await refusedclients.mended(ctx, login.destination)
     except KeyfobError as exc:
         return await _fail(ctx, login, str(exc))
     await ctx.store.end_login(login.id, state="done", account=account.name, reason="")

@@ -17,7 +17,7 @@ from broker.core.token import Wish
 from broker.errors import KeyfobError, Locked, StoreUnavailable
 from broker.oauth import wire
 from broker.providers.model import Provider
-from broker.usecases import derived, due, judging, keeping, registrations, renewal, setbacks
+from broker.usecases import derived, due, judging, keeping, refusedclients, registrations, renewal, setbacks
 from broker.usecases.context import Context, Moment
 from broker.usecases.login import redirect_uri
 from broker.usecases.providers import find
@@ -156,21 +156,18 @@ async def _fly(ctx: Context, seen: Account, wish: Wish | None, before: asyncio.T
     issuer = setbacks.issuer_of(seen)
     rules = provider.refresh
     one_by_one = setbacks.spends(seen, provider) and not rules.reuse_grace_s
+    # Whether a client is still refused one account finds out for all; only then do the others ask.
+    one_by_one = one_by_one or isinstance(seen.state, Misconfigured)
     async with ctx.flights.cleared(seen.uuid, issuer, one_by_one=one_by_one):
         # The row may have changed since it was seen, the more so while this flight waited at the gate.
         found = await ctx.store.departure(seen.uuid)
-        if _barred(ctx, seen.uuid) or found is None or not _still_wanted(account := found.account, seen):
+        if _barred(ctx, seen.uuid) or found is None or not _still_wanted(account := found.account, seen, ctx.clock()):
             return ""
         # Where the flight before this one found trouble, whoever waited for it is told of that.
         in_trouble = account.state != seen.state and _has_to_wait(account, ctx.clock())
         if in_trouble or (wish is not None and not await still_wished(ctx, account, wish)):
             return ""
-        if (silence := setbacks.silence(ctx, account, provider)) > 0:
-            # Another account was told so meanwhile; its word counts for all of them.
-            await setbacks.failed(ctx, account, provider, f"{provider.title} is throttling.", silence)
-            return ""
-        if setbacks.is_too_late(account, provider, ctx.clock()):
-            await setbacks.too_late(ctx, account, provider)
+        if await setbacks.held_up(ctx, account, provider):
             return ""
         client, proof = found.client()
         shown = found.refresh_token() if not account.is_derived else await _token_of_parent(ctx, account)
@@ -183,18 +180,19 @@ async def _fly(ctx: Context, seen: Account, wish: Wish | None, before: asyncio.T
         try:
             outcome = await _ask(ctx, account, provider, client, proof, shown, wish)
         except errors.Misconfigured as exc:
-            # Nothing was sent, and nothing will be before a person has mended it.
+            # Nothing was sent, and nothing can be before a person has mended it.
             await setbacks.misconfigured(ctx, intended, str(exc))
             return ""
         if isinstance(outcome, wire.Answered):
             # Still at the gate: an answer that is not on the disk yet is in the air, as far as a crash is concerned.
             kept = await keeping.keep(ctx, intended, outcome.raw, outcome.refresh_token)
+    await refusedclients.heard(ctx, account, provider, outcome)
     if isinstance(outcome, wire.Answered):
         return "" if kept is None else await keeping.put_in_force(ctx, kept, provider, outcome.raw, sent, wish)
     async with ctx.landing():
         intended = await _as_of_now(ctx, intended, sent)
         if await _was_changing(ctx, account, client, proof, outcome):
-            await setbacks.failed(ctx, intended, provider, f"The client at {provider.title} has just been changed.")
+            await setbacks.changing(ctx, intended, provider)
             return ""
         return await _without_token(ctx, intended, provider, outcome, ctx.when(sent), wish)
 
@@ -362,7 +360,7 @@ def _has_to_wait(account: Account, now: float) -> bool:
     return now < account.quiet_until
 
 
-def _still_wanted(account: Account, seen: Account) -> bool:
+def _still_wanted(account: Account, seen: Account, now: float) -> bool:
     """Whether a refresh still makes sense: another flight may have landed, or a login begun a new life."""
     # A narrower token leaves the account well and its own token alone; whatever else changes the generation does not.
     narrowed = isinstance(account.state, Active) and account.token_generation == seen.token_generation
@@ -372,7 +370,9 @@ def _still_wanted(account: Account, seen: Account) -> bool:
         # Seen between the two commits of an answer, it had the new generation and the old token still.
         and account.token == seen.token
         # A derived account stands and falls with another one's login, which was looked at just now.
-        and (account.is_derived or not isinstance(account.state, NeedsLogin | Misconfigured))
+        and (account.is_derived or not isinstance(account.state, NeedsLogin))
+        # One whose client was refused is asked for when its time has come, and not before.
+        and not (isinstance(account.state, Misconfigured) and _has_to_wait(account, now))
     )
 
 

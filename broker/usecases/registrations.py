@@ -16,7 +16,7 @@ from broker.errors import KeyfobError, Locked, LoginFailed, ProviderUnavailable,
 from broker.oauth import management, registered, registration
 from broker.providers import catalog
 from broker.providers.model import Provider
-from broker.usecases import ration
+from broker.usecases import ration, refusedclients
 from broker.usecases.context import Context
 
 log = logging.getLogger(__name__)
@@ -227,16 +227,19 @@ async def _change(
 
 
 async def _keep(ctx: Context, provider: Provider, made: Registered) -> Client:
-    return await ctx.store.add_client(
+    there = Destination(provider.identity_issuer, provider.endpoints.token, made.client_id)
+    kept = await ctx.store.add_client(
         provider=provider.name,
         client_id=made.client_id,
         secret=made.client_secret,
         auth_method=made.auth_method,
         origin="registered",
-        destination=Destination(provider.identity_issuer, provider.endpoints.token, made.client_id),
+        destination=there,
         now=ctx.clock(),
         registered=made,
     )
+    await refusedclients.mended(ctx, there)
+    return kept
 
 
 def _fits(provider: Provider, client: Client, redirect_uri: str) -> bool:

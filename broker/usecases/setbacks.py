@@ -3,17 +3,21 @@
 Part of the story in ``refresh``, which calls it; nothing here asks a provider.
 """
 
+import logging
 from collections.abc import Callable
 
 from broker.core import account as transitions
 from broker.core import advice, timing
-from broker.core.account import Account, RefreshingFailed, Uncertain
+from broker.core.account import Account, Misconfigured, RefreshingFailed, Uncertain
 from broker.core.token import Grant, Wish
 from broker.events import Kind
 from broker.oauth import wire
 from broker.providers.model import Provider
+from broker.usecases import refusedclients
 from broker.usecases.context import Context
 from broker.usecases.providers import timing_policy
+
+log = logging.getLogger(__name__)
 
 # The errors that say "I do not know this client": a matter of configuration, never a reason to drop a login.
 CLIENT_ERRORS = ("invalid_client", "unauthorized_client")
@@ -32,6 +36,9 @@ async def receive(ctx: Context, account: Account, provider: Provider, outcome: w
             await misconfigured(ctx, account, f"{told} Check the client: {checked}.")
         case wire.Refused(error=error) if error in provider.refresh.dead_grant_errors:
             await _dead(ctx, account, provider, outcome)
+        case wire.Refused(error=error, description=description) if error in CLIENT_ERRORS and lost_at(account):
+            # What was lost can be had again only within the grace: while that runs, there is no time to lose.
+            await failed(ctx, account, provider, said(provider, error, description))
         case wire.Refused(error=error, description=description) if error in CLIENT_ERRORS:
             told = said(provider, error, description)
             await misconfigured(ctx, account, f"{told} The login is kept; check the client id and secret.")
@@ -117,15 +124,52 @@ async def login_needed(ctx: Context, account: Account, reason: str, *, next_step
 
 
 async def misconfigured(ctx: Context, account: Account, reason: str, *, next_step: str = "") -> None:
-    """The client is wrong, not the login: stop asking, and keep the grant."""
-    if await swap(ctx, account, lambda row: transitions.misconfigured(row, ctx.clock(), reason)) is not None:
-        ctx.publish("misconfigured", account.name, detail=reason, next_step=next_step)
+    """The client is wrong, not the login: keep the grant, and ask again after a while, less and less often.
+
+    It may have been mended by then, at the provider, where nobody tells Keyfob. That it is still refused is no news.
+    """
+    attempts, wait = refusedclients.refused(ctx, account)
+    retry_at = ctx.clock() + wait
+    swapped = await swap(
+        ctx, account, lambda row: transitions.misconfigured(row, ctx.clock(), reason, retry_at, attempts)
+    )
+    if swapped is None:
+        return
+    if isinstance(account.state, Misconfigured):
+        log.info("'%s' is asked for again in %.0f s: %s", swapped.name, wait, reason)
+    else:
+        ctx.publish("misconfigured", swapped.name, detail=reason, retry_at=swapped.quiet_until, next_step=next_step)
+
+
+async def changing(ctx: Context, account: Account, provider: Provider) -> None:
+    """The client was refused while it was being changed: that says nothing, and soon it can be told."""
+    if isinstance(account.state, Misconfigured) and not account.state.lost_at:
+        account = transitions.refreshed(account, ctx.clock())
+    await failed(ctx, account, provider, f"The client at {provider.title} has just been changed.")
+
+
+async def still_misconfigured(ctx: Context, account: Account, why: str, least: float = 0.0) -> None:
+    """Whether the client is still refused could not be told, or need not be asked: that is tried again later.
+
+    What people read stays the refusal: it is what has to be mended.
+    """
+    attempts, wait = refusedclients.put_off(ctx, account)
+    retry_at = ctx.clock() + max(wait, least)
+
+    def change(row: Account) -> Account:
+        return transitions.misconfigured(row, ctx.clock(), row.state.reason, retry_at, attempts)
+
+    if await swap(ctx, account, change) is not None:
+        log.info("'%s' is asked for again in %.0f s: %s", account.name, retry_at - ctx.clock(), why)
 
 
 async def failed(
     ctx: Context, account: Account, provider: Provider, reason: str, retry_after: float | None = None
 ) -> None:
     """A passing failure: the token is served while it lives, and the next try is set."""
+    if isinstance(account.state, Misconfigured):
+        await still_misconfigured(ctx, account, reason, min(retry_after or 0.0, timing.RETRY_AFTER_CAP))
+        return
     before = account.state if isinstance(account.state, RefreshingFailed) else None
     lasted = 0.0 if before is None else ctx.clock() - before.since
     wait = timing.backoff(1 if before is None else before.attempts + 1, ctx.rng, lasted)
@@ -140,6 +184,8 @@ async def lost(ctx: Context, account: Account, provider: Provider, sent_at: floa
         await failed(ctx, account, provider, f"The answer of {provider.title} was lost: {reason}.")
         return
     before = lost_at(account)
+    if isinstance(account.state, Misconfigured):
+        before = account.state.lost_at
     # Attempts count other failures, too, so after the second loss this is the most that it can be.
     losses = account.state.attempts + 1 if before and isinstance(account.state, RefreshingFailed) else 1
     depth = provider.refresh.grace_depth
@@ -158,6 +204,20 @@ def lost_at(account: Account) -> float:
     return account.state.lost_at if isinstance(account.state, RefreshingFailed) else 0.0
 
 
+async def held_up(ctx: Context, account: Account, provider: Provider) -> bool:
+    """Whether nobody is to be asked after all, now that it is the account's turn; it then says until when."""
+    if (wait := silence(ctx, account, provider)) > 0:
+        # Another account was told so meanwhile; its word counts for all of them.
+        await failed(ctx, account, provider, f"{provider.title} is throttling.", wait)
+    elif refusedclients.another_was(ctx, account):
+        await still_misconfigured(ctx, account, "Its client was refused to another account just now.")
+    elif is_too_late(account, provider, ctx.clock()):
+        await too_late(ctx, account, provider)
+    else:
+        return False
+    return True
+
+
 def is_too_late(account: Account, provider: Provider, now: float) -> bool:
     """Whether the grace is over, or will be when a request arrives: sending the spent token would end the login."""
     grace = provider.refresh.reuse_grace_s
@@ -171,7 +231,8 @@ async def too_late(ctx: Context, account: Account, provider: Provider) -> None:
 
 
 def _in_doubt(account: Account) -> bool:
-    return isinstance(account.state, Uncertain) or lost_at(account) > 0
+    doubted = isinstance(account.state, Misconfigured) and account.state.lost_at > 0
+    return doubted or isinstance(account.state, Uncertain) or lost_at(account) > 0
 
 
 async def _put_off(

@@ -31,7 +31,7 @@ STATES: list[State] = [
     Active(NOW),
     RefreshingFailed(NOW, "503", 3, NOW + 10, NOW + 20),
     NeedsLogin(NOW, "invalid_grant"),
-    Misconfigured(NOW, "invalid_client"),
+    Misconfigured(NOW, "invalid_client", NOW + 900, 2, NOW - 5),
     Uncertain(NOW, "lost", NOW + 10, 2),
     Suspect(NOW, "restored"),
     Static(NOW),
@@ -58,7 +58,7 @@ def apply(name: str, account: Account) -> Account:
         "refreshed": lambda: core.refreshed(account, LATER),
         "refresh_failed": lambda: core.refresh_failed(account, LATER, "html", LATER + 15, throttled_until=LATER + 30),
         "login_needed": lambda: core.login_needed(account, LATER, "dead"),
-        "misconfigured": lambda: core.misconfigured(account, LATER, "unknown client"),
+        "misconfigured": lambda: core.misconfigured(account, LATER, "unknown client", LATER + 900),
         "answer_lost": lambda: core.answer_lost(account, LATER, "lost again", LATER + 60),
     }
     return transitions[name]()
@@ -119,6 +119,22 @@ def test_a_lost_answer_is_remembered_until_the_next_success() -> None:
     again = core.refresh_failed(core.refreshed(since, LATER), LATER, "503", LATER)
     assert isinstance(again.state, RefreshingFailed)
     assert again.state.lost_at == 0.0
+
+
+def test_refusals_of_a_client_are_counted_from_the_first() -> None:
+    """``since`` tells for how long it has been refused; the newest words of the provider are the reason."""
+    first = core.misconfigured(an_account(), NOW, "invalid_client", NOW + 900)
+    assert first.state == Misconfigured(NOW, "invalid_client", NOW + 900, 1)
+    second = core.misconfigured(first, LATER, "unauthorized_client", LATER + 1800, 2)
+    assert second.state == Misconfigured(NOW, "unauthorized_client", LATER + 1800, 2)
+
+
+@pytest.mark.parametrize("state", [Uncertain(NOW - 9, "lost", NOW), RefreshingFailed(NOW, "", 1, NOW, lost_at=NOW - 9)])
+def test_a_refused_client_does_not_make_a_lost_answer_forgotten(state: State) -> None:
+    """The refresh token may still be spent; only a new one ends the doubt."""
+    refused = core.misconfigured(core.misconfigured(an_account(state), NOW, "", NOW), LATER, "", LATER + 900, 2)
+    assert refused.state == Misconfigured(NOW, "", LATER + 900, 2, lost_at=NOW - 9)
+    assert core.doubt_over(refused).state == Misconfigured(NOW, "", LATER + 900, 2)
 
 
 def test_a_success_ends_the_row_of_failures() -> None:

@@ -36,7 +36,7 @@ ALONE = replace(ACCOUNT, has_refresh_token=False)
         (RefreshingFailed(NOW, "429", 1, NOW + 10, NOW - 1), "keyfob refresh me", False),
         (Uncertain(NOW, "lost", NOW + 10), "keyfob refresh me --confirm", False),
         (NeedsLogin(NOW, "ended"), "keyfob login me", True),
-        (Misconfigured(NOW, "refused"), "keyfob login me --client-id", True),
+        (Misconfigured(NOW, "refused", NOW + 900), "keyfob login me --client-id", True),
         (Suspect(NOW, "a copy"), "keyfob refresh me --confirm", True),
     ],
 )

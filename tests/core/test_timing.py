@@ -295,6 +295,15 @@ def test_back_off_is_spread_so_that_accounts_do_not_come_back_together() -> None
     assert max(waits) - min(waits) > 100
 
 
+def test_a_refused_client_is_tried_again_slowly_but_never_given_up() -> None:
+    """The first try comes within a quarter of an hour; whatever it has cost until then, the next is never far off."""
+    for seed in range(100):
+        assert 450 <= timing.refused_pause(1, dice(seed)) <= 900
+        assert 900 <= timing.refused_pause(2, dice(seed)) <= 1800
+        assert 7200 <= timing.refused_pause(9, dice(seed)) <= 14_400
+        assert 7200 <= timing.refused_pause(10**6, dice(seed)) <= 14_400
+
+
 @pytest.mark.parametrize(
     ("state", "at"),
     [
@@ -304,14 +313,16 @@ def test_back_off_is_spread_so_that_accounts_do_not_come_back_together() -> None
         (Uncertain(NOW, "lost", retry_at=NOW + 70), NOW + HOUR),
         (Uncertain(NOW, "lost", retry_at=NOW + HOUR + 70), NOW + HOUR + 70),
         (NeedsLogin(NOW, "invalid_grant"), None),
-        (Misconfigured(NOW, "invalid_client"), None),
+        (Misconfigured(NOW, "invalid_client", NOW + 900), NOW + 900),
+        (Misconfigured(NOW, "invalid_client", NOW + 900, lost_at=NOW - 1), NOW + HOUR),
+        (Misconfigured(NOW, "invalid_client", NOW + HOUR + 9, lost_at=NOW - 1), NOW + HOUR + 9),
         (Suspect(NOW, "restored"), None),
         (Static(NOW), None),
         (Pending(NOW), None),
     ],
 )
 def test_each_state_says_when_the_provider_is_asked_again(state: State, at: float | None) -> None:
-    """Passing failures wait for their time, doubt until the token is over; where only a person can help, never."""
+    """What may pass waits for its time, doubt until the token is over; where only a person can help, never."""
     assert timing.next_refresh_at(account(state), Policy()) == at
 
 

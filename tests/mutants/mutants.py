@@ -134,6 +134,20 @@ MUTANTS = (
         "tests/usecases/test_outcomes.py::test_every_outcome_is_told_apart_and_ends_the_refresh",
     ),
     Mutant(
+        "a refused client makes it forgotten that an answer was lost",
+        "broker/core/account.py",
+        "            state = Misconfigured(now, reason, retry_at, attempts, lost_at=since)\n",
+        "            state = Misconfigured(now, reason, retry_at, attempts)\n",
+        "tests/usecases/test_refused_clients.py::test_a_refusal_does_not_end_the_doubt_about_a_lost_answer",
+    ),
+    Mutant(
+        "a client that was given anew is not asked for at once",
+        "broker/usecases/refusedclients.py",
+        "        count = await ctx.store.recall(destination, ctx.clock())\n",
+        "        count = 0\n",
+        "tests/usecases/test_refused_clients.py::test_a_person_who_gives_the_client_anew_has_all_its_accounts_asked_for",
+    ),
+    Mutant(
         "expiry counted from the answer and not from the request",
         "broker/usecases/keeping.py",
         "return await judging.judge(ctx, account, provider, raw, ctx.when(sent), wish)\n",

@@ -151,7 +151,7 @@ def test_another_death_is_told_again(tmp_path: Path, hook: Hook) -> None:
 @pytest.mark.parametrize(
     ("state", "step"),
     [
-        (Misconfigured(1.0, "refused"), "Mend the client"),
+        (Misconfigured(1.0, "refused", 901.0), "Mend the client"),
         (Suspect(1.0, "a copy"), "keyfob refresh me --confirm"),
         (Uncertain(1.0, "lost", 2.0), None),
     ],

@@ -220,8 +220,10 @@ class Judge:
         account, now = login.account, self.clocks.real()
         if row["intent"] != row["generation"]:
             self.fail("I7", f"{account} is refreshed without a durable intent for generation {row['generation']}")
-        if row["state"] in ("needs-login", "misconfigured", "static", "suspect"):
+        if row["state"] in ("needs-login", "static", "suspect"):
             self.fail("I6", f"{account} is refreshed although it is {row['state']}")
+        if row["state"] == "misconfigured" and row["retry_at"] > self.belief():
+            self.fail("I6", f"{account} is refreshed {row['retry_at'] - self.belief():.0f} s too soon")
         if row["throttled_until"] > self.belief():
             self.fail("I6", f"{account} is refreshed {row['throttled_until'] - self.belief():.0f} s too soon")
         record = self._accounts[account]
@@ -242,7 +244,7 @@ class Judge:
         # died by now. Whatever the provider does about it, nothing that lives can be lost any more.
         held = _held(login)
         lives = held is not None and held.dead_at is None and held.expires_at > now + EXCHANGE
-        if row["state"] == "uncertain" and not lives:
+        if row["state"] in ("uncertain", "misconfigured") and not lives:
             return
         if held is not None and self._by_another_clock(held):
             return

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from typing import Any
 
+from broker.core import timing
 from tests.sim.judge import Fault
 from tests.sim.profile import HOUR
 from tests.sim.world import BOUND, World
@@ -114,7 +115,7 @@ def _rounds(world: World) -> None:
     """People see what Keyfob asks of them."""
     for account in world.profile.accounts:
         row = world.judge.row(account)
-        if row is None or row["state"] in ("needs-login", "misconfigured"):
+        if row is None or row["state"] == "needs-login":
             if row is not None:
                 world.judge.death(account, world.provider(account))
             world.spawn(partial(world.log_in, account))
@@ -219,14 +220,20 @@ async def _quiet(world: World) -> None:
     await world.until(world.loop.time() + BOUND)
     for account in world.profile.accounts:
         world.judge.settle(account)
+    if _any_is(world, "misconfigured"):  # nobody has to log in for that
+        await world.until(world.loop.time() + timing.REFUSED_CAP + BOUND)
     await _each(world, _is_fresh)
-    if any((world.judge.row(account) or {}).get("state") == "uncertain" for account in world.profile.accounts):
+    if _any_is(world, "uncertain"):
         await world.until(world.loop.time() + LONGEST_LIFE + BOUND)
     await _each(world, _is_kept)
     if world.engine is not None:
         await world.until(world.loop.time() + 60.0)
         if world.engine.ctx.flights.tasks and not world.judge.failed:
             world.judge.fail("I8", "a refresh never ends")
+
+
+def _any_is(world: World, state: str) -> bool:
+    return any((world.judge.row(account) or {}).get("state") == state for account in world.profile.accounts)
 
 
 async def _each(world: World, question: Callable[[World, str], Coroutine[Any, Any, None]]) -> None:

@@ -31,7 +31,7 @@ STATES = [
     core.Active(NOW),
     core.RefreshingFailed(NOW, "no route", 3, NOW + 60.0, NOW + 90.0),
     core.NeedsLogin(NOW, "invalid_grant"),
-    core.Misconfigured(NOW, "invalid_client"),
+    core.Misconfigured(NOW, "invalid_client", NOW + 900, 2, NOW - 5),
     core.Uncertain(NOW, "an answer was lost", NOW + 60.0, 2),
     core.Suspect(NOW, "an older copy"),
     core.Static(NOW),

@@ -25,7 +25,8 @@ HOUR = 3600.0
 ROWS = 250
 # The moments are sums of floats near 1.7e9, added up in another order.
 EXACT = 1e-5
-STATES = ("active", "active", "active", "refreshing-failed", "uncertain", "needs-login", "suspect", "static")
+TROUBLE = ("refreshing-failed", "uncertain", "misconfigured", "needs-login", "suspect", "static")
+STATES = ("active", "active", "active", *TROUBLE)
 
 
 def any_row(like: dict[str, Any], rng: random.Random) -> dict[str, Any]:
@@ -43,6 +44,7 @@ def any_row(like: dict[str, Any], rng: random.Random) -> dict[str, Any]:
         "state": rng.choice(STATES),
         "state_since": issued,
         "retry_at": NOW + rng.uniform(-HOUR, HOUR),
+        "lost_at": rng.choice((0.0, NOW - HOUR)),
         "throttled_until": rng.choice((0.0, NOW + rng.uniform(-HOUR, HOUR))),
         "issued_at": issued,
         "expires_at": rng.choice((None, issued + lives, NOW + rng.uniform(-HOUR, HOUR))),

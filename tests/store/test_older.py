@@ -9,15 +9,20 @@ from pathlib import Path
 
 import pytest
 
+from broker.core import timing
+from broker.core.account import Misconfigured
 from broker.core.policy import AppGrant
 from broker.core.secret import Secret
+from broker.core.timing import Policy
 from broker.errors import SecretChanged
 from broker.store.fence import COPIED, Fence, beside
 from broker.store.store import Store
 from tests.store.made import (
     NOW,
+    PROVIDER,
     TO_0007,
     TO_0009,
+    TO_0012,
     behind,
     database,
     key_file,
@@ -256,3 +261,29 @@ def test_grants_from_before_there_were_token_files(tmp_path: Path) -> None:
     for statement in TO_0009:
         behind(tmp_path, statement)
     at(tmp_path, given)
+
+
+def test_accounts_whose_client_was_refused_before_that_was_tried_again(tmp_path: Path) -> None:
+    """They are due from now on; one with a token only when that is over: whether an answer was lost nobody knows."""
+
+    async def furnish(store: Store) -> None:
+        await with_account(store)
+        await with_account(store, "other")
+
+    async def due(store: Store) -> None:
+        assert (await store.look({PROVIDER.name: Policy()}, NOW + 1)).overdue == {PROVIDER.name: 1}
+        (other,) = await store.most_urgent(PROVIDER.name, Policy(), NOW + 1, 9)
+        me = await store.account("me")
+        assert me is not None
+        assert me.token is not None
+        assert isinstance(me.state, Misconfigured)
+        assert (other.name, me.state.attempts, me.state.reason) == ("other", 1, "refused")
+        assert timing.next_refresh_at(me, Policy()) == me.token.expires_at
+        assert (await store.look({PROVIDER.name: Policy()}, NOW + 1)).coming == me.token.expires_at
+
+    at(tmp_path, furnish)
+    behind(tmp_path, "UPDATE account SET state = 'misconfigured', state_reason = 'refused', attempts = 0, lost_at = 0")
+    behind(tmp_path, "UPDATE account SET expires_at = issued_at WHERE name = 'other'")
+    for statement in TO_0012:
+        behind(tmp_path, statement)
+    at(tmp_path, due)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from broker.core import timing
 from broker.core.account import RefreshingFailed, Renewal
 from broker.core.policy import Owner
 from broker.core.secret import Secret
@@ -116,7 +117,7 @@ def test_an_outage_passes(tmp_path: Path, fault: str) -> None:
 
 @pytest.mark.parametrize("fault", ["invalid_client", "error=invalid_grant", "error=unauthorized_client"])
 def test_a_refused_client_is_misconfigured(tmp_path: Path, fault: str) -> None:
-    """No person can log in to it: the client has to be mended, nobody is sent to a browser, and nobody is asked."""
+    """No person can log in to it: the client has to be mended, and nobody is sent to a browser. It is tried again."""
 
     async def story() -> None:
         async with opened(tmp_path) as house:
@@ -129,12 +130,17 @@ def test_a_refused_client_is_misconfigured(tmp_path: Path, fault: str) -> None:
             assert "Check the client" in account.state.reason
             assert isinstance(await house.token("ci"), Ready)  # while the old one lives
             house.clock.forward(TTL)
-            await house.tick()
             assert await house.token("ci") == MustLogin("ci", account.state.reason, "", misconfigured=True)
             assert house.asked(KIND) == 2
             assert (await accounts.shown(house.ctx, "ci")).login_url == ""
             assert await house.store.logins_pending() == []
-            assert "misconfigured" in [event.kind for event in await house.heard()]
+            await house.tick()
+            assert (house.asked(KIND), (await house.account("ci")).state.name) == (3, "misconfigured")
+            assert [event.kind for event in await house.heard()].count("misconfigured") == 1
+            house.practice.set_faults([])
+            house.clock.forward(2 * timing.REFUSED_FIRST)
+            await house.tick()
+            assert (await house.account("ci")).state.name == "active"
 
     asyncio.run(story())
 

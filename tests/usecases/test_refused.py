@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from broker.core import timing
 from broker.core.policy import App, AppGrant, Ask, Denied, Owner
 from broker.errors import Locked, UnknownAccount
 from broker.practice.server import practice_in_thread
@@ -111,7 +112,7 @@ def test_the_old_token_of_a_dead_grant_is_served_while_it_lives(tmp_path: Path) 
 
 
 def test_a_refused_client_keeps_the_login(tmp_path: Path) -> None:
-    """invalid_client is a matter of configuration: the refresh token stays, and the provider is left in peace."""
+    """invalid_client is a matter of configuration: the refresh token stays, and nobody asks for a while."""
 
     async def live() -> None:
         async with opened(tmp_path, "refresh:invalid_client") as house:
@@ -128,7 +129,9 @@ def test_a_refused_client_keeps_the_login(tmp_path: Path) -> None:
             assert account.state.name == "misconfigured"
             assert (await house.secrets_of(account))[1] == refresh_token
             assert house.asked() == 1
-            assert await house.tick() is None
+            coming = await house.tick()
+            assert coming is not None
+            assert coming - house.clock() > timing.REFUSED_FIRST / 2 - 31
 
     asyncio.run(live())
 

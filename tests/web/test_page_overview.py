@@ -41,7 +41,7 @@ def account(state: State, *, ends: float = DAY, refreshable: bool = True) -> Acc
 HOW: dict[str, tuple[Account, int, str, str]] = {
     "fresh": (account(Active(NOW)), 5, "Fresh", ""),
     "log in again": (account(NeedsLogin(NOW, "gone")), 0, "Log in again", "login"),
-    "client refused": (account(Misconfigured(NOW, "no")), 0, "Client refused", "login"),
+    "client refused": (account(Misconfigured(NOW, "no", NOW + 900)), 0, "Client refused", "login"),
     "copy": (account(Suspect(NOW, "old")), 0, "Waits for your word", "confirm"),
     "doubt": (account(Uncertain(NOW, "lost", NOW)), 1, "In doubt", "confirm"),
     "outage": (account(RefreshingFailed(NOW, "down", 1, NOW)), 2, "Trying again", ""),

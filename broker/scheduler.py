@@ -97,7 +97,7 @@ class Scheduler:
             self._ctx.forget_in_clear()  # no token is kept so for long after its last use
             await steps.follow(self._ctx)
             self._ctx.schedule.last_tick_at = self._ctx.clock()
-            await login.expire(self._ctx)
+            await self._expire()
             due = await refresh.refresh_due(self._ctx)
             polls = await device.poll_due(self._ctx)
             due = min((moment for moment in (due, polls) if moment is not None), default=None)
@@ -117,6 +117,13 @@ class Scheduler:
             if self._guard is not None:
                 self._guard.cancel()
             self._guard = asyncio.get_running_loop().call_later(seconds + LATE, self._overslept)
+
+    async def _expire(self) -> None:
+        """End the logins whose time is over; whatever is wrong with one of them, what is due is renewed."""
+        try:
+            await login.expire(self._ctx)
+        except KeyfobError as exc:
+            log.warning("the logins whose time is over could not be ended: %s", exc)
 
     async def _flush(self) -> None:
         try:

@@ -32,14 +32,15 @@ DATED = (
     t.account.c.forced_at,
     t.account.c.lost_at,
 )
-_STATES: dict[str, type[State]] = {kind.name: kind for kind in get_args(State)}
+# The name of each state, as it is stored, and what it is.
+STATES: dict[str, type[State]] = {kind.name: kind for kind in get_args(State)}
 # What each of them is made of, and the columns that hold it.
 _PARTS = {
     name: {
         field.name: {"since": "state_since", "reason": "state_reason"}.get(field.name, field.name)
         for field in fields(kind)
     }
-    for name, kind in _STATES.items()
+    for name, kind in STATES.items()
 }
 
 
@@ -86,7 +87,7 @@ def token_columns(token: Token) -> dict[str, Any]:
 
 
 def _state(row: Row) -> State:
-    kind = _STATES.get(row["state"])
+    kind = STATES.get(row["state"])
     if kind is None:
         raise StoreUnavailable(
             f"The stored state of account '{row['name']}' is unknown.", "Put back a backup: keyfob restore FILE"

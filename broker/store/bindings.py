@@ -108,6 +108,13 @@ CALLED: dict[Table, Callable[[Row], str]] = {
     t.login: lambda _: "a login",
     t.provider: lambda row: f"provider '{row['name']}'",
 }
+# The columns that this takes.
+NAMED: dict[Table, tuple[str, ...]] = {
+    t.account: ("name",),
+    t.client: ("client_id",),
+    t.login: (),
+    t.provider: ("name",),
+}
 
 
 def bind(tx: Connection, sealer: Sealer, table: Table, key: str) -> Row:

@@ -73,7 +73,8 @@ class Due(Listing):
         counts, moments, waiting = await self._db.read(work)
         return Look(
             {provider: count for provider, count in counts.items() if count},
-            min((at for at in moments if at is not None and at < math.inf), default=None),
+            # What is no number was written by nobody that knows: SQLite sorts it behind all that are.
+            min((at for at in moments if isinstance(at, int | float) and at < math.inf), default=None),
             [pair for row in waiting if (pair := self._with_parent(row)) is not None],
         )
 
@@ -113,7 +114,7 @@ class Due(Listing):
     async def children(self, account: Account) -> list[Account]:
         """Return the accounts that are derived from this one, by name."""
         mine = and_(text(timetable.DERIVED), a.renewal_subject == account.uuid)
-        return await self._found(select(t.account).where(mine).order_by(a.name))
+        return await self._readable(select(t.account).where(mine).order_by(a.name))
 
     async def lost_answers(self) -> list[Account]:
         """Return the accounts whose last request got no answer, which can be had again for a while."""

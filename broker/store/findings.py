@@ -9,13 +9,15 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 from operator import itemgetter
+from typing import Any
 
-from sqlalchemy import Connection, Table, select
-from sqlalchemy.engine import RowMapping
+from sqlalchemy import Connection, Select, Table, select
 
 from broker.errors import StoreUnavailable
-from broker.store import register
-from broker.store.bindings import CALLED, MACS, living
+from broker.store import readable, register
+from broker.store import tables as t
+from broker.store.bindings import CALLED, MACS, NAMED, living
+from broker.store.memory import Row
 from broker.store.shelf import Shelf
 
 # So many rows are looked at in one go: a few milliseconds, in which who asks for a token waits.
@@ -24,10 +26,10 @@ PAGE = 200
 
 @dataclass(frozen=True, slots=True)
 class Loose:
-    """A row whose MAC does not fit: where it is, and what people call it."""
+    """A row whose MAC does not fit, or that nobody can read: where it is, and what people call it."""
 
     table: Table
-    key: str
+    rowid: int
     called: str
 
 
@@ -104,7 +106,7 @@ class Findings(Shelf):
         else:
             loose = []
             for table in MACS:
-                last: str | None = ""
+                last: int | None = 0
                 while last is not None:
                     found, last = await self._db.read(partial(self._look_at, table=table, after=last))
                     loose += found
@@ -130,33 +132,47 @@ class Findings(Shelf):
         """Return what was found changed since the last call, whoever came upon it."""
         return self._vault.newly_suspect()
 
-    def _look_at(self, tx: Connection, *, table: Table, after: str) -> tuple[list[Loose], str | None]:
-        """Return which of the next rows do not fit, and the key of the last one; None where there are no more."""
-        (primary,) = table.primary_key
-        query = select(table).where(primary > after, living(table)).order_by(primary).limit(PAGE)
-        rows = tx.execute(query).mappings().all()
-        loose = [self._loose(table, row) for row in rows if not self._is_bound(table, row)]
-        return loose, rows[-1][primary.name] if len(rows) == PAGE else None
+    def _look_at(self, tx: Connection, *, table: Table, after: int) -> tuple[list[Loose], int | None]:
+        """Return which of the next rows do not fit, and the rowid of the last one; None where there are no more."""
+        rowid = readable.rowid_of(table)
+        query = self._rows_of(table).where(rowid > after).order_by(rowid).limit(PAGE)
+        ids, loose = self._judged(tx, table, query)
+        return loose, ids[-1] if len(ids) == PAGE else None
 
     def _still_loose(self, tx: Connection, before: Sequence[Loose]) -> Iterator[Loose]:
         for one in before:
-            (primary,) = one.table.primary_key
-            query = select(one.table).where(primary == one.key, living(one.table))
-            row = tx.execute(query).mappings().one_or_none()
-            if row is not None and not self._is_bound(one.table, row):
-                yield self._loose(one.table, row)
+            query = self._rows_of(one.table).where(readable.rowid_of(one.table) == one.rowid)
+            yield from self._judged(tx, one.table, query)[1]
 
     @staticmethod
-    def _loose(table: Table, row: RowMapping) -> Loose:
-        (primary,) = table.primary_key
-        return Loose(table, row[primary.name], CALLED[table](row))
+    def _rows_of(table: Table) -> Select[Any]:
+        return select(readable.rowid_of(table).label("rowid"), table).where(living(table))
 
-    def _is_bound(self, table: Table, row: RowMapping) -> bool:
-        return self._vault.proves(row["binding"], lambda sealer: MACS[table](sealer, row))
+    def _judged(self, tx: Connection, table: Table, query: Select[Any]) -> tuple[list[int], list[Loose]]:
+        """Return the rowids that a query finds, and what of it does not fit or cannot be read."""
+        ids, loose = list[int](), list[Loose]()
+        for entry in readable.entries(tx, query, table):
+            if isinstance(entry, int):
+                ids.append(entry)
+                values = {column: readable.named(tx, table, entry, column) for column in NAMED[table]}
+                loose.append(Loose(table, entry, CALLED[table](values)))
+                continue
+            row = {**entry._mapping}  # noqa: SLF001 -- SQLAlchemy's public name for it
+            ids.append(row.pop("rowid"))
+            if not self._is_bound(table, row):
+                loose.append(Loose(table, ids[-1], CALLED[table](row)))
+        return ids, loose
+
+    def _is_bound(self, table: Table, row: Row) -> bool:
+        whole = table is not t.account or readable.is_whole(row)
+        return whole and self._vault.proves(row["binding"], lambda sealer: MACS[table](sealer, row))
 
     def _listed_apps(self, tx: Connection, told: int) -> Iterator[str]:
         """Yield the apps that do not fit, and of the others the grants that nobody granted."""
-        rows = tx.execute(register.WITH_GRANTS).mappings().all()
+        found = readable.entries(tx, register.WITH_GRANTS, t.app)
+        bad = [entry for entry in found if isinstance(entry, int)]
+        yield from sorted({f"app '{readable.named(tx, t.app, rowid, 'name')}'" for rowid in bad})
+        rows = [entry._mapping for entry in found if not isinstance(entry, int)]  # noqa: SLF001 -- as above
         for name, grants in groupby(rows, key=itemgetter("name")):
             first, *more = grants
             if not self._vault.fits(partial(register.fits, first, told=told)):

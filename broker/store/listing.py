@@ -3,7 +3,6 @@
 Part of ``Store``.
 """
 
-import asyncio
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
@@ -54,26 +53,32 @@ class Listing(Accounts):
         """Yield all accounts by name, as many at a time as hold up nobody else. Works while locked.
 
         An account that gets another name meanwhile may come twice or not at all, where it is not a matter of one page.
+        Those of which something is stored that cannot be read are left out and reported.
         """
         # Of very many nothing is kept.
         known, kept = self._proven, dict[str, tuple[tuple[Any, ...], Account]]()
-        after = ""
+        after, beyond = "", 0
         while True:
-            query = _BY_NAME.where(a.name > after).limit(PAGE)
-            rows = await self._db.read(lambda tx, query=query: tx.execute(query).all())  # type: ignore[misc]
+            query = _BY_NAME.where(a.name > after).limit(PAGE).offset(beyond)
+            rows = await self._db.read(lambda tx, query=query: readable.or_none(tx, query, self._vault))  # type: ignore[misc]
             page = []
             for row in rows:
+                if row is None:
+                    beyond += 1  # its name may be what cannot be read, so it is counted
+                    continue
+                after, beyond = row.name, 0
                 values = (self._vault.turn, *row)
                 before, account = known.get(row.uuid, ((), None))
                 if account is None or before != values:
-                    account = self._account(row._mapping)  # noqa: SLF001 -- SQLAlchemy's public name for it
+                    account = readable.one(row._mapping, self._account, self._vault)  # noqa: SLF001 -- SQLAlchemy's public name for it
+                if account is None:
+                    continue
                 if account.proven and len(kept) < MOST_PROVEN:
                     kept[row.uuid] = values, account
                 page.append(account)
             yield page
             if len(rows) < PAGE:
                 break
-            after = rows[-1].name
         self._proven = kept if len(kept) < MOST_PROVEN else {}
 
     def _again(self, row: Row) -> Account:
@@ -112,7 +117,7 @@ class Listing(Accounts):
     async def accounts_at(self, provider: str, who: Identity) -> list[Account]:
         """Return a person's accounts at a provider, by name."""
         same = and_(a.identity_subject == who.subject, a.identity_issuer == who.issuer)
-        return await self._found(select(t.account).where(a.provider == provider, same).order_by(a.name))
+        return await self._readable(select(t.account).where(a.provider == provider, same).order_by(a.name))
 
     async def has_account(self, provider: str, client_id: str, who: Identity | None) -> bool:
         """Whether a client at a provider may have a person's account already; anybody's where somebody is unknown."""
@@ -158,16 +163,10 @@ class Listing(Accounts):
         counts = dict(await self._db.read(lambda tx: [(row.state, row.count) for row in tx.execute(_STATES)]))
         return {state: count for state, count in counts.items() if count}
 
-    async def _found(self, query: Select[Any]) -> list[Account]:
-        """Return the accounts that a query for whole rows finds, in its order, without holding up everybody else."""
-        rows = await self._db.read(lambda tx: tx.execute(query).mappings().all())
-        found = []
-        for begin in range(0, len(rows), PAGE):
-            found += [self._account(row) for row in rows[begin : begin + PAGE]]
-            await asyncio.sleep(0)
-        return found
-
     async def _readable(self, query: Select[Any]) -> list[Account]:
-        """Do the same, but leave out and report those of which something is stored that cannot be read."""
+        """Return the accounts that a query for whole rows finds, in its order, without holding up everybody else.
+
+        Those of which something is stored that cannot be read are left out and reported.
+        """
         rows = await self._db.read(lambda tx: readable.rows(tx, query, self._vault))
         return [account async for account, _ in readable.accounts(rows, self._account, self._vault)]

@@ -13,13 +13,14 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import Connection, and_, case, delete, func, insert, select, update
+from sqlalchemy import Connection, Select, and_, case, delete, func, insert, select, update
 from sqlalchemy.engine import RowMapping
 
 from broker.core.account import Destination
 from broker.core.login import Client, DevicePrompt, Login, LoginState
 from broker.core.secret import Secret
 from broker.errors import SecretChanged
+from broker.store import readable
 from broker.store import tables as t
 from broker.store.bindings import bind, of_login
 from broker.store.shelf import Shelf
@@ -58,6 +59,12 @@ def _sealed(kind: str) -> Any:  # noqa: ANN401 -- SQLAlchemy's select
             t.data_key, t.data_key.c.owner == t.login.c.id
         )
     )
+
+
+def _readable(tx: Connection, query: Select[Any]) -> list[RowMapping]:
+    """Return what a query on logins finds, without what cannot be read: the look at all rows tells of that."""
+    found = (entry._mapping for entry in readable.entries(tx, query, t.login) if not isinstance(entry, int))  # noqa: SLF001 -- SQLAlchemy's public name for it
+    return [row for row in found if isinstance(row["scope"], list)]
 
 
 def _shown(login: Login) -> Secret:
@@ -205,11 +212,12 @@ class Logins(Shelf):
     async def logins_pending(self) -> list[Login]:
         """Return the logins that have not ended, oldest first.
 
-        One that was changed outside Keyfob is none of them: it cannot be finished, and is in nobody's way.
+        One that was changed outside Keyfob is none of them, whether or not it can still be read: it cannot be finished,
+        and is in nobody's way.
         """
         query = _sealed(URL).where(t.login.c.state == "pending").order_by(t.login.c.created_at)
         found = []
-        for row in await self._db.read(lambda tx: tx.execute(query).mappings().all()):
+        for row in await self._db.read(lambda tx: _readable(tx, query)):
             with contextlib.suppress(SecretChanged):  # which the vault remembers, and the audit tells
                 found.append(self._seen(row))
         return found
@@ -352,11 +360,11 @@ class Logins(Shelf):
         if not await self._db.read(lambda tx: tx.execute(select(t.login.c.id).where(pending | old)).first()):
             return []
 
-        def work(tx: Connection) -> Sequence[RowMapping]:
+        def work(tx: Connection) -> list[RowMapping]:
             ids = tx.execute(select(t.login.c.id).where(pending)).scalars().all()
             self._use_up(tx, ids, {"state": "expired", "reason": "nobody finished it in time"})
             tx.execute(delete(t.login).where(old))
-            return tx.execute(_sealed(URL).where(t.login.c.id.in_(ids))).mappings().all()
+            return _readable(tx, _sealed(URL).where(t.login.c.id.in_(ids)))
 
         return [_login(row, "") for row in await self._db.write(work)]
 

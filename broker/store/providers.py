@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, delete, or_, select
+from sqlalchemy import Connection, Select, Table, bindparam, delete, or_, select
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from broker.core.account import Destination
@@ -17,6 +17,7 @@ from broker.core.login import BY_KEY, Client, Management, Registered
 from broker.core.secret import Secret
 from broker.errors import Conflict, UnknownProvider
 from broker.providers.model import ProviderConfig
+from broker.store import readable
 from broker.store import tables as t
 from broker.store.bindings import bind, config_of, of_client, of_provider, plain
 from broker.store.memory import Row
@@ -92,6 +93,11 @@ def _check(vault: Vault, row: Row) -> None:
         raise vault.suspect(f"client '{row['client_id']}'")
 
 
+def _readable(tx: Connection, query: Select[Any], table: Table) -> list[Row]:
+    """Return what a query on a table finds, without what cannot be read: the look at all rows tells of that."""
+    return [entry._mapping for entry in readable.entries(tx, query, table) if not isinstance(entry, int)]  # noqa: SLF001 -- SQLAlchemy's public name for it
+
+
 def _waits_at(provider: str) -> Any:  # noqa: ANN401 -- SQLAlchemy's own
     return (t.client.c.provider == provider) & (t.client.c.client_id == "")
 
@@ -111,9 +117,16 @@ class Providers(Shelf):
     """The part of ``Store`` for providers and clients."""
 
     async def providers(self) -> list[ProviderConfig]:
-        """Return all configured providers by name."""
+        """Return all configured providers by name, without those of which something stored cannot be read."""
         query = select(t.provider).order_by(t.provider.c.name)
-        return [config_of(row) for row in await self._db.read(lambda tx: tx.execute(query).mappings().all())]
+        rows = await self._db.read(lambda tx: _readable(tx, query, t.provider))
+        tables = ("overrides", "discovered")
+        return [config_of(row) for row in rows if all(isinstance(row[name], dict) for name in tables)]
+
+    async def provider_names(self) -> set[str]:
+        """Return the names that are taken, be the rest of the row readable or not."""
+        query = select(t.provider.c.name)
+        return set(await self._db.read(lambda tx: tx.execute(query).scalars().all()))
 
     async def provider(self, name: str) -> ProviderConfig | None:
         """Return the provider called ``name``, or None.
@@ -330,7 +343,7 @@ class Providers(Shelf):
             .where(t.client.c.secret_expires_at.is_not(None), t.client.c.registration_uri.is_not(None))
             .order_by(t.client.c.secret_expires_at)
         )
-        return [client_of(row) for row in await self._db.read(lambda tx: tx.execute(query).mappings().all())]
+        return [client_of(row) for row in await self._db.read(lambda tx: _readable(tx, query, t.client))]
 
     async def clients(self, provider: str) -> list[Client]:
         """Return the clients at ``provider``, newest first."""
@@ -339,7 +352,7 @@ class Providers(Shelf):
             .where(t.client.c.provider == provider, t.client.c.client_id != "")
             .order_by(t.client.c.created_at.desc(), t.client.c.uuid)
         )
-        return [client_of(row) for row in await self._db.read(lambda tx: tx.execute(query).mappings().all())]
+        return [client_of(row) for row in await self._db.read(lambda tx: _readable(tx, query, t.client))]
 
     async def client(self, uuid: str) -> tuple[Client, Secret | None] | None:
         """Return a client and its secret or private key, or None.

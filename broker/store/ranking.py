@@ -99,7 +99,7 @@ class Ranking(Listing):
     async def of_ranks(self, order: Order, which: Mapping[int, slice]) -> dict[int, list[Account]]:
         """Return some accounts of each of these ranks, by name: those that the slice takes of all of them."""
 
-        def work(tx: Connection) -> dict[int, Sequence[Row[Any]]]:
+        def work(tx: Connection) -> dict[int, list[Row[Any]]]:
             found = {}
             for rank, some in which.items():
                 if rank != advice.BEGUN:

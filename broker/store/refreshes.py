@@ -22,6 +22,7 @@ from broker.store.accounts import find
 from broker.store.bindings import ACCOUNT, of_account
 from broker.store.departures import Departures
 from broker.store.derived import DerivedTokens
+from broker.store.engine import REFUSALS, is_refusal
 from broker.store.memory import Row
 from broker.store.prepared import Prepared
 from broker.store.shelf import Saved
@@ -154,7 +155,12 @@ class Refreshes(DerivedTokens, Departures):
             StoreUnavailable: the database does not take them yet; they stay where they are.
         """
         for saved in list(self._saved):
-            account = await self.account_by_uuid(saved.owner)
+            query = select(t.account).where(t.account.c.uuid == saved.owner)
+            found = await self._db.read(lambda tx, query=query: readable.or_none(tx, query, self._vault))  # type: ignore[misc]
+            row = found[0] if found else None
+            account = None if row is None else readable.one(row._mapping, self._account, self._vault)  # noqa: SLF001 -- SQLAlchemy's public name for it
+            if account is None and found:
+                continue  # It cannot be read, so no flight of it begins; the others go on.
             if account is None or account.generation != saved.generation:
                 await self._discard(saved.owner, saved.generation)
             elif await self.keep_answer(account, saved.raw, saved.refresh_token) is not None:
@@ -303,13 +309,28 @@ class Refreshes(DerivedTokens, Departures):
         ).join(t.refresh_intent, t.refresh_intent.c.account == t.account.c.uuid)
         found = await self._db.read(lambda tx: readable.rows(tx, query, self._vault))
         read = readable.accounts(found, self._account, self._vault)
-        return [(account, row["started_at"], bool(row["has_answer"])) async for account, row in read]
+        begun = ((account, row["started_at"], bool(row["has_answer"])) async for account, row in read)
+        # What is no time was long ago: no grace runs any more.
+        return [(account, at if isinstance(at, float) else 1.0, kept) async for account, at, kept in begun]
 
     async def open_wish(self, account: Account) -> Wish | None:
-        """Return what the open refresh asked for; None for the account's own token."""
+        """Return what the open refresh asked for; None for the account's own token.
+
+        Raises:
+            SecretChanged: that cannot be read.
+        """
         query = select(t.refresh_intent.c.wish).where(t.refresh_intent.c.account == account.uuid)
-        asked = await self._db.read(lambda tx: tx.execute(query).scalar_one_or_none())
-        return None if asked is None else Wish(tuple(asked[0]), asked[1])
+
+        def work(tx: Connection) -> Wish | None:
+            try:
+                asked = tx.execute(query).scalar_one_or_none()
+                return None if asked is None else Wish(tuple(asked[0]), asked[1])
+            except (*REFUSALS, TypeError, LookupError) as exc:
+                if is_refusal(exc):
+                    raise
+                raise self._vault.suspect(f"account '{account.name}'") from exc
+
+        return await self._db.read(work)
 
     async def kept_answer(self, account: Account) -> Secret | None:
         """Return the raw reply that the open refresh got, or None where it got none (yet).

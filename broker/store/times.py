@@ -6,10 +6,11 @@ Part of ``Store``.
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import Column, Connection, bindparam, case, func, select, update
+from sqlalchemy import Column, Connection, and_, bindparam, case, func, select, update
 from sqlalchemy.engine import RowMapping
 
 from broker.core.timing import REFUSED_CAP, RETRY_AFTER_CAP
+from broker.store import readable
 from broker.store import tables as t
 from broker.store.account_rows import DATED
 from broker.store.shelf import Shelf
@@ -89,7 +90,9 @@ class Times(Shelf):
 
         def work(tx: Connection) -> int:
             after_commit(tx, self._memory.accounts_changed)
-            for row in (rows := tx.execute(_from_the_future(now)).mappings().all()):
+            found = readable.rows(tx, _from_the_future(now), self._vault)
+            rows = [row._mapping for row in found]  # noqa: SLF001 -- SQLAlchemy's public name for it
+            for row in rows:
                 values = _taken_back(row, now) | {"version": row["version"] + 1}
                 tx.execute(update(t.account).where(t.account.c.uuid == row["uuid"]).values(values))
             tx.execute(update(d).where(ahead > AHEAD).values(present))
@@ -104,8 +107,10 @@ def _from_the_future(now: float) -> Any:  # noqa: ANN401 -- SQLAlchemy's select
     longest = case((a.state == "misconfigured", REFUSED_CAP), else_=RETRY_AFTER_CAP)
     newest = func.max(func.coalesce(a.issued_at, 0.0), func.coalesce(a.last_refresh_at, 0.0), a.state_since)
     most = now + AHEAD
-    return select(t.account, newest.label("newest")).where(
-        (newest > most) | (a.throttled_until > most + RETRY_AFTER_CAP) | (a.retry_at > most + longest)
+    times = (*DATED, a.retry_at, a.throttled_until)
+    numbers = and_(*(func.typeof(time).in_(("real", "integer", "null")) for time in times))
+    return select(a.uuid, a.version, a.client, *times, newest.label("newest")).where(
+        numbers, (newest > most) | (a.throttled_until > most + RETRY_AFTER_CAP) | (a.retry_at > most + longest)
     )
 
 

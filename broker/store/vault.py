@@ -124,7 +124,10 @@ class Vault:
             Locked: there is no key to tell with.
         """
         sealers = self._sealers()
-        return isinstance(stored, bytes) and any(hmac.compare_digest(mac(sealer), stored) for sealer in sealers)
+        try:
+            return isinstance(stored, bytes) and any(hmac.compare_digest(mac(sealer), stored) for sealer in sealers)
+        except (TypeError, ValueError, AttributeError):
+            return False  # a value of a kind that Keyfob never writes there
 
     def fits(self, judge: Callable[[Sealer], bool]) -> bool:
         """Whether something that has more than one MAC is as it was written, judged with each master key that may be.

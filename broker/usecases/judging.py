@@ -99,13 +99,13 @@ async def judge_the_open(ctx: Context) -> set[str]:
             continue
         try:
             raw = await ctx.store.kept_answer(account) if answered else None
+            wish = await ctx.store.open_wish(account) if raw is not None else None
         except SecretChanged as exc:
             # Only this account's trouble. What was in the answer is not to be had any more: as good as lost.
             log.warning("the answer to the last refresh of '%s' is lost: %s", account.name, exc)
             await setbacks.lost(ctx, account, provider, started_at, "it was kept, and does not open any more")
             continue
         if raw is not None:
-            wish = await ctx.store.open_wish(account)
             await judge(ctx, account, provider, raw, started_at, wish)
             continue
         await setbacks.lost(ctx, account, provider, started_at, "Keyfob was stopped while it waited for an answer")

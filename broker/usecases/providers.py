@@ -343,7 +343,7 @@ async def _keep(ctx: Context, config: ProviderConfig, new: NewProvider) -> Provi
 
 
 async def _free_name(ctx: Context, name: str) -> str:
-    taken = {config.name for config in await ctx.store.providers()}
+    taken = await ctx.store.provider_names()
     number = 2
     candidate = name
     while candidate in taken:

@@ -115,7 +115,7 @@ def test_errors_repeat_no_value(tmp_path: Path) -> None:
             for statement in damage:
                 behind(tmp_path, statement)
                 with pytest.raises(StoreUnavailable) as caught:
-                    await (store.refresh_token(made) if "secret" in statement else store.accounts())
+                    await (store.refresh_token(made) if "secret" in statement else store.account("me"))
                 assert "MARK" not in str(caught.value)
                 assert caught.value.hint
             with pytest.raises(StoreUnavailable, match="no such table"):

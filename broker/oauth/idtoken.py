@@ -29,6 +29,8 @@ ALGORITHMS = ("RS256", "PS256", "ES256", "EdDSA")
 LEEWAY = 60.0
 # An ID token is made for this login, now (security.md R26).
 ISSUED_WITHIN = 600.0
+# A machine that starts without the network may be off by months: past that, TLS takes no certificate any more.
+OFF_AT_MOST = 30 * 86_400.0
 # Keys are asked for again after this long, so that one withdrawn by the provider is not trusted for a day.
 KEYS_TTL = 3600.0
 # Tokens with made-up key ids must not turn into requests.
@@ -55,6 +57,10 @@ class Claims:
     issuer: str
     subject: str
     label: str
+
+
+class Untimely(LoginFailed):
+    """An ID token that is in order but for its times: the clock of this machine, or the provider's, is wrong."""
 
 
 @dataclass(slots=True)
@@ -172,8 +178,13 @@ async def verify(  # noqa: PLR0913 -- what a token is checked against is that mu
     access_token: Secret,
     now: float,
     asked_at: float | None = None,
+    by_server: float | None = None,
 ) -> Claims:
     """Verify an ID token.
+
+    Its times are judged by this machine's clock; where they do not fit, by the clock of the server that has given it:
+    that vouches for them over TLS, as for the token itself, and it could put any other time into the token as well. So
+    a wrong clock here costs nobody a login. What keeps an old token from being brought again is the nonce.
 
     Args:
         http: the way out, for keys.
@@ -186,9 +197,10 @@ async def verify(  # noqa: PLR0913 -- what a token is checked against is that mu
         now: epoch seconds.
         asked_at: when it was asked for, epoch seconds, where that may be longer ago than an answer takes: its times
             are judged by that.
+        by_server: that moment by the clock of the server that it came from; None where that did not tell.
 
     Raises:
-        LoginFailed: it is not to be believed.
+        LoginFailed: it is not to be believed; ``Untimely``, for its times alone.
         ProviderUnavailable: the keys cannot be had.
     """
     if not provider.issuer or not provider.endpoints.jwks:
@@ -203,12 +215,21 @@ async def verify(  # noqa: PLR0913 -- what a token is checked against is that mu
     if not any(signatures.is_signed(algorithm, signed, signature, key) for key in keys):
         _refuse("its signature is not by a key of the provider")
     _check_parties(payload, provider.issuer, client_id)
-    _check_times(payload, now if asked_at is None else asked_at)
     if nonce is not None and not _same(payload.get("nonce"), nonce):
         _refuse("it was made for another login")
     if "at_hash" in payload and not _same(payload["at_hash"], _half_hash(algorithm, access_token)):
         _refuse("it belongs to another access token")
-    return _whose(provider, payload)
+    claims = _whose(provider, payload)
+    moment = now if asked_at is None else asked_at
+    why = _untimely(payload, moment)
+    if why and by_server is not None and abs(by_server - moment) <= OFF_AT_MOST:
+        why = _untimely(payload, by_server)
+    if why:
+        raise Untimely(
+            f"The ID token of the provider is not believed: {why}.",
+            "See that the clock of this machine is right, then start the login again.",
+        )
+    return claims
 
 
 def unverified(provider: Provider, id_token: Secret, *, client_id: str) -> Claims:
@@ -279,16 +300,18 @@ def _check_parties(payload: Mapping[str, Any], issuer: str, client_id: str) -> N
         _refuse("it was issued to another client")
 
 
-def _check_times(payload: Mapping[str, Any], now: float) -> None:
+def _untimely(payload: Mapping[str, Any], now: float) -> str:
+    """Return what is wrong with a token's times at a moment; empty text where they are right."""
     expires, issued = _time(payload, "exp"), _time(payload, "iat")
     if now >= expires + LEEWAY:
-        _refuse("it has expired by this machine's clock")
+        return "it has expired by this machine's clock"
     if expires - now > LIFETIME_CAP:
-        _refuse("it claims to live for centuries")
+        return "it claims to live for centuries"
     if abs(now - issued) > ISSUED_WITHIN:
-        _refuse("it was not made just now by this machine's clock")
+        return "it was not made just now by this machine's clock"
     if "nbf" in payload and now < _time(payload, "nbf") - LEEWAY:
-        _refuse("it is not valid yet by this machine's clock")
+        return "it is not valid yet by this machine's clock"
+    return ""
 
 
 def _time(payload: Mapping[str, Any], name: str) -> float:

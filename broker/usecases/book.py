@@ -224,12 +224,20 @@ class Book:
     Attributes:
         accounts: account uuid -> its line.
         endpoints: address that Keyfob itself asks -> its line.
+        ahead: address that Keyfob itself asks -> by how many seconds its steady clock is ahead of the server's, as the
+            newest answer of that address has shown it.
         closing: the daemon stops.
     """
 
     accounts: OrderedDict[str, Line] = field(default_factory=OrderedDict)
     endpoints: OrderedDict[str, Line] = field(default_factory=OrderedDict)
+    ahead: OrderedDict[str, float] = field(default_factory=OrderedDict)
     closing: bool = False
+
+    def by_server(self, url: str, at: float) -> float | None:
+        """Return what the clock of the server at an address showed at a steady moment; None where nobody knows."""
+        ahead = self.ahead.get(_where(url))
+        return None if ahead is None else at - ahead
 
     def of_account(self, uuid: str) -> Line:
         """Return the line of an account."""
@@ -274,7 +282,12 @@ class Own:
 
     def heard(self, url: str, reply: Reply, sent_at: float) -> None:
         """Take in an answer of that address to a request that was sent then, epoch seconds."""
-        now = self._steady()
+        now, ahead = self._steady(), self._book.ahead
+        ahead.pop(_where(url), None)
+        if "date" in reply.headers:
+            ahead[_where(url)] = now - reply.received_at + reply.ahead
+            if len(ahead) > MOST_LINES:
+                ahead.popitem(last=False)
         sent = now - max(0.0, reply.received_at - sent_at)
         said = Heard(NOBODY, "", reply.status, reply.headers, reply.received_at, now, sent)
         says = reply.status in (TOO_MANY, UNAVAILABLE) or ratelimit.read(reply.headers, reply.received_at)

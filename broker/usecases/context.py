@@ -342,6 +342,10 @@ class Context:
         """Return by today's clock when a moment was, in epoch seconds."""
         return moment.at + self.schedule.moved - moment.moved
 
+    def by_server(self, url: str, moment: float) -> float | None:
+        """Return what a server's clock showed at a moment by ours, as its newest answer tells, if it does."""
+        return self.rates.by_server(url, moment - self.schedule.moved)
+
     @contextlib.asynccontextmanager
     async def landing(self) -> AsyncIterator[None]:
         """Hold the clock as it is, from the moment that an answer's times are told until they are written down."""

@@ -197,6 +197,10 @@ async def _held(ctx: Context, account: Account, *, id_token: bool) -> Held | Non
         return None
     # An ID token has a life of its own, and may be older than the access token that it once came with.
     issued_at, expires_at = idtoken.life(secret)
+    off = account.token.issued_at - issued_at
+    if abs(off) > idtoken.ISSUED_WITHIN and account.id_token_generation == account.token_generation:
+        # It was believed by the provider's clock, and ours was another: what counts here is by ours.
+        issued_at, expires_at = issued_at + off, expires_at + off
     return Held(secret, replace(account.token, issued_at=issued_at, expires_at=expires_at))
 
 

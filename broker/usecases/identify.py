@@ -92,6 +92,7 @@ async def _verify(ctx: Context, provider: Provider, grant: Grant, client_id: str
         access_token=grant.access_token,
         now=ctx.clock(),
         asked_at=grant.token.issued_at,  # what came for a device may have waited for the database
+        by_server=ctx.by_server(provider.endpoints.token, grant.token.issued_at),
     )
 
 

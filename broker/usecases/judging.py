@@ -124,8 +124,9 @@ async def _unusable(ctx: Context, account: Account, provider: Provider, raw: Sec
 async def check_use(ctx: Context, account: Account, provider: Provider, grant: Grant) -> Grant:
     """A token must live, and an ID token that comes with it be for the same person (OpenID Connect Core 12.2).
 
-    Where the keys cannot be had that would verify it, the access token is not thrown away for that: each try would
-    spend a refresh token more. The grant then comes back without the ID token, and the account keeps the one before.
+    Where the keys cannot be had that would verify it, or its times fit no clock that is known here, the access token is
+    not thrown away for that: each try would spend a refresh token more. The grant then comes back without the ID token,
+    and the account keeps the one before.
     """
     if grant.token.lifetime is not None and grant.token.lifetime <= 0:
         # It would be due again at once, and so would the next one, for ever.
@@ -145,8 +146,10 @@ async def check_use(ctx: Context, account: Account, provider: Provider, grant: G
             nonce=None,
             access_token=grant.access_token,
             now=ctx.clock(),
+            asked_at=grant.token.issued_at,  # an answer may have been kept for long before it could be judged
+            by_server=ctx.by_server(setbacks.endpoint_of(account, provider), grant.token.issued_at),
         )
-    except ProviderUnavailable as exc:
+    except (ProviderUnavailable, idtoken.Untimely) as exc:
         log.warning("the ID token of '%s' is not used: %s", account.name, exc)
         # That it came from the token endpoint, TLS vouches for (OpenID Connect Core 3.1.3.7, item 6).
         claims = idtoken.unverified(provider, grant.id_token, client_id=account.destination.client_id)

@@ -46,7 +46,7 @@ async def receive(ctx: Context, account: Account, provider: Provider, outcome: w
             await failed(ctx, account, provider, said(provider, error, description))
         case wire.Throttled(reason=reason, retry_after=retry_after):
             if retry_after is not None:
-                ctx.rates.be_silent(_endpoint(account, provider), ctx.steady(), retry_after)
+                ctx.rates.be_silent(endpoint_of(account, provider), ctx.steady(), retry_after)
             await failed(ctx, account, provider, f"{provider.title} is throttling: {reason}.", retry_after)
         case wire.Unreachable(reason=reason):
             await failed(ctx, account, provider, f"{provider.title} cannot be reached: {reason}.")
@@ -76,10 +76,11 @@ def silence(ctx: Context, account: Account, provider: Provider | None = None) ->
 
     Without the provider, for those that refresh where they gave the first token.
     """
-    return ctx.rates.silence(_endpoint(account, provider), ctx.steady())
+    return ctx.rates.silence(endpoint_of(account, provider), ctx.steady())
 
 
-def _endpoint(account: Account, provider: Provider | None) -> str:
+def endpoint_of(account: Account, provider: Provider | None) -> str:
+    """Return the address that the account's refreshes go to."""
     own = "" if provider is None or account.is_derived else provider.endpoints.refresh
     return own or account.destination.token_endpoint
 

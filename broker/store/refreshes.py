@@ -5,6 +5,7 @@ durable transaction.
 """
 
 import asyncio
+import contextlib
 import logging
 from typing import Any
 
@@ -14,7 +15,7 @@ from sqlalchemy.dialects.sqlite import insert as upsert
 from broker.core.account import BY_REFRESH_TOKEN, Account, Destination, Identity, Renewal, State
 from broker.core.secret import Secret
 from broker.core.token import Grant, Wish
-from broker.errors import StoreUnavailable
+from broker.errors import SecretChanged, StoreUnavailable
 from broker.store import readable
 from broker.store import tables as t
 from broker.store.account_rows import ANSWER, DATED, identity_columns, renewal_columns, state_columns
@@ -163,8 +164,10 @@ class Refreshes(DerivedTokens, Departures):
                 continue  # It cannot be read, so no flight of it begins; the others go on.
             if account is None or account.generation != saved.generation:
                 await self._discard(saved.owner, saved.generation)
-            elif await self.keep_answer(account, saved.raw, saved.refresh_token) is not None:
-                log.warning("the answer for '%s' was recovered from the emergency journal", account.name)
+            else:
+                with contextlib.suppress(SecretChanged):  # its trouble alone: nothing can be sealed for it any more
+                    await self.keep_answer(account, saved.raw, saved.refresh_token)
+                    log.warning("the answer for '%s' was recovered from the emergency journal", account.name)
 
     async def _discard(self, owner: str, generation: int) -> None:
         """Forget a saved answer that is in the database now, or of no use any more."""

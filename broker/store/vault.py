@@ -6,11 +6,12 @@ Used by the noun modules inside their transactions.
 import contextlib
 import functools
 import hmac
+import logging
 import uuid
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
-from sqlalchemy import Connection, Delete, and_, bindparam, delete, insert, or_, select
+from sqlalchemy import Connection, Delete, and_, bindparam, delete, insert, or_, select, update
 
 from broker.core.account import Destination
 from broker.core.secret import Secret
@@ -19,6 +20,8 @@ from broker.store import tables as t
 from broker.store.memory import Row
 from broker.store.prepared import Prepared
 from broker.store.seal import Binding, Broken, Sealer
+
+log = logging.getLogger(__name__)
 
 FIRST_KEY = 1
 REMAKE = "Put back a backup of the database (keyfob restore FILE), or remove it and make it again."
@@ -201,10 +204,20 @@ class Vault:
         _dropping(len(alone), len(others)).run(tx, {"of": owner, **which})
         key_generation, wrapped = self._data_key(tx, owner)
         rows = {kind: str(uuid.uuid4()) for kind in values}
-        bound = (
+        bound = [
             (value, Binding(owner, rows[kind], kind, generation, destination, client)) for kind, value in values.items()
-        )
-        sealed = dict(zip(values, self.sealer.seal_all(owner, bound, key_generation, wrapped), strict=True))
+        ]
+        try:
+            blobs = self.sealer.seal_all(owner, bound, key_generation, wrapped)
+        except (Broken, TypeError):
+            if self._opens(owner, key_generation, wrapped):
+                raise
+            # Somebody changed the data key, and nothing that it sealed opens any more. What has come now must not be
+            # lost, too, nor tried again and again.
+            log.error("a data key was changed outside Keyfob; a new one takes its place")  # noqa: TRY400 -- that says it all
+            key_generation, wrapped = self._replaced(tx, owner, key_generation)
+            blobs = self.sealer.seal_all(owner, bound, key_generation, wrapped)
+        sealed = dict(zip(values, blobs, strict=True))
         whose = {"owner": owner, "generation": generation}
         _PUT.run_each(
             tx, [{"uuid": rows[kind], "kind": kind, "sealed": blob, **whose} for kind, blob in sealed.items()]
@@ -220,6 +233,22 @@ class Vault:
         wrapped = self.sealer.new_data_key(owner, FIRST_KEY)
         _MAKE_KEY.run(tx, {"owner": owner, "generation": FIRST_KEY, "wrapped": wrapped})
         return FIRST_KEY, wrapped
+
+    def _replaced(self, tx: Connection, owner: str, before: object) -> tuple[int, bytes]:
+        """Make another data key for an owner; what the one before has sealed stays where it is."""
+        generation = before + 1 if isinstance(before, int) else FIRST_KEY
+        wrapped = self.sealer.new_data_key(owner, generation)
+        mine = update(t.data_key).where(t.data_key.c.owner == owner)
+        tx.execute(mine.values(generation=generation, wrapped=wrapped))
+        return generation, wrapped
+
+    def _opens(self, owner: str, generation: int, wrapped: bytes) -> bool:
+        """Whether a data key is one still. With the master key of before it would be, and then nothing is replaced."""
+        for sealer in self._sealers():
+            with contextlib.suppress(Broken, TypeError):
+                sealer.seal_all(owner, (), generation, wrapped)
+                return True
+        return False
 
     def open(
         self,

@@ -11,7 +11,7 @@ from pathlib import Path
 from broker.core import account as transitions
 from broker.core.account import Account, NeedsLogin, Suspect
 from broker.core.policy import Owner
-from broker.errors import InvalidRequest, UnknownProvider
+from broker.errors import InvalidRequest, SecretChanged, UnknownProvider
 from broker.usecases.context import Context
 from broker.usecases.providers import find
 
@@ -66,5 +66,5 @@ async def _rotates(ctx: Context, provider: str) -> bool:
     """Whether a provider's refresh tokens may be spent by being used."""
     try:
         return (await find(ctx, provider)).refresh.rotation != "never"
-    except (UnknownProvider, InvalidRequest):
-        return True  # its preset was taken away; nobody knows its rules, so the strict ones hold
+    except (UnknownProvider, InvalidRequest, SecretChanged):
+        return True  # its preset was taken away, or its row changed; nobody knows its rules, so the strict ones hold

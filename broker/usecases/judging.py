@@ -84,32 +84,43 @@ async def judge(
 async def judge_the_open(ctx: Context) -> set[str]:
     """Judge the answers that a crash or a lock left unjudged, and count what was sent without one as lost.
 
-    Returns the uuids of the accounts whose provider cannot be told now, so that theirs stay open. One such account
-    must not stop the others; nor may a flight of its own begin, which would send a token that may be spent.
+    Returns the uuids of the accounts of which that cannot be done now, so that theirs stay open: their provider cannot
+    be told, or something that is stored cannot be read or written. One such account must not stop the others; nor may a
+    flight of its own begin, which would send a token that may be spent.
     """
     flying, unjudged = set(ctx.flights.flying), set[str]()
     for account, started_at, answered in await ctx.store.open_intents():
         if account.uuid in flying | ctx.flights.flying:
             continue  # it was locked and unlocked again meanwhile: that one still comes
         try:
-            provider = await find(ctx, account.provider)
+            await _judge_open(ctx, account, started_at, answered=answered)
         except (UnknownProvider, InvalidRequest, StoreUnavailable) as exc:
             log.warning("what became of the last refresh of '%s' cannot be told: %s", account.name, exc)
             unjudged.add(account.uuid)
-            continue
-        try:
-            raw = await ctx.store.kept_answer(account) if answered else None
-            wish = await ctx.store.open_wish(account) if raw is not None else None
-        except SecretChanged as exc:
-            # Only this account's trouble. What was in the answer is not to be had any more: as good as lost.
-            log.warning("the answer to the last refresh of '%s' is lost: %s", account.name, exc)
-            await setbacks.lost(ctx, account, provider, started_at, "it was kept, and does not open any more")
-            continue
-        if raw is not None:
-            await judge(ctx, account, provider, raw, started_at, wish)
-            continue
-        await setbacks.lost(ctx, account, provider, started_at, "Keyfob was stopped while it waited for an answer")
     return unjudged
+
+
+async def _judge_open(ctx: Context, account: Account, started_at: float, *, answered: bool) -> None:
+    provider = await find(ctx, account.provider)
+    try:
+        raw = await ctx.store.kept_answer(account) if answered else None
+        wish = await ctx.store.open_wish(account) if raw is not None else None
+    except SecretChanged as exc:
+        # Only this account's trouble. What was in the answer is not to be had any more: as good as lost.
+        log.warning("the answer to the last refresh of '%s' is lost: %s", account.name, exc)
+        await setbacks.lost(ctx, account, provider, started_at, "it was kept, and does not open any more")
+        return
+    if raw is None:
+        await setbacks.lost(ctx, account, provider, started_at, "Keyfob was stopped while it waited for an answer")
+        return
+    try:
+        await judge(ctx, account, provider, raw, started_at, wish)
+    except KeyfobError:
+        raise
+    except Exception:
+        # It would break every start in the same way. The refresh token that it brought is in force by now.
+        log.exception("the answer to the last refresh of '%s' cannot be judged", account.name)
+        await setbacks.lost(ctx, account, provider, started_at, "it was kept, and cannot be judged")
 
 
 async def _unusable(ctx: Context, account: Account, provider: Provider, raw: Secret, why: Exception) -> None:

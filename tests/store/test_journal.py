@@ -19,7 +19,7 @@ from broker.store.copies import back_up, put_back
 from broker.store.journal import MAGIC, SIZE, Journal, beside, is_empty
 from broker.store.keys import FileKey
 from broker.store.store import Store
-from tests.store.made import NOW, database, key_file, opened, reveal, stored_bytes, with_account
+from tests.store.made import NOW, behind, database, key_file, opened, reveal, stored_bytes, with_account
 
 RAW = Secret('{"access_token": "access-2", "refresh_token": "refresh-2", "odd": "\\ud800"}')
 NEW = Secret("refresh-2")
@@ -359,3 +359,18 @@ def test_it_grows_where_there_is_room(tmp_path: Path) -> None:
     again.erase()
     again.close()
     assert is_empty(path)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE account SET asked_scope = '[' WHERE name = 'bad'",
+        "UPDATE data_key SET wrapped = zeroblob(60) WHERE owner = (SELECT uuid FROM account WHERE name = 'bad')",
+    ],
+)
+def test_an_account_that_cannot_be_read_keeps_no_answer_of_another_back(tmp_path: Path, damage: str) -> None:
+    """Both answers reached only the journal; that of the account that is well is taken over all the same."""
+    left_behind(tmp_path, "bad")
+    left_behind(tmp_path)
+    behind(tmp_path, damage)
+    after(tmp_path, is_recovered)

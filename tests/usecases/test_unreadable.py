@@ -6,10 +6,13 @@ from pathlib import Path
 import pytest
 
 from broker.core.secret import Secret
-from broker.usecases import accounts, apps, audit, derived, health, refresh
+from broker.practice.server import practice_in_thread
+from broker.practice.settings import PracticeSettings
+from broker.usecases import accounts, apps, audit, derived, health, judging, refresh
 from tests.store import made
 from tests.test_scheduler import ticking
-from tests.usecases.house import DUE, TTL, House, opened, ready
+from tests.usecases import programs
+from tests.usecases.house import DUE, TTL, Clock, House, opened, ready
 from tests.usecases.kin import begin, derived_from
 
 # No text, no JSON, no state that there is, no scopes; times that are no numbers, or none that a calendar has.
@@ -178,5 +181,71 @@ def test_a_login_that_cannot_be_read_stops_no_look(tmp_path: Path) -> None:
                 await house.until_asked()
                 await house.landed()
             assert (await house.account()).generation == 2
+
+    asyncio.run(story())
+
+
+def test_a_kept_answer_whose_account_depends_on_one_that_cannot_be_read(tmp_path: Path) -> None:
+    """It stays open, and no flight of it begins, until that can be read again; everybody else's is settled."""
+
+    async def story() -> None:
+        clock = Clock()
+        with practice_in_thread(PracticeSettings(auto_approve=True), clock=clock) as practice:
+            async with opened(tmp_path, practice=practice, clock=clock) as house:
+                await begin(house)
+                for account in (await derived_from(house), await house.log_in("good", "grace")):
+                    intended = await house.store.begin_refresh(account, house.clock())
+                    assert intended is not None
+                    answer = Secret('{"access_token": "new", "token_type": "Bearer", "expires_in": 600}')
+                    await house.store.keep_answer(intended, answer, None)
+            [(scope,)] = made.behind(tmp_path, "SELECT asked_scope FROM account WHERE name = 'me'")
+            made.behind(tmp_path, "UPDATE account SET asked_scope = '[' WHERE name = 'me'")
+            async with opened(tmp_path, practice=practice, clock=clock) as house:
+                await refresh.settle(house.ctx)
+                assert ready(await house.token("good")) == "new"
+                assert [account.name for account, _, _ in await house.store.open_intents()] == ["bill"]
+                made.behind(tmp_path, "UPDATE account SET asked_scope = ? WHERE name = 'me'", scope)
+                await house.tick()
+                assert await house.store.open_intents() == []
+
+    asyncio.run(story())
+
+
+def test_a_kept_answer_that_breaks_the_judge_breaks_no_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mistake of Keyfob's own would meet the same answer at every start: it counts as lost, and the rest goes on."""
+
+    def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError
+
+    async def story() -> None:
+        async with opened(tmp_path) as house:
+            intended = await house.store.begin_refresh(await house.log_in(), house.clock())
+            assert intended is not None
+            await house.store.keep_answer(intended, Secret('{"access_token": "new"}'), Secret("new refresh token"))
+            with monkeypatch.context() as patched:
+                patched.setattr(judging, "read_grant", broken)
+                await refresh.settle(house.ctx)
+            account = await house.account()
+            assert account.state.name == "uncertain"
+            assert (await house.secrets_of(account))[1] == "new refresh token"
+            assert await house.store.open_intents() == []
+
+    asyncio.run(story())
+
+
+def test_an_account_whose_data_key_was_changed_takes_what_comes(tmp_path: Path) -> None:
+    """What the key sealed is lost, and nothing else: a program's account gets its next token, and no start fails."""
+
+    async def story() -> None:
+        async with opened(tmp_path) as house:
+            await programs.log_in(house)
+            mine = "owner = (SELECT uuid FROM account WHERE name = 'ci')"
+            for damage in ("wrapped = zeroblob(60)", "wrapped = 'x'", "generation = 'x'"):
+                made.behind(house.place, f"UPDATE data_key SET {damage} WHERE {mine}")  # noqa: S608 -- our own
+                house.clock.forward(DUE)
+                await house.tick()
+                assert (await house.account("ci")).state.name == "active"
+                ready(await house.token("ci"))
+                assert await house.store.open_intents() == []
 
     asyncio.run(story())

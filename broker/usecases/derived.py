@@ -63,8 +63,11 @@ async def stirs(ctx: Context, account: Account) -> bool:
 
 
 def stirred(waiting: Iterable[tuple[Account, Account | None]], now: float) -> list[Account]:
-    """Return those of some derived accounts, each with what it is derived from, of which :func:`stirs` is so."""
-    return [child for child, parent in waiting if _stirs(child, parent, now)]
+    """Return those of some derived accounts, each with what it is derived from, of which :func:`stirs` is so.
+
+    Without those whose client was refused: when they are due, their own rows tell.
+    """
+    return [child for child, parent in waiting if isinstance(child.state, NeedsLogin) and _stirs(child, parent, now)]
 
 
 def _stirs(account: Account, parent: Account | None, now: float) -> bool:

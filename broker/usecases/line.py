@@ -25,10 +25,12 @@ class Line:
         return bool(self._first)
 
     def form(self, accounts: Iterable[tuple[str, Account]]) -> None:
-        """Let these wait, each with its issuer, in this order, and nobody else."""
+        """Let these wait, each with its issuer, in this order, and nobody else; who is named twice waits once."""
         self._waiting = {}
+        named = {*self._taken}
         for place, (issuer, account) in enumerate(accounts):
-            if account.uuid not in self._taken:
+            if account.uuid not in named:
+                named.add(account.uuid)
                 self._waiting.setdefault(issuer, deque()).append((place, account))
         self._first = [(waiting[0][0], issuer) for issuer, waiting in self._waiting.items()]
         heapq.heapify(self._first)

@@ -60,3 +60,13 @@ def test_whoever_is_not_in_the_new_line_waits_no_more() -> None:
     line.form(crowd("b", 1))
     assert taken(line) == ["b000"]
     assert not line
+
+
+def test_who_is_named_twice_waits_once() -> None:
+    """A place that is taken for nobody would never be given back, and once all are, an issuer is not asked any more."""
+    line, (one,) = Line(), crowd("a", 1)
+    for _ in range(MANY):
+        line.form([one, one])
+        assert taken(line) == ["a000"]
+        line.landed("a000")
+        assert not line

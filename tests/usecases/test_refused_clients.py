@@ -14,6 +14,7 @@ from broker.practice.settings import PracticeSettings
 from broker.usecases import accounts, due, refresh
 from broker.usecases.outcomes import MustLogin
 from tests.usecases.house import DUE, TTL, Clock, House, opened, ready
+from tests.usecases.kin import SCOPES, begin, derived_from
 
 REFUSED = "refresh:invalid_client"
 DAY = 86_400.0
@@ -296,5 +297,28 @@ def test_within_the_grace_a_refused_client_does_not_cost_the_lost_answer(tmp_pat
             await pass_time(house, 30)
             assert (await house.account()).state.name == "active"
             assert await house.holds_newest()
+
+    asyncio.run(story())
+
+
+def test_a_derived_account_follows_its_client_too(tmp_path: Path) -> None:
+    """It is begun once at a look, by its own row, and its place among those that are due is free again each time."""
+
+    async def story() -> None:
+        async with opened(tmp_path) as house:
+            await begin(house)
+            await derived_from(house)
+            house.practice.set_faults(["token_exchange:error=unauthorized_client"])
+            house.clock.forward(DUE)
+            await house.tick()
+            began = refusal(await house.account("bill")).since
+            await pass_time(house, DAY)
+            state = refusal(await house.account("bill"))
+            assert (state.since, state.attempts) == (began, house.asked("token_exchange") - 1)
+            assert (await house.account("me")).state.name == "active"
+            house.practice.set_faults([])
+            await house.log_in(scope=SCOPES)
+            await house.tick()
+            assert (await house.account("bill")).state.name == "active"
 
     asyncio.run(story())

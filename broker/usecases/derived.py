@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from broker.core import account as transitions
 from broker.core import advice, timing
 from broker.core.account import Account, Misconfigured, NeedsLogin
+from broker.core.secret import Secret
 from broker.usecases.context import Context
 
 GONE = "The account that this one is derived from was removed."
@@ -28,6 +29,17 @@ async def scope_of_parent(ctx: Context, account: Account) -> tuple[str, ...]:
     """Return what the token carries that this one's is exchanged for: the most, where nothing was asked for by name."""
     parent = await parent_of(ctx, account)
     return () if parent is None else parent.scope
+
+
+async def token_of_parent(ctx: Context, account: Account) -> Secret | None:
+    """Return the token that a derived account's is exchanged for.
+
+    It goes where its own account's secrets may go, and nowhere else (RFC 9700 4.4.2).
+    """
+    parent = await parent_of(ctx, account)
+    if parent is None or parent.destination != account.destination:
+        return None
+    return await ctx.store.access_token(parent)
 
 
 def trouble(account: Account, parent: Account | None, now: float) -> str:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from broker.core.account import Account, Destination
 from broker.core.token import Wish
 from broker.usecases.line import Line
+from broker.usecases.untold import Untold
 
 # Unless the settings say otherwise, this many refreshes at one issuer at a time: more looks like an attack to a small
 # server.
@@ -102,6 +103,7 @@ class Flights:
         unjudged: uuids of the accounts of which that could not be settled, because their provider could not be read or
             is gone. Each look tries again; until then no flight of theirs begins.
         settling: held while it is being settled.
+        untold: account uuid -> what became of its last request and could not be written down; that comes first.
         refused: the clients that a provider refused lately, by where their secrets go.
     """
 
@@ -123,6 +125,7 @@ class Flights:
     unsettled: bool = False
     unjudged: set[str] = field(default_factory=set)
     settling: asyncio.Lock = field(default_factory=asyncio.Lock)
+    untold: dict[str, Untold] = field(default_factory=dict)
     refused: dict[Destination, Refusal] = field(default_factory=dict)
     _count: int = 0
     _everywhere: Gate | None = None

@@ -7,6 +7,7 @@ published. Nothing is open in the database while the network is asked.
 
 import asyncio
 import logging
+from dataclasses import replace
 
 from broker import errors
 from broker.core import timing
@@ -17,10 +18,10 @@ from broker.core.token import Wish
 from broker.errors import KeyfobError, Locked, StoreUnavailable
 from broker.oauth import wire
 from broker.providers.model import Provider
-from broker.usecases import derived, due, judging, keeping, refusedclients, registrations, renewal, setbacks
+from broker.usecases import asking, derived, due, judging, keeping, refusedclients, registrations, setbacks
 from broker.usecases.context import Context, Moment
-from broker.usecases.login import redirect_uri
 from broker.usecases.providers import find
+from broker.usecases.untold import Untold
 
 log = logging.getLogger(__name__)
 
@@ -124,6 +125,9 @@ async def _settled(ctx: Context, uuid: str = "") -> None:
             raise Locked(ctx.store.locked, ctx.store.locked_hint)
         if count := await ctx.store.take_back(ctx.clock()):
             log.warning("%d accounts have times from the future of this clock: they are taken for the present", count)
+        if first:  # then the intents tell what is open, but for what is in the air
+            for told in ctx.flights.untold.keys() - ctx.flights.flying:
+                del ctx.flights.untold[told]
         await ctx.store.recover()
         ctx.flights.unjudged = await judging.judge_the_open(ctx)
         ctx.flights.unsettled = False
@@ -141,6 +145,8 @@ async def _settled_at(ctx: Context, account: Account) -> Provider:
     """Return the account's provider once nothing is open of the account any more."""
     await _settled(ctx, account.uuid)
     provider = await find(ctx, account.provider)
+    if (untold := ctx.flights.untold.get(account.uuid)) is not None:
+        await _tell(ctx, provider, untold)
     if account.uuid in ctx.flights.unjudged:  # and it can be read again, just now
         raise StoreUnavailable(f"What became of the last refresh of '{account.name}' is not known yet.", "Try again.")
     return provider
@@ -170,31 +176,61 @@ async def _fly(ctx: Context, seen: Account, wish: Wish | None, before: asyncio.T
         if await setbacks.held_up(ctx, account, provider):
             return ""
         client, proof = found.client()
-        shown = found.refresh_token() if not account.is_derived else await _token_of_parent(ctx, account)
+        shown = found.refresh_token() if not account.is_derived else await derived.token_of_parent(ctx, account)
         sent = ctx.sent()
         ready = shown is not None or account.is_machine
         ctx.flights.flying.add(seen.uuid)
         intended = await ctx.store.begin_refresh(account, sent.at, wish) if ready else None
         if intended is None:
             return ""  # The row has changed since it was read; the next look finds what it is now.
-        try:
-            outcome = await _ask(ctx, account, provider, client, proof, shown, wish)
-        except errors.Misconfigured as exc:
-            # Nothing was sent, and nothing can be before a person has mended it.
-            await setbacks.misconfigured(ctx, intended, str(exc))
-            return ""
-        if isinstance(outcome, wire.Answered):
-            # Still at the gate: an answer that is not on the disk yet is in the air, as far as a crash is concerned.
-            kept = await keeping.keep(ctx, intended, outcome.raw, outcome.refresh_token)
+        untold = Untold(intended, client, proof, sent, wish)
+        outcome, kept = await _go(ctx, provider, untold, shown)
+    if outcome is None:
+        return ""
     await refusedclients.heard(ctx, account, provider, outcome)
     if isinstance(outcome, wire.Answered):
         return "" if kept is None else await keeping.put_in_force(ctx, kept, provider, outcome.raw, sent, wish)
+    return await _tell(ctx, provider, replace(untold, outcome=outcome))
+
+
+async def _go(
+    ctx: Context, provider: Provider, untold: Untold, shown: Secret | None
+) -> tuple[wire.Outcome | None, Account | None]:
+    """Send the request; return what came, and the account once a token is on the disk. None where nothing was sent.
+
+    Whatever breaks from here on: before the next request, it is written down that the answer to this one is lost.
+    """
+    account, uuid = untold.account, untold.account.uuid
+    ctx.flights.untold[uuid] = untold
+    try:
+        outcome = await asking.ask(ctx, provider, untold, shown)
+    except KeyfobError as exc:
+        ctx.flights.untold.pop(uuid, None)
+        if not isinstance(exc, errors.Misconfigured):
+            raise
+        # Nothing was sent, and nothing can be before a person has mended it.
+        await setbacks.misconfigured(ctx, account, str(exc))
+        return None, None
+    if not isinstance(outcome, wire.Answered):
+        ctx.flights.untold[uuid] = replace(untold, outcome=outcome)
+        return outcome, None
+    # Still at the gate: an answer that is not on the disk yet is in the air, as far as a crash is concerned.
+    kept = await keeping.keep(ctx, account, outcome.raw, outcome.refresh_token)
+    ctx.flights.untold.pop(uuid, None)
+    return outcome, kept
+
+
+async def _tell(ctx: Context, provider: Provider, told: Untold) -> str:
+    """Write down what came in the place of a token; return why what was wished for is not given."""
     async with ctx.landing():
-        intended = await _as_of_now(ctx, intended, sent)
-        if await _was_changing(ctx, account, client, proof, outcome):
-            await setbacks.changing(ctx, intended, provider)
-            return ""
-        return await _without_token(ctx, intended, provider, outcome, ctx.when(sent), wish)
+        account = await _as_of_now(ctx, told.account, told.sent)
+        if await _was_changing(ctx, account, told.client, told.proof, told.outcome):
+            await setbacks.changing(ctx, account, provider)
+            why = ""
+        else:
+            why = await _without_token(ctx, account, provider, told.outcome, ctx.when(told.sent), told.wish)
+    ctx.flights.untold.pop(account.uuid, None)
+    return why
 
 
 async def _as_of_now(ctx: Context, account: Account, sent: Moment) -> Account:
@@ -265,51 +301,6 @@ async def _source_lives(ctx: Context, account: Account, provider: Provider) -> b
         await setbacks.failed(ctx, account, provider, text.strip())
         return False
     return True
-
-
-async def _token_of_parent(ctx: Context, account: Account) -> Secret | None:
-    """Return the token that a derived account's is exchanged for.
-
-    It goes where its own account's secrets may go, and nowhere else (RFC 9700 4.4.2).
-    """
-    parent = await derived.parent_of(ctx, account)
-    if parent is None or parent.destination != account.destination:
-        return None
-    return await ctx.store.access_token(parent)
-
-
-async def _ask(
-    ctx: Context,
-    account: Account,
-    provider: Provider,
-    client: Client,
-    proof: Secret | None,
-    shown: Secret | None,
-    wish: Wish | None,
-) -> wire.Outcome:
-    """Send the one request that renews the account, or that brings what was wished for."""
-    there, resource = account.destination.token_endpoint, account.resource
-    if shown is not None and account.is_derived:
-        own = Wish(account.asked_scope, resource, account.audience)
-        return await renewal.exchange(
-            ctx, provider, client, proof, destination=account.destination, access_token=shown, wish=own
-        )
-    if shown is None or account.is_machine:
-        scope = account.asked_scope
-        return await renewal.ask(
-            ctx, provider, account.renewal, client, proof, token_endpoint=there, scope=scope, resource=resource
-        )
-    return await wire.refresh(
-        ctx.http,
-        provider,
-        client,
-        proof,
-        token_endpoint=there,
-        refresh_token=shown,
-        redirect_uri=redirect_uri(ctx, provider),
-        resource=resource if wish is None else wish.resource,
-        scope=() if wish is None else wish.scope,
-    )
 
 
 def _barred(ctx: Context, uuid: str = "") -> bool:

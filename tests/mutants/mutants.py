@@ -68,9 +68,9 @@ MUTANTS = (
     Mutant(
         "hand-out before commit: the new token is in force before the rotated one is on the disk",
         "broker/usecases/refresh.py",
-        "            kept = await keeping.keep(ctx, intended, outcome.raw, outcome.refresh_token)\n",
-        "            await judging.judge(ctx, intended, provider, outcome.raw, ctx.when(sent))\n"
-        "            kept = await keeping.keep(ctx, intended, outcome.raw, outcome.refresh_token)\n",
+        "    kept = await keeping.keep(ctx, account, outcome.raw, outcome.refresh_token)\n",
+        "    await judging.judge(ctx, account, provider, outcome.raw, ctx.when(untold.sent))\n"
+        "    kept = await keeping.keep(ctx, account, outcome.raw, outcome.refresh_token)\n",
         "tests/usecases/test_refresh.py::test_the_rotated_token_is_durable_before_the_new_token_is_handed_out",
     ),
     Mutant(

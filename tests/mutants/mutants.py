@@ -134,6 +134,13 @@ MUTANTS = (
         "tests/usecases/test_outcomes.py::test_every_outcome_is_told_apart_and_ends_the_refresh",
     ),
     Mutant(
+        "what a full disk did not take of a lost answer is forgotten",
+        "broker/usecases/refresh.py",
+        "        await _tell(ctx, provider, untold)\n",
+        "        pass\n",
+        "tests/usecases/test_untold.py::test_a_lost_answer_that_a_full_disk_did_not_take_is_not_asked_for_blindly",
+    ),
+    Mutant(
         "a refused client makes it forgotten that an answer was lost",
         "broker/core/account.py",
         "            state = Misconfigured(now, reason, retry_at, attempts, lost_at=since)\n",
@@ -230,8 +237,8 @@ MUTANTS = (
     Mutant(
         "after a crash the answer for a narrower token is taken for the account's own",
         "broker/usecases/judging.py",
-        "            await judge(ctx, account, provider, raw, started_at, wish)\n",
-        "            await judge(ctx, account, provider, raw, started_at)\n",
+        "        await judge(ctx, account, provider, raw, started_at, wish)\n",
+        "        await judge(ctx, account, provider, raw, started_at)\n",
         "tests/usecases/test_narrower_life.py::test_an_answer_to_a_wish_that_was_kept_is_not_taken_for_the_accounts_own",
     ),
     Mutant(

@@ -6,7 +6,7 @@ needs a person and on what is shown, not on how many accounts there are. A searc
 
 import functools
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 

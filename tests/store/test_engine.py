@@ -235,6 +235,7 @@ def test_nothing_is_left_of_what_is_in_use_at_the_end(tmp_path: Path) -> None:
     async def story() -> None:
         async with opened(tmp_path):
             pass
+        threads = set(threading.enumerate())
         db = Database(database(tmp_path))
         reading, go_on = threading.Event(), threading.Event()
 
@@ -252,6 +253,7 @@ def test_nothing_is_left_of_what_is_in_use_at_the_end(tmp_path: Path) -> None:
         go_on.set()
         await ending
         assert held() == 0
-        assert not [thread for thread in threading.enumerate() if thread.name.startswith("store-")]
+        left = set(threading.enumerate()) - threads
+        assert not [thread for thread in left if thread.name.startswith("store-")]
 
     asyncio.run(story())

@@ -67,7 +67,8 @@ def test_what_is_on_every_page_can_be_skipped(room: Room, visit: Visit) -> None:
     assert box["width"] > 50
     visit.inspect("skip")
     page.keyboard.press("Enter")
-    expect(page).to_have_url(f"{room.url}/ui/#main")  # from there on Tab goes on there
+    expect(page).to_have_url(f"{room.url}/ui/#main")
+    expect(page.locator("#main")).to_be_focused()  # from there on Tab goes on there
     page.keyboard.press("Tab")
 
     expect(page.get_by_role("link", name="Choose a provider")).to_be_focused()

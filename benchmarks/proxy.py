@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 from benchmarks.run import KEYFOB, answers, environment, log_in, practice, process, resident, until
 from benchmarks.table import at_least, at_most, compare, measured
 from broker.client import Client
+from tests.loopback import held_port
 
 MIB = 1024 * 1024
 REQUESTS, WARM_UP = 1000, 50
@@ -51,13 +52,6 @@ http {{
     }}
 }}
 """
-
-
-def free_port() -> int:
-    """Return a port that nobody has."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def listens(port: int) -> bool:
@@ -121,12 +115,13 @@ def nginx(place: Path, api: int, environ: Mapping[str, str]) -> Iterator[Way | N
         print("nginx is not here, so it is left out (Debian: apt install nginx-light)")
         yield None
         return
-    port = free_port()
     config = place / "nginx.conf"
-    config.write_text(NGINX.format(place=place, api=f"127.0.0.1:{api}", port=port))
-    with process([found, "-p", str(place), "-e", str(place / "log"), "-c", str(config)], environ):
-        until(lambda: listens(port), "nginx")
-        yield Way("nginx", f"http://127.0.0.1:{port}/v1")
+    command = [found, "-p", str(place), "-e", str(place / "log"), "-c", str(config)]
+    with held_port() as port:
+        config.write_text(NGINX.format(place=place, api=f"127.0.0.1:{api}", port=port))
+        with process(command, environ):
+            until(lambda: listens(port), "nginx")
+            yield Way("nginx", f"http://127.0.0.1:{port}/v1")
 
 
 class Watch:
@@ -193,7 +188,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="kfb-") as temporary, contextlib.ExitStack() as stack:
         place = Path(temporary)
         environ = {**environment(temporary), "KEYFOB_APP_RATE": "0"}
-        ports = {name: free_port() for name in ("api", "bare")}
+        ports = {name: stack.enter_context(held_port()) for name in ("api", "bare")}
         here, api = [sys.executable, "-m", "benchmarks.proxied"], f"http://127.0.0.1:{ports['api']}"
         stack.enter_context(process([*here, "api", str(ports["api"])], os.environ))
         stack.enter_context(process([*here, "bare", str(ports["bare"]), api], os.environ))

@@ -13,6 +13,7 @@ import pytest
 from broker import __version__
 from broker.cli.main import main
 from broker.store.files import lock_state_directory
+from tests.loopback import held_port
 
 from .scripted_daemon import ScriptedDaemon
 
@@ -161,9 +162,8 @@ def test_the_daemon_is_not_well(
 
 def test_a_port_that_does_not_answer(daemon: ScriptedDaemon, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The daemon says where its ports are; one where nobody answers is trouble."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        doors = {"socket": str(place / "keyfob.sock"), "app": f"http://127.0.0.1:{free.getsockname()[1]}"}
+    with held_port() as port:
+        doors = {"socket": str(place / "keyfob.sock"), "app": f"http://127.0.0.1:{port}"}
         _daemon(daemon, place, doors=doors)
 
         code, found = _findings(capsys)

@@ -1,7 +1,6 @@
 """The MCP SDK's own client, which knows no OAuth here, through the proxy to a server that wants it."""
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from broker.practice.settings import PracticeSettings
 from broker.practice.shape import Shape
 from tests.clients.mcp_notes import READ, STEPS, WRITE, Notes, serving
 from tests.e2e.home import PATIENCE, START_URL, Daemon, Home, browser, new_home, until
+from tests.loopback import held_port
 
 HOUR = 3600.0
 # Seconds: a walk lives through an end of it.
@@ -77,10 +77,9 @@ def desk(request: pytest.FixtureRequest) -> Iterator[Desk]:
     """Log in at a server by its URL alone; tokens live for as long as the test says."""
     shape = Shape(scopes=(READ, WRITE))
     settings = PracticeSettings(auto_approve=True, ttl=getattr(request, "param", HOUR), shape=shape)
-    with new_home() as home, practice_in_thread(settings) as practice, serving(practice) as notes:
+    with new_home() as home, practice_in_thread(settings) as practice, serving(practice) as notes, held_port() as port:
         # The same port after a restart, as the program has it in its configuration.
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            home.environ["KEYFOB_APP_PORT"] = str(free.getsockname()[1])
+        home.environ["KEYFOB_APP_PORT"] = str(port)
         made = Desk(home, practice, notes, home.serve())
         made.log_in("--resource", notes.url)
         made.url = home.run("proxy-url", "work").out.strip()

@@ -6,7 +6,6 @@ And it takes Keyfob's own numbers.
 import contextlib
 import os
 import shutil
-import socket
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ import pytest
 from broker.practice.server import PracticeServer, practice_in_thread
 from broker.practice.settings import PracticeSettings
 from tests.e2e.home import PATIENCE, until
+from tests.loopback import held_port
 from tests.web.facade import Facade
 from tests.web.house import running
 
@@ -105,18 +105,17 @@ def prometheus() -> str:
 def scraping(program: str, place: Path, config: str) -> Iterator[httpx2.Client]:
     """Run Prometheus and return its own API."""
     (place / "prometheus.yml").write_text(config)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
-    flags = ("--config.file=prometheus.yml", "--storage.tsdb.path=data", f"--web.listen-address={address}")
-    with (place / "prometheus.log").open("wb") as log:
-        process = subprocess.Popen([program, *flags], cwd=place, env={}, stdout=log, stderr=log)
-    try:
-        with httpx2.Client(base_url=f"http://{address}", trust_env=False, timeout=PATIENCE) as http:
-            yield http
-    finally:
-        process.terminate()
-        process.wait(PATIENCE)
+    with held_port() as port:
+        address = f"127.0.0.1:{port}"
+        flags = ("--config.file=prometheus.yml", "--storage.tsdb.path=data", f"--web.listen-address={address}")
+        with (place / "prometheus.log").open("wb") as log:
+            process = subprocess.Popen([program, *flags], cwd=place, env={}, stdout=log, stderr=log)
+        try:
+            with httpx2.Client(base_url=f"http://{address}", trust_env=False, timeout=PATIENCE) as http:
+                yield http
+        finally:
+            process.terminate()
+            process.wait(PATIENCE)
 
 
 def target(http: httpx2.Client) -> dict[str, Any]:

@@ -2,13 +2,13 @@
 
 import os
 import re
-import socket
 
 import pytest
 
 from broker.practice.server import PracticeServer, practice_in_thread
 from broker.practice.settings import PracticeSettings
 from tests.e2e.home import START_URL, Done, Home, browser
+from tests.loopback import held_port
 
 NOBODY = 65534
 
@@ -176,9 +176,8 @@ def test_unknown_names(home: Home) -> None:
 def test_a_provider_that_cannot_be_reached_at_login(home: Home) -> None:
     """An issuer that does not answer ends a login at once, with 5 and its address."""
     home.serve()
-    with socket.socket() as nobody:  # bound and never listening: every connection is refused
-        nobody.bind(("127.0.0.1", 0))
-        issuer = f"http://127.0.0.1:{nobody.getsockname()[1]}"
+    with held_port() as port:
+        issuer = f"http://127.0.0.1:{port}"
 
         done = home.run("login", "me", "--provider", issuer, "--no-browser")
 

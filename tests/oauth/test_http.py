@@ -1,7 +1,6 @@
 """The way out (security.md M20, R17, R18, R24): what is refused, what is lost, and what surely was not sent."""
 
 import gzip
-import socket
 import ssl
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from broker.errors import CannotStart
 from broker.oauth.addresses import Attempt, CheckedBackend
 from broker.oauth.http import AnswerLost, Http, NotSent, Reply
 from broker.oauth.sockets import Sockets
+from tests.loopback import held_port
 from tests.oauth.loopback import CLIENT, Loopback, headers_of, http, run
 
 
@@ -188,9 +188,7 @@ def test_a_refusal_counts_without_its_page(server: Loopback) -> None:
 
 def test_a_closed_port_means_that_nothing_was_sent() -> None:
     """A refused connection leaves no doubt."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    with pytest.raises(NotSent, match="refuses"):
+    with held_port() as port, pytest.raises(NotSent, match="refuses"):
         get(f"http://127.0.0.1:{port}")
 
 

@@ -16,6 +16,7 @@ import uvloop
 from broker.oauth.addresses import Attempt, CheckedBackend
 from broker.oauth.http import AnswerLost, Http, NotSent
 from broker.oauth.sockets import Sockets
+from tests.loopback import held_port
 from tests.oauth.loopback import Loopback, http, read_request, run
 
 LONG = bytes(range(256)) * 16 * 1024
@@ -106,9 +107,7 @@ def test_a_reset_is_no_end(server: Loopback) -> None:
 
 def test_nobody_there() -> None:
     """A closed port is told as such."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    with pytest.raises(httpcore2.ConnectError):
+    with held_port() as port, pytest.raises(httpcore2.ConnectError):
         run(Sockets().connect_tcp("127.0.0.1", port, 5))
 
 

@@ -81,10 +81,13 @@ class Server:
     device_client: str = "native"
     device_endpoint: str = ""
 
-    def granted(self, grant_type: str, since: float = 0.0) -> int:
-        """Return how many token requests of a kind the server has answered with a token."""
+    def granted(self, grant_type: str, since: float = 0.0, user: str | None = None) -> int:
+        """Return how many token requests of a kind, of one user or of all, the server has answered with a token."""
         return sum(
-            event["event"] == "grant.success" and event["grant_type"] == grant_type and event["t"] >= since
+            event["event"] == "grant.success"
+            and event["grant_type"] == grant_type
+            and event["t"] >= since
+            and (user is None or event["user"] == user)
             for event in self.events()
         )
 

@@ -6,7 +6,17 @@ set -uo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 server=${1:?server}
 shift
-port=${PORT:-$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')}
+port=${PORT:-}
+if [ -z "$port" ]; then
+  # Held until the end: bound, so that the kernel gives it to no connection, and not listening, so that the server can.
+  coproc HOLDER { exec python3 -c 'import socket, sys
+with socket.socket() as held:
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    held.bind(("127.0.0.1", 0))
+    print(held.getsockname()[1], flush=True)
+    sys.stdin.read()'; }
+  read -r port <&"${HOLDER[0]}"
+fi
 made=
 [ -n "${STATE:-}" ] || made=$(mktemp -d)
 export STATE=${STATE:-$made} BASE=http://127.0.0.1:$port

@@ -6,7 +6,6 @@ Used by the tests of this room that talk to the API.
 import contextlib
 import copy
 import functools
-import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,7 +19,7 @@ from broker import settings
 from broker.daemon import Daemon
 from broker.practice.settings import PUBLIC_CLIENT
 from broker.testing import daemon_in_thread
-from tests.loopback import NO_TLS
+from tests.loopback import NO_TLS, held_port
 
 REPOSITORY = Path(__file__).parents[2]
 TEXT = (REPOSITORY / "broker/web/openapi.yaml").read_text(encoding="utf-8")
@@ -152,14 +151,13 @@ def running(
 
     It cannot get at the Internet: all but loopback goes to a proxy that is not there, and looking up names is its part.
     """
-    with socket.socket() as nobody:  # bound and never listening: every connection is refused
-        nobody.bind(("127.0.0.1", 0))
+    with held_port() as nobody:
         flags: dict[str, str | None] = {
             "runtime_dir": str(home / "run"),
             "browser_port": str(browser_port),
             "app_port": "0",
             **more,
-            "http_proxy": f"http://127.0.0.1:{nobody.getsockname()[1]}",
+            "http_proxy": f"http://127.0.0.1:{nobody}",
         }
         daemon = Daemon(settings.read({"HOME": str(home)}, flags), {}, clock, clock)
         with daemon_in_thread(daemon):

@@ -7,13 +7,15 @@ import asyncio
 import errno
 import os
 import socket
+from functools import partial
 from pathlib import Path
+from typing import cast
 
 from starlette.types import ASGIApp
 from uvicorn import Config, Server
 
 from broker.errors import CannotStart
-from broker.web.protocol import GuardedProtocol
+from broker.web.protocol import GuardedProtocol, Outbox
 
 LOOPBACK = "127.0.0.1"
 LOOPBACK_6 = "::1"
@@ -28,7 +30,7 @@ def configured(app: ASGIApp) -> Config:
     """Return how every door is served: nothing that uvicorn would add by itself, and our own protocol."""
     return Config(
         app,
-        http=GuardedProtocol,
+        http=cast("type[asyncio.Protocol]", partial(GuardedProtocol, outbox=Outbox())),  # uvicorn only calls it
         ws="none",
         lifespan="off",
         proxy_headers=False,

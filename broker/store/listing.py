@@ -7,14 +7,11 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from sqlalchemy import (
-    ColumnElement,
-    Integer,
     Select,
     and_,
     case,
     func,
     literal,
-    literal_column,
     or_,
     select,
     text,
@@ -56,7 +53,7 @@ class Listing(Accounts):
         Those of which something is stored that cannot be read are left out and reported.
         """
         # Of very many nothing is kept.
-        known, kept = self._proven, dict[str, tuple[tuple[Any, ...], Account]]()
+        kept = dict[str, tuple[tuple[Any, ...], Account]]()
         after, beyond = "", 0
         while True:
             query = _BY_NAME.where(a.name > after).limit(PAGE).offset(beyond)
@@ -68,8 +65,8 @@ class Listing(Accounts):
                     continue
                 after, beyond = row.name, 0
                 values = (self._vault.turn, *row)
-                before, account = known.get(row.uuid, ((), None))
-                if account is None or before != values:
+                account = self._as_proven(row.uuid, values)
+                if account is None:
                     account = readable.one(row._mapping, self._account, self._vault)  # noqa: SLF001 -- SQLAlchemy's public name for it
                 if account is None:
                     continue
@@ -81,6 +78,11 @@ class Listing(Accounts):
                 break
         self._proven = kept if len(kept) < MOST_PROVEN else {}
 
+    def _as_proven(self, uuid: str, values: tuple[Any, ...]) -> Account | None:
+        """Return the account that was proven of the very same row."""
+        before, account = self._proven.get(uuid, ((), None))
+        return account if before == values else None
+
     def _again(self, row: Row) -> Account:
         """Read an account as ``_account`` does, where its row is not the one that was read before.
 
@@ -88,8 +90,8 @@ class Listing(Accounts):
         proof: the owner's page reads the same rows again and again.
         """
         values = (self._vault.turn, *row.values())
-        before, account = self._proven.get(row["uuid"], ((), None))
-        if account is None or before != values:
+        account = self._as_proven(row["uuid"], values)
+        if account is None:
             account = self._account(row)
             if account.proven:
                 if len(self._proven) >= MOST_PROVEN:
@@ -108,7 +110,7 @@ class Listing(Accounts):
         Args:
             until: epoch seconds.
         """
-        rowid: ColumnElement[int] = literal_column("account.rowid", Integer)
+        rowid = readable.rowid_of(t.account)
         waiting = select(rowid).where(_notable, a.state.in_(attention.WAITING))
         ending = select(rowid).where(text(attention.ENDS), a.expires_at <= until)
         either = or_(*(rowid.in_(some.select_from(t.account).correlate(None)) for some in (waiting, ending)))

@@ -62,9 +62,8 @@ def _sealed(kind: str) -> Any:  # noqa: ANN401 -- SQLAlchemy's select
 
 
 def _readable(tx: Connection, query: Select[Any]) -> list[RowMapping]:
-    """Return what a query on logins finds, without what cannot be read: the look at all rows tells of that."""
-    found = (entry._mapping for entry in readable.entries(tx, query, t.login) if not isinstance(entry, int))  # noqa: SLF001 -- SQLAlchemy's public name for it
-    return [row for row in found if isinstance(row["scope"], list)]
+    """Return what a query on logins finds, without what cannot be read."""
+    return [row for row in readable.mappings(tx, query, t.login) if isinstance(row["scope"], list)]
 
 
 def _shown(login: Login) -> Secret:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Connection, Select, Table, bindparam, delete, or_, select
+from sqlalchemy import Connection, bindparam, delete, or_, select
 from sqlalchemy.dialects.sqlite import insert as upsert
 
 from broker.core.account import Destination
@@ -93,11 +93,6 @@ def _check(vault: Vault, row: Row) -> None:
         raise vault.suspect(f"client '{row['client_id']}'")
 
 
-def _readable(tx: Connection, query: Select[Any], table: Table) -> list[Row]:
-    """Return what a query on a table finds, without what cannot be read: the look at all rows tells of that."""
-    return [entry._mapping for entry in readable.entries(tx, query, table) if not isinstance(entry, int)]  # noqa: SLF001 -- SQLAlchemy's public name for it
-
-
 def _waits_at(provider: str) -> Any:  # noqa: ANN401 -- SQLAlchemy's own
     return (t.client.c.provider == provider) & (t.client.c.client_id == "")
 
@@ -119,7 +114,7 @@ class Providers(Shelf):
     async def providers(self) -> list[ProviderConfig]:
         """Return all configured providers by name, without those of which something stored cannot be read."""
         query = select(t.provider).order_by(t.provider.c.name)
-        rows = await self._db.read(lambda tx: _readable(tx, query, t.provider))
+        rows = await self._db.read(lambda tx: readable.mappings(tx, query, t.provider))
         tables = ("overrides", "discovered")
         return [config_of(row) for row in rows if all(isinstance(row[name], dict) for name in tables)]
 
@@ -343,7 +338,7 @@ class Providers(Shelf):
             .where(t.client.c.secret_expires_at.is_not(None), t.client.c.registration_uri.is_not(None))
             .order_by(t.client.c.secret_expires_at)
         )
-        return [client_of(row) for row in await self._db.read(lambda tx: _readable(tx, query, t.client))]
+        return [client_of(row) for row in await self._db.read(lambda tx: readable.mappings(tx, query, t.client))]
 
     async def clients(self, provider: str) -> list[Client]:
         """Return the clients at ``provider``, newest first."""
@@ -352,7 +347,7 @@ class Providers(Shelf):
             .where(t.client.c.provider == provider, t.client.c.client_id != "")
             .order_by(t.client.c.created_at.desc(), t.client.c.uuid)
         )
-        return [client_of(row) for row in await self._db.read(lambda tx: _readable(tx, query, t.client))]
+        return [client_of(row) for row in await self._db.read(lambda tx: readable.mappings(tx, query, t.client))]
 
     async def client(self, uuid: str) -> tuple[Client, Secret | None] | None:
         """Return a client and its secret or private key, or None.

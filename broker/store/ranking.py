@@ -41,7 +41,7 @@ from broker.store.listing import Listing
 from broker.store.prepared import Prepared
 
 a = t.account.c
-_rowid: ColumnElement[int] = literal_column("account.rowid", Integer)
+_rowid = readable.rowid_of(t.account)
 _NOTABLE, _CALM, _ENDS = (text(words) for words in (attention.NOTABLE, attention.CALM, attention.ENDS))
 # The index narrows by a sum of floats near 1.7e9, which may be another one than the condition's by the last digit.
 _SLACK = 1.0

@@ -16,6 +16,7 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     Row,
+    RowMapping,
     Select,
     String,
     Table,
@@ -83,6 +84,15 @@ def entries(
                 raise
             found.append(row)
     return found
+
+
+def mappings(tx: Connection, query: Select[Any], table: Table) -> list[RowMapping]:
+    """Return what a query on a table finds, without what is no text or no JSON: the look at all rows tells of that.
+
+    Raises:
+        SQLAlchemyError: SQLite itself refused.
+    """
+    return [entry._mapping for entry in entries(tx, query, table) if not isinstance(entry, int)]  # noqa: SLF001 -- SQLAlchemy's public name for it
 
 
 def named(tx: Connection, table: Table, rowid: int, column: str) -> str:

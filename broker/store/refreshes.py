@@ -166,8 +166,8 @@ class Refreshes(DerivedTokens, Departures):
                 await self._discard(saved.owner, saved.generation)
             else:
                 with contextlib.suppress(SecretChanged):  # its trouble alone: nothing can be sealed for it any more
-                    await self.keep_answer(account, saved.raw, saved.refresh_token)
-                    log.warning("the answer for '%s' was recovered from the emergency journal", account.name)
+                    if await self.keep_answer(account, saved.raw, saved.refresh_token) is not None:
+                        log.warning("the answer for '%s' was recovered from the emergency journal", account.name)
 
     async def _discard(self, owner: str, generation: int) -> None:
         """Forget a saved answer that is in the database now, or of no use any more."""

@@ -139,10 +139,7 @@ def dialect_of(path: str) -> Problem | None:
 def app_door(ctx: Context, name: str, hosts: frozenset[str] | None) -> ASGIApp:
     """Return the app of the app socket (``hosts`` None) or of the app port."""
     through = proxy.Proxy(ctx, partial(_told_program, ctx))
-    table = {
-        path: {method: _app_endpoint(ctx, path, handler, who) for method, handler, who in on_path}
-        for path, on_path in by_path(APP_ROUTES).items()
-    }
+    table = by_path(APP_ROUTES, partial(_app_endpoint, ctx))
     # Any method, and any app: what it may send is asked there.
     app = router([Route(path, through) for path in proxy.ROUTES], table, _missing)
     guarded = AppGuard(app, ctx, hosts, OPEN_PATHS, STRANGER_PATHS, dialect_of)

@@ -4,6 +4,7 @@ Made by ``asgi`` when somebody comes to it for the first time: many a daemon sho
 """
 
 import logging
+from functools import partial
 from typing import Literal
 
 from starlette.requests import Request
@@ -82,11 +83,7 @@ WRITTEN = tuple({path.partition("{")[0] for method, path, _, _ in BROWSER_ROUTES
 
 def door(ctx: Context, hosts: frozenset[str]) -> ASGIApp:
     """Return the app of the browser port."""
-    table = {
-        path: {method: _page_endpoint(ctx, path, handler, kind) for method, handler, kind in on_path}
-        for path, on_path in by_path(BROWSER_ROUTES).items()
-    }
-    app = router([], table, _missing)
+    app = router([], by_path(BROWSER_ROUTES, partial(_page_endpoint, ctx)), _missing)
     return AccessLog(BrowserGuard(app, hosts, WRITTEN), "browser")
 
 

@@ -22,11 +22,18 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 KEY_PATHS = ("/v1/lock", "/v1/unlock", "/ui/v1/lock", "/ui/v1/unlock")
 
 
-def by_path(routes: Iterable[tuple[str, str, Handler, T]]) -> dict[str, list[tuple[str, Handler, T]]]:
-    """Put together what a table has for each path: method, handler, and what else it says."""
-    found: dict[str, list[tuple[str, Handler, T]]] = {}
+def by_path(
+    routes: Iterable[tuple[str, str, Handler, T]], made: Callable[[str, Handler, T], Endpoint]
+) -> dict[str, dict[str, Endpoint]]:
+    """Put together what answers at each path, by method.
+
+    Args:
+        routes: method, path, handler, and what else the table says of it.
+        made: makes what answers, of path, handler and that.
+    """
+    found: dict[str, dict[str, Endpoint]] = {}
     for method, path, handler, more in routes:
-        found.setdefault(path, []).append((method, handler, more))
+        found.setdefault(path, {})[method] = made(path, handler, more)
     return found
 
 

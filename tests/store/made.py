@@ -5,11 +5,11 @@ Imported by the tests beside it.
 
 import contextlib
 import sqlite3
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Table, create_engine, select
+from sqlalchemy import Engine, Table, create_engine, event, select
 
 from broker.core.account import Account, Active, Destination, Identity
 from broker.core.login import Login
@@ -193,6 +193,32 @@ def behind(place: Path, statement: str, *values: object) -> list[Any]:
     """Run one statement on the database as somebody would who is not Keyfob."""
     with contextlib.closing(sqlite3.connect(database(place), isolation_level=None)) as connection:
         return connection.execute(statement, values).fetchall()
+
+
+@contextlib.contextmanager
+def statements() -> Iterator[list[tuple[str, Any]]]:
+    """Note what is asked of SQLite."""
+    asked: list[tuple[str, Any]] = []
+
+    def note(_connection: object, _cursor: object, statement: str, values: object, *_: object) -> None:
+        asked.append((statement, values))
+
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        yield asked
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
+
+
+def gone_through(place: Path, asked: Iterable[tuple[str, Any]]) -> list[tuple[str, str]]:
+    """Return which of these statements go through all accounts: how SQLite says so, and the statement."""
+    plans = []
+    with contextlib.closing(sqlite3.connect(database(place))) as connection:
+        for statement, values in asked:
+            steps = connection.execute(f"EXPLAIN QUERY PLAN {statement}", values).fetchall()
+            assert steps, f"there is no plan for {statement}"
+            plans += [(step[3], statement) for step in steps]
+    return [plan for plan in plans if plan[0].startswith("SCAN account")]
 
 
 def _sealer(place: Path, connection: sqlite3.Connection) -> tuple[seal.Sealer, Record, bytes]:

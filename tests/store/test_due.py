@@ -1,16 +1,13 @@
 """What is due is asked for by index, and SQLite finds what the schedule says."""
 
 import asyncio
-import contextlib
 import random
-import sqlite3
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, Engine, event, insert
+from sqlalchemy import Connection, insert
 
 from broker.core import timing
 from broker.core.account import Account
@@ -19,7 +16,7 @@ from broker.errors import StoreUnavailable
 from broker.store import tables as t
 from broker.store.accounts import find
 from broker.store.store import Store
-from tests.store.made import DESTINATION, NOW, PROVIDER, behind, database, opened, with_account
+from tests.store.made import DESTINATION, NOW, PROVIDER, behind, gone_through, opened, statements, with_account
 
 HOUR = 3600.0
 ROWS = 250
@@ -106,21 +103,6 @@ def test_sqlite_finds_what_the_schedule_says(tmp_path: Path, policy: Policy) -> 
     asyncio.run(story())
 
 
-@contextlib.contextmanager
-def statements() -> Iterator[list[tuple[str, Any]]]:
-    """Note what is asked of SQLite."""
-    asked: list[tuple[str, Any]] = []
-
-    def note(_connection: object, _cursor: object, statement: str, values: object, *_: object) -> None:
-        asked.append((statement, values))
-
-    event.listen(Engine, "before_cursor_execute", note)
-    try:
-        yield asked
-    finally:
-        event.remove(Engine, "before_cursor_execute", note)
-
-
 def test_a_look_reads_no_account_that_is_not_due(tmp_path: Path) -> None:
     """Every question of a look is answered by an index, never by going through all accounts."""
 
@@ -133,14 +115,7 @@ def test_a_look_reads_no_account_that_is_not_due(tmp_path: Path) -> None:
                 for some in (policy, Policy()):
                     await store.look({PROVIDER.name: some}, NOW)
                     await store.most_urgent(PROVIDER.name, some, NOW, 10, {"https://example.org/token"})
-            with contextlib.closing(sqlite3.connect(database(tmp_path))) as connection:
-                plans = [
-                    (step[3], statement)
-                    for statement, values in asked
-                    for step in connection.execute(f"EXPLAIN QUERY PLAN {statement}", values)
-                ]
-            assert len(plans) > len(asked)
-            assert [plan for plan in plans if plan[0].startswith("SCAN account")] == []
+            assert gone_through(tmp_path, asked) == []
 
     asyncio.run(story())
 

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import errno
+import logging
 import os
 import resource
 import sqlite3
@@ -77,6 +78,22 @@ def test_what_was_saved_is_recovered_by_the_next_start(tmp_path: Path) -> None:
     after(tmp_path, is_recovered)
     found = beside(database(tmp_path)).read_bytes()
     assert found == MAGIC + bytes(SIZE - len(MAGIC))
+
+
+def test_what_another_was_faster_to_take_over_is_not_told_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Two that recover the same answer at the same time: one does it, and one says so."""
+    left_behind(tmp_path)
+
+    async def story() -> None:
+        async with opened(tmp_path) as store:
+            await asyncio.gather(store.recover(), store.recover())
+            await is_recovered(store)
+
+    with caplog.at_level(logging.WARNING, "broker.store.refreshes"):
+        asyncio.run(story())
+    assert [record.message for record in caplog.records] == [
+        "the answer for 'me' was recovered from the emergency journal"
+    ]
 
 
 def test_nothing_in_it_can_be_read(tmp_path: Path) -> None:

@@ -7,8 +7,7 @@ import pytest
 
 from broker.store import listing, memory
 from broker.store.memory import Memory
-from tests.store.made import behind, opened, with_account
-from tests.store.test_due import statements
+from tests.store.made import behind, opened, statements, with_account
 
 PATIENCE = 30.0
 EVIL = "UPDATE account SET token_endpoint = 'https://evil.example/token' WHERE name = 'b'"

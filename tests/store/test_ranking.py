@@ -1,9 +1,7 @@
 """What a person is shown first: SQLite ranks and finds what ``core.advice`` and a search in Python would."""
 
 import asyncio
-import contextlib
 import random
-import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +14,8 @@ from broker.core.timing import DAY
 from broker.store import tables as t
 from broker.store.accounts import find
 from broker.store.store import Order, Store
-from tests.store.made import NOW, behind, database, opened, with_account
-from tests.store.test_due import any_row, statements
+from tests.store.made import NOW, behind, gone_through, opened, statements, with_account
+from tests.store.test_due import any_row
 
 ROWS = 300
 STATES = ("active", "static", "needs-login", "misconfigured", "suspect", "uncertain", "refreshing-failed")
@@ -154,14 +152,7 @@ def test_no_account_is_read_that_is_not_shown(tmp_path: Path) -> None:
                 await store.states()
                 await store.needing(NOW)
                 await store.lost_answers()
-        with contextlib.closing(sqlite3.connect(database(tmp_path))) as connection:
-            plans = [
-                (step[3], statement)
-                for statement, values in asked
-                for step in connection.execute(f"EXPLAIN QUERY PLAN {statement}", values)
-            ]
-        assert len(plans) > len(asked)
-        assert [plan for plan in plans if plan[0].startswith("SCAN account") and "COVERING INDEX" not in plan[0]] == []
+        assert [step for step in gone_through(tmp_path, asked) if "COVERING INDEX" not in step[0]] == []
 
     asyncio.run(story())
 

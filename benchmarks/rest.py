@@ -12,15 +12,26 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import ip_address
 from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
 from benchmarks.page import Page
 from benchmarks.run import KEYFOB, PATIENCE, environment, log_in, practice, resident
 from benchmarks.table import Goal, at_most, compare
-from broker.client import Client
+from broker.client import Client, ClientError
 
 HERE = Path(__file__).parent
 ACCOUNTS = tuple(f"account-{number}" for number in range(10))
@@ -39,6 +50,17 @@ class Idle:
 
     wakes: float
     cpu: float
+
+
+class Nothing(BaseHTTPRequestHandler):
+    """Has nothing."""
+
+    def do_GET(self) -> None:
+        """Say so."""
+        self.send_error(HTTPStatus.NOT_FOUND)
+
+    def log_message(self, *_: object) -> None:
+        """Be silent."""
 
 
 class Server:
@@ -105,17 +127,40 @@ def work(client: Client, provider: str) -> None:
         page.get(f"/ui/parts/{part}")
 
 
-def serve(client: Client) -> None:
-    """Do what a daemon does by itself and for programs: nobody logs in, nobody looks at a page."""
+def serve(client: Client, over_tls: str) -> None:
+    """Do what a daemon does by itself and for programs: nobody logs in, nobody looks at a page.
+
+    The practice provider speaks no TLS, so a server is asked that does, and has nothing to say.
+    """
+    try:
+        client.request("POST", "/v1/providers", {"name": "tls", "issuer": over_tls})
+    except ClientError as exc:
+        if "no usable document" not in str(exc):  # the handshake failed
+            raise
     for account in ACCOUNTS:
         client.request("POST", f"/v1/accounts/{account}/refresh", {})
         client.request("GET", f"/v1/accounts/{account}/token")
 
 
-def trusting() -> dict[str, str]:
-    """Return the setting by which a daemon that meets no TLS here has loaded what that takes; elsewhere it does."""
-    authorities = ssl.get_default_verify_paths().openssl_cafile
-    return {"KEYFOB_CA_FILE": authorities} if Path(authorities).is_file() else {}
+@contextlib.contextmanager
+def tls(certificate: Path) -> Iterator[str]:
+    """Serve nothing at all over TLS; yield where. Its certificate, which is its own authority, is put into a file."""
+    key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "bench")])
+    made = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    made = made.serial_number(x509.random_serial_number())
+    now, day = datetime.now(UTC), timedelta(days=1)
+    made = made.not_valid_before(now - day).not_valid_after(now + day)
+    made = made.add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
+    made = made.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+    secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    certificate.write_bytes(secret + made.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Nothing) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"https://127.0.0.1:{server.server_port}"
+        server.shutdown()
 
 
 def started(
@@ -156,8 +201,10 @@ def main() -> None:
         plain.stop()
         starts = started(commands, environ, own, bare)
 
-        again = Server(commands[own], environ | trusting(), own)
-        serve(Client(socket=own))
+        certificate = Path(place, "tls.pem")
+        over_tls = running.enter_context(tls(certificate))
+        again = Server(commands[own], environ | {"KEYFOB_CA_FILE": str(certificate)}, own)
+        serve(Client(socket=own), over_tls)
         time.sleep(SETTLING)
         serving = resident(again.pid) * MB
         again.stop()

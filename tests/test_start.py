@@ -7,15 +7,20 @@ from pathlib import Path
 
 import pytest
 
+from broker.cli.main import load
+
 # What the daemon does not load by itself, each with who needs it. All of them together would be a third of the start.
 LATER = {
     "alembic": "a database of an older schema",
+    "argparse": "who gives flags",
     "authlib": "logins in a browser",
     "broker.integrations": "other programs",
     "broker.practice": "the practice provider, which is another process",
     "broker.web.browser": "browsers",
     "greenlet": "SQLAlchemy's asyncio extension",
     "cryptography.x509": "joserfc",
+    "difflib": "who misspells",
+    "encodings.idna": "names with other letters than those of ASCII",
     "http.cookiejar": "clients that keep cookies",
     "httpx2": "whoever goes out by TLS where OpenSSL does not know of the certificates",
     "jinja2": "browsers",
@@ -26,6 +31,14 @@ LATER = {
     "sqlalchemy.ext": "nobody here",
     "sqlalchemy.orm": "nobody here: the store writes its statements itself",
 }
+# It stops at once, as there is no such level; what it has loaded until then is told at the end.
+WITHOUT_FLAGS = """
+import atexit, os, sys
+os.environ["KEYFOB_LOG"] = "loud"
+atexit.register(lambda: print(*sys.modules))
+from broker.cli import main
+sys.exit(main(["serve"]))
+"""
 # Lines of their own: a module that cannot be found, as where an installation is not whole.
 MISSING = """
 import sys
@@ -53,6 +66,36 @@ def test_what_few_need_is_loaded_for_those_few(tmp_path: Path) -> None:
 
     assert "sqlalchemy.engine" in loaded
     assert loaded & set(LATER) == set()
+
+
+def test_without_flags_it_is_as_a_parser_reads_it(tmp_path: Path) -> None:
+    """Every setting that a flag could have set is left to the environment."""
+    parser, module = load("serve")
+
+    assert vars(parser.parse_args([])) == module.PLAIN
+    assert "argparse" not in run(tmp_path, "-c", WITHOUT_FLAGS).stdout.split()
+
+
+# By a name and by an address: as a connection to a provider is made.
+CONNECTED = """
+import contextlib, sys, uvloop
+from broker.oauth.addresses import addresses_of
+from broker.oauth.sockets import Sockets
+import httpcore2
+async def connect():
+    for address in await addresses_of("localhost", 1):
+        with contextlib.suppress(httpcore2.ConnectError):
+            await Sockets().connect_tcp(address, 1)
+uvloop.run(connect())
+print("encodings.idna" in sys.modules)
+"""
+
+
+def test_a_connection_needs_no_table_of_all_letters(tmp_path: Path) -> None:
+    """Names of providers are ASCII by the time that they are resolved."""
+    done = run(tmp_path, "-c", CONNECTED)
+
+    assert (done.stdout, done.stderr) == ("False\n", "")
 
 
 def test_what_is_loaded_later_is_missed_at_the_start(tmp_path: Path) -> None:

@@ -202,6 +202,12 @@ def _run(argv: list[str], args: Arguments) -> int:
 
         vars(args).update(token.PLAIN, account=rest[0])
         return token.run(args)
+    if verb == "serve" and not rest:
+        # As the units start it. What a parser takes, the daemon would keep for as long as it lives.
+        from broker.cli import serve
+
+        vars(args).update(serve.PLAIN)
+        return serve.run(args)
     parser, module = load(verb)
     if parser.get_default("command") is not None and "--" in rest:  # what comes after -- is not ours to parse
         cut = rest.index("--")

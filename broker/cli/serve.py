@@ -3,15 +3,23 @@
 Called by ``cli.main``, and by the systemd units.
 """
 
-import argparse
+from __future__ import annotations
+
 import os
 import sys
 import time
 from dataclasses import fields
+from typing import TYPE_CHECKING
 
 from broker import settings
 from broker.core.finding import Finding
 from broker.errors import CannotStart
+
+if TYPE_CHECKING:
+    import argparse
+
+# What the flags are where none is given: a test holds it against the parser.
+PLAIN = {spec.name: None for spec in fields(settings.Settings)}
 
 # Packages that the daemon loads when somebody first needs them. One that is missing is told at the start, and not to
 # that somebody.

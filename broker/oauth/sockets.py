@@ -43,7 +43,8 @@ class Sockets(httpcore2.AsyncNetworkBackend):
             try:
                 line.setblocking(False)  # noqa: FBT003 -- the socket's own interface
                 line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                await asyncio.get_running_loop().sock_connect(line, (host, port))
+                address = host.encode("ascii")  # as for ``addresses_of``
+                await asyncio.get_running_loop().sock_connect(line, (address, port))
             except BaseException:
                 line.close()
                 raise

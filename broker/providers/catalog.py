@@ -3,7 +3,6 @@
 Called by ``usecases.providers`` and by the verbs and routes that list presets.
 """
 
-import difflib
 import hashlib
 import re
 from collections.abc import Iterable, Mapping
@@ -78,6 +77,8 @@ def preset(name: str, user_dir: Path | None = None, *, beside: Iterable[str] = (
     known = presets(user_dir)
     if name in known:
         return known[name]
+    import difflib  # noqa: PLC0415 -- only for who misspells
+
     near = difflib.get_close_matches(name, sorted({*known, *beside}), n=3, cutoff=0.6)
     hint = "See: keyfob provider list, keyfob provider presets"
     if near:

@@ -3,7 +3,6 @@
 Called by ``catalog`` for preset files and for what people and discovery say in the same shape.
 """
 
-import difflib
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -260,6 +259,8 @@ def _check(table: Mapping[str, Any], known: Mapping[str, Check], where: str, mor
         name = f"{where}.{key}" if where else key
         if key not in known:
             allowed = sorted((*known, *more))
+            import difflib  # noqa: PLC0415 -- only for who misspells
+
             near = difflib.get_close_matches(key, allowed, n=1)
             meant = f"did you mean '{near[0]}'? " if near else ""
             raise Misshapen(f"'{name}' means nothing here; {meant}known are: {', '.join(allowed)}.", where, key)

@@ -16,7 +16,7 @@ import pytest
 from tests.attacks.ground import Ground, new_ground, trap, visited
 from tests.e2e.home import PATIENCE, Home
 from tests.loopback import NO_TLS
-from tests.oauth.conftest import certificate, tls
+from tests.oauth.conftest import AUTHORITY, certificate, hashed_name, tls
 from tests.oauth.loopback import Loopback, http
 
 __all__ = ["certificate", "tls"]  # fixtures: a certificate of an authority that the environment names, and its server
@@ -44,6 +44,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory, certificate: Path) -> Iter
     netrc.write_text(f"default login evil password {CREDENTIALS}\n")
     netrc.chmod(0o600)
     (place / "openssl.cnf").write_text("openssl_conf = evil\n[evil]\nssl_conf = none\n")
+    place.joinpath(hashed_name(AUTHORITY)).write_bytes(certificate.read_bytes())
     with trap() as proxy:
         url = f"http://127.0.0.1:{proxy.getsockname()[1]}"
         environ = (
@@ -86,7 +87,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory, certificate: Path) -> Iter
             yield Hostile(environ, proxy, keylog, ground)
         # The login, a refresh and whatever the tests did: none of it went through the proxy.
         assert not visited(proxy)
-        assert {each.name for each in place.iterdir()} == {"netrc", "openssl.cnf"}
+        assert {each.name for each in place.iterdir()} == {"netrc", "openssl.cnf", hashed_name(AUTHORITY)}
 
 
 def test_no_proxy_is_asked(hostile: Hostile) -> None:

@@ -14,12 +14,12 @@ $(VENV)/run: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Keyfob needs Python 3.11 or newer; try: make PYTHON=python3.12 run"; exit 1; }
 	@$(PYTHON) -m venv $(VENV) || { echo "No venv module here. On Debian and Ubuntu: apt install python3-venv"; exit 1; }
 	@echo "Installing Keyfob into $(VENV) ..."
-	@$(PIP) install -c constraints.txt -e .
+	@$(PIP) install --upgrade pip && $(PIP) install -c constraints.txt -e . # an old pip's start script imports re: 6 ms a call
 	@touch $@
 
 $(VENV)/dev: $(VENV)/run
 	@echo "Installing the development tools ..."
-	@$(PIP) install "pip>=25.1" && $(PIP) install -c constraints.txt --group dev
+	@$(PIP) install -c constraints.txt --group dev
 	@touch $@
 
 run: $(VENV)/run ## first login and live events, in a temporary place

@@ -66,12 +66,17 @@ def test_what_is_on_every_page_can_be_skipped(room: Room, visit: Visit) -> None:
     assert box is not None
     assert box["width"] > 50
     visit.inspect("skip")
+    page.evaluate("main.firstElementChild.same = true")
     page.keyboard.press("Enter")
     expect(page).to_have_url(f"{room.url}/ui/#main")
     expect(page.locator("#main")).to_be_focused()  # from there on Tab goes on there
     page.keyboard.press("Tab")
 
-    expect(page.get_by_role("link", name="Choose a provider")).to_be_focused()
+    choose = page.get_by_role("link", name="Choose a provider")
+    expect(choose).to_be_focused()
+    page.evaluate("ask('GET', '/ui/parts/overview').then((answer) => answer.text())")  # after what was asked before
+    assert page.evaluate("main.firstElementChild.same"), "what stood there was drawn anew, under the person's hands"
+    expect(choose).to_be_focused()
 
 
 def test_back_and_forward(room: Room, visit: Visit) -> None:

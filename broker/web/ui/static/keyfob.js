@@ -17,7 +17,7 @@ const GONE = "Keyfob does not answer. Is it running? In a terminal: keyfob statu
 
 const root = document.documentElement;
 const signedIn = () => Boolean(localStorage.getItem(KEPT));
-let main, status, shown = "", looked = 0, waits = 0;
+let main, status, shown = "", standing = "", looked = 0, waits = 0;
 
 // Before anything is drawn: who is signed in does not see how one signs in.
 if (signedIn() || location.hash.startsWith("#s=")) root.dataset.signed = "";
@@ -140,6 +140,7 @@ async function load(fresh) {
   const answer = await ask("GET", path);
   if (answer.status === 401) return location.reload();
   if (path !== partOf(location.href)) return; // the person has gone on meanwhile
+  standing = answer.ok ? path : "";
   if (!answer.ok) {
     if (fresh) main.replaceChildren(); // what stood there is not what the address names
     return say(await told(answer), true);
@@ -287,7 +288,9 @@ document.addEventListener("input", ({ target: { form } }) => {
   guarded(load());
 });
 
-addEventListener("popstate", () => guarded(load("gone to")));
+addEventListener("popstate", () => {
+  if (partOf(location.href) !== standing) guarded(load("gone to")); // else it is another place on the same page
+});
 document.addEventListener("visibilitychange", () => {
   if (document.hidden) listening?.abort();
 });

@@ -26,7 +26,7 @@ def system_trust() -> ssl.SSLContext:
     hashed = _hashed(directory)
     if sys.platform == "linux" and (hashed or file.is_file()):
         trust = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        whole = hashed >= _certificates(file)
+        whole = hashed and hashed >= _certificates(file)
         trust.load_verify_locations(None if whole else file, directory if directory.is_dir() else None)
         return trust
     import httpx2  # noqa: PLC0415 -- as said; serve sees that it is there

@@ -115,6 +115,18 @@ def test_a_directory_that_lacks_some_is_no_place_to_look(place: Path, certificat
     assert (believes(trust, certificate), believes(trust, others)) == (True, True)
 
 
+@ON_LINUX
+@pytest.mark.parametrize("directory", [True, False])
+def test_a_file_without_a_certificate_is_told_of(place: Path, directory: bool) -> None:  # noqa: FBT001 -- a parameter of the test
+    """It is no reason to believe nobody, silently."""
+    place.joinpath("cert.pem").touch()
+    if not directory:
+        place.joinpath("certs").rmdir()
+
+    with pytest.raises(ssl.SSLError, match="NO_CERTIFICATE"):
+        system_trust()
+
+
 def test_where_the_place_is_not_known_httpx2_is_asked(place: Path) -> None:
     """A Python that was built elsewhere looks for certificates where there are none."""
     place.joinpath("certs").rmdir()

@@ -16,22 +16,15 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from ipaddress import ip_address
 from pathlib import Path
-
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import NameOID
 
 from benchmarks.page import Page
 from benchmarks.run import KEYFOB, PATIENCE, environment, log_in, practice, resident
 from benchmarks.table import Goal, at_most, compare
 from broker.client import Client, ClientError
+from tests.loopback import self_signed
 
 HERE = Path(__file__).parent
 ACCOUNTS = tuple(f"account-{number}" for number in range(10))
@@ -145,17 +138,8 @@ def serve(client: Client, over_tls: str) -> None:
 @contextlib.contextmanager
 def tls(certificate: Path) -> Iterator[str]:
     """Serve nothing at all over TLS; yield where. Its certificate, which is its own authority, is put into a file."""
-    key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "bench")])
-    made = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
-    made = made.serial_number(x509.random_serial_number())
-    now, day = datetime.now(UTC), timedelta(days=1)
-    made = made.not_valid_before(now - day).not_valid_after(now + day)
-    made = made.add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
-    made = made.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-    secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    certificate.write_bytes(secret + made.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate)
+    context.load_cert_chain(self_signed(certificate, "Keyfob benchmarks"))
     with ThreadingHTTPServer(("127.0.0.1", 0), Nothing) as server:
         server.socket = context.wrap_socket(server.socket, server_side=True)
         threading.Thread(target=server.serve_forever, daemon=True).start()

@@ -9,7 +9,8 @@ import httpx2
 import pytest
 
 from broker.oauth.trust import system_trust
-from tests.oauth.conftest import AUTHORITY, hashed_name, self_signed
+from tests.loopback import self_signed
+from tests.oauth.conftest import AUTHORITY, hashed_name
 
 PLACES = ssl.get_default_verify_paths()
 ON_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere httpx2 is asked")
